@@ -1,0 +1,395 @@
+//! What kind of control groups a host has; figures, freezing and killing of one group.
+//!
+//! Only cgroup2 is read. On hosts whose controllers sit in version 1, containers still get groups
+//! in the cgroup2 hierarchy beside it, and the figures of absent controllers are absent.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
+use serde::Serialize;
+
+use crate::Error;
+use crate::step::{Order, Step, run};
+
+/// Longest file of a control group that is read, in bytes: room for 100,000 pids.
+const MAX_FILE: u64 = 1 << 20;
+/// How deep groups are followed; the kernel's own default limit is far higher, sense is not.
+const MAX_DEPTH: usize = 32;
+
+/// Which control groups a host has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// cgroup2 alone, at `/sys/fs/cgroup`.
+    Unified,
+    /// Controllers in version 1, and cgroup2 mounted beside them.
+    Hybrid,
+    /// Version 1 alone, or nothing.
+    Legacy,
+}
+
+/// The control groups of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// What there is.
+    pub kind: Kind,
+    /// Where cgroup2 is mounted, if it is.
+    pub cgroup2_mount: Option<PathBuf>,
+    /// The controllers of cgroup2, like `memory`.
+    pub controllers: Vec<String>,
+}
+
+impl Host {
+    /// Looks at the mounts of this process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CgroupHost`].
+    pub fn detect() -> Result<Self, Error> {
+        let detect = || -> io::Result<Self> {
+            let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo")?;
+            let unified = cgroups_rs::hierarchies::is_cgroup2_unified_mode();
+            let (kind, cgroup2_mount) = classify(unified, &mounts);
+            let controllers = match &cgroup2_mount {
+                Some(mount) => std::fs::read_to_string(mount.join("cgroup.controllers"))?,
+                None => String::new(),
+            };
+            let controllers = controllers.split_ascii_whitespace().map(Into::into).collect();
+            Ok(Self { kind, cgroup2_mount, controllers })
+        };
+        detect().map_err(|source| Error::CgroupHost { source })
+    }
+
+    /// Opens the group at `path`, absolute below the root of cgroup2. `None` if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CgroupOpen`], also if the host has no cgroup2.
+    pub fn open(&self, path: &str) -> Result<Option<Cgroup>, Error> {
+        let open = || -> io::Result<OwnedFd> {
+            let root = self.cgroup2_mount.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::open(root, flags, Mode::empty())?;
+            open_below(root.as_fd(), path.trim_start_matches('/'))
+        };
+        match open() {
+            Ok(dir) => Ok(Some(Cgroup { path: path.into(), dir })),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(source) => Err(Error::CgroupOpen { path: path.into(), source }),
+        }
+    }
+}
+
+fn open_below(dir: impl AsFd, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(dir, path.as_ref(), flags, Mode::empty(), within)?)
+}
+
+/// What a mount table means, given whether `/sys/fs/cgroup` is cgroup2.
+fn classify(unified: bool, mountinfo: &str) -> (Kind, Option<PathBuf>) {
+    if unified {
+        return (Kind::Unified, Some("/sys/fs/cgroup".into()));
+    }
+    let cgroup2 = mountinfo.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut fields = before.split(' ').skip(3);
+        // Only a mount of the whole hierarchy shows all groups.
+        let (root, mount) = (fields.next()?, fields.next()?);
+        (root == "/" && after.starts_with("cgroup2 ")).then(|| PathBuf::from(mount))
+    });
+    (if cgroup2.is_some() { Kind::Hybrid } else { Kind::Legacy }, cgroup2)
+}
+
+/// One control group, held by its directory: it never comes to mean a later one of that name.
+#[derive(Debug)]
+pub struct Cgroup {
+    path: PathBuf,
+    dir: OwnedFd,
+}
+
+/// What a group has used and may use. `None`: the controller is not there, or no limit is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Figures {
+    /// CPU time, in microseconds.
+    pub cpu_usec: Option<u64>,
+    /// Of it in user space, in microseconds.
+    pub cpu_user_usec: Option<u64>,
+    /// Of it in the kernel, in microseconds.
+    pub cpu_system_usec: Option<u64>,
+    /// For how long it was throttled, in microseconds.
+    pub cpu_throttled_usec: Option<u64>,
+    /// Memory in use, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// The most memory that was in use, in bytes (Linux 5.19).
+    pub memory_peak_bytes: Option<u64>,
+    /// Limit of memory, in bytes.
+    pub memory_limit_bytes: Option<u64>,
+    /// How many processes were killed for lack of memory.
+    pub oom_kills: Option<u64>,
+    /// Number of tasks.
+    pub pids: Option<u64>,
+    /// Limit of the number of tasks.
+    pub pids_limit: Option<u64>,
+}
+
+impl Cgroup {
+    /// Kills all processes in it and below, at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`].
+    pub fn kill(&self) -> Result<(), Error> {
+        self.order(Order::Kill)
+    }
+
+    /// Begins to stop all processes in it and below; [`is_frozen`](Self::is_frozen) tells when
+    /// they have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`].
+    pub fn freeze(&self) -> Result<(), Error> {
+        self.order(Order::Freeze)
+    }
+
+    /// Lets them run again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`].
+    pub fn thaw(&self) -> Result<(), Error> {
+        self.order(Order::Thaw)
+    }
+
+    fn order(&self, order: Order) -> Result<(), Error> {
+        run(&Step::Cgroup { dir: self.dir.as_fd(), path: &self.path, order })
+    }
+
+    /// Whether there are processes in it or below.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CgroupRead`].
+    pub fn is_populated(&self) -> Result<bool, Error> {
+        Ok(keyed(&self.read("cgroup.events")?, "populated") == Some(1))
+    }
+
+    /// Whether all processes in it and below are stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CgroupRead`].
+    pub fn is_frozen(&self) -> Result<bool, Error> {
+        Ok(keyed(&self.read("cgroup.events")?, "frozen") == Some(1))
+    }
+
+    /// The pids in it and below, as seen from this process; they may be gone by now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CgroupRead`].
+    pub fn processes(&self) -> Result<Vec<u32>, Error> {
+        let mut pids = Vec::new();
+        collect_pids(&self.dir, MAX_DEPTH, &mut pids)
+            .map_err(|source| self.read_error("cgroup.procs", source))?;
+        Ok(pids)
+    }
+
+    /// What it has used and may use.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CgroupRead`].
+    pub fn figures(&self) -> Result<Figures, Error> {
+        let cpu = self.read("cpu.stat")?;
+        let events = self.read_if_there("memory.events")?;
+        let number = |file| Ok::<_, Error>(self.read_if_there(file)?.trim().parse().ok());
+        Ok(Figures {
+            cpu_usec: keyed(&cpu, "usage_usec"),
+            cpu_user_usec: keyed(&cpu, "user_usec"),
+            cpu_system_usec: keyed(&cpu, "system_usec"),
+            cpu_throttled_usec: keyed(&cpu, "throttled_usec"),
+            memory_bytes: number("memory.current")?,
+            memory_peak_bytes: number("memory.peak")?,
+            memory_limit_bytes: number("memory.max")?,
+            oom_kills: keyed(&events, "oom_kill"),
+            pids: number("pids.current")?,
+            pids_limit: number("pids.max")?,
+        })
+    }
+
+    fn read(&self, file: &'static str) -> Result<String, Error> {
+        read_file(&self.dir, file).map_err(|source| self.read_error(file, source))
+    }
+
+    /// Empty if there is no such file.
+    fn read_if_there(&self, file: &'static str) -> Result<String, Error> {
+        match read_file(&self.dir, file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            result => result.map_err(|source| self.read_error(file, source)),
+        }
+    }
+
+    fn read_error(&self, file: &'static str, source: io::Error) -> Error {
+        Error::CgroupRead { path: self.path.clone(), file, source }
+    }
+}
+
+fn read_file(dir: impl AsFd, file: &str) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = File::from(openat(dir, file, flags, Mode::empty())?);
+    let mut text = String::new();
+    file.take(MAX_FILE).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The number after `key` in a file of lines `key number`.
+fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
+}
+
+fn collect_pids(dir: &OwnedFd, depth: usize, pids: &mut Vec<u32>) -> io::Result<()> {
+    pids.extend(read_file(dir, "cgroup.procs")?.lines().filter_map(|pid| pid.parse::<u32>().ok()));
+    if depth == 0 {
+        return Ok(());
+    }
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_dir = match entry.file_type() {
+            FileType::Directory => true,
+            FileType::Unknown => {
+                let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            }
+            _ => false,
+        };
+        if !is_dir || matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        // A group below may be removed while it is looked at.
+        match open_below(dir, Path::new(&*name.to_string_lossy()))
+            .and_then(|below| collect_pids(&below, depth - 1, pids))
+        {
+            Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 22 0:26 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+32 30 0:28 /nested /elsewhere rw,relatime - cgroup2 cgroup2 rw
+33 30 0:28 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw
+";
+
+    #[test]
+    fn hosts_are_told_apart() {
+        for (about, unified, mounts, want) in [
+            ("unified", true, "", (Kind::Unified, Some("/sys/fs/cgroup"))),
+            ("hybrid", false, HYBRID, (Kind::Hybrid, Some("/sys/fs/cgroup/unified"))),
+            ("legacy", false, &HYBRID[..130], (Kind::Legacy, None)),
+            ("nothing", false, "", (Kind::Legacy, None)),
+        ] {
+            let (kind, mount) = classify(unified, mounts);
+            assert_eq!((kind, mount.as_deref()), (want.0, want.1.map(Path::new)), "{about}");
+        }
+    }
+
+    #[test]
+    fn keys_are_whole_words() {
+        let text = "usage_usec 12\nuser_usec 7\nbad x\n";
+        assert_eq!(keyed(text, "usage_usec"), Some(12));
+        assert_eq!(keyed(text, "user"), None);
+        assert_eq!(keyed(text, "bad"), None);
+        assert_eq!(keyed("", "x"), None);
+    }
+
+    /// A directory that looks like a control group: reading needs no kernel.
+    fn fake(files: &[(&str, &str)]) -> (tempfile::TempDir, Cgroup) {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = root.path().join("a").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let cgroup2_mount = Some(root.path().to_path_buf());
+        let host = Host { kind: Kind::Unified, cgroup2_mount, controllers: vec![] };
+        let cgroup = host.open("/a").unwrap().unwrap();
+        (root, cgroup)
+    }
+
+    #[test]
+    fn absent_controllers_have_absent_figures() {
+        let (_root, cgroup) = fake(&[
+            ("cpu.stat", "usage_usec 5\nuser_usec 3\nsystem_usec 2\n"),
+            ("memory.current", "4096\n"),
+            ("memory.max", "max\n"),
+            ("memory.events", "oom 1\noom_kill 2\n"),
+        ]);
+        let want = Figures {
+            cpu_usec: Some(5),
+            cpu_user_usec: Some(3),
+            cpu_system_usec: Some(2),
+            memory_bytes: Some(4096),
+            oom_kills: Some(2),
+            ..Figures::default()
+        };
+        assert_eq!(cgroup.figures().unwrap(), want);
+    }
+
+    #[test]
+    fn processes_of_groups_below_count() {
+        let (_root, cgroup) = fake(&[
+            ("cgroup.procs", "1\n2\n"),
+            ("b/cgroup.procs", "3\n"),
+            ("b/c/cgroup.procs", "4\n"),
+            ("cgroup.events", "populated 1\nfrozen 0\n"),
+        ]);
+        let mut pids = cgroup.processes().unwrap();
+        pids.sort_unstable();
+        assert_eq!(pids, [1, 2, 3, 4]);
+        assert!(cgroup.is_populated().unwrap());
+        assert!(!cgroup.is_frozen().unwrap());
+    }
+
+    #[test]
+    fn orders_are_written_to_the_right_files() {
+        let (root, cgroup) = fake(&[("cgroup.kill", ""), ("cgroup.freeze", "")]);
+        let content = |file| std::fs::read_to_string(root.path().join("a").join(file)).unwrap();
+        cgroup.kill().unwrap();
+        assert_eq!(content("cgroup.kill"), "1");
+        cgroup.freeze().unwrap();
+        assert_eq!(content("cgroup.freeze"), "1");
+        cgroup.thaw().unwrap();
+        assert_eq!(content("cgroup.freeze"), "0");
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_hierarchy() {
+        let (root, _cgroup) = fake(&[("cgroup.procs", "")]);
+        std::os::unix::fs::symlink("/", root.path().join("link")).unwrap();
+        let cgroup2_mount = Some(root.path().join("a"));
+        let host = Host { kind: Kind::Unified, cgroup2_mount, controllers: vec![] };
+        assert!(host.open("/..").is_err());
+        assert!(host.open("/absent").unwrap().is_none());
+        let cgroup2_mount = Some(root.path().to_path_buf());
+        let host = Host { kind: Kind::Unified, cgroup2_mount, controllers: vec![] };
+        assert!(host.open("/link").is_err());
+        let host = Host { kind: Kind::Legacy, cgroup2_mount: None, controllers: vec![] };
+        assert!(host.open("/a").is_err());
+    }
+}
