@@ -1,0 +1,152 @@
+//! Everything that can go wrong.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{InterfaceName, NamespaceName, Step, TableName};
+
+/// Everything that can go wrong in this crate.
+///
+/// `Display` says what was being done to what; the cause is only in
+/// [`source`](std::error::Error::source), so a printed chain says nothing twice.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A step failed; what was done before it has been taken back, but for `leftovers`.
+    #[error("cannot {step}{}", more_failed(leftovers.len()))]
+    Step {
+        /// The step that failed.
+        step: Box<Step>,
+        /// Undo steps that failed too, in the order tried. Empty: nothing remains.
+        leftovers: Vec<Leftover>,
+        /// The kernel's answer to `step`.
+        source: io::Error,
+    },
+    /// Not all of a container's network could be removed; trying again goes on where this ended.
+    #[error("cannot tear down the network of {namespace}{}", more_failed(others.len()))]
+    Teardown {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// The first step that failed.
+        #[source]
+        first: Leftover,
+        /// The other steps that failed, in the order tried.
+        others: Vec<Leftover>,
+    },
+    /// The namespace file could not be opened.
+    #[error("cannot open network namespace {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The file is there, but no namespace is bound to it.
+    #[error("no namespace is mounted on {}", path.display())]
+    NotANamespace {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The new thread could not enter the namespace, or could not be started.
+    #[error("cannot enter the network namespace")]
+    Enter {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The state of an interface could not be read.
+    #[error("cannot read the state of interface {interface}")]
+    ReadInterface {
+        /// The interface.
+        interface: InterfaceName,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// An interface of that name is there, and it is not a bridge.
+    #[error("interface {interface} is not a bridge")]
+    NotABridge {
+        /// The interface.
+        interface: InterfaceName,
+    },
+    /// The host's addresses and routes could not be read.
+    #[error("cannot read the addresses and routes of the host")]
+    ReadRoutes {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The firewall table could not be read.
+    #[error("cannot read firewall table {table}")]
+    ReadTable {
+        /// The table.
+        table: TableName,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Another running process owns the firewall table; nobody else can change it.
+    #[error("firewall table {table} belongs to another running process")]
+    TableOwned {
+        /// The table.
+        table: TableName,
+    },
+}
+
+/// Reads after the name of what failed.
+fn more_failed(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " (1 undo step failed too)".to_owned(),
+        _ => format!(" ({count} undo steps failed too)"),
+    }
+}
+
+/// A thing that is still there because removing it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {undo}")]
+pub struct Leftover {
+    /// The step that failed.
+    pub undo: Step,
+    /// The kernel's answer to it.
+    pub source: io::Error,
+}
+
+/// What a caller can act on, without matching every [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The thing named is not there.
+    NotFound,
+    /// Something of that name is there already, or belongs to somebody else.
+    InUse,
+    /// The caller lacks a capability.
+    PermissionDenied,
+    /// Something is left behind: it has to be torn down before a retry can work.
+    NeedsRepair,
+    /// Anything else; only worth logging.
+    Other,
+}
+
+impl Error {
+    /// The class of this error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Step { leftovers, .. } if !leftovers.is_empty() => ErrorKind::NeedsRepair,
+            Self::Teardown { .. } => ErrorKind::NeedsRepair,
+            Self::NotANamespace { .. } => ErrorKind::NotFound,
+            Self::NotABridge { .. } | Self::TableOwned { .. } => ErrorKind::InUse,
+            Self::Step { source, .. }
+            | Self::Open { source, .. }
+            | Self::Enter { source }
+            | Self::ReadInterface { source, .. }
+            | Self::ReadRoutes { source }
+            | Self::ReadTable { source, .. } => kind_of(source),
+        }
+    }
+}
+
+fn kind_of(source: &io::Error) -> ErrorKind {
+    match source.kind() {
+        _ if crate::undo::is_gone(source) => ErrorKind::NotFound,
+        io::ErrorKind::AlreadyExists => ErrorKind::InUse,
+        io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        _ => ErrorKind::Other,
+    }
+}

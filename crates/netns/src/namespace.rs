@@ -1,0 +1,115 @@
+//! The network of one container.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use crate::name::NAMESPACE_DIRECTORY;
+use crate::plan::{plan, plan_teardown};
+use crate::sys::{self, Linux};
+use crate::undo::{apply, take_back};
+use crate::{Error, NamespaceName, Step, Wanted};
+
+/// An open network namespace; it lives at least as long as this.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Namespace {
+    /// The namespace itself.
+    pub fd: OwnedFd,
+    /// The file it is bound to.
+    pub path: PathBuf,
+    /// Its inode number: with the boot, it tells this namespace from one of the same name.
+    pub inode: u64,
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Builds the network of a container.
+///
+/// Can be called from many threads at once, for different containers.
+///
+/// # Errors
+///
+/// [`Error::Step`] for the first step that fails, [`Error::Open`] or [`Error::NotANamespace`] if
+/// somebody removed the new namespace meanwhile; what had been done is taken back.
+pub fn setup(wanted: &Wanted) -> Result<Namespace, Error> {
+    let mut kernel = Linux::default();
+    let done = apply(&mut kernel, plan(wanted))?;
+    // On an error `done` is dropped, which takes everything back.
+    let namespace = open_namespace(&wanted.namespace)?;
+    done.commit();
+    Ok(namespace)
+}
+
+/// Removes the network of a container, whether it was built in full, in part or not at all.
+///
+/// Goes on past failures; what is already gone is none. Can be repeated.
+///
+/// # Errors
+///
+/// [`Error::Teardown`] with every step that failed.
+pub fn teardown(wanted: &Wanted) -> Result<(), Error> {
+    let mut failed = take_back(&mut Linux::default(), plan_teardown(wanted)).into_iter();
+    match failed.next() {
+        None => Ok(()),
+        Some(first) => Err(Error::Teardown {
+            namespace: wanted.namespace.clone(),
+            first,
+            others: failed.collect(),
+        }),
+    }
+}
+
+/// Whether `/run/netns` is the mount point already that [`setup`] makes of it.
+///
+/// # Errors
+///
+/// [`Error::Open`].
+pub fn directory_is_prepared() -> Result<bool, Error> {
+    let path = PathBuf::from(NAMESPACE_DIRECTORY);
+    sys::directory_is_prepared().map_err(|source| Error::Open { path, source })
+}
+
+/// Undoes what makes `/run/netns` a mount point, if no namespace is left there. For whoever made
+/// it one, and leaves the host as it was; `ip netns` makes it one again when it needs to.
+///
+/// # Errors
+///
+/// [`Error::Step`].
+pub fn release_directory() -> Result<(), Error> {
+    apply(&mut Linux::default(), vec![Step::ReleaseDirectory])?.commit();
+    Ok(())
+}
+
+/// Opens the namespace bound to `/run/netns/<name>`.
+///
+/// # Errors
+///
+/// [`Error::Open`], or [`Error::NotANamespace`] if there is a file, but no namespace on it.
+pub fn open_namespace(name: &NamespaceName) -> Result<Namespace, Error> {
+    let path = name.path();
+    match sys::open_namespace(&path) {
+        Ok(Some((fd, inode))) => Ok(Namespace { fd, path, inode }),
+        Ok(None) => Err(Error::NotANamespace { path }),
+        Err(source) => Err(Error::Open { path, source }),
+    }
+}
+
+/// Runs `body` inside `namespace`, on a thread of its own that ends with it.
+///
+/// # Errors
+///
+/// [`Error::Enter`]; `body` has then not run.
+///
+/// # Panics
+///
+/// If `body` does.
+pub fn enter<T: Send>(
+    namespace: BorrowedFd<'_>,
+    body: impl FnOnce() -> T + Send,
+) -> Result<T, Error> {
+    sys::enter(namespace, body).map_err(|source| Error::Enter { source })
+}

@@ -1,0 +1,63 @@
+//! What a caller asks for, as plain data that can be stored before it is begun.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{InterfaceName, MacAddress, NamespaceName};
+
+/// A bridge on the host that containers are joined to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// Its interface name.
+    pub name: InterfaceName,
+    /// Its own addresses with their prefixes; containers use them as gateways.
+    pub gateways: Vec<IpNet>,
+    /// Largest packet in bytes; the kernel's default (1,500) if absent.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+}
+
+/// One interface of a container, joined to a bridge by a veth pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The bridge to join; it has to be there, and its MTU is taken over.
+    pub bridge: InterfaceName,
+    /// Name of the host's end of the pair.
+    pub host_interface: InterfaceName,
+    /// Name of the container's end.
+    pub interface: InterfaceName,
+    /// Hardware address of the container's end.
+    pub mac: MacAddress,
+    /// Addresses of the container's end, each with the prefix length of its network.
+    pub addresses: Vec<IpNet>,
+    /// Next hops of default routes, in the networks of `addresses`.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// The network of one container. Names must be the caller's own: [`teardown`](crate::teardown)
+/// removes what bears them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The namespace to create.
+    pub namespace: NamespaceName,
+    /// Its interfaces. Where several offer a default route, the earlier one wins.
+    pub attachments: Vec<Attachment>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_intent_survives_being_stored() {
+        let text = r#"{"namespace":"tare-1","attachments":[{"bridge":"tare0",
+            "host_interface":"ve-1","interface":"eth0","mac":"02:74:0a:58:00:02",
+            "addresses":["10.88.0.2/24"],"gateways":["10.88.0.1"]}]}"#;
+        let wanted: Wanted = serde_json::from_str(text).unwrap();
+        let stored = serde_json::to_string(&wanted).unwrap();
+        assert_eq!(serde_json::from_str::<Wanted>(&stored).unwrap(), wanted);
+        assert_eq!(stored, text.replace(['\n', ' '], ""), "the stored form is a format");
+    }
+}

@@ -1,0 +1,139 @@
+//! What the privileged tests share: a host of their own, and eyes to see what is left on it.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::Command;
+use std::str::FromStr;
+use std::time::Duration;
+use std::{fs, thread};
+
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use tare_netns::{Attachment, Bridge, MacAddress, Namespace, Wanted, ensure_bridge, enter};
+
+/// Runs `body` on a new thread with mount and network namespaces and a `/run` of its own.
+///
+/// # Panics
+///
+/// If not root: a privileged test that cannot run is a failure, never a silent pass.
+pub(crate) fn on_scratch_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    assert!(rustix::process::geteuid().is_root(), "needs root");
+    let isolated = move || {
+        isolate();
+        body()
+    };
+    thread::scope(|scope| {
+        scope.spawn(isolated).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn isolate() {
+    let flags = UnshareFlags::FS | UnshareFlags::NEWNS | UnshareFlags::NEWNET;
+    #[allow(unsafe_code)]
+    // SAFETY: descriptors stay shared, and the thread ends with the test.
+    unsafe { unshare_unsafe(flags) }.expect("unshare");
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
+    command("ip", &["link", "set", "lo", "up"]);
+    // A new namespace begins with what the host has.
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+}
+
+pub(crate) fn name<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+/// Runs a program in the namespaces of this thread and returns what it printed.
+pub(crate) fn command(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Bridge `tare0` with the first address of 10.88.0.0/24.
+pub(crate) fn bridge() -> Bridge {
+    Bridge { name: name("tare0"), gateways: vec![name("10.88.0.1/24")], mtu: None }
+}
+
+/// Bridge `out0`, behind which the world begins.
+pub(crate) fn outside() -> Bridge {
+    Bridge { name: name("out0"), gateways: vec![name("192.0.2.1/24")], mtu: None }
+}
+
+pub(crate) fn ensure(bridge: &Bridge) {
+    ensure_bridge(bridge).unwrap();
+}
+
+/// A container with one interface in `bridge`, whose address ends in `host`.
+pub(crate) fn container(bridge: &Bridge, host: u8) -> Wanted {
+    let gateway = bridge.gateways[0];
+    let IpAddr::V4(v4) = gateway.addr() else { panic!("IPv4 here") };
+    let [a, b, c, _] = v4.octets();
+    let address = IpAddr::from([a, b, c, host]);
+    let attachment = Attachment {
+        bridge: bridge.name.clone(),
+        host_interface: name(&format!("ve-{}-{host}", &bridge.name.as_str()[..3])),
+        interface: name("eth0"),
+        mac: MacAddress::for_address(address),
+        addresses: vec![name(&format!("{address}/{}", gateway.prefix_len()))],
+        gateways: vec![gateway.addr()],
+    };
+    Wanted { namespace: name(&format!("{}-{host}", bridge.name)), attachments: vec![attachment] }
+}
+
+/// Everything the crate can leave behind.
+pub(crate) fn world() -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let bound = mounts.lines().filter(|line| line.contains(" nsfs ")).map(str::to_owned);
+    let files = fs::read_dir("/run/netns").map_or_else(
+        |_| Vec::new(),
+        |entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect(),
+    );
+    let links = command("ip", &["-o", "link"]);
+    // Which port a bridge waits on may change; what is there may not.
+    let links = links.lines().map(|line| line.split(' ').nth(1).unwrap().to_owned());
+    let mut world: Vec<_> = bound.chain(files).chain(links).collect();
+    world.push(command("ip", &["-o", "addr", "show", "scope", "global"]));
+    world.push(command("nft", &["list", "ruleset"]));
+    world.sort();
+    world
+}
+
+/// A UDP socket in `place`, or on the host, that does not wait for ever.
+pub(crate) fn socket(place: Option<&Namespace>, address: &str) -> UdpSocket {
+    let open = || {
+        let socket = UdpSocket::bind((name::<IpAddr>(address), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    };
+    match place {
+        Some(namespace) => enter(std::os::fd::AsFd::as_fd(namespace), open).unwrap(),
+        None => open(),
+    }
+}
+
+/// Sends a datagram and returns whom the receiver took for its sender; answers it, too.
+pub(crate) fn there_and_back(from: &UdpSocket, to: &UdpSocket) -> IpAddr {
+    let seen = arrives(from, to, to.local_addr().unwrap());
+    to.send_to(b"back", seen).unwrap();
+    let mut buffer = [0; 16];
+    let (length, answer_from) = from.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..length], answer_from), (&b"back"[..], to.local_addr().unwrap()));
+    seen.ip()
+}
+
+/// Sends a datagram to `target`, and returns whom the receiver took for its sender.
+pub(crate) fn arrives(from: &UdpSocket, to: &UdpSocket, target: SocketAddr) -> SocketAddr {
+    from.send_to(b"there", target).unwrap();
+    let mut buffer = [0; 16];
+    let (length, seen) = to.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"there");
+    seen
+}
+
+/// Lets bridged packets pass the IP firewall (1) or not (0), in this network namespace.
+pub(crate) fn set_bridge_netfilter(value: &str) {
+    let path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    if fs::exists(path).unwrap() {
+        fs::write(path, value).unwrap();
+    }
+}

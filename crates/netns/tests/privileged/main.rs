@@ -1,0 +1,9 @@
+//! Tests that need root, against the running kernel, on hosts of their own.
+
+#![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` misses helpers")]
+
+mod common;
+mod containers;
+#[cfg(feature = "fault")]
+mod faults;
+mod firewall;
