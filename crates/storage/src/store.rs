@@ -1,0 +1,247 @@
+//! The store: its directories, and what is half-way in or out of it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{CWD, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Failure, Leftover};
+use crate::remove;
+use crate::sys::{self, Step, perform};
+use crate::undo::UndoStack;
+
+/// The layers and blobs of images, and the layers of containers, in one directory.
+///
+/// Below the root, all of mode 0700: `blobs/sha256/<hex>`, `layers/<chain id>/diff`,
+/// `containers/<key>/{upper,work}` and `tmp`, which holds what is not finished. Only one `Store`
+/// can have it open; dropping that lets go of it. It may be shared between threads.
+///
+/// Images and containers are told from half-finished ones by where they are: they come in by one
+/// rename after they are complete (and, for images, on disk), and go out by one rename before they
+/// are taken apart.
+#[derive(Debug)]
+pub struct Store {
+    /// Holds the lock.
+    pub(crate) root: OwnedFd,
+    pub(crate) blobs: OwnedFd,
+    pub(crate) layers: OwnedFd,
+    pub(crate) containers: OwnedFd,
+    tmp: OwnedFd,
+    /// Numbers the names in `tmp`; nobody else makes names there.
+    next: AtomicU64,
+}
+
+/// Parents before children.
+const DIRECTORIES: [&str; 5] = ["blobs", "blobs/sha256", "layers", "containers", "tmp"];
+
+impl Store {
+    /// Opens the store at `root`, whose parent must exist; creates what is missing with mode 0700
+    /// and empties `tmp`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] if it is open already, else [`Error::OpenStore`]; directories made until
+    /// then are removed again.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let mut undo = UndoStack::new();
+        match make_root(&mut undo, root).and_then(|fd| Self::open_in(fd, root)) {
+            Ok(store) => {
+                undo.commit();
+                store
+                    .empty_tmp()
+                    .map_err(|source| Error::OpenStore { root: root.into(), source })?;
+                Ok(store)
+            }
+            Err(error) => Err(undo.roll_back(error)),
+        }
+    }
+
+    fn open_in(root: OwnedFd, path: &Path) -> Result<Self, Error> {
+        let fail = |source| Error::OpenStore { root: path.into(), source };
+        lock(root.as_fd(), path)?;
+        let mut undo = UndoStack::new();
+        if let Err(source) = make_directories(&mut undo, root.as_fd()) {
+            return Err(undo.roll_back(fail(source)));
+        }
+        let opened = (|| {
+            let open = |name| open_directory(root.as_fd(), name);
+            Ok([open("blobs/sha256")?, open("layers")?, open("containers")?, open("tmp")?])
+        })();
+        match opened {
+            Ok([blobs, layers, containers, tmp]) => {
+                undo.commit();
+                Ok(Self { root, blobs, layers, containers, tmp, next: AtomicU64::new(0) })
+            }
+            Err(source) => Err(undo.roll_back(fail(source))),
+        }
+    }
+
+    fn empty_tmp(&self) -> Result<(), Failure> {
+        let names = sys::list(&self.tmp).map_err(Failure::read("list directory \"tmp\""))?;
+        names.iter().try_for_each(|name| remove::tree(self.tmp.as_fd(), name).map(drop))
+    }
+
+    /// A new directory in `tmp`.
+    pub(crate) fn scratch(&self, what: &str) -> Result<Scratch<'_>, Failure> {
+        let name = self.fresh_name(what);
+        perform(&Step::MakeDir { dir: self.tmp.as_fd(), name: &name })?;
+        // Made before the directory is opened, so that it goes again if that fails.
+        let mut scratch = Scratch { tmp: self.tmp.as_fd(), name, dir: None };
+        scratch.dir = Some(open_directory(scratch.tmp, &scratch.name)?);
+        Ok(scratch)
+    }
+
+    /// Moves `name` from `dir` into `tmp`, under a new name; `None` if it is not there.
+    pub(crate) fn move_out(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> Result<Option<OsString>, Failure> {
+        let new_name = self.fresh_name("removed");
+        let to = self.tmp.as_fd();
+        match perform(&Step::Rename { from: dir, name, to, new_name: &new_name }) {
+            Ok(()) => Ok(Some(new_name)),
+            Err(failure) if failure.is(Errno::NOENT) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Removes what [`move_out`](Self::move_out) moved.
+    pub(crate) fn dispose(&self, name: &OsStr) -> Result<remove::Removed, Failure> {
+        remove::tree(self.tmp.as_fd(), name)
+    }
+
+    /// Has the whole filesystem of the store on disk.
+    pub(crate) fn sync(&self) -> Result<(), Failure> {
+        perform(&Step::SyncFilesystem { file: self.root.as_fd() })
+    }
+
+    fn fresh_name(&self, what: &str) -> OsString {
+        format!("{what}-{}", self.next.fetch_add(1, Ordering::Relaxed)).into()
+    }
+}
+
+fn make_root<'a>(undo: &mut UndoStack<'a>, root: &'a Path) -> Result<OwnedFd, Error> {
+    let fail = |source| Error::OpenStore { root: root.into(), source };
+    make_if_missing(undo, CWD, root.as_os_str()).map_err(fail)?;
+    // Who names the root may name it by a link; below it there is none.
+    sys::open_root(root).map_err(Failure::read("open the directory")).map_err(fail)
+}
+
+fn make_directories<'a>(undo: &mut UndoStack<'a>, root: BorrowedFd<'a>) -> Result<(), Failure> {
+    let mut made = false;
+    for name in DIRECTORIES {
+        made |= make_if_missing(undo, root, OsStr::new(name))?;
+    }
+    if made { perform(&Step::SyncFilesystem { file: root }) } else { Ok(()) }
+}
+
+fn make_if_missing<'a>(
+    undo: &mut UndoStack<'a>,
+    dir: BorrowedFd<'a>,
+    name: &'a OsStr,
+) -> Result<bool, Failure> {
+    match undo.run(&Step::MakeDir { dir, name }) {
+        Ok(()) => Ok(true),
+        Err(failure) if failure.is(Errno::EXIST) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn lock(root: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
+    perform(&Step::Lock { file: root }).map_err(|source| {
+        let root = path.into();
+        if source.is(Errno::AGAIN) {
+            Error::Locked { root }
+        } else {
+            Error::OpenStore { root, source }
+        }
+    })
+}
+
+pub(crate) fn open_directory(
+    dir: BorrowedFd<'_>,
+    name: impl AsRef<OsStr>,
+) -> Result<OwnedFd, Failure> {
+    let name = name.as_ref();
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    sys::open_dir_at(dir, name, resolve)
+        .map_err(Failure::read(format_args!("open directory {name:?}")))
+}
+
+/// A directory in `tmp`, until it is published or discarded; dropped without either (a panic), it
+/// goes too and can only log what it leaves behind.
+#[derive(Debug)]
+#[must_use = "dropping a scratch directory removes it"]
+pub(crate) struct Scratch<'s> {
+    tmp: BorrowedFd<'s>,
+    /// Empty once it is published or discarded.
+    name: OsString,
+    dir: Option<OwnedFd>,
+}
+
+/// What became of a [`Scratch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    Now,
+    AlreadyThere,
+}
+
+impl Scratch<'_> {
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_ref().map_or(self.tmp, OwnedFd::as_fd)
+    }
+
+    /// Makes it `name` in `dir`, durably, unless that is there.
+    pub(crate) fn publish(
+        mut self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        error: impl Fn(Failure) -> Error,
+    ) -> Result<Published, Error> {
+        let own_name = std::mem::take(&mut self.name);
+        let mut undo = UndoStack::new();
+        let rename = Step::Rename { from: self.tmp, name: &own_name, to: dir, new_name: name };
+        let renamed = undo.run(&rename);
+        match renamed.and_then(|()| perform(&Step::Sync { file: dir })) {
+            Ok(()) => {
+                undo.commit();
+                Ok(Published::Now)
+            }
+            Err(failure) if failure.is(Errno::EXIST) => {
+                undo.commit();
+                remove::tree(self.tmp, &own_name).map_err(&error)?;
+                Ok(Published::AlreadyThere)
+            }
+            Err(failure) => {
+                let error = undo.roll_back(error(failure));
+                self.name = own_name;
+                Err(self.discard(error))
+            }
+        }
+    }
+
+    /// Removes it because of `error`.
+    pub(crate) fn discard(mut self, error: Error) -> Error {
+        error.with_leftovers(self.remove())
+    }
+
+    fn remove(&mut self) -> Vec<Leftover> {
+        let name = std::mem::take(&mut self.name);
+        if name.is_empty() {
+            return Vec::new();
+        }
+        remove::tree(self.tmp, &name).err().map(Leftover::from).into_iter().collect()
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        for Leftover { undo, source } in self.remove() {
+            tracing::error!(undo, %source, "left behind");
+        }
+    }
+}

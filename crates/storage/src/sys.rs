@@ -1,0 +1,37 @@
+//! Every effect of this crate: plain-data steps, and the one function that runs them.
+
+mod read;
+mod step;
+#[expect(unsafe_code, reason = "unshare(2) is unsafe for what it can do to descriptors")]
+mod thread;
+
+use std::fmt;
+use std::io;
+
+pub(crate) use read::{
+    Kind, Stat, beneath, in_root, kernel_messages, list, open_dir_at, open_path, open_root,
+    read_up_to, reopen, stat, stat_at,
+};
+pub(crate) use step::{NewFd, Step, Target, write_all_at};
+pub(crate) use thread::Own;
+
+use crate::error::Failure;
+
+/// A change to the world that can be named before it is made.
+pub(crate) trait Effect: fmt::Display {
+    /// What there is afterwards.
+    type Output;
+
+    fn act(&self) -> rustix::io::Result<Self::Output>;
+}
+
+/// Carries out one effect; nothing else in this crate changes the world.
+pub(crate) fn run<E: Effect>(step: &E) -> io::Result<E::Output> {
+    crate::fault::point(step)?;
+    Ok(step.act()?)
+}
+
+/// [`run`], with the step's name in the error.
+pub(crate) fn perform<E: Effect>(step: &E) -> Result<E::Output, Failure> {
+    run(step).map_err(|source| Failure::new(step, source))
+}

@@ -1,0 +1,147 @@
+//! Every step of every operation fails once: the store is then as before, or says what is left.
+
+use std::cell::Cell;
+use std::fmt::Display;
+use std::io;
+use std::os::fd::AsFd as _;
+
+use tare_storage::{
+    Access, ContainerKey, Error, ErrorKind, NewFile, Store, fault, mount_shm, write_files,
+};
+
+use crate::fixture::{Lab, picture, small_root};
+
+thread_local! {
+    /// Steps that still work, and whether those after the first failure work.
+    static PLAN: Cell<Plan> = const { Cell::new(Plan::Off) };
+}
+
+#[derive(Clone, Copy)]
+enum Plan {
+    Off,
+    /// One step fails, after so many.
+    Once(u32),
+    /// All steps fail, after so many.
+    From(u32),
+}
+
+fn hook(_: &dyn Display) -> io::Result<()> {
+    let (next, fails) = match PLAN.get() {
+        Plan::Off => (Plan::Off, false),
+        Plan::Once(0) => (Plan::Off, true),
+        Plan::Once(left) => (Plan::Once(left - 1), false),
+        Plan::From(0) => (Plan::From(0), true),
+        Plan::From(left) => (Plan::From(left - 1), false),
+    };
+    PLAN.set(next);
+    if fails { Err(rustix::io::Errno::IO.into()) } else { Ok(()) }
+}
+
+/// Fails `operation` at each of its steps and checks the world afterwards.
+///
+/// Returns how many steps it has.
+fn fail_everywhere<T>(
+    picture: impl Fn() -> std::collections::BTreeMap<std::path::PathBuf, String>,
+    operation: impl Fn() -> Result<T, Error>,
+) -> u32 {
+    fault::set_hook(hook);
+    let before = picture();
+    for steps in 0.. {
+        PLAN.set(Plan::Once(steps));
+        let result = operation();
+        if matches!(PLAN.replace(Plan::Off), Plan::Once(_)) {
+            result.map(drop).unwrap();
+            return steps;
+        }
+        let error = result.map(drop).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::NeedsRepair, "step {steps}: {error:?}");
+        assert!(picture() == before, "step {steps} left something: {error:?}");
+    }
+    unreachable!()
+}
+
+#[test]
+fn privileged_a_failed_import_leaves_nothing() {
+    let lab = Lab::new();
+    let steps = fail_everywhere(|| lab.picture(), || lab.import(&small_root()));
+    assert!(steps > 40, "{steps}");
+}
+
+#[test]
+fn privileged_a_failed_creation_leaves_nothing() {
+    let lab = Lab::new();
+    let layer = lab.import(&small_root()).unwrap().chain_id;
+    let key: ContainerKey = "c".parse().unwrap();
+    fail_everywhere(|| lab.picture(), || lab.store.create_container(&key, &layer));
+    fail_everywhere(|| lab.picture(), || lab.store.put_blob(b"blob"));
+    // The first mount makes overlayfs's own directory in the work directory, for good.
+    lab.store.mount_rootfs(&[layer], &key).unwrap();
+    fail_everywhere(|| lab.picture(), || lab.store.mount_rootfs(&[layer], &key));
+    fail_everywhere(|| lab.picture(), || mount_shm(std::num::NonZeroU64::MIN, None));
+}
+
+#[test]
+fn privileged_a_failed_opening_leaves_nothing() {
+    let Lab { store, dir } = Lab::new();
+    drop(store);
+    let root = dir.path().join("new");
+    fail_everywhere(|| picture(dir.path()), || Store::open(&root));
+}
+
+#[test]
+fn privileged_failed_files_leave_nothing() {
+    let lab = Lab::new();
+    let dir = std::fs::File::open(lab.dir.path()).unwrap();
+    let file = |name: &str| NewFile {
+        name: name.parse().unwrap(),
+        access: Access::Public,
+        content: b"x".to_vec(),
+    };
+    fail_everywhere(
+        || lab.picture(),
+        || write_files(dir.as_fd(), &[file("a"), file("b"), file("c")]),
+    );
+}
+
+#[test]
+fn privileged_what_undo_cannot_take_back_is_said_and_goes_at_the_next_opening() {
+    fault::set_hook(hook);
+    let lab = Lab::new();
+    let before = lab.picture();
+    PLAN.set(Plan::From(20));
+    let error = lab.import(&small_root()).unwrap_err();
+    PLAN.set(Plan::Off);
+    assert_eq!(error.kind(), ErrorKind::NeedsRepair);
+    let Error::Leftovers { leftovers, failed } = error else { panic!("{error:?}") };
+    assert_eq!(leftovers.len(), 1);
+    assert!(matches!(*failed, Error::Unpack { .. }), "{failed:?}");
+    assert!(lab.picture() != before);
+    let Lab { store, dir } = lab;
+    drop(store);
+    let _store = Store::open(&dir.path().join("store")).unwrap();
+    assert!(picture(dir.path()) == before);
+}
+
+#[test]
+fn privileged_a_failed_removal_can_be_repeated() {
+    fault::set_hook(hook);
+    let lab = Lab::new();
+    let layer = lab.import(&small_root()).unwrap().chain_id;
+    let mut failures = 0;
+    loop {
+        PLAN.set(Plan::Once(failures));
+        let result = lab.store.remove_layer(&layer);
+        if matches!(PLAN.replace(Plan::Off), Plan::Once(_)) {
+            result.unwrap();
+            break;
+        }
+        result.unwrap_err();
+        failures += 1;
+        // Either it is all there, or it is out of sight.
+        let there = lab.store.layers().unwrap() == [layer];
+        assert_eq!(there, lab.store.create_container(&"c".parse().unwrap(), &layer).is_ok());
+        lab.store.remove_container(&"c".parse().unwrap()).unwrap();
+        lab.import(&small_root()).unwrap();
+    }
+    assert!(failures > 3);
+}
