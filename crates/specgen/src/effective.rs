@@ -1,0 +1,206 @@
+//! What will really run: the request laid over the defaults of the image.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::capability::{self, CapabilitySet};
+use crate::image::ImageDefaults;
+use crate::names::{DnsOption, DomainName, Hostname, SearchDomain};
+use crate::request::{NetworkMode, NewPrivileges, Request, RootfsAccess, Seccomp};
+use crate::rlimit::Ulimit;
+use crate::signal::Signal;
+use crate::text::{AnnotationKey, Argument, EnvVar, LabelKey, ShmSize, WorkingDir};
+use crate::user::UserSpec;
+
+/// Time to stop in, in microseconds, when the request says nothing: 10 seconds, as in podman.
+pub const DEFAULT_STOP_TIMEOUT_USEC: u64 = 10_000_000;
+
+/// The container as it will be: what authorization looks at, and all that [`crate::generate`]
+/// takes from the request and the image.
+///
+/// Only [`effective`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Effective {
+    /// The program and its arguments; empty if neither the request nor the image names one.
+    pub argv: Vec<Argument>,
+    /// The environment, each name once.
+    pub env: Vec<EnvVar>,
+    /// Where the process starts.
+    pub working_dir: WorkingDir,
+    /// Who the process is.
+    pub user: UserSpec,
+    /// The hostname, if the request names one.
+    pub hostname: Option<Hostname>,
+    /// Labels of the image and the request.
+    pub labels: BTreeMap<LabelKey, String>,
+    /// Annotations of the request; an image has none.
+    pub annotations: BTreeMap<AnnotationKey, Argument>,
+    /// Whether the container may write to its root file system.
+    pub rootfs_access: RootfsAccess,
+    /// How it is told to stop.
+    pub stop_signal: Signal,
+    /// Time between the stop signal and `SIGKILL`, in microseconds.
+    pub stop_timeout_usec: u64,
+    /// Which network it sees.
+    pub network_mode: NetworkMode,
+    /// Name servers in place of the host's.
+    pub dns: Vec<IpAddr>,
+    /// Search list in place of the host's.
+    pub dns_search: Vec<SearchDomain>,
+    /// Resolver options in place of the host's.
+    pub dns_options: Vec<DnsOption>,
+    /// Further lines of the hosts file.
+    pub hosts: BTreeMap<DomainName, IpAddr>,
+    /// The capabilities it is to have, so far as the host has them.
+    pub capabilities: CapabilitySet,
+    /// Those of them that were asked for by name: the host must have these.
+    pub required_capabilities: CapabilitySet,
+    /// Whether set-user-ID programs and file capabilities work.
+    pub new_privileges: NewPrivileges,
+    /// Resource limits asked for.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm`.
+    pub shm_size: ShmSize,
+    /// Which system calls are filtered.
+    pub seccomp: Seccomp,
+}
+
+/// Lays a request over the defaults of an image.
+pub fn effective(request: &Request, image: &ImageDefaults) -> Effective {
+    let capabilities = capability::wanted(&request.cap_add, &request.cap_drop);
+    let mut labels = image.labels.clone();
+    labels.extend(request.labels.clone());
+    Effective {
+        argv: argv(request, image),
+        env: overlaid([&image.env, &request.env]),
+        working_dir: first(
+            request.working_dir.as_ref(),
+            image.working_dir.as_ref(),
+            WorkingDir::root,
+        ),
+        user: first(request.user.as_ref(), image.user.as_ref(), UserSpec::default),
+        hostname: request.hostname.clone(),
+        labels,
+        annotations: request.annotations.clone(),
+        rootfs_access: request.rootfs_access,
+        stop_signal: request.stop_signal.or(image.stop_signal).unwrap_or(Signal::TERM),
+        stop_timeout_usec: request.stop_timeout_usec.unwrap_or(DEFAULT_STOP_TIMEOUT_USEC),
+        network_mode: request.network_mode,
+        dns: request.dns.clone(),
+        dns_search: request.dns_search.clone(),
+        dns_options: request.dns_options.clone(),
+        hosts: request.hosts.clone(),
+        capabilities,
+        required_capabilities: capabilities & capability::named(&request.cap_add),
+        new_privileges: request.new_privileges,
+        ulimits: request.ulimits.clone(),
+        shm_size: request.shm_size.unwrap_or(ShmSize::DEFAULT),
+        seccomp: request.seccomp,
+    }
+}
+
+/// The image's command is made for the image's entry point: another one goes without it.
+fn argv(request: &Request, image: &ImageDefaults) -> Vec<Argument> {
+    let image_command = match &request.entrypoint {
+        Some(_) => &[],
+        None => image.command.as_slice(),
+    };
+    let command = if request.command.is_empty() { image_command } else { &request.command };
+    [request.entrypoint.as_ref().unwrap_or(&image.entrypoint), command].concat()
+}
+
+fn first<T: Clone>(request: Option<&T>, image: Option<&T>, default: impl FnOnce() -> T) -> T {
+    request.or(image).cloned().unwrap_or_else(default)
+}
+
+/// The entries of all layers, each name once: where it came first, as it was said last.
+pub(crate) fn overlaid<'a, const N: usize>(layers: [&'a [EnvVar]; N]) -> Vec<EnvVar> {
+    let mut places = BTreeMap::new();
+    let mut env: Vec<&'a EnvVar> = Vec::new();
+    for entry in layers.into_iter().flatten() {
+        let place = *places.entry(entry.name()).or_insert(env.len());
+        if place == env.len() {
+            env.push(entry);
+        } else {
+            env[place] = entry;
+        }
+    }
+    env.into_iter().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Words = &'static [&'static str];
+
+    fn args(list: &[&str]) -> Vec<Argument> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn env(list: &[&str]) -> Vec<EnvVar> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn entry_points_and_commands() {
+        let mut image = ImageDefaults::default();
+        (image.entrypoint, image.command) = (args(&["/e"]), args(&["a", "b"]));
+        let cases: [(&str, Option<Words>, Words, Words); 6] = [
+            ("as the image says", None, &[], &["/e", "a", "b"]),
+            ("another command", None, &["x"], &["/e", "x"]),
+            ("another entry point", Some(&["/f", "-v"]), &[], &["/f", "-v"]),
+            ("both", Some(&["/f"]), &["x"], &["/f", "x"]),
+            ("no entry point", Some(&[]), &["x"], &["x"]),
+            ("nothing at all", Some(&[]), &[], &[]),
+        ];
+        for (about, entrypoint, command, want) in cases {
+            let mut request = Request::default();
+            (request.entrypoint, request.command) = (entrypoint.map(args), args(command));
+            assert_eq!(effective(&request, &image).argv, args(want), "{about}");
+        }
+    }
+
+    #[test]
+    fn the_request_wins_over_the_image() {
+        let image = ImageDefaults::parse(
+            br#"{"config":{"Env":["A=1","B=2"],"User":"www","WorkingDir":"/i","StopSignal":"INT",
+                "Labels":{"l":"image","m":"image"}}}"#,
+        )
+        .unwrap();
+        let mut request = Request::default();
+        let plain = effective(&request, &image);
+        assert_eq!(plain.user.to_string(), "www");
+        assert_eq!((plain.working_dir.as_str(), plain.stop_signal.number()), ("/i", 2));
+
+        request.env = env(&["B=3", "C=4", "B=5"]);
+        request.user = Some("0".parse().unwrap());
+        request.labels.insert("l".parse().unwrap(), "request".into());
+        let both = effective(&request, &image);
+        assert_eq!(both.env, env(&["A=1", "B=5", "C=4"]));
+        assert_eq!(both.user.to_string(), "0");
+        assert_eq!(both.labels.values().collect::<Vec<_>>(), ["request", "image"]);
+    }
+
+    proptest! {
+        #[test]
+        fn each_name_is_there_once_with_its_last_value(
+            lower in proptest::collection::vec("[A-D]=[0-9]", 0..6),
+            upper in proptest::collection::vec("[A-D]=[0-9]", 0..6),
+        ) {
+            let parse = |list: &[String]| -> Vec<EnvVar> {
+                list.iter().map(|entry| entry.parse().unwrap()).collect()
+            };
+            let merged = overlaid([&parse(&lower), &parse(&upper)]);
+            let said: Vec<String> = lower.into_iter().chain(upper).collect();
+            for entry in &merged {
+                let last = said.iter().rfind(|other| other[..1] == *entry.name()).unwrap();
+                prop_assert_eq!(entry.as_str(), last);
+            }
+            let names: std::collections::BTreeSet<_> = said.iter().map(|entry| &entry[..1]).collect();
+            prop_assert_eq!(merged.len(), names.len());
+        }
+    }
+}

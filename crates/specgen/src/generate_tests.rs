@@ -1,0 +1,264 @@
+use oci_spec::runtime::Spec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::capability::CapabilitySet;
+use crate::facts::CgroupMode;
+use crate::testing;
+
+fn config(request: &str) -> Value {
+    serde_json::from_slice(&testing::generated(request).config).unwrap()
+}
+
+fn with_host(request: &str, change: impl FnOnce(&mut HostFacts)) -> Value {
+    let mut host = testing::host();
+    change(&mut host);
+    let (effective, placement) = (testing::effective(request), testing::placement());
+    let made = generate(&effective, &host, &testing::rootfs(), &placement).unwrap();
+    serde_json::from_slice(&made.config).unwrap()
+}
+
+fn namespaces(config: &Value) -> Vec<&str> {
+    let list = config["linux"]["namespaces"].as_array().unwrap();
+    list.iter().map(|namespace| namespace["type"].as_str().unwrap()).collect()
+}
+
+fn mount<'a>(config: &'a Value, target: &str) -> &'a Value {
+    let mounts = config["mounts"].as_array().unwrap();
+    mounts.iter().find(|mount| mount["destination"] == target).unwrap()
+}
+
+fn has_option(config: &Value, target: &str, option: &str) -> bool {
+    mount(config, target)["options"].as_array().unwrap().contains(&json!(option))
+}
+
+#[test]
+fn oci_spec_reads_it_and_loses_nothing() {
+    for request in ["", r#""Seccomp":"unconfined","ReadOnlyRootfs":true,"NetworkMode":"host""#] {
+        let made = testing::generated(request);
+        let spec: Spec = serde_json::from_slice(&made.config).unwrap();
+        let mut back = serde_json::to_value(&spec).unwrap();
+        let mut config = config(request);
+        for document in [&mut config, &mut back] {
+            for set in document["process"]["capabilities"].as_object_mut().unwrap().values_mut() {
+                set.as_array_mut().unwrap().sort_by_key(ToString::to_string);
+            }
+        }
+        assert_eq!(back, config, "{request}");
+    }
+}
+
+#[test]
+fn the_process() {
+    let root = config("");
+    assert_eq!(root["ociVersion"], "1.0.2");
+    assert_eq!(root["process"]["terminal"], false);
+    assert_eq!(root["process"]["args"], json!(["sh"]));
+    assert_eq!(root["process"]["cwd"], "/");
+    let user = json!({"uid": 0, "gid": 0, "umask": 0o022, "additionalGids": [0]});
+    assert_eq!(root["process"]["user"], user);
+    assert_eq!(root["process"]["noNewPrivileges"], false);
+    assert!(root["process"].get("oomScoreAdj").is_none());
+
+    let www = config(r#""User":"www","NoNewPrivileges":true,"WorkingDir":"/srv""#);
+    let user = json!({"uid": 33, "gid": 33, "umask": 0o022, "additionalGids": [33, 44]});
+    assert_eq!(www["process"]["user"], user);
+    assert_eq!(www["process"]["noNewPrivileges"], true);
+    assert_eq!(www["process"]["cwd"], "/srv");
+}
+
+#[test]
+fn capabilities_by_user() {
+    let default = json!(CapabilitySet::DEFAULT);
+    let root = &config("")["process"]["capabilities"];
+    let www = &config(r#""User":"www""#)["process"]["capabilities"];
+    for (set, of_root, of_www) in [
+        ("bounding", &default, &default),
+        ("effective", &default, &json!([])),
+        ("permitted", &default, &json!([])),
+        ("inheritable", &json!([]), &json!([])),
+        ("ambient", &json!([]), &json!([])),
+    ] {
+        assert_eq!((&root[set], &www[set]), (of_root, of_www), "{set}");
+    }
+    let none = config(r#""CapDrop":["ALL"]"#);
+    assert_eq!(none["process"]["capabilities"]["bounding"], json!([]));
+}
+
+#[test]
+fn namespaces_by_network_and_cgroup() {
+    let own = ["pid", "ipc", "uts", "mount", "cgroup", "network"];
+    assert_eq!(namespaces(&config("")), own);
+    assert_eq!(config("")["linux"]["namespaces"][5]["path"], "/run/netns/tare-x");
+    assert_eq!(namespaces(&config(r#""NetworkMode":"host""#)), own[..5]);
+    let v1 = with_host("", |host| host.cgroup_mode = CgroupMode::V1);
+    assert_eq!(namespaces(&v1), ["pid", "ipc", "uts", "mount", "network"]);
+    let hybrid = with_host("", |host| host.cgroup_mode = CgroupMode::Hybrid);
+    assert_eq!(namespaces(&hybrid), own);
+
+    let mut placement = testing::placement();
+    placement.netns = None;
+    let none = testing::effective(r#""NetworkMode":"none""#);
+    let made = generate(&none, &testing::host(), &testing::rootfs(), &placement).unwrap();
+    let none: Value = serde_json::from_slice(&made.config).unwrap();
+    assert_eq!(none["linux"]["namespaces"][5], json!({"type": "network"}));
+}
+
+#[test]
+fn pings_go_out_from_a_network_of_its_own() {
+    let own = config("")["linux"]["sysctl"].clone();
+    assert_eq!(own, json!({"net.ipv4.ping_group_range": "0 2147483647"}));
+    assert_eq!(config(r#""NetworkMode":"host""#)["linux"]["sysctl"], Value::Null);
+}
+
+#[test]
+fn the_hostname() {
+    for (request, want) in [
+        ("", "0123456789ab"),
+        (r#""Hostname":"web""#, "web"),
+        (r#""NetworkMode":"host""#, "the-host"),
+        (r#""NetworkMode":"host","Hostname":"web""#, "web"),
+    ] {
+        let made = testing::generated(request);
+        let file = made.files.iter().find(|file| file.name == "hostname").unwrap();
+        assert_eq!(file.content, format!("{want}\n"), "{request}");
+        assert_eq!(config(request)["hostname"], want, "{request}");
+    }
+}
+
+#[test]
+fn mounts_and_files() {
+    let (writable, read_only) = (config(""), config(r#""ReadOnlyRootfs":true"#));
+    assert_eq!(writable["root"], json!({"path": "/run/b/rootfs", "readonly": false}));
+    assert_eq!(read_only["root"]["readonly"], true);
+    for file in testing::generated("").files {
+        let bound = mount(&writable, file.target);
+        assert_eq!(bound["source"], format!("/run/b/files/{}", file.name));
+        assert!(!has_option(&writable, file.target, "ro"), "{}", file.target);
+        assert!(has_option(&read_only, file.target, "ro"), "{}", file.target);
+    }
+    assert_eq!(mount(&writable, "/dev/shm")["source"], "/run/b/shm");
+    assert!(!has_option(&read_only, "/dev/shm", "ro"));
+    assert!(has_option(&writable, "/sys", "ro") && has_option(&writable, "/sys/fs/cgroup", "ro"));
+}
+
+#[test]
+fn everything_bound_is_nosuid_and_nodev_and_nothing_covers_a_later_mount() {
+    let config = config("");
+    let mounts = config["mounts"].as_array().unwrap();
+    let target = |mount: &Value| mount["destination"].as_str().unwrap().to_owned();
+    for (at, bound) in mounts.iter().enumerate() {
+        if bound["type"] == "bind" {
+            assert!(has_option(&config, &target(bound), "nosuid"), "{bound}");
+            assert!(has_option(&config, &target(bound), "nodev"), "{bound}");
+        }
+        let below = |earlier: &Value| target(earlier).starts_with(&format!("{}/", target(bound)));
+        assert!(!mounts[..at].iter().any(below), "{bound} covers an earlier one");
+    }
+}
+
+#[test]
+fn resources_and_masks() {
+    let config = config("");
+    assert_eq!(config["linux"]["cgroupsPath"], "/tare/x");
+    assert_eq!(config["linux"]["resources"]["devices"], json!([{"allow": false, "access": "rwm"}]));
+    assert_eq!(config["linux"]["resources"]["pids"]["limit"], 2048);
+    let masked = config["linux"]["maskedPaths"].as_array().unwrap();
+    assert!(masked.contains(&json!("/sys/devices/virtual/powercap")));
+    assert_eq!(config["linux"]["rootfsPropagation"], Value::Null);
+
+    let other = with_host("", |host| {
+        host.controllers.clear();
+        host.thermal_throttle_cpus = [0, 7].into();
+    });
+    assert!(other["linux"]["resources"].get("pids").is_none());
+    let masked = other["linux"]["maskedPaths"].as_array().unwrap();
+    assert!(masked.contains(&json!("/sys/devices/system/cpu/cpu7/thermal_throttle")));
+}
+
+#[test]
+fn seccomp_follows_the_bounding_set_and_can_be_off() {
+    let of = |request: &str| config(request)["linux"].get("seccomp").map(ToString::to_string);
+    assert_eq!(of(r#""Seccomp":"unconfined""#), None);
+    let allows_mount = |seccomp: &str| seccomp.contains(r#""quotactl""#);
+    assert!(allows_mount(&of(r#""CapAdd":["SYS_ADMIN"]"#).unwrap()));
+    assert_ne!(of(""), of(r#""CapDrop":["ALL"]"#));
+    assert_ne!(of(""), of(r#""CapAdd":["SYS_ADMIN"]"#));
+}
+
+#[test]
+fn annotations_name_the_manager_and_the_stop_signal() {
+    let config = config(r#""StopSignal":3,"Annotations":{"com.example":"a"}"#);
+    let want = json!({
+        "com.example": "a",
+        "io.container.manager": "tare",
+        "org.opencontainers.image.stopSignal": "3",
+    });
+    assert_eq!(config["annotations"], want);
+}
+
+#[test]
+fn requests_that_cannot_be_met() {
+    let image = crate::ImageDefaults::default();
+    let nothing = crate::effective(&crate::Request::default(), &image);
+    let mut host = testing::host();
+    host.hard_limits.insert(crate::RlimitKind::Core, 0);
+    host.capabilities = CapabilitySet::DEFAULT;
+    for (effective, want) in [
+        (nothing, "no command: neither the request nor the image names one"),
+        (testing::effective(r#""User":"bob""#), "cannot find out who \"bob\" is"),
+        (testing::effective(r#""CapAdd":["BPF"]"#), "this host cannot give CAP_BPF"),
+        (
+            testing::effective(r#""Ulimits":[["core",0,1]]"#),
+            "RLIMIT_CORE of 1 is above the 0 that this host allows",
+        ),
+    ] {
+        let error = generate(&effective, &host, &testing::rootfs(), &testing::placement());
+        assert_eq!(error.unwrap_err().to_string(), want);
+    }
+}
+
+fn request() -> impl Strategy<Value = String> {
+    let env = proptest::collection::vec("[A-C]=[\\PC\n\r]{0,5}", 0..5);
+    let caps = proptest::sample::subsequence(vec!["ALL", "KILL", "BPF", "SYS_ADMIN"], 0..=4);
+    let user = "(|0|www|www:video|77:88)";
+    let hostname = proptest::option::of("[a-z][a-z0-9]{0,8}");
+    (env, caps.clone(), caps, user, hostname, any::<bool>()).prop_map(
+        |(env, add, drop, user, hostname, read_only)| {
+            let value = json!({
+                "Env": env, "CapAdd": add, "CapDrop": drop, "User": user, "Hostname": hostname,
+                "ReadOnlyRootfs": read_only,
+            });
+            let text = value.to_string();
+            text[1..text.len() - 1].to_owned()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn same_input_same_bytes(request in request()) {
+        // Everything is built anew, so that no hash seed or address can be shared.
+        prop_assert_eq!(testing::generated(&request), testing::generated(&request));
+    }
+
+    #[test]
+    fn line_breaks_in_the_environment_stay_there(request in request()) {
+        let made = testing::generated(&request);
+        for file in &made.files {
+            prop_assert!(file.content.lines().count() <= 5, "{}", file.content);
+            prop_assert!(!file.content.contains('\r'));
+        }
+    }
+
+    #[test]
+    fn no_set_is_wider_than_the_bounding_set(request in request()) {
+        let config = config(&request);
+        let sets = config["process"]["capabilities"].as_object().unwrap();
+        let names = |set: &str| sets[set].as_array().unwrap().clone();
+        prop_assert!(names("effective").iter().all(|name| names("bounding").contains(name)));
+        prop_assert_eq!(names("effective"), names("permitted"));
+        prop_assert!(names("inheritable").is_empty() && names("ambient").is_empty());
+    }
+}

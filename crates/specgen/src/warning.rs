@@ -1,0 +1,43 @@
+//! What the person who asked should know, though nothing failed.
+
+use std::fmt;
+
+use crate::rlimit::RlimitKind;
+
+/// Something was done in another way than usual; `Display` is a sentence for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// `resolv.conf` has no name server: the host names none that the container could reach.
+    NoNameserver,
+    /// Only the first [`crate::MAX_NAMESERVERS`] name servers were taken.
+    NameserversLeftOut {
+        /// How many were left out.
+        count: usize,
+    },
+    /// A resource limit of this crate was cut down to what the host allows.
+    DefaultLimitLowered {
+        /// Which limit.
+        kind: RlimitKind,
+        /// The usual value.
+        wanted: u64,
+        /// The value that was set.
+        value: u64,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoNameserver => f.write_str(
+                "the host has no name server that the container can reach: names will not resolve",
+            ),
+            Self::NameserversLeftOut { count } => {
+                write!(f, "{count} more name servers are left out: resolvers use only three")
+            }
+            Self::DefaultLimitLowered { kind, wanted, value } => {
+                write!(f, "{kind} is {value} instead of {wanted}: the host allows no more")
+            }
+        }
+    }
+}
