@@ -1,0 +1,202 @@
+//! Which programs are run with which arguments. Pure.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::launch::{Fd, Launch, Stdio};
+use crate::{Create, Exec, Force, Layout, Settings, Stdin, Target};
+
+/// For what the runtimes call themselves (hooks have theirs from `config.json`).
+const PATH: (&str, &str) = ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+/// conmon stamps its log in local time; UTC has no gaps.
+const TZ: (&str, &str) = ("TZ", "UTC0");
+/// Where conmon finds the pipes that [`Launch::fds`] of it begins with.
+const SYNC_PIPE: (&str, &str) = ("_OCI_SYNCPIPE", "3");
+const START_PIPE: (&str, &str) = ("_OCI_STARTPIPE", "4");
+
+/// What all calls for one container have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Programs<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) layout: Layout<'a>,
+    pub(crate) target: &'a Target,
+    /// The runtime of the target.
+    pub(crate) runtime: &'a Path,
+}
+
+impl Programs<'_> {
+    /// conmon that creates the container; its pipes are `fds`.
+    pub(crate) fn create(&self, request: &Create, fds: [Fd; 2]) -> Launch {
+        let layout = &self.layout;
+        let mut log = OsString::from("k8s-file:");
+        log.push(&request.log_path);
+        let mut args = self.conmon_args(&layout.container_pid(), &layout.supervisor_pid());
+        push(&mut args, "--exit-dir", layout.exit_dir());
+        push(&mut args, "-b", layout.bundle());
+        push(&mut args, "-l", log);
+        // Sockets lie in the bundle; without this conmon leaves a symbolic link elsewhere.
+        args.push("--full-attach".into());
+        args.extend((request.stdin == Stdin::Open).then(|| "-i".into()));
+        self.conmon(args, layout.exit_dir(), Stdio::Captured, fds)
+    }
+
+    /// conmon that runs one more process in the container; its pipes are `fds`.
+    pub(crate) fn exec(&self, request: &Exec, stdio: [Fd; 3], fds: [Fd; 2]) -> Launch {
+        let (layout, session) = (&self.layout, request.session);
+        let dir = layout.exec(session);
+        let mut args = self.conmon_args(&dir.join("container.pid"), &dir.join("conmon.pid"));
+        // The runtime's standard error is the process's: errors have to go elsewhere.
+        push(&mut args, "--runtime-arg", option("--log=", &exec_log(&dir)));
+        args.push("-e".into());
+        push(&mut args, "--exec-process-spec", layout.exec_process(session));
+        push(&mut args, "--exit-dir", layout.exec_exit_dir(session));
+        push(&mut args, "-l", "passthrough");
+        self.conmon(args, layout.exec_exit_dir(session), Stdio::Given(stdio), fds)
+    }
+
+    /// The runtime lets the container's process run.
+    pub(crate) fn start(&self) -> Launch {
+        self.call(&["start"])
+    }
+
+    /// The runtime forgets the container.
+    pub(crate) fn delete(&self, force: Force) -> Launch {
+        match force {
+            Force::No => self.call(&["delete"]),
+            Force::Kill => self.call(&["delete", "--force"]),
+        }
+    }
+
+    fn call(&self, verb: &[&str]) -> Launch {
+        let mut args = self.runtime_args();
+        args.extend(verb.iter().map(OsString::from));
+        args.push(self.target.id.as_str().into());
+        plain(self.runtime, args)
+    }
+
+    fn runtime_args(&self) -> Vec<OsString> {
+        let root = self.layout.runtime_root(self.target.runtime);
+        vec![option("--root=", &root), "--log-format=json".into()]
+    }
+
+    fn conmon_args(&self, container_pid: &Path, supervisor_pid: &Path) -> Vec<OsString> {
+        let id = self.target.id.as_str();
+        let mut args: Vec<OsString> =
+            ["--api-version", "1", "-c", id, "-u", id].map(Into::into).into();
+        push(&mut args, "-r", self.runtime);
+        for arg in self.runtime_args() {
+            push(&mut args, "--runtime-arg", arg);
+        }
+        push(&mut args, "-p", container_pid);
+        push(&mut args, "--conmon-pidfile", supervisor_pid);
+        args
+    }
+
+    /// conmon leaves its note of a lack of memory in its working directory.
+    fn conmon(&self, args: Vec<OsString>, cwd: PathBuf, stdio: Stdio, fds: [Fd; 2]) -> Launch {
+        let env = vec![PATH, TZ, SYNC_PIPE, START_PIPE];
+        Launch { program: self.settings.conmon.clone(), args, env, cwd, stdio, fds: fds.into() }
+    }
+}
+
+/// The runtime tells its version.
+pub(crate) fn version(program: &Path) -> Launch {
+    plain(program, vec!["--version".into()])
+}
+
+/// Where a runtime's errors go during an exec.
+pub(crate) fn exec_log(dir: &Path) -> PathBuf {
+    dir.join("runtime.log")
+}
+
+fn plain(program: &Path, args: Vec<OsString>) -> Launch {
+    let (env, cwd) = (vec![PATH], "/".into());
+    Launch { program: program.into(), args, env, cwd, stdio: Stdio::Captured, fds: vec![] }
+}
+
+fn push(args: &mut Vec<OsString>, name: &str, value: impl Into<OsString>) {
+    args.extend([name.into(), value.into()]);
+}
+
+fn option(name: &str, value: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push(value);
+    option
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CgroupPath, CgroupView, Incarnation, OciRuntime};
+    use std::sync::Arc;
+
+    fn null() -> Fd {
+        Arc::new(std::fs::File::open("/dev/null").unwrap().into())
+    }
+
+    fn text(launch: &Launch, id: &str) -> String {
+        let args: Vec<_> = launch.args.iter().map(|arg| arg.to_str().unwrap()).collect();
+        args.join(" ").replace(id, "ID")
+    }
+
+    #[test]
+    fn arguments_are_exactly_these() {
+        let id = "ab".repeat(32);
+        let target = Target {
+            id: id.parse().unwrap(),
+            incarnation: Incarnation(2),
+            runtime: OciRuntime::Runc,
+        };
+        let settings = Settings {
+            run_dir: "/run/tare".into(),
+            conmon: "/usr/bin/conmon".into(),
+            crun: None,
+            runc: Some("/usr/sbin/runc".into()),
+            cgroups: CgroupView::Host,
+        };
+        let layout = Layout::new(&settings.run_dir, &target.id, target.incarnation);
+        let runtime = Path::new("/usr/sbin/runc");
+        let programs = Programs { settings: &settings, layout, target: &target, runtime };
+        let cgroup: CgroupPath = "/tare/x".parse().unwrap();
+        let mut request = Create {
+            id: target.id.clone(),
+            incarnation: target.incarnation,
+            runtime: target.runtime,
+            cgroup: cgroup.clone(),
+            log_path: "/var/log/c".into(),
+            stdin: Stdin::Null,
+        };
+
+        let create = programs.create(&request, [null(), null()]);
+        let bundle = "/run/tare/containers/ID/2";
+        let common = "--api-version 1 -c ID -u ID -r /usr/sbin/runc \
+                      --runtime-arg --root=/run/tare/oci/runc --runtime-arg --log-format=json";
+        let want = format!(
+            "{common} -p {bundle}/container.pid --conmon-pidfile {bundle}/conmon.pid \
+             --exit-dir {bundle}/exit -b {bundle} -l k8s-file:/var/log/c --full-attach"
+        );
+        assert_eq!(text(&create, &id), want);
+        assert_eq!(create.program, Path::new("/usr/bin/conmon"));
+        assert!(create.cwd.ends_with("2/exit"));
+        assert_eq!(create.env, [PATH, TZ, SYNC_PIPE, START_PIPE]);
+
+        request.stdin = Stdin::Open;
+        let create = programs.create(&request, [null(), null()]);
+        assert_eq!(text(&create, &id), want + " -i");
+
+        let request = Exec { target: target.clone(), session: 5, cgroup };
+        let exec = programs.exec(&request, [null(), null(), null()], [null(), null()]);
+        let dir = format!("{bundle}/exec/5");
+        let want = format!(
+            "{common} -p {dir}/container.pid --conmon-pidfile {dir}/conmon.pid \
+             --runtime-arg --log={dir}/runtime.log -e --exec-process-spec {dir}/process.json \
+             --exit-dir {dir}/exit -l passthrough"
+        );
+        assert_eq!(text(&exec, &id), want);
+
+        let call = "--root=/run/tare/oci/runc --log-format=json";
+        assert_eq!(text(&programs.start(), &id), format!("{call} start ID"));
+        assert_eq!(text(&programs.delete(Force::No), &id), format!("{call} delete ID"));
+        assert_eq!(text(&programs.delete(Force::Kill), &id), format!("{call} delete --force ID"));
+    }
+}

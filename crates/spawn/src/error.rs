@@ -1,0 +1,255 @@
+use std::io;
+use std::time::Duration;
+
+use crate::undo::Failure;
+use crate::{CgroupPath, ContainerId, OciRuntime};
+
+/// Everything that can go wrong in this crate, by what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No usable program of this name was found.
+    #[error("cannot find a program {name} that only root can change")]
+    Find {
+        /// Name of the program.
+        name: &'static str,
+    },
+    /// A container could not be created.
+    #[error("cannot create container {id}{}", left(leftovers))]
+    Create {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        cause: Cause,
+        /// What could not be taken back. Empty: nothing remains.
+        leftovers: Vec<Leftover>,
+    },
+    /// A container could not be started; it is as it was.
+    #[error("cannot start container {id}")]
+    Start {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// A container could not be deleted.
+    #[error("cannot delete container {id} from its runtime")]
+    Delete {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// A process could not be run in a container.
+    #[error("cannot run session {session} in container {id}{}", left(leftovers))]
+    Exec {
+        /// The container.
+        id: ContainerId,
+        /// Number of the session.
+        session: u32,
+        /// Why.
+        #[source]
+        cause: Cause,
+        /// What could not be taken back. Empty: nothing remains.
+        leftovers: Vec<Leftover>,
+    },
+    /// A runtime could not be tried out.
+    #[error("cannot try out {runtime}{}", left(leftovers))]
+    Probe {
+        /// The runtime.
+        runtime: OciRuntime,
+        /// Why.
+        #[source]
+        cause: Cause,
+        /// What could not be taken back. Empty: nothing remains.
+        leftovers: Vec<Leftover>,
+    },
+    /// A control group could not be made.
+    #[error("cannot make control group {cgroup}{}", left(leftovers))]
+    MakeCgroup {
+        /// The group.
+        cgroup: CgroupPath,
+        /// Why.
+        #[source]
+        cause: Cause,
+        /// What could not be taken back. Empty: nothing remains.
+        leftovers: Vec<Leftover>,
+    },
+    /// This process could not become the one that waits for orphans.
+    #[error("cannot look after orphaned processes")]
+    AdoptOrphans {
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// A control group could not be removed.
+    #[error("cannot clean up control group {cgroup}")]
+    Cleanup {
+        /// The group.
+        cgroup: CgroupPath,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+}
+
+fn left(leftovers: &[Leftover]) -> String {
+    match leftovers.len() {
+        0 => String::new(),
+        n => format!(" ({n} undo steps failed too)"),
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The request is not acceptable; nothing was done.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The OCI runtime said no.
+    #[error("the runtime said: {message}")]
+    Runtime {
+        /// What it said, at most 4 KiB, in one line.
+        message: String,
+    },
+    /// conmon failed before, or without, a word from the runtime.
+    #[error("the supervisor failed: {message}")]
+    Supervisor {
+        /// What it said, at most 4 KiB, in one line.
+        message: String,
+    },
+    /// A program took too long and was killed.
+    #[error("gave up after {} s", limit.as_secs())]
+    Timeout {
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// The container's supervisor, or a process that should live, has ended.
+    #[error("the container is not running any more")]
+    Gone,
+    /// All went well, but it could not be cleaned up.
+    #[error("it could not be cleaned up")]
+    Uncleaned,
+    /// A step of ours failed.
+    #[error("cannot {step}")]
+    Step {
+        /// The step, to be read after "cannot".
+        step: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Why a request is not acceptable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// `config.json` or `process.json` is not where it should be.
+    #[error("the OCI file is missing")]
+    NoConfig,
+    /// The incarnation, session or container has been used before.
+    #[error("it exists already")]
+    Exists,
+    /// The log path is relative, or holds a byte that conmon takes for a separator.
+    #[error("the log path must be absolute, without ':' and control characters")]
+    LogPath,
+    /// Two mounts for one place, or none for the root file system.
+    #[error("there must be one mount for the root file system and at most one for any place")]
+    Places,
+    /// The runtime asked for is not installed.
+    #[error("the runtime is not installed")]
+    NoRuntime,
+}
+
+/// Something that is still there because taking it back failed.
+#[derive(Debug)]
+pub struct Leftover {
+    /// The undo step that failed, to be read after "cannot".
+    pub undo: String,
+    /// The system's answer to it.
+    pub source: io::Error,
+}
+
+/// What a caller can act on, without matching every [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request is at fault; nothing was done.
+    Invalid,
+    /// A program is missing.
+    NotFound,
+    /// The runtime refused the container: its configuration is the likely culprit.
+    Runtime,
+    /// The container has ended in the meantime.
+    Gone,
+    /// A program took too long.
+    Timeout,
+    /// Undo was incomplete: someone has to clean up before a retry can work.
+    NeedsRepair,
+    /// Anything else; only worth logging.
+    Other,
+}
+
+impl Error {
+    /// The class of this error.
+    pub fn kind(&self) -> ErrorKind {
+        if !self.leftovers().is_empty() {
+            return ErrorKind::NeedsRepair;
+        }
+        match self.cause() {
+            None | Some(Cause::Refused(Refusal::NoRuntime)) => ErrorKind::NotFound,
+            Some(Cause::Refused(_)) => ErrorKind::Invalid,
+            Some(Cause::Runtime { .. }) => ErrorKind::Runtime,
+            Some(Cause::Gone) => ErrorKind::Gone,
+            Some(Cause::Timeout { .. }) => ErrorKind::Timeout,
+            Some(Cause::Supervisor { .. } | Cause::Uncleaned | Cause::Step { .. }) => {
+                ErrorKind::Other
+            }
+        }
+    }
+
+    /// Why it failed; `None` if a program is missing.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Find { .. } => None,
+            Self::Create { cause, .. }
+            | Self::Start { cause, .. }
+            | Self::Delete { cause, .. }
+            | Self::Exec { cause, .. }
+            | Self::Probe { cause, .. }
+            | Self::MakeCgroup { cause, .. }
+            | Self::AdoptOrphans { cause }
+            | Self::Cleanup { cause, .. } => Some(cause),
+        }
+    }
+
+    /// Takes the error apart.
+    pub(crate) fn into_failure(self) -> Failure {
+        match self {
+            Self::Find { .. } => Cause::Refused(Refusal::NoRuntime).into(),
+            Self::Create { cause, leftovers, .. }
+            | Self::Exec { cause, leftovers, .. }
+            | Self::Probe { cause, leftovers, .. }
+            | Self::MakeCgroup { cause, leftovers, .. } => Failure { cause, leftovers },
+            Self::Start { cause, .. }
+            | Self::Delete { cause, .. }
+            | Self::AdoptOrphans { cause }
+            | Self::Cleanup { cause, .. } => cause.into(),
+        }
+    }
+
+    /// What could not be taken back.
+    pub fn leftovers(&self) -> &[Leftover] {
+        match self {
+            Self::Create { leftovers, .. }
+            | Self::Exec { leftovers, .. }
+            | Self::Probe { leftovers, .. }
+            | Self::MakeCgroup { leftovers, .. } => leftovers,
+            _ => &[],
+        }
+    }
+}

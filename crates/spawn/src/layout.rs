@@ -1,0 +1,150 @@
+use std::path::{Path, PathBuf};
+
+use crate::{ContainerId, Incarnation, OciRuntime, Place};
+
+/// Where everything of one start of one container lies, below the run directory.
+///
+/// ```text
+/// <run>/oci/<runtime>/                     state of the OCI runtime
+/// <run>/containers/<id>/<incarnation>/     the bundle
+///     config.json  files/                  written by the caller, before `create`
+///     rootfs/  shm/                        mount points; mounted in the container's view only
+///     conmon.pid  container.pid  attach  ctl  winsz      made by conmon
+///     exit/<id>  exit/oom                  exit code (text); present if memory ran out
+///     exec/<n>/process.json                written by the caller, before `exec`
+///     exec/<n>/exit/<id>                   exit code of that session
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    run_dir: &'a Path,
+    id: &'a ContainerId,
+    incarnation: Incarnation,
+}
+
+impl<'a> Layout<'a> {
+    /// The layout of `incarnation` of the container `id` below `run_dir`.
+    pub fn new(run_dir: &'a Path, id: &'a ContainerId, incarnation: Incarnation) -> Self {
+        Self { run_dir, id, incarnation }
+    }
+
+    /// The directory of all incarnations of the container.
+    pub fn container(&self) -> PathBuf {
+        self.run_dir.join("containers").join(self.id.as_str())
+    }
+
+    /// The bundle directory.
+    pub fn bundle(&self) -> PathBuf {
+        self.container().join(self.incarnation.to_string())
+    }
+
+    /// The OCI configuration.
+    pub fn config_json(&self) -> PathBuf {
+        self.bundle().join("config.json")
+    }
+
+    /// Where a mount is moved to.
+    pub fn place(&self, place: Place) -> PathBuf {
+        self.bundle().join(place.dir_name())
+    }
+
+    /// Where the root file system is mounted, in the container's view.
+    pub fn rootfs(&self) -> PathBuf {
+        self.place(Place::Rootfs)
+    }
+
+    /// Where `/dev/shm` is mounted, in the container's view.
+    pub fn shm(&self) -> PathBuf {
+        self.place(Place::Shm)
+    }
+
+    /// Files that are bound into the container (`resolv.conf` and the like).
+    pub fn files(&self) -> PathBuf {
+        self.bundle().join("files")
+    }
+
+    /// The directory conmon writes the exit file into.
+    pub fn exit_dir(&self) -> PathBuf {
+        self.bundle().join("exit")
+    }
+
+    /// The exit file.
+    pub fn exit_file(&self) -> PathBuf {
+        self.exit_dir().join(self.id.as_str())
+    }
+
+    /// conmon's pid, as text.
+    pub fn supervisor_pid(&self) -> PathBuf {
+        self.bundle().join("conmon.pid")
+    }
+
+    /// Pid of the container's first process, as text.
+    pub fn container_pid(&self) -> PathBuf {
+        self.bundle().join("container.pid")
+    }
+
+    /// conmon's attach socket; its path may be too long to connect to by name.
+    pub fn attach_socket(&self) -> PathBuf {
+        self.bundle().join("attach")
+    }
+
+    /// The directory of one exec session.
+    pub fn exec(&self, session: u32) -> PathBuf {
+        self.bundle().join("exec").join(session.to_string())
+    }
+
+    /// The OCI process of one exec session.
+    pub fn exec_process(&self, session: u32) -> PathBuf {
+        self.exec(session).join("process.json")
+    }
+
+    /// The directory conmon writes the exit file of one exec session into.
+    pub fn exec_exit_dir(&self, session: u32) -> PathBuf {
+        self.exec(session).join("exit")
+    }
+
+    /// The exit file of one exec session.
+    pub fn exec_exit_file(&self, session: u32) -> PathBuf {
+        self.exec_exit_dir(session).join(self.id.as_str())
+    }
+
+    /// The state directory of an OCI runtime, shared by all containers.
+    pub fn runtime_root(&self, runtime: OciRuntime) -> PathBuf {
+        self.run_dir.join("oci").join(runtime.as_str())
+    }
+
+    /// What the OCI runtime knows of this container; absent if it knows nothing.
+    pub fn runtime_state(&self, runtime: OciRuntime) -> PathBuf {
+        self.runtime_root(runtime).join(self.id.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_lies_below_the_bundle_or_the_runtime_root() {
+        let id: ContainerId = "ab".repeat(32).parse().unwrap();
+        let layout = Layout::new(Path::new("/run/tare"), &id, Incarnation(3));
+        let bundle = format!("/run/tare/containers/{id}/3");
+        assert_eq!(layout.bundle(), Path::new(&bundle));
+        for path in [
+            layout.config_json(),
+            layout.rootfs(),
+            layout.shm(),
+            layout.files(),
+            layout.exit_file(),
+            layout.supervisor_pid(),
+            layout.container_pid(),
+            layout.attach_socket(),
+            layout.exec_process(7),
+            layout.exec_exit_file(7),
+        ] {
+            assert!(path.starts_with(&bundle), "{}", path.display());
+        }
+        assert_eq!(
+            layout.runtime_state(OciRuntime::Runc),
+            Path::new(&format!("/run/tare/oci/runc/{id}"))
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! The spawner that forks from this process.
+
+mod calls;
+mod create;
+mod exec;
+mod groups;
+mod identify;
+mod probe;
+mod reaper;
+mod supervise;
+mod zombies;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use self::reaper::Reaper;
+use crate::step::Step;
+use crate::undo::{failed, run};
+use crate::view;
+use crate::{
+    CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Force, PlacedMount, Probed,
+    Settings, Spawner, Target, Trial,
+};
+
+/// Starts programs from this process; they outlive it.
+///
+/// Clones are one spawner.
+#[derive(Clone, Debug)]
+pub struct Local {
+    settings: Settings,
+    reaper: Arc<Reaper>,
+}
+
+impl Local {
+    /// A spawner with these settings.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, reaper: Arc::default() }
+    }
+
+    /// What it may run, and where it keeps things.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Makes this process the parent of what its descendants leave behind, and starts a thread that
+    /// waits for conmon and for what conmon started, when they end.
+    ///
+    /// conmon leaves the process that starts it. Without this it becomes a child of PID 1, which on
+    /// some hosts waits for it late or never; and before it has been waited for, the kernel does not
+    /// tell how it ended. Programs outlive this process as before.
+    ///
+    /// This sets `PR_SET_CHILD_SUBREAPER`, see [prctl(2)], **for the whole process** and for good;
+    /// call it once, at start-up. Orphans of other children of this process come to it too, and are
+    /// the caller's to wait for. The thread waits for processes it knows by their pidfd, never for
+    /// just any child, so it does not disturb [`std::process`]. It ends when the last clone of this
+    /// is dropped. Its namespaces are those of the calling thread.
+    ///
+    /// Two kinds of orphan remain zombies until this process ends, for nobody tells of them:
+    /// processes of a container without a pid namespace that outlive its conmon and end before
+    /// [`Spawner::cleanup_cgroup`], and what a runtime leaves that was killed while it started or
+    /// deleted a container.
+    ///
+    /// [prctl(2)]: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AdoptOrphans`]; nothing has changed then.
+    pub fn adopt_orphans(&self) -> Result<(), Error> {
+        let adopt = || {
+            self.reaper.start().map_err(|source| failed(&"start a thread", source))?;
+            run(&Step::AdoptOrphans).map(drop)
+        };
+        adopt().map_err(|cause| Error::AdoptOrphans { cause })
+    }
+
+    /// Waits, on the thread of [`adopt_orphans`](Self::adopt_orphans), for a process that somebody
+    /// else started: a conmon found running after a restart. One that is not a child of this process
+    /// when it ends is forgotten. Without that thread this does nothing.
+    pub fn adopt(&self, pidfd: OwnedFd) {
+        self.reaper.watch(vec![pidfd]);
+    }
+}
+
+impl Spawner for Local {
+    fn create(&self, request: &Create, mounts: Vec<PlacedMount>) -> Result<Created, Error> {
+        create::create(&self.settings, &self.reaper, request, mounts)
+    }
+
+    fn start(&self, target: &Target, supervisor: BorrowedFd<'_>) -> Result<(), Error> {
+        calls::start(&self.settings, target, supervisor)
+    }
+
+    fn delete(
+        &self,
+        target: &Target,
+        supervisor: Option<BorrowedFd<'_>>,
+        force: Force,
+    ) -> Result<Deleted, Error> {
+        calls::delete(&self.settings, target, supervisor, force)
+    }
+
+    fn exec(
+        &self,
+        request: &Exec,
+        supervisor: BorrowedFd<'_>,
+        stdio: [OwnedFd; 3],
+    ) -> Result<Execed, Error> {
+        exec::exec(&self.settings, &self.reaper, request, supervisor, stdio)
+    }
+
+    fn probe(&self, trial: &Trial) -> Result<Probed, Error> {
+        probe::probe(self, trial)
+    }
+
+    fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error> {
+        let mut kin = self.reaper.kin();
+        view::cgroup_root(self.settings.cgroups)
+            .inspect(|root| kin.add_group(root, cgroup))
+            .and_then(|root| run(&Step::ClearCgroup { root, path: cgroup.clone() }))
+            .map(drop)
+            .map_err(|cause| Error::Cleanup { cgroup: cgroup.clone(), cause })
+    }
+
+    fn make_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error> {
+        groups::make_for_good(&self.settings, cgroup)
+    }
+
+    fn remove_empty_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error> {
+        groups::remove_empty(&self.settings, cgroup)
+    }
+}

@@ -1,0 +1,126 @@
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::identify;
+use super::reaper::{Kin, Reaper};
+use super::supervise::{Answer, run_conmon};
+use crate::argv::{Programs, exec_log};
+use crate::launch::Fd;
+use crate::message::last_words;
+use crate::step::Step;
+use crate::undo::{Failure, Undo, failed};
+use crate::view;
+use crate::{Cause, Error, Exec, Execed, Layout, Refusal, Settings};
+
+/// How much of the end of a runtime's log is read, in bytes.
+const MAX_LOG: u64 = 16 << 10;
+
+pub(super) fn exec(
+    settings: &Settings,
+    reaper: &Reaper,
+    request: &Exec,
+    supervisor: BorrowedFd<'_>,
+    stdio: [OwnedFd; 3],
+) -> Result<Execed, Error> {
+    let stdio = stdio.map(Arc::new);
+    let run = || -> Result<Execed, Failure> {
+        let programs = plan(settings, request).map_err(Cause::Refused)?;
+        let no_thread = |source| failed(&"start a thread", source).into();
+        view::on_own_thread_or(
+            || {
+                let (mut undo, mut kin) = (Undo::default(), reaper.kin());
+                let session = Session { programs, request, supervisor };
+                let result = session.carry_out(&mut undo, &mut kin, stdio);
+                undo.end(result)
+            },
+            no_thread,
+        )
+    };
+    run().map_err(|Failure { cause, leftovers }| {
+        let id = request.target.id.clone();
+        Error::Exec { id, session: request.session, cause, leftovers }
+    })
+}
+
+fn plan<'a>(settings: &'a Settings, request: &'a Exec) -> Result<Programs<'a>, Refusal> {
+    let target = &request.target;
+    let layout = Layout::new(&settings.run_dir, &target.id, target.incarnation);
+    let runtime = settings.program(target.runtime).ok_or(Refusal::NoRuntime)?;
+    if !layout.exec_process(request.session).is_file() {
+        return Err(Refusal::NoConfig);
+    }
+    if layout.exec_exit_dir(request.session).exists() {
+        return Err(Refusal::Exists);
+    }
+    Ok(Programs { settings, layout, target, runtime })
+}
+
+/// A request that was checked.
+struct Session<'a> {
+    programs: Programs<'a>,
+    request: &'a Exec,
+    supervisor: BorrowedFd<'a>,
+}
+
+impl Session<'_> {
+    /// Runs on a thread that ends, since it moves it into the container's view.
+    fn carry_out(
+        &self,
+        undo: &mut Undo,
+        kin: &mut Kin<'_>,
+        stdio: [Fd; 3],
+    ) -> Result<Execed, Cause> {
+        let root = view::cgroup_root(self.programs.settings.cgroups)?;
+        undo.run(&Step::MakeDir(self.programs.layout.exec_exit_dir(self.request.session)))?;
+        view::enter(self.supervisor)?;
+        // conmon and the runtime get a group that can be killed without the container's own conmon.
+        let cgroup = self.request.cgroup.session(self.request.session);
+        undo.arm(Step::ClearCgroup { root: root.clone(), path: cgroup.clone() });
+        crate::undo::run(&Step::MakeCgroup { root: root.clone(), path: cgroup.clone() })?;
+
+        let launch = |fds| self.programs.exec(self.request, stdio, fds);
+        run_conmon(undo, &root, &cgroup, launch)
+            .and_then(|answer| self.understand(kin, answer))
+            .inspect_err(|_| kin.add_doomed_group(&root, &cgroup))
+    }
+
+    fn understand(&self, kin: &mut Kin<'_>, answer: Answer) -> Result<Execed, Cause> {
+        match answer {
+            Answer::Pid(pid) => identify(kin, &self.pid_file(), pid),
+            Answer::Failed(message) => Err(Cause::Runtime { message }),
+            Answer::Silent => Err(Cause::Runtime { message: log_words(&exec_log(&self.dir())) }),
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.programs.layout.exec(self.request.session)
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.dir().join("conmon.pid")
+    }
+}
+
+fn identify(kin: &mut Kin<'_>, pid_file: &Path, pid: u32) -> Result<Execed, Cause> {
+    let Some(supervisor) = identify::supervisor(kin, pid_file)? else {
+        return Ok(Execed { supervisor: None, process: None });
+    };
+    let process = identify::child_of(kin, supervisor.pid, pid)?;
+    Ok(Execed { supervisor: Some(supervisor), process })
+}
+
+/// The last error in the log of a runtime.
+fn log_words(path: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(MAX_LOG)))?;
+        let mut end = Vec::new();
+        file.take(MAX_LOG).read_to_end(&mut end)?;
+        Ok(end)
+    };
+    last_words(&read().unwrap_or_default())
+}

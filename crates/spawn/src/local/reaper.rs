@@ -1,0 +1,341 @@
+//! Collects dead processes that became children of this process without being started by it.
+//!
+//! conmon leaves its parent, and where that is a child subreaper it becomes its child again. Nobody
+//! waits for it there; and until somebody does, the kernel does not tell how a process ended.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+use super::zombies;
+use crate::launch::Fd;
+use crate::{CgroupPath, sys};
+
+/// How many processes are watched together at most: a group that is cleared can hold thousands, but
+/// all but a few are children of one another or of a container's first process.
+const MAX_FAMILY: usize = 256;
+/// How many ends are heard of at a time.
+const MAX_EVENTS: usize = 64;
+/// What stands for the order to end; families are counted from 0.
+const STOP: u64 = u64::MAX;
+
+/// A thread that waits for processes, once [`start`](Self::start)ed; it ends when this is dropped.
+///
+/// It waits for processes it was told of only, so it takes no child away from anybody else.
+#[derive(Debug, Default)]
+pub(crate) struct Reaper {
+    running: OnceLock<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    watched: Arc<Watched>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    epoll: OwnedFd,
+    stop: OwnedFd,
+    families: Mutex<Families>,
+}
+
+impl Reaper {
+    /// Starts the thread, unless it runs. Its namespaces are those of the calling thread.
+    pub(crate) fn start(&self) -> io::Result<()> {
+        if self.running.get().is_none() {
+            // If two do so at once, one of the threads ends again.
+            let _ = self.running.set(Running::new()?);
+        }
+        Ok(())
+    }
+
+    /// Collects those of `family` that are children of this process when they have ended.
+    pub(crate) fn watch(&self, family: Vec<OwnedFd>) {
+        let Some(running) = self.running.get() else { return };
+        if let Err(source) = running.watched.add(family) {
+            // What was asked for is done all the same; all that is lost is an entry in a table.
+            tracing::warn!(%source, "cannot watch a process; it may stay as a zombie");
+        }
+    }
+
+    /// A family that is yet to be found, and is watched from when this is dropped.
+    pub(crate) fn kin(&self) -> Kin<'_> {
+        Kin { reaper: self, family: Vec::new(), doomed: None }
+    }
+}
+
+impl Running {
+    fn new() -> io::Result<Self> {
+        let watched = Arc::new(Watched::new()?);
+        let ours = watched.clone();
+        let thread = thread::Builder::new().name("tare-reaper".into()).spawn(move || ours.run())?;
+        Ok(Self { watched, thread: Some(thread) })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let told = rustix::io::write(&self.watched.stop, &1_u64.to_ne_bytes());
+        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+            // A panic there has been printed, and nobody depends on it any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Watched {
+    fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        epoll::add(&epoll, &stop, EventData::new_u64(STOP), EventFlags::IN)?;
+        Ok(Self { epoll, stop, families: Mutex::default() })
+    }
+
+    fn add(&self, family: Vec<OwnedFd>) -> io::Result<()> {
+        let mut families = self.families();
+        for (key, pidfd) in families.add(family) {
+            epoll::add(&self.epoll, pidfd, EventData::new_u64(key), EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
+    fn run(&self) {
+        let mut events = Vec::with_capacity(MAX_EVENTS);
+        loop {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return tracing::error!(%errno, "cannot wait for processes any more"),
+            }
+            for event in events.drain(..) {
+                match event.data.u64() {
+                    STOP => return,
+                    key => self.ended(key),
+                }
+            }
+        }
+    }
+
+    fn ended(&self, key: u64) {
+        let mut families = self.families();
+        if let Some(pidfd) = families.pidfd(key) {
+            // It stays readable; and the caller holds the same open file, so closing is not enough.
+            let _ = epoll::delete(&self.epoll, pidfd);
+        }
+        families.ended(key, reap);
+    }
+
+    fn families(&self) -> MutexGuard<'_, Families> {
+        self.families.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a process that has ended was a child of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaped {
+    Yes,
+    /// It is another's: of its parent's, which may yet end and leave it to us.
+    NotOurs,
+}
+
+fn reap(pidfd: &OwnedFd) -> Reaped {
+    match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        Ok(_) => Reaped::Yes,
+        Err(_) => Reaped::NotOurs,
+    }
+}
+
+/// Families by number. A key is a family's number and a member's place in it.
+#[derive(Debug, Default)]
+struct Families {
+    next: u64,
+    all: HashMap<u64, Family>,
+}
+
+/// Processes of which one may be the parent of another: conmon and what it started.
+///
+/// A member that ended and is not ours is tried again when another ends, for that may have been
+/// its parent. What is not ours when all have ended never will be.
+type Family = Vec<Member>;
+
+#[derive(Debug)]
+struct Member {
+    pidfd: OwnedFd,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Lives,
+    Ended,
+    Reaped,
+}
+
+impl Families {
+    fn add(&mut self, pidfds: Vec<OwnedFd>) -> impl Iterator<Item = (u64, &OwnedFd)> {
+        let number = self.next;
+        self.next += 1;
+        let member = |pidfd| Member { pidfd, state: State::Lives };
+        let family: Family = pidfds.into_iter().take(MAX_FAMILY).map(member).collect();
+        let family = self.all.entry(number).insert_entry(family).into_mut();
+        let first = number * MAX_FAMILY as u64;
+        (first..).zip(family.iter().map(|member| &member.pidfd))
+    }
+
+    fn pidfd(&self, key: u64) -> Option<&OwnedFd> {
+        let (number, place) = place(key);
+        Some(&self.all.get(&number)?.get(place)?.pidfd)
+    }
+
+    fn ended(&mut self, key: u64, mut reap: impl FnMut(&OwnedFd) -> Reaped) {
+        let (number, place) = place(key);
+        let Some(family) = self.all.get_mut(&number) else { return };
+        family[place].state = State::Ended;
+        for member in family.iter_mut().filter(|member| member.state == State::Ended) {
+            if reap(&member.pidfd) == Reaped::Yes {
+                member.state = State::Reaped;
+            }
+        }
+        if family.iter().all(|member| member.state != State::Lives) {
+            self.all.remove(&number);
+        }
+    }
+}
+
+fn place(key: u64) -> (u64, usize) {
+    let most = MAX_FAMILY as u64;
+    (key / most, usize::try_from(key % most).unwrap_or_default())
+}
+
+/// A family being found; see [`Reaper::kin`].
+#[derive(Debug)]
+pub(crate) struct Kin<'a> {
+    reaper: &'a Reaper,
+    family: Vec<OwnedFd>,
+    doomed: Option<CgroupPath>,
+}
+
+impl Kin<'_> {
+    /// Adds a process.
+    pub(crate) fn add(&mut self, pidfd: &OwnedFd) {
+        if !self.is_wanted() {
+            return;
+        }
+        match pidfd.try_clone() {
+            Ok(pidfd) => self.family.push(pidfd),
+            Err(source) => tracing::warn!(%source, "cannot watch a process"),
+        }
+    }
+
+    /// Adds what is in a control group that is about to be cleared.
+    pub(crate) fn add_group(&mut self, root: &Fd, path: &CgroupPath) {
+        if self.is_wanted() {
+            self.family.extend(sys::processes(root, path, MAX_FAMILY));
+        }
+    }
+
+    /// The same for a group whose runtime or conmon failed: adds also what has died in it by itself
+    /// until this is dropped. That looks at all children of this process.
+    pub(crate) fn add_doomed_group(&mut self, root: &Fd, path: &CgroupPath) {
+        self.add_group(root, path);
+        self.doomed = Some(path.clone());
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.reaper.running.get().is_some()
+    }
+}
+
+impl Drop for Kin<'_> {
+    fn drop(&mut self) {
+        let doomed = self.doomed.take().filter(|_| self.is_wanted());
+        self.family.extend(doomed.iter().flat_map(zombies::of_group));
+        if !self.family.is_empty() {
+            self.reaper.watch(std::mem::take(&mut self.family));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn family(count: usize) -> (Families, Vec<u64>) {
+        let mut families = Families::default();
+        for _ in 0..3 {
+            let pidfds = (0..count).map(|_| std::fs::File::open("/dev/null").unwrap().into());
+            families.add(pidfds.collect()).count();
+        }
+        let keys = families.all[&1].iter().enumerate();
+        let keys = keys.map(|(at, _)| (MAX_FAMILY + at) as u64).collect();
+        (families, keys)
+    }
+
+    #[test]
+    fn a_child_of_a_dead_parent_is_tried_again() {
+        let (mut families, keys) = family(2);
+        families.ended(keys[1], |_| Reaped::NotOurs);
+        assert_eq!(families.all[&1].len(), 2, "its parent may be in the family");
+        let mut tried = 0;
+        families.ended(keys[0], |_| {
+            tried += 1;
+            Reaped::Yes
+        });
+        assert_eq!(tried, 2);
+        assert!(!families.all.contains_key(&1) && families.all.len() == 2);
+    }
+
+    #[test]
+    fn what_is_never_ours_is_forgotten() {
+        let (mut families, keys) = family(3);
+        for key in &keys {
+            families.ended(*key, |_| Reaped::NotOurs);
+        }
+        assert!(!families.all.contains_key(&1));
+        families.ended(keys[0], |_| panic!("it is forgotten"));
+    }
+
+    #[test]
+    fn what_is_reaped_is_not_tried_again() {
+        let (mut families, keys) = family(2);
+        families.ended(keys[0], |_| Reaped::Yes);
+        let mut tried = 0;
+        families.ended(keys[1], |_| {
+            tried += 1;
+            Reaped::NotOurs
+        });
+        assert_eq!(tried, 1);
+    }
+
+    #[test]
+    fn a_child_is_reaped_and_the_thread_ends() {
+        let reaper = Reaper::default();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let flags = rustix::process::PidfdFlags::empty();
+        let pidfd = rustix::process::pidfd_open(pid, flags).unwrap();
+        let see = || reaper.kin().add(&pidfd);
+        see();
+        thread::sleep(std::time::Duration::from_millis(20));
+        assert!(rustix::process::test_kill_process(pid).is_ok(), "not started yet");
+        reaper.start().unwrap();
+        let watched = reaper.running.get().unwrap().watched.clone();
+        see();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !watched.families().all.is_empty() && std::time::Instant::now() < end {
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let error = child.wait().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECHILD), "it is reaped");
+        drop(reaper);
+        assert_eq!(Arc::strong_count(&watched), 1, "the thread has ended");
+    }
+}

@@ -1,0 +1,287 @@
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CgroupPath, ContainerId, Error, Incarnation};
+
+/// Which OCI runtime makes the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OciRuntime {
+    /// [crun](https://github.com/containers/crun).
+    Crun,
+    /// [runc](https://github.com/opencontainers/runc).
+    Runc,
+}
+
+impl OciRuntime {
+    /// The name of the program.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crun => "crun",
+            Self::Runc => "runc",
+        }
+    }
+}
+
+impl fmt::Display for OciRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What becomes of the container's standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stdin {
+    /// It is `/dev/null`.
+    #[default]
+    Null,
+    /// It is a pipe that conmon holds open for whoever attaches.
+    Open,
+}
+
+/// A container to create.
+///
+/// [`Layout::config_json`](crate::Layout::config_json) must be there already, with `rootfs` as its
+/// root path and the payload group of `cgroup` as its `cgroupsPath`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Create {
+    /// The container.
+    pub id: ContainerId,
+    /// Which start of it this is; must not have been used before.
+    pub incarnation: Incarnation,
+    /// The runtime that makes it.
+    pub runtime: OciRuntime,
+    /// The container's own control group. It is made if missing; conmon goes to
+    /// [`CgroupPath::supervisor`] below it, the container to [`CgroupPath::payload`].
+    pub cgroup: CgroupPath,
+    /// The log file, in conmon's `k8s-file` format; made if missing. Absolute, without `:`.
+    pub log_path: PathBuf,
+    /// The container's standard input.
+    pub stdin: Stdin,
+}
+
+impl Create {
+    /// The container this makes, for the calls that follow.
+    pub fn target(&self) -> Target {
+        Target { id: self.id.clone(), incarnation: self.incarnation, runtime: self.runtime }
+    }
+}
+
+/// A container that was created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The container.
+    pub id: ContainerId,
+    /// Which start of it.
+    pub incarnation: Incarnation,
+    /// The runtime that made it.
+    pub runtime: OciRuntime,
+}
+
+/// Where in the bundle a mount goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Place {
+    /// The root file system.
+    Rootfs,
+    /// What becomes `/dev/shm`.
+    Shm,
+}
+
+impl Place {
+    /// The name of its directory in the bundle.
+    pub fn dir_name(self) -> &'static str {
+        match self {
+            Self::Rootfs => "rootfs",
+            Self::Shm => "shm",
+        }
+    }
+}
+
+/// A detached mount, as fsmount(2) or `open_tree(2)` give it, and where it goes.
+#[derive(Debug)]
+pub struct PlacedMount {
+    /// Where it goes.
+    pub place: Place,
+    /// The mount.
+    pub mount: OwnedFd,
+}
+
+/// A process that was started; the pid is safe to use while the pidfd is held.
+#[derive(Debug)]
+pub struct Started {
+    /// Its pid, in the pid namespace of the spawner.
+    pub pid: u32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+}
+
+/// What [`Spawner::create`] made.
+#[derive(Debug)]
+pub struct Created {
+    /// conmon. Its pidfd is also the way back into the container's mount namespace.
+    pub supervisor: Started,
+    /// The container's first process, waiting for [`Spawner::start`].
+    pub init: Started,
+}
+
+/// Whether [`Spawner::delete`] may kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Force {
+    /// A container that still runs is an error.
+    No,
+    /// A container that still runs is killed. runc looks for its end every 100 ms only: who is in
+    /// a hurry kills the payload's control group and waits for conmon first.
+    Kill,
+}
+
+/// What [`Spawner::delete`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deleted {
+    /// The runtime had the container and has forgotten it now.
+    Deleted,
+    /// The runtime did not know the container.
+    AlreadyGone,
+}
+
+/// A process to run in a container that runs.
+///
+/// [`Layout::exec_process`](crate::Layout::exec_process) must be there already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The container.
+    pub target: Target,
+    /// Number of the session; must not have been used before in this incarnation.
+    pub session: u32,
+    /// The container's own control group; the session's supervisor goes to
+    /// [`CgroupPath::session`] below it, which is the caller's to clean up afterwards.
+    pub cgroup: CgroupPath,
+}
+
+/// What [`Spawner::exec`] made.
+#[derive(Debug)]
+pub struct Execed {
+    /// The conmon of this session. `None` if it has ended already: the exit file is there then.
+    pub supervisor: Option<Started>,
+    /// The process. `None` if it has ended already.
+    pub process: Option<Started>,
+}
+
+/// A throw-away container that shows whether a runtime works on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The container; no file of it may exist yet. Its log may lie in the bundle.
+    pub create: Create,
+    /// Its `config.json`. The root file system is the host's own, read-only; the process must end
+    /// by itself within ten seconds, with exit code 0.
+    pub config_json: Vec<u8>,
+}
+
+/// What [`Spawner::probe`] learnt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// What the runtime prints for `--version`, at most 4 KiB.
+    pub version: String,
+    /// Whether the trial went through.
+    pub verdict: Verdict,
+}
+
+/// Outcome of a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// A container was created, started, ended with code 0 and was deleted.
+    Works,
+    /// It was not.
+    Fails {
+        /// Which step failed and why, in one line.
+        reason: String,
+    },
+}
+
+/// The only place from which a container manager starts programs.
+///
+/// Calls for one container must not overlap; calls for different ones may.
+pub trait Spawner: Send + Sync + fmt::Debug {
+    /// Makes the container's mount namespace and runs conmon in it, which has the runtime create
+    /// the container. Its process waits for [`start`](Self::start).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Create`]; everything has been taken back but what its `leftovers` say.
+    fn create(&self, request: &Create, mounts: Vec<PlacedMount>) -> Result<Created, Error>;
+
+    /// Lets the container's process run. `supervisor` is conmon's pidfd.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`]; with [`Cause::Gone`](crate::Cause::Gone) if conmon has ended.
+    fn start(&self, target: &Target, supervisor: BorrowedFd<'_>) -> Result<(), Error>;
+
+    /// Has the runtime forget the container, in the container's mount namespace if `supervisor`
+    /// lives and in a new one like it otherwise. Files and control groups stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Delete`].
+    fn delete(
+        &self,
+        target: &Target,
+        supervisor: Option<BorrowedFd<'_>>,
+        force: Force,
+    ) -> Result<Deleted, Error>;
+
+    /// Runs one more process in the container, with `stdio` as its standard input, output and
+    /// error. Its exit code lands in
+    /// [`Layout::exec_exit_file`](crate::Layout::exec_exit_file), whether or not the caller lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exec`]; everything has been taken back but what its `leftovers` say.
+    fn exec(
+        &self,
+        request: &Exec,
+        supervisor: BorrowedFd<'_>,
+        stdio: [OwnedFd; 3],
+    ) -> Result<Execed, Error>;
+
+    /// Asks a runtime for its version and tries it out; leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Probe`] if not even the version could be asked, or if something was left behind.
+    /// A runtime that does not work is not an error: see [`Probed::verdict`].
+    fn probe(&self, trial: &Trial) -> Result<Probed, Error>;
+
+    /// Kills all processes in a control group and removes it with the groups below it. A group
+    /// that is not there is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cleanup`].
+    fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
+
+    /// Makes a control group with those above it, for good; one that is there is fine. For a group
+    /// that containers share: else the first of them makes it, and takes it back if it fails.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MakeCgroup`]; everything has been taken back but what its `leftovers` say.
+    fn make_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
+
+    /// Removes a control group if nothing is in it, and kills nobody. One that is in use stays, and
+    /// one that is not there is fine: neither is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cleanup`].
+    fn remove_empty_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
+}

@@ -1,0 +1,128 @@
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::launch::{Child, Fd, Finished, Launch};
+use crate::{CgroupPath, Place};
+
+/// One effect, as plain data. Those that move a thread into a namespace must run on one that ends.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Make a directory that must not be there.
+    MakeDir(PathBuf),
+    /// Make a bundle directory that must not be there.
+    MakeBundle(PathBuf),
+    /// Make a directory and those above it, unless they are there.
+    EnsureDir(PathBuf),
+    /// Make an empty directory for a mount, unless it is there.
+    MakeMountPoint(PathBuf),
+    /// Remove an empty directory.
+    RemoveMountPoint(PathBuf),
+    /// Remove a directory of ours with what is in it.
+    RemoveDir(PathBuf),
+    /// Remove a bundle: its mount points, which must be empty, then all else.
+    RemoveBundle(PathBuf),
+    /// Write a new file.
+    WriteFile(PathBuf, Vec<u8>),
+    /// Give this thread a mount namespace of its own, a copy of the one it is in.
+    NewView,
+    /// Keep what is mounted in it from the host, but let the host's mounts in.
+    SlaveView,
+    /// Move this thread into the mount namespace of a process.
+    EnterView(Fd),
+    /// Make a mount of cgroup2, not attached anywhere.
+    MountCgroup2,
+    /// Make a read-only copy of the mounts at `/`, not attached anywhere.
+    CloneHostRoot,
+    /// Attach cgroup2 at `/sys/fs/cgroup`.
+    PlaceCgroup2(Fd),
+    /// Attach a mount of the container.
+    PlaceMount { mount: Fd, place: Place, at: PathBuf },
+    /// Detach a mount in the view of this thread.
+    RemoveMount(PathBuf),
+    /// Make a control group, unless it is there.
+    MakeCgroup { root: Fd, path: CgroupPath },
+    /// Remove a control group, unless others use it.
+    RemoveCgroup { root: Fd, path: CgroupPath },
+    /// Kill all in a control group and remove it with those below it.
+    ClearCgroup { root: Fd, path: CgroupPath },
+    /// Move a process into a control group.
+    JoinCgroup { root: Fd, path: CgroupPath, pid: u32 },
+    /// Make this process the parent of what its descendants leave behind.
+    AdoptOrphans,
+    /// Run a program and wait for its end.
+    Call(Launch),
+    /// Start a program.
+    Launch(Launch),
+    /// Tell a waiting conmon to go on.
+    Go { start: Fd, pid: u32 },
+    /// Kill a process and, if it is a child, reap it.
+    Kill { pid: u32, pidfd: Fd },
+}
+
+/// What a step brought about.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// What it says.
+    Changed,
+    /// Nothing: things were that way already.
+    Unchanged,
+    /// A descriptor.
+    Fd(Fd),
+    /// A child that runs.
+    Child(Child),
+    /// A child that has ended.
+    Finished(Finished),
+}
+
+impl Step {
+    /// The step that takes this one back; `None` if there is nothing to take back, or if that ends
+    /// with the thread.
+    pub(crate) fn inverse(&self) -> Option<Self> {
+        match self {
+            Self::MakeDir(path) => Some(Self::RemoveDir(path.clone())),
+            Self::MakeBundle(path) => Some(Self::RemoveBundle(path.clone())),
+            Self::MakeMountPoint(path) => Some(Self::RemoveMountPoint(path.clone())),
+            Self::PlaceMount { at, .. } => Some(Self::RemoveMount(at.clone())),
+            Self::MakeCgroup { root, path } => {
+                Some(Self::RemoveCgroup { root: root.clone(), path: path.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeDir(path) => write!(f, "make directory {}", path.display()),
+            Self::MakeBundle(path) => write!(f, "make bundle {}", path.display()),
+            Self::EnsureDir(path) => write!(f, "make sure of directory {}", path.display()),
+            Self::MakeMountPoint(path) => write!(f, "make mount point {}", path.display()),
+            Self::RemoveMountPoint(path) => write!(f, "remove mount point {}", path.display()),
+            Self::RemoveDir(path) => write!(f, "remove directory {}", path.display()),
+            Self::RemoveBundle(path) => write!(f, "remove bundle {}", path.display()),
+            Self::WriteFile(path, _) => write!(f, "write {}", path.display()),
+            Self::NewView => f.write_str("make a mount namespace"),
+            Self::SlaveView => f.write_str("separate the mount namespace from the host's"),
+            Self::EnterView(_) => f.write_str("enter the container's mount namespace"),
+            Self::MountCgroup2 => f.write_str("mount cgroup2"),
+            Self::CloneHostRoot => f.write_str("copy the host's root mount"),
+            Self::PlaceCgroup2(_) => f.write_str("attach cgroup2 at /sys/fs/cgroup"),
+            Self::PlaceMount { place, at, .. } => {
+                write!(f, "attach the mount {} at {}", place.dir_name(), at.display())
+            }
+            Self::RemoveMount(at) => write!(f, "detach the mount at {}", at.display()),
+            Self::MakeCgroup { path, .. } => write!(f, "make control group {path}"),
+            Self::RemoveCgroup { path, .. } => write!(f, "remove control group {path}"),
+            Self::ClearCgroup { path, .. } => write!(f, "clear control group {path}"),
+            Self::JoinCgroup { path, pid, .. } => {
+                write!(f, "move process {pid} into control group {path}")
+            }
+            Self::AdoptOrphans => f.write_str("become the parent of orphans"),
+            Self::Call(launch) => write!(f, "call {launch}"),
+            Self::Launch(launch) => write!(f, "start {launch}"),
+            Self::Go { pid, .. } => write!(f, "let conmon {pid} go on"),
+            Self::Kill { pid, .. } => write!(f, "kill process {pid}"),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::Place;
+use crate::step::Done;
+
+pub(super) fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+pub(super) fn ensure_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+pub(super) fn make_mount_point(path: &Path) -> io::Result<Done> {
+    match make_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Done::Unchanged),
+        result => result.map(|()| Done::Changed),
+    }
+}
+
+/// Refuses while there is anything in a mount point: a recursive removal there would eat the
+/// root file system of a container.
+pub(super) fn remove_bundle(path: &Path) -> io::Result<()> {
+    for place in [Place::Rootfs, Place::Shm] {
+        match fs::remove_dir(path.join(place.dir_name())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_dir_all(path)
+}
+
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_with_something_in_its_mount_point_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = dir.path().join("b");
+        ensure_dir(&bundle.join("rootfs")).unwrap();
+        write_file(&bundle.join("rootfs/precious"), b"").unwrap();
+        assert!(remove_bundle(&bundle).is_err());
+        assert!(bundle.join("rootfs/precious").exists());
+        fs::remove_file(bundle.join("rootfs/precious")).unwrap();
+        remove_bundle(&bundle).unwrap();
+        assert!(!bundle.exists());
+    }
+}

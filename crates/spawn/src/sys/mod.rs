@@ -1,0 +1,48 @@
+//! The only module that changes anything or talks to the kernel unsafely.
+
+mod cgroup;
+mod files;
+mod mounts;
+mod process;
+
+use std::io;
+
+use crate::fault;
+use crate::step::{Done, Step};
+
+pub(crate) use cgroup::processes;
+
+/// Runs one effect: the only function of this crate that changes anything.
+pub(crate) fn run(step: &Step) -> io::Result<Done> {
+    fault::point(step)?;
+    match step {
+        Step::MakeDir(path) | Step::MakeBundle(path) => files::make_dir(path).map(changed),
+        Step::EnsureDir(path) => files::ensure_dir(path).map(changed),
+        Step::MakeMountPoint(path) => files::make_mount_point(path),
+        Step::RemoveMountPoint(path) => std::fs::remove_dir(path).map(changed),
+        Step::RemoveDir(path) => std::fs::remove_dir_all(path).map(changed),
+        Step::RemoveBundle(path) => files::remove_bundle(path).map(changed),
+        Step::WriteFile(path, bytes) => files::write_file(path, bytes).map(changed),
+        Step::NewView => mounts::new_view().map(changed),
+        Step::SlaveView => mounts::slave_view().map(changed),
+        Step::EnterView(pidfd) => mounts::enter_view(pidfd).map(changed),
+        Step::MountCgroup2 => mounts::mount_cgroup2(),
+        Step::CloneHostRoot => mounts::clone_host_root(),
+        Step::PlaceCgroup2(mount) => mounts::place(mount, "/sys/fs/cgroup".as_ref()).map(changed),
+        Step::PlaceMount { mount, at, .. } => mounts::place(mount, at).map(changed),
+        Step::RemoveMount(at) => mounts::detach(at).map(changed),
+        Step::MakeCgroup { root, path } => cgroup::make(root, path),
+        Step::RemoveCgroup { root, path } => cgroup::remove(root, path),
+        Step::ClearCgroup { root, path } => cgroup::clear(root, path),
+        Step::JoinCgroup { root, path, pid } => cgroup::join(root, path, *pid).map(changed),
+        Step::AdoptOrphans => process::adopt_orphans().map(changed),
+        Step::Call(launch) => process::call(launch).map(Done::Finished),
+        Step::Launch(launch) => process::launch(launch).map(Done::Child),
+        Step::Go { start, .. } => process::go(start).map(changed),
+        Step::Kill { pidfd, .. } => process::kill(pidfd),
+    }
+}
+
+fn changed((): ()) -> Done {
+    Done::Changed
+}

@@ -1,0 +1,96 @@
+//! Makes every single effect of a call fail in turn, and looks for what remains.
+//!
+//! One test only: the hook is the process's. Needs root and the feature `fault`.
+
+mod world;
+
+use std::fmt::Display;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tare_spawn::{Error, ErrorKind, Execed, Force, Spawner, fault};
+use world::{World, config, mount_table, process, stdio, wait_end, within};
+
+/// How many effects may still go well; below zero all do.
+static LEFT: AtomicI64 = AtomicI64::new(-1);
+
+fn hook(step: &dyn Display) -> io::Result<()> {
+    match LEFT.fetch_sub(1, Ordering::SeqCst) {
+        0 => Err(io::Error::other(format!("injected at: {step}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the first, second, ... effect of `call` fail, until there is none left to fail.
+fn fail_each<T>(call: impl Fn() -> Result<T, Error>, check: impl Fn(&Error)) -> (T, i64) {
+    for fail_at in 0.. {
+        LEFT.store(fail_at, Ordering::SeqCst);
+        let result = call();
+        let reached = LEFT.swap(-1, Ordering::SeqCst) < 0;
+        match result {
+            Ok(value) if !reached => return (value, fail_at),
+            Ok(_) => panic!("a failure of effect {fail_at} was passed over"),
+            Err(error) => {
+                assert!(reached, "{error:?}");
+                assert_ne!(error.kind(), ErrorKind::NeedsRepair, "{error:?}");
+                check(&error);
+            }
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn privileged_a_failure_of_any_effect_leaves_nothing() {
+    fault::set_hook(hook);
+    let world = World::new();
+    world.write_config(&config(&world.request.cgroup, "sleep 1000"));
+    let before = mount_table();
+    let clean = |error: &Error| {
+        within(Duration::from_secs(5), || world.traces().is_empty());
+        assert_eq!(world.traces(), Vec::<String>::new(), "{error:?}");
+        assert_eq!(mount_table(), before, "{error:?}");
+        assert!(!world.layout().exit_dir().exists(), "{error:?}");
+        assert!(!world.layout().rootfs().exists(), "{error:?}");
+    };
+    let (created, effects) =
+        fail_each(|| world.local.create(&world.request, world.rootfs()), clean);
+    assert!(effects > 10, "{effects} effects");
+    let supervisor = created.supervisor.pidfd.as_fd();
+
+    let start = || world.local.start(&world.target(), supervisor);
+    let ((), effects) = fail_each(start, |_| ());
+    assert_eq!(effects, 2);
+
+    let request = world.session(1, &process("exit 4"));
+    let exec = || world.local.exec(&request, supervisor, stdio().0);
+    let group = world::cgroup2().join(&request.cgroup.session(1).as_str()[1..]);
+    let clean = |error: &Error| {
+        assert!(!world.layout().exec_exit_dir(1).exists(), "{error:?}");
+        assert!(!group.exists(), "{error:?}");
+        assert_eq!(world::processes_of("--exec-process-spec"), Vec::<String>::new(), "{error:?}");
+    };
+    let (Execed { supervisor: session, .. }, effects) = fail_each(exec, clean);
+    assert!(effects > 5, "{effects} effects");
+    if let Some(session) = session {
+        wait_end(&session.pidfd);
+    }
+    assert_eq!(world.session_code(1), "4");
+
+    let delete = || world.local.delete(&world.target(), Some(supervisor), Force::Kill);
+    let (_, effects) = fail_each(delete, |_| ());
+    assert_eq!(effects, 2);
+    let ((), effects) = fail_each(|| world.local.cleanup_cgroup(&world.cgroup), |_| ());
+    assert!(effects >= 1, "{effects} effects");
+    world.assert_clean();
+
+    let made = || world.local.make_cgroup(&world.request.cgroup);
+    let ((), effects) =
+        fail_each(made, |error| assert_eq!(world.traces(), Vec::<String>::new(), "{error:?}"));
+    assert!(effects >= 2, "{effects} effects");
+    fail_each(|| world.local.remove_empty_cgroup(&world.request.cgroup), |_| ());
+    fail_each(|| world.local.adopt_orphans(), |_| ());
+    world.assert_clean();
+}

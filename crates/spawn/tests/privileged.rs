@@ -1,0 +1,355 @@
+//! Against the real conmon and runc, as root, on a directory with a static busybox in it.
+
+mod world;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::CWD;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::mount::{
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
+    open_tree, unmount,
+};
+use rustix::process::{Signal, pidfd_send_signal};
+use serde_json::json;
+use tare_spawn::{
+    Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Force, Incarnation, Layout, OciRuntime,
+    Place, PlacedMount, Refusal, Spawner, Stdin, Verdict,
+};
+use world::{
+    World, cgroup2, config, mount_table, parent_of, process, stdio, trial, wait_end, within,
+};
+
+#[test]
+fn privileged_a_container_lives_and_leaves_nothing() {
+    let world = World::new();
+    let created = world.create("echo out; echo err >&2; exit 7");
+    let supervisor = created.supervisor.pidfd.as_fd();
+    assert!(!mount_table().contains(world.request.id.as_str()), "nothing shows on the host");
+    assert_ne!(parent_of(created.supervisor.pid), std::process::id(), "it outlives its parent");
+    assert_eq!(parent_of(created.init.pid), created.supervisor.pid);
+    let procs = |group: CgroupPath| {
+        let dir = cgroup2().join(&group.as_str()[1..]);
+        fs::read_to_string(dir.join("cgroup.procs")).unwrap()
+    };
+    assert_eq!(procs(world.request.cgroup.supervisor()), format!("{}\n", created.supervisor.pid));
+    assert_eq!(procs(world.request.cgroup.payload()), format!("{}\n", created.init.pid));
+    assert!(world.log().is_empty(), "it waits for start");
+
+    world.local.start(&world.target(), supervisor).unwrap();
+    wait_end(&created.supervisor.pidfd);
+    let log = world.log();
+    assert!(log.contains("+00:00 stdout F out\n") && log.contains("stderr F err\n"), "{log}");
+    assert_eq!(world.exit_code(), "7");
+
+    let error = world.local.start(&world.target(), supervisor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone, "{error:?}");
+    let delete = || world.local.delete(&world.target(), Some(supervisor), Force::No).unwrap();
+    assert_eq!(delete(), Deleted::Deleted, "in a new view, conmon having ended");
+    assert_eq!(delete(), Deleted::AlreadyGone);
+    world.assert_clean();
+}
+
+#[test]
+fn privileged_a_running_container_is_deleted_by_force_only() {
+    let world = World::new();
+    let created = world.create("sleep 1000");
+    let supervisor = created.supervisor.pidfd.as_fd();
+    world.local.start(&world.target(), supervisor).unwrap();
+    let error = world.local.delete(&world.target(), Some(supervisor), Force::No).unwrap_err();
+    let Some(Cause::Runtime { message }) = error.cause() else { panic!("{error:?}") };
+    assert!(message.contains("running"), "{message}");
+    world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    wait_end(&created.supervisor.pidfd);
+    assert_eq!(world.exit_code(), "137");
+    world.assert_clean();
+}
+
+#[test]
+fn privileged_the_runtime_says_why_a_config_is_bad() {
+    let world = World::new();
+    let mut config = config(&world.request.cgroup, "true");
+    config["process"]["args"] = json!(["/bin/absent"]);
+    world.write_config(&config);
+    let before = mount_table();
+    let error = world.local.create(&world.request, world.rootfs()).unwrap_err();
+    let Some(Cause::Runtime { message }) = error.cause() else { panic!("{error:?}") };
+    assert!(message.contains("/bin/absent") && !message.contains('{'), "{message}");
+    assert_eq!(error.kind(), ErrorKind::Runtime);
+    assert_eq!(mount_table(), before);
+    assert_eq!(world.traces(), Vec::<String>::new(), "without any cleaning by the caller");
+    assert!(!world.layout().exit_dir().exists() && !world.layout().rootfs().exists());
+    // Nothing is in the way of a second try.
+    world.create("true");
+    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.assert_clean();
+}
+
+#[test]
+fn privileged_bad_requests_change_nothing() {
+    let world = World::new();
+    let refused = |request: &Create, mounts| match world.local.create(request, mounts) {
+        Err(Error::Create { cause: Cause::Refused(refusal), .. }) => refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&world.request, world.rootfs()), Refusal::NoConfig);
+    assert!(!world.local.settings().run_dir.exists());
+    world.write_config(&config(&world.request.cgroup, "true"));
+    assert_eq!(refused(&world.request, vec![]), Refusal::Places);
+    let log_path = "relative".into();
+    assert_eq!(
+        refused(&Create { log_path, ..world.request.clone() }, world.rootfs()),
+        Refusal::LogPath
+    );
+    let _created = world.create("sleep 1000");
+    assert_eq!(refused(&world.request, world.rootfs()), Refusal::Exists);
+    let next = Create { incarnation: Incarnation(2), ..world.request.clone() };
+    let bundle = Layout::new(&world.local.settings().run_dir, &next.id, next.incarnation).bundle();
+    fs::create_dir_all(&bundle).unwrap();
+    fs::write(bundle.join("config.json"), "{}").unwrap();
+    assert_eq!(refused(&next, world.rootfs()), Refusal::Exists, "the runtime knows the id");
+    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.assert_clean();
+}
+
+#[test]
+fn privileged_a_supervisor_that_cannot_start_is_explained() {
+    let world = World::new();
+    world.write_config(&config(&world.request.cgroup, "true"));
+    // conmon's own complaint: a log it cannot open.
+    let log_path = world.dir.path().join("absent/log");
+    let request = Create { log_path, ..world.request.clone() };
+    let error = world.local.create(&request, world.rootfs()).unwrap_err();
+    let Some(Cause::Supervisor { message }) = error.cause() else { panic!("{error:?}") };
+    assert!(message.contains("log file"), "{message}");
+    assert_eq!(world.traces(), Vec::<String>::new());
+}
+
+#[test]
+fn privileged_a_shm_mount_is_placed_in_the_view_only() {
+    let world = World::new();
+    let shm = world.dir.path().join("shm");
+    fs::create_dir(&shm).unwrap();
+    fs::write(shm.join("mark"), "found me").unwrap();
+    let mut config = config(&world.request.cgroup, "cat /dev/shm/mark");
+    config["mounts"].as_array_mut().unwrap().push(json!({
+        "destination": "/dev/shm", "type": "bind", "options": ["bind", "rw"],
+        "source": world.layout().shm(),
+    }));
+    world.write_config(&config);
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mut mounts = world.rootfs();
+    mounts.push(PlacedMount { place: Place::Shm, mount: open_tree(CWD, &shm, flags).unwrap() });
+    let created = world.local.create(&world.request, mounts).unwrap();
+    assert!(fs::read_dir(world.layout().shm()).unwrap().next().is_none(), "empty on the host");
+    world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+    wait_end(&created.supervisor.pidfd);
+    assert!(world.log().contains("found me"), "{}", world.log());
+    world.local.delete(&world.target(), None, Force::No).unwrap();
+    world.assert_clean();
+}
+
+#[test]
+fn privileged_no_descriptor_leaks_into_conmon() {
+    let world = World::new();
+    let secret = world.dir.path().join("secret");
+    let file = fs::File::create(&secret).unwrap();
+    // As a careless library would leave it.
+    fcntl_setfd(&file, FdFlags::empty()).unwrap();
+    let created = world.create("sleep 1000");
+    for pid in [created.supervisor.pid, created.init.pid] {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        // Some are closed while this looks.
+        let open: Vec<_> = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).collect();
+        assert!(!open.contains(&secret), "{open:?}");
+    }
+    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.assert_clean();
+}
+
+/// systemd makes all mounts of a host shared; where that is not so, the test makes it so for a
+/// thread that ends.
+#[test]
+fn privileged_nothing_propagates_to_a_host_with_shared_mounts() {
+    let body = || {
+        let world = World::new();
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).unwrap();
+        let table = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let before = table();
+        let created = world.create("sleep 1000");
+        assert_eq!(table(), before);
+
+        // The other way round they do: a container must not hold on to what the host lets go.
+        let late = world.dir.path().join("late");
+        fs::create_dir(&late).unwrap();
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = open_tree(CWD, world.dir.path().join("rootfs"), flags).unwrap();
+        move_mount(&tree, "", CWD, &late, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
+        let mounts = format!("/proc/{}/mountinfo", created.supervisor.pid);
+        let seen = || fs::read_to_string(&mounts).unwrap().contains(&*late.to_string_lossy());
+        assert!(seen());
+        drop(tree);
+        unmount(&late, UnmountFlags::empty()).unwrap();
+        assert!(!seen());
+
+        let supervisor = created.supervisor.pidfd.as_fd();
+        world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+        world.assert_clean();
+    };
+    std::thread::spawn(body).join().unwrap();
+}
+
+#[test]
+fn privileged_stdin_is_null_or_open() {
+    for (stdin, want) in [(Stdin::Null, "ended"), (Stdin::Open, "waits")] {
+        let mut world = World::new();
+        world.request.stdin = stdin;
+        let created = world.create("(sleep 1; echo waits; kill 1) & cat && echo ended; exit");
+        world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+        within(Duration::from_secs(5), || world.log().contains("stdout F"));
+        assert!(world.log().contains(want), "{stdin:?}: {}", world.log());
+        world.local.delete(&world.target(), None, Force::Kill).unwrap();
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn privileged_exec_speaks_through_pipes_and_leaves_its_code_in_a_file() {
+    let world = World::new();
+    let created = world.create("sleep 1000");
+    let supervisor = created.supervisor.pidfd.as_fd();
+    world.local.start(&world.target(), supervisor).unwrap();
+    let text = |mut file: &fs::File| {
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        text
+    };
+
+    let request = world.session(1, &process("cat; echo err >&2; exit 3"));
+    let (theirs, [mut input, output, error]) = stdio();
+    let execed = world.local.exec(&request, supervisor, theirs).unwrap();
+    let session = execed.supervisor.expect("it waits for input");
+    let running = execed.process.expect("it waits for input");
+    assert_eq!(parent_of(running.pid), session.pid);
+    input.write_all(b"hello").unwrap();
+    drop(input);
+    assert_eq!((text(&output), text(&error)), ("hello".into(), "err\n".into()));
+    wait_end(&session.pidfd);
+    assert_eq!(world.session_code(1), "3");
+    let error = world.local.exec(&request, supervisor, stdio().0).unwrap_err();
+    assert!(matches!(error.cause(), Some(Cause::Refused(Refusal::Exists))), "{error:?}");
+
+    // One that is over at once, many times: nobody may be mistaken for it.
+    for number in 10..20 {
+        let request = world.session(number, &process("exit 5"));
+        let execed = world.local.exec(&request, supervisor, stdio().0).unwrap();
+        if let Some(session) = execed.supervisor {
+            wait_end(&session.pidfd);
+        }
+        assert_eq!(world.session_code(number), "5");
+        world.local.cleanup_cgroup(&request.cgroup.session(number)).unwrap();
+    }
+
+    // One that the runtime cannot start.
+    let mut absent = process("");
+    absent["args"] = json!(["/bin/absent"]);
+    let request = world.session(2, &absent);
+    let error = world.local.exec(&request, supervisor, stdio().0).unwrap_err();
+    let Some(Cause::Runtime { message }) = error.cause() else { panic!("{error:?}") };
+    assert!(message.contains("/bin/absent"), "{message}");
+    assert!(!world.layout().exec_exit_dir(2).exists(), "taken back");
+
+    world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    wait_end(&created.supervisor.pidfd);
+    let request = world.session(3, &process("true"));
+    let error = world.local.exec(&request, supervisor, stdio().0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone, "{error:?}");
+    world.assert_clean();
+}
+
+#[test]
+fn privileged_a_runtime_killed_half_way_leaves_nothing() {
+    let world = World::new();
+    // A hook that never ends holds the runtime back in the middle of creating.
+    let mut config = config(&world.request.cgroup, "true");
+    let mark = world.dir.path().join("half-way");
+    let script = format!("echo > {}; exec sleep 1000", mark.display());
+    config["hooks"] = json!({ "createRuntime": [
+        { "path": "/bin/sh", "args": ["sh", "-c", script] },
+    ]});
+    world.write_config(&config);
+    let supervisor_group = cgroup2().join(&world.request.cgroup.supervisor().as_str()[1..]);
+    let error = std::thread::scope(|scope| {
+        let create = scope.spawn(|| world.local.create(&world.request, world.rootfs()));
+        within(Duration::from_secs(10), || mark.exists());
+        let procs = fs::read_to_string(supervisor_group.join("cgroup.procs")).unwrap();
+        let runtime = procs.lines().find(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+            name.starts_with("runc")
+        });
+        let pid: i32 = runtime.expect("runc works on it").parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let flags = rustix::process::PidfdFlags::empty();
+        let pidfd = rustix::process::pidfd_open(pid, flags).unwrap();
+        pidfd_send_signal(&pidfd, Signal::KILL).unwrap();
+        create.join().unwrap().unwrap_err()
+    });
+    assert!(error.leftovers().is_empty(), "{error:?}");
+    within(Duration::from_secs(5), || world.traces().is_empty());
+    assert_eq!(world.traces(), Vec::<String>::new(), "{error:?}");
+}
+
+#[test]
+fn privileged_containers_come_and_go_side_by_side() {
+    let worlds: Vec<_> = (0..8).map(|_| World::new()).collect();
+    std::thread::scope(|scope| {
+        for (number, world) in worlds.iter().enumerate() {
+            scope.spawn(move || {
+                let created = world.create(&format!("exit {number}"));
+                world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+                wait_end(&created.supervisor.pidfd);
+                assert_eq!(world.exit_code(), number.to_string());
+                world.local.delete(&world.target(), None, Force::No).unwrap();
+                world.assert_clean();
+            });
+        }
+    });
+}
+
+#[test]
+fn privileged_a_probe_tells_what_works() {
+    let world = World::new();
+    let before = mount_table();
+    let works = trial(&world, OciRuntime::Runc, &["/bin/true"]);
+    let probed = world.local.probe(&works).unwrap();
+    assert!(probed.version.starts_with("runc version "), "{probed:?}");
+    assert_eq!(probed.verdict, Verdict::Works);
+
+    let fails = trial(&world, OciRuntime::Runc, &["/bin/false"]);
+    let Verdict::Fails { reason } = world.local.probe(&fails).unwrap().verdict else {
+        panic!("false is not true")
+    };
+    assert!(reason.contains("code 1"), "{reason}");
+
+    let mut fails = works.clone();
+    fails.config_json = b"{".to_vec();
+    let Verdict::Fails { reason } = world.local.probe(&fails).unwrap().verdict else {
+        panic!("that is no configuration")
+    };
+    assert!(!reason.is_empty(), "{reason}");
+
+    if world.local.settings().crun.is_some() {
+        let crun = trial(&world, OciRuntime::Crun, &["/bin/true"]);
+        let probed = world.local.probe(&crun).unwrap();
+        assert!(probed.version.starts_with("crun version "), "{probed:?}");
+        eprintln!("crun: {:?}", probed.verdict);
+    }
+    assert_eq!(mount_table(), before);
+    assert!(!Path::new(&world.layout().container()).exists());
+    world.assert_clean();
+}

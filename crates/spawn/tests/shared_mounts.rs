@@ -1,0 +1,67 @@
+//! On a host whose mounts are shared, as systemd makes them, nothing of a container may propagate.
+//!
+//! A binary of its own: it changes the mount namespace of a thread.
+
+#![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` misses helpers")]
+#![allow(dead_code, reason = "other binaries use the rest of the world")]
+
+mod world;
+
+use std::fs;
+use std::os::fd::AsFd;
+
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use serde_json::Value;
+use tare_spawn::{Force, OciRuntime, Spawner, Verdict};
+use world::{World, config, trial, wait_end};
+
+/// What is mounted where, as this thread sees it.
+fn mounts() -> Vec<String> {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    table.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap().to_owned()).collect()
+}
+
+fn on_a_host_with_shared_mounts(body: impl FnOnce() + Send) {
+    assert!(rustix::process::geteuid().is_root(), "needs root");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            #[allow(unsafe_code)]
+            // SAFETY: descriptors stay shared, and the thread ends with the test.
+            unsafe { unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }.unwrap();
+            let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+            mount_change("/", shared).unwrap();
+            body();
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+#[test]
+fn privileged_a_trial_and_a_life_leave_shared_mounts_alone() {
+    on_a_host_with_shared_mounts(|| {
+        let world = World::new();
+        let before = mounts();
+        for runtime in [OciRuntime::Crun, OciRuntime::Runc] {
+            let mut trial = trial(&world, runtime, &["/bin/true"]);
+            // Of all settings the one with which crun leaves the mounts below the root as they are.
+            let mut config: Value = serde_json::from_slice(&trial.config_json).unwrap();
+            config["linux"]["rootfsPropagation"] = "private".into();
+            trial.config_json = config.to_string().into_bytes();
+            let probed = world.local.probe(&trial).unwrap();
+            assert_eq!(probed.verdict, Verdict::Works, "{runtime}");
+            assert_eq!(mounts(), before, "after a trial of {runtime}");
+        }
+
+        world.write_config(&config(&world.request.cgroup, "exit 0"));
+        let created = world.create("exit 0");
+        assert_eq!(mounts(), before, "while it waits");
+        let supervisor = created.supervisor.pidfd.as_fd();
+        world.local.start(&world.target(), supervisor).unwrap();
+        wait_end(&created.supervisor.pidfd);
+        world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+        assert_eq!(mounts(), before, "after a life");
+        world.assert_clean();
+    });
+}
