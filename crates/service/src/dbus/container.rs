@@ -1,0 +1,286 @@
+//! `org.tare.Containers1.Container`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tare_runtime::ContainerId;
+use zbus::message::Header;
+use zbus::object_server::{ResponseDispatchNotifier, SignalEmitter};
+use zbus::{Fd, OwnedFd, OwnedObjectPath, Variant, interface};
+
+use super::context::Context;
+use super::error::ApiError;
+use super::manager::{no_options, reply_then_run, sent};
+use super::options::{Dict, flags};
+use super::registry::Shown;
+use super::{paths, requests};
+use crate::engine::view;
+use crate::engine::{Exec, IfRunning, Kill, Needed, OpenLogs, Remove, Start, Stop};
+
+/// `Remove`: kill it first if it runs.
+const KILL_FIRST: u64 = 1;
+/// `Stop`: no error if it does not run.
+const IF_RUNNING: u64 = 1;
+
+/// One container.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    context: Arc<Context>,
+    id: ContainerId,
+    shown: Shown<view::Container>,
+}
+
+impl Container {
+    pub(crate) fn new(context: Arc<Context>, view: Arc<view::Container>) -> Self {
+        Self { context, id: view.id.clone(), shown: Shown::new(view) }
+    }
+
+    /// What the properties say from now on.
+    pub(crate) fn show(&self, view: Arc<view::Container>) {
+        self.shown.set(view);
+    }
+
+    /// Itself, by its id: a name may look like anything.
+    fn view(&self) -> Result<Arc<view::Container>, ApiError> {
+        Ok(self.context.engine.get(&self.id)?)
+    }
+}
+
+#[interface(name = "org.tare.Containers1.Container", introspection_docs = false)]
+impl Container {
+    #[zbus(out_args("job"))]
+    async fn start(
+        &self,
+        flags: u64,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<ResponseDispatchNotifier<OwnedObjectPath>, ApiError> {
+        self::flags(flags, 0)?;
+        no_options(options)?;
+        let caller = self.context.caller(&header).await?;
+        let request = Start { container: self.view()? };
+        let request = self.context.allow(caller, request).await?;
+        Ok(reply_then_run(&self.context, self.context.engine.start(request)?).await)
+    }
+
+    #[zbus(out_args("job"))]
+    async fn stop(
+        &self,
+        timeout_usec: u64,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<ResponseDispatchNotifier<OwnedObjectPath>, ApiError> {
+        let flags = self::flags(flags, IF_RUNNING)?;
+        let caller = self.context.caller(&header).await?;
+        let request = Stop {
+            container: self.view()?,
+            timeout: requests::timeout(timeout_usec),
+            needed: if flags & IF_RUNNING == 0 { Needed::Running } else { Needed::Nothing },
+        };
+        let request = self.context.allow(caller, request).await?;
+        Ok(reply_then_run(&self.context, self.context.engine.stop(request)?).await)
+    }
+
+    async fn kill(
+        &self,
+        whom: &str,
+        signal: i32,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        self::flags(flags, 0)?;
+        let (whom, signal) = requests::kill(whom, signal)?;
+        let caller = self.context.caller(&header).await?;
+        let request = Kill { container: self.view()?, whom, signal };
+        let request = self.context.allow(caller, request).await?;
+        Ok(self.context.engine.kill(request)?)
+    }
+
+    #[zbus(out_args("job"))]
+    async fn remove(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<ResponseDispatchNotifier<OwnedObjectPath>, ApiError> {
+        let flags = self::flags(flags, KILL_FIRST)?;
+        let caller = self.context.caller(&header).await?;
+        let running = if flags & KILL_FIRST == 0 { IfRunning::Refuse } else { IfRunning::Kill };
+        let request = Remove { container: self.view()?, running };
+        let request = self.context.allow(caller, request).await?;
+        Ok(reply_then_run(&self.context, self.context.engine.remove(request)?).await)
+    }
+
+    #[zbus(out_args("process", "fds"))]
+    async fn exec(
+        &self,
+        argv: Vec<String>,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(OwnedObjectPath, HashMap<&'static str, Fd<'static>>), ApiError> {
+        let (request, stdio) = requests::exec(&argv, options)?;
+        let caller = self.context.caller(&header).await?;
+        let request = Exec { container: self.view()?, request, stdio };
+        let request = self.context.allow(caller, request).await?;
+        let executed = self.context.engine.exec(request).await?;
+        self.context.engine.shown().await;
+        let names = ["stdin", "stdout", "stderr"];
+        let fds = names.into_iter().zip(executed.pipes).filter_map(|(n, fd)| Some((n, sent(fd?))));
+        Ok((paths::process(&self.id, executed.number), fds.collect()))
+    }
+
+    #[zbus(out_args("stream"))]
+    async fn open_logs(
+        &self,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd, ApiError> {
+        let (filter, which) = requests::logs(options)?;
+        let caller = self.context.caller(&header).await?;
+        let request = OpenLogs { container: self.view()?, filter, which };
+        let request = self.context.allow(caller, request).await?;
+        Ok(self.context.engine.open_logs(request)?.into())
+    }
+
+    #[zbus(signal)]
+    pub(crate) async fn exited(
+        emitter: &SignalEmitter<'_>,
+        exit_code: i32,
+        signal: i32,
+        reason: &str,
+        timestamp: u64,
+    ) -> zbus::Result<()>;
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    #[zbus(property)]
+    fn name(&self) -> String {
+        self.shown.get().name.to_string()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn image_id(&self) -> String {
+        self.shown.get().image_id.to_string()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn image_reference(&self) -> String {
+        self.shown.get().image_reference.clone()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"), name = "OwnerUID")]
+    fn owner_uid(&self) -> u32 {
+        self.shown.get().owner_uid
+    }
+
+    #[zbus(property)]
+    fn privileged(&self) -> bool {
+        self.shown.get().privileged
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        self.shown.get().state.as_str()
+    }
+
+    #[zbus(property, name = "PID")]
+    fn pid(&self) -> u32 {
+        self.shown.get().process.map_or(0, |process| process.pid)
+    }
+
+    #[zbus(property, name = "PIDFDId")]
+    fn pidfd_id(&self) -> u64 {
+        self.shown.get().process.map_or(0, |process| process.pidfd_id)
+    }
+
+    #[zbus(property)]
+    fn exit_code(&self) -> i32 {
+        self.shown.get().exit.map_or(-1, |exit| exit.code)
+    }
+
+    #[zbus(property)]
+    fn exit_signal(&self) -> i32 {
+        self.shown.get().exit.map_or(0, |exit| exit.signal)
+    }
+
+    #[zbus(property)]
+    fn exit_reason(&self) -> &'static str {
+        self.shown.get().exit.map_or("", |exit| exit.reason.as_str())
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn created_timestamp(&self) -> u64 {
+        self.shown.get().created.0
+    }
+
+    #[zbus(property)]
+    fn started_timestamp(&self) -> u64 {
+        self.shown.get().started.unwrap_or_default().0
+    }
+
+    #[zbus(property)]
+    fn started_timestamp_monotonic(&self) -> u64 {
+        self.shown.get().started_monotonic.unwrap_or_default().0
+    }
+
+    #[zbus(property)]
+    fn finished_timestamp(&self) -> u64 {
+        self.shown.get().finished.unwrap_or_default().0
+    }
+
+    #[zbus(property, name = "CGroupPath")]
+    fn cgroup_path(&self) -> String {
+        self.shown.get().cgroup.clone()
+    }
+
+    #[zbus(property, name = "IPAddresses")]
+    fn ip_addresses(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
+        self.shown.get().addresses.iter().map(address).collect()
+    }
+
+    #[zbus(property)]
+    fn jobs(&self) -> Vec<OwnedObjectPath> {
+        self.shown.get().jobs.iter().map(|id| paths::job(*id)).collect()
+    }
+
+    #[zbus(property)]
+    fn processes(&self) -> Vec<OwnedObjectPath> {
+        let view = self.shown.get();
+        view.processes.iter().map(|number| paths::process(&view.id, *number)).collect()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn public_labels(&self) -> BTreeMap<String, String> {
+        self.shown.get().public_labels.clone()
+    }
+}
+
+fn address(address: &view::Address) -> HashMap<&'static str, Variant<'static>> {
+    let gateway = address.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
+    HashMap::from([
+        ("Interface", address.interface.to_string().into()),
+        ("Address", address.address.to_string().into()),
+        ("Gateway", gateway.into()),
+        ("MAC", address.mac.to_string().into()),
+    ])
+}
+
+/// A container in a list.
+pub(crate) fn row(view: &view::Container) -> HashMap<&'static str, Variant<'static>> {
+    let labels: HashMap<String, String> = view.public_labels.clone().into_iter().collect();
+    HashMap::from([
+        ("Path", Variant::from(zbus::ObjectPath::from(paths::container(&view.id)))),
+        ("Id", view.id.to_string().into()),
+        ("Name", view.name.to_string().into()),
+        ("State", view.state.as_str().into()),
+        ("PID", view.process.map_or(0, |process| process.pid).into()),
+        ("ExitCode", view.exit.map_or(-1, |exit| exit.code).into()),
+        ("ImageId", view.image_id.to_string().into()),
+        ("ImageReference", view.image_reference.clone().into()),
+        ("CreatedTimestamp", view.created.0.into()),
+        ("OwnerUID", view.owner_uid.into()),
+        ("PublicLabels", labels.into()),
+    ])
+}

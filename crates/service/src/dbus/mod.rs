@@ -1,0 +1,130 @@
+//! The engine's face on the bus: parse, authorize, delegate, map. No decision is made here.
+//!
+//! Every handler takes `&self`: an interface with a `&mut self` method is locked while it runs, and
+//! whoever asks for all properties then waits for it.
+
+mod container;
+mod context;
+mod error;
+mod image;
+mod introspect;
+mod job;
+mod log_control;
+mod manager;
+mod object_manager;
+mod options;
+mod paths;
+mod process;
+mod publish;
+mod registry;
+mod requests;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use zbus::Connection;
+use zbus::fdo::{RequestNameFlags, RequestNameReply};
+
+use crate::authority::{Authority, Polkit};
+use crate::bus::{Bus, PrivateBus};
+use crate::engine::Engine;
+use crate::engine::events::Event;
+use crate::journal::LogControl;
+use context::Context;
+
+/// The name on the bus.
+pub const NAME: &str = "org.tare.Containers1";
+
+/// Why the service is not on the bus.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No connection.
+    #[error("cannot connect to the bus")]
+    Connect(#[source] zbus::Error),
+    /// An object cannot be put there.
+    #[error("cannot put an object on the bus")]
+    Export(#[source] zbus::Error),
+    /// The name cannot be had.
+    #[error("cannot get the name {NAME}")]
+    Name(#[source] zbus::Error),
+    /// Somebody else has the name.
+    #[error("somebody else on this bus has the name {NAME}")]
+    NameTaken,
+}
+
+/// The service on the bus.
+#[derive(Debug)]
+pub struct Service {
+    connection: Connection,
+    context: Arc<Context>,
+}
+
+impl Service {
+    /// Puts everything on the bus, and then takes the name: who sees the name can call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub async fn start(
+        bus: &Bus,
+        private: Option<&PrivateBus>,
+        engine: Engine,
+        told: mpsc::UnboundedReceiver<Event>,
+        log: LogControl,
+    ) -> Result<Self, Error> {
+        let connection = bus.builder(private).build().await.map_err(Error::Connect)?;
+        // A second connection, which serves nothing: its replies never wait behind calls to us. No
+        // timeout: polkit answers when a person has found the password.
+        let client = bus.builder(private).build().await.map_err(Error::Connect)?;
+        let authority = if bus.has_polkit() {
+            Authority::Polkit(Polkit::new(&client).await.map_err(Error::Connect)?)
+        } else {
+            Authority::RootAlone
+        };
+        let context = Context::new(engine, authority, client, log).await.map_err(Error::Connect)?;
+        let context = Arc::new(context);
+        export(&connection, &context).await.map_err(Error::Export)?;
+        tokio::spawn(publish::run(connection.clone(), context.clone(), told));
+        // What was there before is shown before the name is.
+        context.engine.shown().await;
+        take_name(&connection).await?;
+        Ok(Self { connection, context })
+    }
+
+    /// Returns when the bus has gone away.
+    pub async fn closed(&self) {
+        self.connection.closed().await;
+    }
+
+    /// From now on, calls that change something are refused.
+    pub fn refuse_changes(&self) {
+        self.context.refuse_changes();
+    }
+
+    /// Goes off the bus after everything has been told.
+    pub async fn leave(self) {
+        self.context.engine.shown().await;
+        let _ = self.connection.release_name(NAME).await;
+        // What was sent is on its way: replies are written before the handlers return.
+        let _ = self.connection.close().await;
+    }
+}
+
+async fn export(connection: &Connection, context: &Arc<Context>) -> zbus::Result<()> {
+    let server = connection.object_server();
+    server.at(paths::ROOT, manager::Manager::new(context.clone())).await?;
+    server.at(paths::ROOT, object_manager::ObjectManager::new(context.clone())).await?;
+    server.at(log_control::PATH, log_control::LogControl1::new(context.clone())).await?;
+    introspect::install(server, context).await
+}
+
+/// A second daemon does not get the name, and does not wait for it either.
+async fn take_name(connection: &Connection) -> Result<(), Error> {
+    let reply = connection.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE).await;
+    match reply {
+        Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => Ok(()),
+        Ok(_) | Err(zbus::Error::NameTaken) => Err(Error::NameTaken),
+        Err(error) => Err(Error::Name(error)),
+    }
+}

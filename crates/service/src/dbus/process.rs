@@ -1,0 +1,78 @@
+//! `org.tare.Containers1.Process`.
+
+use std::sync::Arc;
+
+use zbus::object_server::SignalEmitter;
+use zbus::{OwnedObjectPath, interface};
+
+use super::paths;
+use super::registry::Shown;
+use crate::engine::view;
+
+/// One exec session.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    shown: Shown<view::ExecSession>,
+}
+
+impl Process {
+    pub(crate) fn new(view: Arc<view::ExecSession>) -> Self {
+        Self { shown: Shown::new(view) }
+    }
+
+    /// What the properties say from now on.
+    pub(crate) fn show(&self, view: Arc<view::ExecSession>) {
+        self.shown.set(view);
+    }
+}
+
+#[interface(name = "org.tare.Containers1.Process", introspection_docs = false)]
+impl Process {
+    #[zbus(signal)]
+    pub(crate) async fn exited(
+        emitter: &SignalEmitter<'_>,
+        exit_code: i32,
+        signal: i32,
+        timestamp: u64,
+    ) -> zbus::Result<()>;
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn container(&self) -> OwnedObjectPath {
+        paths::container(&self.shown.get().container)
+    }
+
+    #[zbus(property, name = "PID")]
+    fn pid(&self) -> u32 {
+        self.shown.get().pid
+    }
+
+    #[zbus(property(emits_changed_signal = "const"), name = "PIDFDId")]
+    fn pidfd_id(&self) -> u64 {
+        self.shown.get().pidfd_id
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> &'static str {
+        if self.shown.get().exit.is_some() { "exited" } else { "running" }
+    }
+
+    #[zbus(property)]
+    fn exit_code(&self) -> i32 {
+        self.shown.get().exit.map_or(-1, |exit| exit.code)
+    }
+
+    #[zbus(property)]
+    fn exit_signal(&self) -> i32 {
+        self.shown.get().exit.map_or(0, |exit| exit.signal)
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn started_timestamp(&self) -> u64 {
+        self.shown.get().started.0
+    }
+
+    #[zbus(property(emits_changed_signal = "const"), name = "StartedByUID")]
+    fn started_by_uid(&self) -> u32 {
+        self.shown.get().started_by_uid
+    }
+}

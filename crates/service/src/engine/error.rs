@@ -1,0 +1,250 @@
+//! Why the engine did not do what it was asked.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+
+use tare_runtime::ContainerName;
+
+use super::view::State;
+use crate::db;
+
+/// Everything that can go wrong in a use case.
+///
+/// `Display` is a sentence that every local user may read: it names no path, label or environment
+/// variable of a container. What only the caller or an administrator may know is in `source()`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No container of that name or id.
+    #[error("no container '{0}'")]
+    NoSuchContainer(String),
+    /// The beginning of an id fits several containers.
+    #[error("'{0}' fits several containers")]
+    AmbiguousName(String),
+    /// Another container has the name.
+    #[error("the name '{0}' is in use by another container")]
+    NameInUse(ContainerName),
+    /// Not a name a container can have.
+    #[error("'{name}' is not a name for a container")]
+    InvalidName {
+        /// What was given, shortened.
+        name: String,
+        /// Which rule it breaks.
+        source: tare_runtime::InvalidContainerName,
+    },
+    /// A name that could be the id of a container.
+    #[error("'{0}' is not a name for a container: it could be the id of another")]
+    NameLikeAnId(ContainerName),
+    /// Not a name an image can have.
+    #[error("'{reference}' is not a name for an image: {problem}")]
+    InvalidReference {
+        /// What was given, shortened.
+        reference: String,
+        /// Which rule it breaks.
+        problem: String,
+    },
+    /// No image of that name or digest here.
+    #[error("no image '{0}' here")]
+    NoSuchImage(String),
+    /// No job of that number, or no longer.
+    #[error("no job {0}")]
+    NoSuchJob(u32),
+    /// The job is over, or past its point of no return.
+    #[error("job {0} cannot be canceled any more")]
+    NotCancelable(u32),
+    /// Somebody canceled the job.
+    #[error("the job was canceled")]
+    Canceled,
+    /// The container is not in a state for this.
+    #[error("container '{name}' is {state}, needs {needs}")]
+    InvalidState {
+        /// Which container.
+        name: ContainerName,
+        /// Where it is.
+        state: State,
+        /// Where it must be.
+        needs: &'static str,
+    },
+    /// The container does not run.
+    #[error("container '{0}' is not running")]
+    NotRunning(ContainerName),
+    /// The request and the image together make no valid container.
+    #[error("no valid configuration for this container")]
+    InvalidSpec(#[source] tare_specgen::Error),
+    /// The archive holds no image that can be used.
+    #[error("the archive cannot be imported")]
+    InvalidArchive(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The image store could not do it.
+    #[error("the image store failed")]
+    Storage(#[source] tare_storage::Error),
+    /// The file systems of a container cannot be mounted.
+    #[error("the file systems of container '{name}' cannot be mounted")]
+    Mount {
+        /// Which container.
+        name: ContainerName,
+        /// Why not.
+        source: tare_storage::Error,
+    },
+    /// The network of a container cannot be set up.
+    #[error("the network of container '{name}' cannot be set up")]
+    Network {
+        /// Which container.
+        name: ContainerName,
+        /// Why not.
+        source: Box<tare_netns::Error>,
+    },
+    /// The network has no free address.
+    #[error("network '{0}' has no free address")]
+    AddressesExhausted(String),
+    /// No subnet for a network.
+    #[error("no subnet of {pool} is free for network '{network}'")]
+    NoSubnet {
+        /// Of which network.
+        network: String,
+        /// Where it was looked for.
+        pool: ipnet::Ipv4Net,
+    },
+    /// The program to run is not in the container.
+    #[error("the command was not found in container '{name}'")]
+    CommandNotFound {
+        /// Which container.
+        name: ContainerName,
+        /// What the runtime said.
+        source: Box<tare_spawn::Error>,
+    },
+    /// The program to run is there, but cannot be executed.
+    #[error("the command in container '{name}' cannot be executed")]
+    CommandNotExecutable {
+        /// Which container.
+        name: ContainerName,
+        /// What the runtime said.
+        source: Box<tare_spawn::Error>,
+    },
+    /// Processes of an earlier life are there that nobody recorded.
+    #[error("processes of an earlier life of container '{0}' are still there")]
+    StillThere(ContainerName),
+    /// conmon was killed: nothing can be executed in the container any more.
+    #[error("the supervisor of container '{0}' is gone")]
+    NoSupervisor(ContainerName),
+    /// The OCI runtime or conmon failed.
+    #[error("the OCI runtime could not {verb} container '{name}'")]
+    Runtime {
+        /// What it was to do.
+        verb: &'static str,
+        /// To which container.
+        name: ContainerName,
+        /// What it said.
+        source: Box<tare_spawn::Error>,
+    },
+    /// No OCI runtime works on this host.
+    #[error("no OCI runtime works on this host")]
+    NoRuntime,
+    /// A signal or another system call on a running container failed.
+    #[error("cannot {what} container '{name}'")]
+    Process {
+        /// What was to be done.
+        what: &'static str,
+        /// To which container.
+        name: ContainerName,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// Something of an ended container could not be taken down.
+    #[error("{count} parts of container '{name}' could not be taken down")]
+    Teardown {
+        /// Which container.
+        name: ContainerName,
+        /// How many.
+        count: usize,
+        /// The first of them.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The disk is full.
+    #[error("no space left for the state of the service")]
+    NoSpace(#[source] db::Error),
+    /// The database could not do it.
+    #[error("the state of the service cannot be kept")]
+    Database(#[source] db::Error),
+    /// A fact about the host cannot be had.
+    #[error("cannot {what}")]
+    Host {
+        /// What was to be done.
+        what: &'static str,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The service is ending.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// A mistake of ours.
+    #[error("a part of the service failed")]
+    Bug(String),
+}
+
+impl Error {
+    /// The last part of its name on the bus, below `org.tare.Containers1.Error`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Storage(source) | Self::Mount { source, .. }
+                if source.kind() == tare_storage::ErrorKind::NoSpace =>
+            {
+                "NoSpace"
+            }
+            Self::NoSuchContainer(_) => "NoSuchContainer",
+            Self::AmbiguousName(_) => "AmbiguousName",
+            Self::NameInUse(_) => "NameInUse",
+            Self::InvalidName { .. } | Self::NameLikeAnId(_) => "InvalidName",
+            Self::InvalidReference { .. } => "InvalidReference",
+            Self::NoSuchImage(_) => "NoSuchImage",
+            Self::NoSuchJob(_) => "NoSuchJob",
+            Self::NotCancelable(_) => "NotCancelable",
+            Self::Canceled => "Canceled",
+            Self::InvalidState { .. } => "InvalidState",
+            Self::NotRunning(_) => "NotRunning",
+            Self::InvalidSpec(_) => "InvalidSpec",
+            Self::InvalidArchive(_) => "InvalidArchive",
+            Self::Mount { .. } => "MountFailed",
+            Self::Network { .. } | Self::AddressesExhausted(_) | Self::NoSubnet { .. } => {
+                "NetworkFailed"
+            }
+            Self::CommandNotFound { .. } => "CommandNotFound",
+            Self::CommandNotExecutable { .. } => "CommandNotExecutable",
+            Self::Runtime { .. }
+            | Self::NoRuntime
+            | Self::NoSupervisor(_)
+            | Self::StillThere(_) => "RuntimeFailed",
+            Self::NoSpace(_) => "NoSpace",
+            Self::ShuttingDown => "ShuttingDown",
+            Self::Storage(_)
+            | Self::Process { .. }
+            | Self::Teardown { .. }
+            | Self::Database(_)
+            | Self::Host { .. }
+            | Self::Bug(_) => "Internal",
+        }
+    }
+
+    /// The sentence with all its causes, for the journal and the log of the job.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        if let Self::Bug(what) = self {
+            let _ = write!(text, ": {what}");
+        }
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let _ = write!(text, ": {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Closed => Self::ShuttingDown,
+            full if full.is_full() => Self::NoSpace(full),
+            other => Self::Database(other),
+        }
+    }
+}

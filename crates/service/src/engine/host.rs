@@ -1,0 +1,361 @@
+//! What is known of the host: looked at once when the daemon starts, and the few things that
+//! change, each time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use caps::{CapSet, Capability};
+use rustix::process::{Resource, getrlimit};
+use tare_runtime::cgroup;
+use tare_runtime::version::Program;
+use tare_spawn::{
+    CgroupPath, Create, Incarnation, Layout, OciRuntime, Spawner, Stdin, Trial, Verdict,
+};
+use tare_specgen::{
+    Architecture, Argument, CapabilitySet, CgroupMode, HostFacts, ImageDefaults, KernelVersion,
+    NetworkMode, Placement, Request, RlimitKind, RootfsFacts, SeccompProfile, effective, generate,
+};
+
+use super::Error;
+use crate::config::RuntimeName;
+use crate::instance::{Instance, Tag};
+
+/// Where a site keeps its own seccomp profile, and where a distribution does.
+const SECCOMP_PROFILES: [&str; 2] =
+    ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
+/// Where the resolvers of the host are, the first that is there and names one on another host.
+const RESOLV_CONFS: [&str; 3] = [
+    "/etc/resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+];
+
+/// The host.
+#[derive(Debug)]
+pub(super) struct Host {
+    facts: HostFacts,
+    cgroups: cgroup::Host,
+    runtime: Option<OciRuntime>,
+    taints: Vec<&'static str>,
+    /// Something that is kept could not be read.
+    unreadable: AtomicBool,
+}
+
+impl Host {
+    /// Looks at the host, and tries the runtimes out.
+    pub(super) fn look(
+        instance: &Instance,
+        tag: &Tag,
+        spawner: &dyn Spawner,
+        preferred: &[RuntimeName],
+    ) -> Result<Self, Error> {
+        let cgroups = cgroup::Host::detect().map_err(|error| Error::Host {
+            what: "find the control groups",
+            source: std::io::Error::other(error),
+        })?;
+        let facts = facts(&cgroups)?;
+        let mut host =
+            Self { facts, cgroups, runtime: None, taints: Vec::new(), unreadable: false.into() };
+        host.runtime = preferred
+            .iter()
+            .map(|name| match name {
+                RuntimeName::Crun => OciRuntime::Crun,
+                RuntimeName::Runc => OciRuntime::Runc,
+            })
+            .find(|runtime| host.works(*runtime, instance, tag, spawner));
+        if host.runtime.is_none() {
+            host.taints.push("no-runtime");
+        }
+        Ok(host)
+    }
+
+    /// The facts a configuration is generated from. What changes while the daemon runs is read
+    /// anew.
+    pub(super) fn facts(&self) -> HostFacts {
+        let name = rustix::system::uname().nodename().to_string_lossy().parse().ok();
+        let mut facts = self.facts.clone();
+        (facts.hostname, facts.resolv_conf) = (name, resolv_conf());
+        facts
+    }
+
+    /// The control groups of the host.
+    pub(super) fn cgroups(&self) -> &cgroup::Host {
+        &self.cgroups
+    }
+
+    /// The runtime containers are made with.
+    pub(super) fn runtime(&self) -> Option<OciRuntime> {
+        self.runtime
+    }
+
+    /// Why the service is degraded.
+    pub(super) fn taints(&self) -> Vec<&'static str> {
+        let cgroups = (self.cgroups.kind != cgroup::Kind::Unified).then_some("cgroups-not-unified");
+        let unreadable = self.unreadable.load(Ordering::Relaxed).then_some("unreadable-records");
+        self.taints.iter().copied().chain(cgroups).chain(unreadable).collect()
+    }
+
+    /// Something that is kept cannot be read: it is left as it is, and the rest is served.
+    pub(super) fn taint_unreadable(&self, what: &str, error: &Error) {
+        tracing::error!("{what} cannot be read: {}", error.chain());
+        self.unreadable.store(true, Ordering::Relaxed);
+    }
+
+    /// What works here.
+    pub(super) fn features(&self) -> Vec<&'static str> {
+        let cgroups = (self.cgroups.kind == cgroup::Kind::Unified).then_some("cgroup-v2");
+        self.runtime.map(OciRuntime::as_str).into_iter().chain(cgroups).collect()
+    }
+
+    /// Whether a runtime makes a container here. That the program is there tells nothing.
+    fn works(
+        &mut self,
+        runtime: OciRuntime,
+        instance: &Instance,
+        tag: &Tag,
+        spawner: &dyn Spawner,
+    ) -> bool {
+        let probed = self
+            .trial(runtime, instance, tag)
+            .and_then(|trial| spawner.probe(&trial).map_err(|error| Error::Bug(error.to_string())));
+        match probed {
+            Err(error) => {
+                tracing::info!("{runtime} cannot be tried: {}", error.chain());
+                false
+            }
+            Ok(probed) => {
+                let works = probed.verdict == Verdict::Works;
+                match &probed.verdict {
+                    Verdict::Works => tracing::info!("{runtime} works"),
+                    Verdict::Fails { reason } => tracing::info!("{runtime} fails: {reason}"),
+                }
+                if works && has_known_holes(runtime, &probed.version) {
+                    self.taints.push("runtime-vulnerable");
+                }
+                works
+            }
+        }
+    }
+
+    /// A container that does nothing, with all that real ones have but their own files.
+    fn trial(&self, runtime: OciRuntime, instance: &Instance, tag: &Tag) -> Result<Trial, Error> {
+        let id =
+            tare_runtime::ContainerId::random().map_err(|error| Error::Bug(error.to_string()))?;
+        let spawn_id = super::spawn_id(&id);
+        let layout = Layout::new(instance.run_dir(), &spawn_id, Incarnation(1));
+        let cgroup: CgroupPath = format!("{}/{id}", tag.cgroup_root())
+            .parse()
+            .map_err(|error| Error::Bug(format!("{error}")))?;
+        let config_json = trial_config(&self.facts, &layout, &id, &cgroup)?;
+        Ok(Trial {
+            create: Create {
+                id: spawn_id.clone(),
+                incarnation: Incarnation(1),
+                runtime,
+                cgroup,
+                log_path: layout.bundle().join("log"),
+                stdin: Stdin::Null,
+            },
+            config_json,
+        })
+    }
+}
+
+fn has_known_holes(runtime: OciRuntime, version: &str) -> bool {
+    let program = match runtime {
+        OciRuntime::Crun => Program::Crun,
+        OciRuntime::Runc => Program::Runc,
+        _ => return false,
+    };
+    let holes = program.parse_version(version).map(|version| program.known_holes(&version));
+    for hole in holes.iter().flatten() {
+        tracing::warn!("this version of {runtime} has {} unless it was patched", hole.as_str());
+    }
+    holes.is_some_and(|holes| !holes.is_empty())
+}
+
+/// As for a real container without network, but for the bound files: the root of the trial is the
+/// host's own, read-only, and has no place for them.
+fn trial_config(
+    facts: &HostFacts,
+    layout: &Layout<'_>,
+    id: &tare_runtime::ContainerId,
+    cgroup: &CgroupPath,
+) -> Result<Vec<u8>, Error> {
+    let bug = |error: &dyn std::fmt::Display| Error::Bug(error.to_string());
+    let mut request = Request::default();
+    let program: Argument = "/bin/true".parse().map_err(|e| bug(&e))?;
+    request.command = vec![program];
+    request.network_mode = NetworkMode::None;
+    request.rootfs_access = true.into();
+    let effective = effective(&request, &ImageDefaults::default());
+    let placement = placement(layout, id, cgroup)?;
+    let generated = generate(&effective, facts, &RootfsFacts::default(), &placement)
+        .map_err(Error::InvalidSpec)?;
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&generated.config).map_err(|e| bug(&e))?;
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        mounts.retain(|mount| mount["type"] != "bind");
+    }
+    serde_json::to_vec(&config).map_err(|e| bug(&e))
+}
+
+/// The place of a container without a network of its own.
+pub(super) fn placement(
+    layout: &Layout<'_>,
+    id: &tare_runtime::ContainerId,
+    cgroup: &CgroupPath,
+) -> Result<Placement, Error> {
+    let path = |path: std::path::PathBuf| {
+        path.to_string_lossy().parse().map_err(|error: tare_specgen::InvalidText| {
+            Error::Bug(format!("{}: {error}", path.display()))
+        })
+    };
+    let hostname = id
+        .short()
+        .parse()
+        .map_err(|error: tare_specgen::InvalidText| Error::Bug(error.to_string()))?;
+    Ok(Placement::new(
+        path(layout.rootfs())?,
+        path(layout.files())?,
+        path(layout.shm())?,
+        hostname,
+        cgroup.payload().to_string(),
+    ))
+}
+
+fn facts(cgroups: &cgroup::Host) -> Result<HostFacts, Error> {
+    let uname = rustix::system::uname();
+    let machine = uname.machine().to_string_lossy();
+    let unknown = |_| Error::Host {
+        what: "recognise the processor or the kernel",
+        source: std::io::ErrorKind::Unsupported.into(),
+    };
+    let architecture: Architecture = machine.parse().map_err(unknown)?;
+    let kernel: KernelVersion = uname.release().to_string_lossy().parse().map_err(unknown)?;
+    let mut facts = HostFacts::new(architecture, kernel, seccomp_profile());
+    facts.cgroup_mode = match cgroups.kind {
+        cgroup::Kind::Unified => CgroupMode::V2,
+        cgroup::Kind::Hybrid => CgroupMode::Hybrid,
+        cgroup::Kind::Legacy => CgroupMode::V1,
+    };
+    facts.controllers = cgroups.controllers.iter().cloned().collect();
+    facts.capabilities = bounding_set();
+    facts.hard_limits = hard_limits();
+    facts.thermal_throttle_cpus = thermal_throttle_cpus();
+    Ok(facts)
+}
+
+/// The site's profile if it has one that can be used, else ours.
+fn seccomp_profile() -> SeccompProfile {
+    for path in SECCOMP_PROFILES {
+        match fs::read_to_string(path).ok().map(|text| SeccompProfile::parse(&text)) {
+            None => {}
+            Some(Ok(profile)) => return profile,
+            Some(Err(error)) => tracing::warn!("{path} is not used: {error}"),
+        }
+    }
+    SeccompProfile::embedded()
+}
+
+fn bounding_set() -> CapabilitySet {
+    let has = |capability: &Capability| {
+        caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(false)
+    };
+    let bits = caps::all().into_iter().filter(has).fold(0, |bits, c| bits | 1_u64 << c.index());
+    CapabilitySet::from_bits(bits)
+}
+
+/// What the daemon, and so a container, cannot exceed.
+fn hard_limits() -> BTreeMap<RlimitKind, u64> {
+    // Who may set limits may set all of them, but for the one the kernel has an end for.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).unwrap_or(false) {
+        let nr_open = fs::read_to_string("/proc/sys/fs/nr_open").ok();
+        let nr_open = nr_open.and_then(|text| text.trim().parse().ok());
+        return nr_open.map(|limit| (RlimitKind::Nofile, limit)).into_iter().collect();
+    }
+    let hard = |kind: RlimitKind| Some((kind, getrlimit(resource(kind)).maximum?));
+    RlimitKind::ALL.into_iter().filter_map(hard).collect()
+}
+
+fn resource(kind: RlimitKind) -> Resource {
+    match kind {
+        RlimitKind::As => Resource::As,
+        RlimitKind::Core => Resource::Core,
+        RlimitKind::Cpu => Resource::Cpu,
+        RlimitKind::Data => Resource::Data,
+        RlimitKind::Fsize => Resource::Fsize,
+        RlimitKind::Locks => Resource::Locks,
+        RlimitKind::Memlock => Resource::Memlock,
+        RlimitKind::Msgqueue => Resource::Msgqueue,
+        RlimitKind::Nice => Resource::Nice,
+        RlimitKind::Nofile => Resource::Nofile,
+        RlimitKind::Nproc => Resource::Nproc,
+        RlimitKind::Rss => Resource::Rss,
+        RlimitKind::Rtprio => Resource::Rtprio,
+        RlimitKind::Rttime => Resource::Rttime,
+        RlimitKind::Sigpending => Resource::Sigpending,
+        RlimitKind::Stack => Resource::Stack,
+    }
+}
+
+fn thermal_throttle_cpus() -> BTreeSet<u32> {
+    let Ok(cpus) = fs::read_dir("/sys/devices/system/cpu") else { return BTreeSet::new() };
+    let number =
+        |entry: &fs::DirEntry| entry.file_name().to_str()?.strip_prefix("cpu")?.parse::<u32>().ok();
+    cpus.flatten()
+        .filter(|entry| entry.path().join("thermal_throttle").is_dir())
+        .filter_map(|entry| number(&entry))
+        .collect()
+}
+
+/// The file whose name servers a container can reach: not one that names only a stub on loopback,
+/// which is the host's own loopback.
+fn resolv_conf() -> Option<String> {
+    let texts = RESOLV_CONFS.iter().filter_map(|path| fs::read_to_string(Path::new(path)).ok());
+    let mut first = None;
+    for text in texts {
+        if names_another_host(&text) {
+            return Some(text);
+        }
+        first.get_or_insert(text);
+    }
+    first
+}
+
+fn names_another_host(resolv_conf: &str) -> bool {
+    resolv_conf
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("nameserver"))
+        .filter_map(|server| server.trim().parse::<std::net::IpAddr>().ok())
+        .any(|server| !server.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stub_resolver_is_no_name_server_for_containers() {
+        for (text, reachable) in [
+            ("nameserver 127.0.0.53\noptions edns0\n", false),
+            ("nameserver ::1\n", false),
+            ("search example.org\n", false),
+            ("nameserver 192.0.2.1\n", true),
+            ("nameserver 127.0.0.1\nnameserver 2001:db8::1\n", true),
+            ("#nameserver 192.0.2.1\n", false),
+        ] {
+            assert_eq!(names_another_host(text), reachable, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_limit_exceeds_what_may_be_set() {
+        for (kind, limit) in hard_limits() {
+            let ours = getrlimit(resource(kind)).maximum;
+            assert!(kind == RlimitKind::Nofile || ours == Some(limit), "{kind:?}");
+        }
+    }
+}

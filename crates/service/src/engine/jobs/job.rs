@@ -1,0 +1,208 @@
+//! One job: what its work says, and what those who watch it ask.
+
+use std::fmt;
+use std::future::Future;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::{Notify, watch};
+
+use super::{JobState, JobView, LogLine, Outcome, Output};
+use crate::engine::Error;
+use crate::engine::clock::Usec;
+use crate::engine::events::{Event, Events};
+
+/// A job keeps at most this many log lines; what follows is dropped.
+const LOG_LINES: usize = 1000;
+/// Progress is told at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A job.
+pub struct Job {
+    /// Unique name on the bus of whoever started it.
+    starter: String,
+    view: watch::Sender<Arc<JobView>>,
+    canceled: AtomicBool,
+    cancel: Notify,
+    /// Readable once somebody asked the job to stop.
+    cancel_event: OwnedFd,
+    log: Mutex<Vec<LogLine>>,
+    told: Mutex<Option<Instant>>,
+    events: Events,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view.borrow().fmt(f)
+    }
+}
+
+impl Job {
+    /// A job whose work has not begun; `starter` is the unique name of whoever asked for it.
+    pub(super) fn new(view: Arc<JobView>, starter: String, events: Events) -> Result<Self, Error> {
+        let cancel_event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| Error::Host { what: "make a job", source: errno.into() })?;
+        Ok(Self {
+            starter,
+            view: watch::Sender::new(view),
+            canceled: AtomicBool::new(false),
+            cancel: Notify::new(),
+            cancel_event,
+            log: Mutex::default(),
+            told: Mutex::default(),
+            events,
+        })
+    }
+
+    /// How it is now.
+    pub fn view(&self) -> Arc<JobView> {
+        self.view.borrow().clone()
+    }
+
+    /// Follows it.
+    pub fn watch(&self) -> watch::Receiver<Arc<JobView>> {
+        self.view.subscribe()
+    }
+
+    /// Asks it to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotCancelable`] past its point of no return, or when it is over.
+    pub fn cancel(&self) -> Result<(), Error> {
+        let canceled = self.change(|view| {
+            // Decided while the value is locked: it cannot finish in between.
+            if view.cancelable && view.state != JobState::Finished {
+                view.state = JobState::Canceling;
+                self.canceled.store(true, Ordering::Release);
+            }
+        });
+        if !canceled.cancelable {
+            return Err(Error::NotCancelable(canceled.id));
+        }
+        self.cancel.notify_waiters();
+        // Only a counter that overflows would fail.
+        let _ = rustix::io::write(&self.cancel_event, &1_u64.to_ne_bytes());
+        Ok(())
+    }
+
+    /// Whether somebody asked it to stop.
+    pub fn is_canceled(&self) -> bool {
+        self.canceled.load(Ordering::Acquire)
+    }
+
+    /// A descriptor that polls readable once somebody asked it to stop, for threads that block.
+    pub fn cancel_event(&self) -> BorrowedFd<'_> {
+        self.cancel_event.as_fd()
+    }
+
+    /// An error if somebody asked it to stop; for the gaps between steps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Canceled`].
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_canceled() { Err(Error::Canceled) } else { Ok(()) }
+    }
+
+    /// Waits for `future`, but no longer than until somebody asks the job to stop. Only for
+    /// futures that can be dropped anywhere, such as waiting for a lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Canceled`].
+    pub async fn or_canceled<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        let notified = self.cancel.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        self.check()?;
+        tokio::select! {
+            result = future => Ok(result),
+            () = notified => Err(Error::Canceled),
+        }
+    }
+
+    /// Says which part of the work begins.
+    pub fn stage(&self, stage: &'static str) {
+        self.change(|view| {
+            view.stage = stage;
+            view.bytes_done = 0;
+            view.bytes_total = 0;
+        });
+    }
+
+    /// Says how far the present stage is; told at most five times a second.
+    pub fn progress(&self, done: u64, total: u64) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|t| t.elapsed() >= PROGRESS_INTERVAL) {
+            *told = Some(Instant::now());
+            self.change(|view| (view.bytes_done, view.bytes_total) = (done, total));
+        }
+    }
+
+    /// From here on it cannot be canceled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Canceled`] if it was already.
+    pub fn point_of_no_return(&self) -> Result<(), Error> {
+        self.change(|view| view.cancelable = view.state == JobState::Canceling);
+        self.check()
+    }
+
+    /// Adds a line to its log.
+    pub fn log(&self, priority: u8, message: impl Into<String>) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.len() < LOG_LINES {
+            let line = LogLine { time: Usec::now(), priority, message: message.into() };
+            log.push(line.clone());
+            let (id, to) = (self.view.borrow().id, self.starter.clone());
+            self.events.tell(Event::JobLogged { id, to, line });
+        }
+    }
+
+    /// The lines of its log from `from` on.
+    pub fn log_from(&self, from: usize) -> Vec<LogLine> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.get(from..).unwrap_or_default().to_vec()
+    }
+
+    /// Changes what is seen of it, and tells; what is seen then.
+    fn change(&self, change: impl FnOnce(&mut JobView)) -> Arc<JobView> {
+        // Told while the value is locked, so that events come in the order of the changes.
+        self.view.send_if_modified(|view| {
+            let old = view.clone();
+            let mut new = JobView::clone(&old);
+            change(&mut new);
+            if new == *old {
+                return false;
+            }
+            *view = Arc::new(new);
+            self.events.tell(Event::JobChanged { old, new: view.clone() });
+            true
+        });
+        self.view()
+    }
+
+    pub(super) fn finish(&self, result: Result<Output, Error>) {
+        if let Err(error) = &result {
+            self.log(3, error.chain());
+        }
+        self.change(|view| {
+            view.state = JobState::Finished;
+            view.cancelable = false;
+            (view.outcome, view.output) = match result {
+                Ok(output) => (Some(Outcome::Done), output),
+                Err(Error::Canceled) => (Some(Outcome::Canceled), Output::default()),
+                Err(error) => (Some(failed(&error)), Output::default()),
+            };
+        });
+    }
+}
+
+fn failed(error: &Error) -> Outcome {
+    Outcome::Failed { name: error.name(), message: error.to_string() }
+}

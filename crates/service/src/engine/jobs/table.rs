@@ -1,0 +1,252 @@
+//! All jobs of the daemon.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Job, JobKind, JobState, JobView, Output, Subject};
+use crate::authority::Caller;
+use crate::db::Db;
+use crate::engine::clock::Usec;
+use crate::engine::events::{Event, Events};
+use crate::engine::{Error, records};
+
+/// A finished job stays readable for this long.
+const LINGER: Duration = Duration::from_secs(60);
+/// Of one user, at most this many finished jobs stay; the oldest go first.
+const LINGERING_PER_UID: usize = 64;
+/// Key of the note of the last number given to a job.
+const LAST_JOB: &str = "last-job";
+/// More numbers than can have been given while a note of one waited to be written.
+const UNWRITTEN: u32 = 64;
+
+/// All jobs of the daemon.
+#[derive(Debug)]
+pub struct Jobs {
+    last_id: AtomicU32,
+    table: Mutex<BTreeMap<u32, Arc<Job>>>,
+    events: Events,
+    run: Db,
+}
+
+impl Jobs {
+    /// None yet. Their numbers go on where those of an earlier daemon of this boot ended, which is
+    /// noted in `run`: a client that holds an old number must not meet a new job.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn open(events: Events, run: Db) -> Result<Arc<Self>, Error> {
+        let noted = run.run(|c| records::meta(c, LAST_JOB)).await?;
+        let first = match noted.and_then(|last| last.parse::<u32>().ok()) {
+            // The last notes may not have been written when the daemon was killed.
+            Some(last) => last.saturating_add(UNWRITTEN),
+            None => 0,
+        };
+        Ok(Arc::new(Self { last_id: AtomicU32::new(first), table: Mutex::default(), events, run }))
+    }
+
+    /// Makes a job; nothing is done yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] if the process has no descriptor left.
+    pub fn create(&self, kind: JobKind, subject: Subject, by: &Caller) -> Result<Arc<Job>, Error> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        self.run.post(move |c| records::set_meta(c, LAST_JOB, &id.to_string()));
+        let view = Arc::new(JobView {
+            id,
+            kind,
+            subject,
+            started_by_uid: by.uid,
+            created: Usec::now(),
+            state: JobState::Running,
+            stage: "",
+            bytes_done: 0,
+            bytes_total: 0,
+            cancelable: true,
+            outcome: None,
+            output: Output::default(),
+        });
+        let job = Arc::new(Job::new(view.clone(), by.bus_name.clone(), self.events.clone())?);
+        self.lock().insert(id, job.clone());
+        self.events.tell(Event::JobAdded(view));
+        Ok(job)
+    }
+
+    /// Does the work of a job to its end, whoever listens.
+    pub fn run<F>(self: &Arc<Self>, job: Arc<Job>, work: F)
+    where
+        F: Future<Output = Result<Output, Error>> + Send + 'static,
+    {
+        let jobs = self.clone();
+        tokio::spawn(async move {
+            // A task of its own, so that a panic ends the job instead of losing it.
+            let result = match tokio::spawn(work).await {
+                Ok(result) => result,
+                Err(panic) => Err(Error::Bug(panic.to_string())),
+            };
+            if let Err(error) = &result
+                && !matches!(error, Error::Canceled)
+            {
+                tracing::warn!(job = job.view().id, "{}", error.chain());
+            }
+            job.finish(result);
+            jobs.events.tell(Event::JobFinished(job.view()));
+            jobs.thin_out(job.view().started_by_uid);
+            tokio::time::sleep(LINGER).await;
+            jobs.forget(job.view().id);
+        });
+    }
+
+    /// The job of that number, also if it is finished and lingers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchJob`].
+    pub fn get(&self, id: u32) -> Result<Arc<Job>, Error> {
+        self.lock().get(&id).cloned().ok_or(Error::NoSuchJob(id))
+    }
+
+    /// All of them, oldest first.
+    pub fn list(&self) -> Vec<Arc<Job>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// How many are not finished.
+    pub fn unfinished(&self) -> usize {
+        self.lock().values().filter(|job| job.view().state != JobState::Finished).count()
+    }
+
+    /// Drops a job if it is finished.
+    pub fn forget(&self, id: u32) {
+        let mut table = self.lock();
+        if table.get(&id).is_some_and(|job| job.view().state == JobState::Finished) {
+            table.remove(&id);
+            self.events.tell(Event::JobForgotten(id));
+        }
+    }
+
+    fn thin_out(&self, uid: u32) {
+        let lingering: Vec<u32> = self
+            .lock()
+            .values()
+            .map(|job| job.view())
+            .filter(|view| view.started_by_uid == uid && view.state == JobState::Finished)
+            .map(|view| view.id)
+            .collect();
+        let surplus = lingering.len().saturating_sub(LINGERING_PER_UID);
+        lingering.into_iter().take(surplus).for_each(|id| self.forget(id));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Arc<Job>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Durability;
+    use crate::engine::jobs::Outcome;
+
+    fn run_db(dir: &std::path::Path) -> Db {
+        let migrations = records::volatile::MIGRATIONS;
+        Db::open(&dir.join("run.db"), Durability::ProcessCrash, migrations).unwrap()
+    }
+
+    async fn jobs() -> (Arc<Jobs>, tokio::sync::mpsc::UnboundedReceiver<Event>) {
+        let (events, receiver) = Events::channel();
+        let dir = tempfile::tempdir().unwrap();
+        (Jobs::open(events, run_db(dir.path())).await.unwrap(), receiver)
+    }
+
+    #[tokio::test]
+    async fn a_number_is_not_given_again_by_the_next_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut last = 0;
+        for _ in 0..3 {
+            let run = run_db(dir.path());
+            let (events, _told) = Events::channel();
+            let jobs = Jobs::open(events, run.clone()).await.unwrap();
+            let job = jobs.create(JobKind::ImportImage, Subject::Nothing, &somebody()).unwrap();
+            assert!(job.view().id > last, "{} after {last}", job.view().id);
+            last = job.view().id;
+            run.run(|_| Ok(())).await.unwrap();
+        }
+    }
+
+    fn somebody() -> Caller {
+        let interactive = crate::authority::Interactive::No;
+        Caller { uid: 7, bus_name: ":1.7".into(), interactive }
+    }
+
+    async fn finished(job: &Job) -> Arc<JobView> {
+        let mut watch = job.watch();
+        let view = watch.wait_for(|view| view.state == JobState::Finished).await.unwrap();
+        view.clone()
+    }
+
+    #[tokio::test]
+    async fn a_job_is_told_from_beginning_to_end() {
+        let (jobs, mut events) = jobs().await;
+        let job = jobs.create(JobKind::ImportImage, Subject::Nothing, &somebody()).unwrap();
+        let at_work = job.clone();
+        jobs.run(job.clone(), async move {
+            at_work.stage("unpacking");
+            Ok(Output::default())
+        });
+        assert_eq!(finished(&job).await.outcome, Some(Outcome::Done));
+        let mut told = Vec::new();
+        while told.last() != Some(&"finished") {
+            told.push(match events.recv().await.unwrap() {
+                Event::JobAdded(_) => "added",
+                Event::JobChanged { .. } => "changed",
+                Event::JobFinished(_) => "finished",
+                Event::JobLogged { .. } => "logged",
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(told, ["added", "changed", "changed", "finished"]);
+    }
+
+    #[tokio::test]
+    async fn cancel_ends_a_wait_and_is_no_failure() {
+        let (jobs, _events) = jobs().await;
+        let job = jobs.create(JobKind::StopContainer, Subject::Nothing, &somebody()).unwrap();
+        let waiting = job.clone();
+        jobs.run(job.clone(), async move {
+            waiting.or_canceled(std::future::pending::<()>()).await?;
+            Ok(Output::default())
+        });
+        tokio::task::yield_now().await;
+        job.cancel().unwrap();
+        assert_eq!(finished(&job).await.outcome, Some(Outcome::Canceled));
+        assert!(matches!(job.cancel(), Err(Error::NotCancelable(1))));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_job() {
+        let (jobs, _events) = jobs().await;
+        let job = jobs.create(JobKind::StartContainer, Subject::Nothing, &somebody()).unwrap();
+        jobs.run(job.clone(), async { panic!("on purpose") });
+        let outcome = finished(&job).await.outcome.clone();
+        assert!(matches!(outcome, Some(Outcome::Failed { name: "Internal", .. })), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn finished_jobs_of_one_user_do_not_pile_up() {
+        let (jobs, _events) = jobs().await;
+        for _ in 0..LINGERING_PER_UID + 5 {
+            let job = jobs.create(JobKind::StopContainer, Subject::Nothing, &somebody()).unwrap();
+            jobs.run(job.clone(), async { Ok(Output::default()) });
+            finished(&job).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let ids: Vec<u32> = jobs.list().iter().map(|job| job.view().id).collect();
+        assert_eq!(ids.len(), LINGERING_PER_UID);
+        assert_eq!(ids[0], 6);
+    }
+}

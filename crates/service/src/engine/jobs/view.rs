@@ -1,0 +1,138 @@
+//! Jobs as others see them.
+
+use tare_runtime::ContainerId;
+use tare_storage::Digest;
+
+use crate::engine::clock::Usec;
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobKind {
+    /// Import an image from an archive.
+    ImportImage,
+    /// Start a container.
+    StartContainer,
+    /// Stop a container.
+    StopContainer,
+    /// Remove a container.
+    RemoveContainer,
+}
+
+impl JobKind {
+    /// The word for it on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ImportImage => "import-image",
+            Self::StartContainer => "start-container",
+            Self::StopContainer => "stop-container",
+            Self::RemoveContainer => "remove-container",
+        }
+    }
+}
+
+/// What a job works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Subject {
+    /// It does not exist yet.
+    Nothing,
+    /// A container.
+    Container(ContainerId),
+}
+
+/// What a job produced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Images that are here now.
+    pub images: Vec<Digest>,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// At work.
+    Running,
+    /// Asked to stop, and not there yet.
+    Canceling,
+    /// Over.
+    Finished,
+}
+
+impl JobState {
+    /// The word for it on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Canceling => "canceling",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As asked.
+    Done,
+    /// Canceled, with no residue.
+    Canceled,
+    /// Not.
+    Failed {
+        /// Last part of the D-Bus error name.
+        name: &'static str,
+        /// A sentence every local user may read.
+        message: String,
+    },
+}
+
+impl Outcome {
+    /// The word for it on the bus.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Canceled => "canceled",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// A job, as every local user may see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    /// Counts up.
+    pub id: u32,
+    /// What it does.
+    pub kind: JobKind,
+    /// On what.
+    pub subject: Subject,
+    /// For whom.
+    pub started_by_uid: u32,
+    /// Since when.
+    pub created: Usec,
+    /// How far.
+    pub state: JobState,
+    /// The part of the work it is at; a word of its kind.
+    pub stage: &'static str,
+    /// Bytes of this stage that are done.
+    pub bytes_done: u64,
+    /// Bytes of this stage; 0: unknown.
+    pub bytes_total: u64,
+    /// Whether it can still be canceled.
+    pub cancelable: bool,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// What it produced.
+    pub output: Output,
+}
+
+/// One line of a job's log.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    /// When.
+    pub time: Usec,
+    /// As in syslog: 3 error, 4 warning, 6 information.
+    pub priority: u8,
+    /// What; may name paths, so it is for the one who started the job, and for administrators.
+    pub message: String,
+}

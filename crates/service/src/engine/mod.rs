@@ -1,0 +1,288 @@
+//! The use cases: containers, images and networks, and what is done with them.
+//!
+//! Knows nothing of D-Bus: it takes requests that are parsed and [`Authorized`], and tells what
+//! happened as [`events`]. Each container has a lock, held by whoever changes it and never while
+//! another's is held; what is seen of it is an immutable [`view`], read without any lock.
+
+mod adopt;
+mod blocking;
+pub mod clock;
+mod container;
+mod create;
+mod end;
+mod error;
+pub mod events;
+mod exec;
+mod host;
+mod images;
+pub mod jobs;
+mod logs;
+mod network;
+mod open;
+mod records;
+mod reference;
+mod start;
+mod stop;
+mod sweep;
+#[expect(unsafe_code, reason = "registering file descriptors")]
+mod sys;
+mod table;
+mod teardown;
+pub mod view;
+mod watched;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tare_runtime::ContainerId;
+use tare_spawn::Spawner;
+use tare_storage::{ContainerKey, Store};
+
+pub use create::{Draft, IfRunning, Remove};
+pub use error::Error;
+pub use exec::{Exec, Executed, Stdio};
+pub use images::{ImportImage, RootfsConfig};
+pub use logs::{OpenLogs, Which};
+pub use reference::Reference;
+pub use start::Start;
+pub use stop::{Kill, Needed, Stop, Whom};
+
+use crate::authority::Caller;
+use crate::config::Config;
+use crate::db::Db;
+use crate::instance::{Instance, Tag};
+use events::Events;
+use jobs::{Job, JobKind, Jobs, Output, Subject};
+
+/// A label whose key or value is longer, in bytes, is not shown to everybody.
+const LONGEST_PUBLIC_LABEL: usize = 1024;
+/// More labels of one thing are not shown to everybody.
+const MOST_PUBLIC_LABELS: usize = 64;
+
+/// The engine; a handle, cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+/// What all use cases share; an [`Engine`] is a handle on it.
+#[derive(Debug)]
+pub struct Inner {
+    instance: Instance,
+    tag: Tag,
+    config: RwLock<Arc<Config>>,
+    state: Db,
+    run: Db,
+    store: Arc<Store>,
+    spawner: Arc<dyn Spawner>,
+    /// Whether what the run directory says of processes is of this boot.
+    same_boot: bool,
+    host: Arc<host::Host>,
+    network: network::Network,
+    containers: table::Table,
+    images: images::Images,
+    /// Held by whoever writes down an image.
+    registering: tokio::sync::Mutex<()>,
+    jobs: Arc<Jobs>,
+    events: Events,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Engine").field(&self.0.instance).finish()
+    }
+}
+
+impl std::ops::Deref for Engine {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// A job whose work has not begun: it does so after the caller has been told of it.
+#[must_use = "a job that is never run is shown for ever"]
+pub struct Pending {
+    job: Arc<Job>,
+    jobs: Arc<Jobs>,
+    work: Pin<Box<dyn Future<Output = Result<Output, Error>> + Send>>,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pending").field(&self.job).finish()
+    }
+}
+
+impl Pending {
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.job.view().id
+    }
+
+    /// Does the work.
+    pub fn run(self) {
+        self.jobs.run(self.job, self.work);
+    }
+}
+
+impl Inner {
+    /// The settings now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on, these settings. What they say about things that are there already counts for
+    /// new ones.
+    pub fn set_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    /// All jobs.
+    pub fn jobs(&self) -> &Arc<Jobs> {
+        &self.jobs
+    }
+
+    /// The directories it works on.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Returns when everything that happened so far has been shown.
+    pub async fn shown(&self) {
+        self.events.shown().await;
+    }
+
+    /// Returns when no job is at work.
+    pub async fn idle(&self) {
+        for job in self.jobs.list() {
+            let mut watch = job.watch();
+            // An error means that the job is gone, and so not at work.
+            let _ = watch.wait_for(|view| view.state == jobs::JobState::Finished).await;
+        }
+    }
+
+    /// Why the service is degraded; empty when it is not.
+    pub fn taints(&self) -> Vec<&'static str> {
+        self.host.taints()
+    }
+
+    /// What the service can do here.
+    pub fn features(&self) -> Vec<&'static str> {
+        self.host.features()
+    }
+
+    /// Name of the network containers are on by default.
+    pub fn default_network(&self) -> &'static str {
+        network::DEFAULT
+    }
+
+    /// What is seen of the container of that name, id, or beginning of an id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchContainer`], [`Error::AmbiguousName`].
+    pub fn find(&self, name_or_id: &str) -> Result<Arc<view::Container>, Error> {
+        Ok(self.containers.find(name_or_id)?.view())
+    }
+
+    /// What is seen of the container of that id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchContainer`].
+    pub fn get(&self, id: &ContainerId) -> Result<Arc<view::Container>, Error> {
+        Ok(self.container(id)?.view())
+    }
+
+    /// What is seen of all containers.
+    pub fn containers(&self) -> Vec<Arc<view::Container>> {
+        self.containers.all().iter().map(|container| container.view()).collect()
+    }
+
+    /// What is seen of all images.
+    pub fn images(&self) -> Vec<Arc<view::Image>> {
+        self.images.views()
+    }
+
+    /// What is seen of the image of that reference or digest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchImage`], [`Error::InvalidReference`].
+    pub fn find_image(&self, reference: &str) -> Result<Arc<view::Image>, Error> {
+        self.images.find_view(reference)
+    }
+
+    fn container(&self, id: &ContainerId) -> Result<Arc<container::Container>, Error> {
+        self.containers.get(id).ok_or_else(|| Error::NoSuchContainer(id.to_string()))
+    }
+
+    fn pending<W, F>(
+        &self,
+        kind: JobKind,
+        subject: &Subject,
+        by: &Caller,
+        work: W,
+    ) -> Result<Pending, Error>
+    where
+        W: FnOnce(Arc<Job>) -> F,
+        F: Future<Output = Result<Output, Error>> + Send + 'static,
+    {
+        let job = self.jobs.create(kind, subject.clone(), by)?;
+        if let Some(container) = subject_of(self, subject) {
+            container.show(|view| view.jobs.push(job.view().id));
+        }
+        let (container, id, work) = (subject_of(self, subject), job.view().id, work(job.clone()));
+        let work = async move {
+            let result = work.await;
+            if let Some(container) = container {
+                container.show(|view| view.jobs.retain(|other| *other != id));
+            }
+            result
+        };
+        Ok(Pending { jobs: self.jobs.clone(), work: Box::pin(work), job })
+    }
+
+    /// Which of some labels every local user may read.
+    fn public_labels<'l>(
+        &self,
+        labels: impl Iterator<Item = (&'l str, &'l str)>,
+    ) -> std::collections::BTreeMap<String, String> {
+        let config = self.config();
+        let public = |key: &str| {
+            config.containers.public_label_prefixes.iter().any(|prefix| key.starts_with(prefix))
+        };
+        // Everybody gets them with every list: neither long nor many.
+        let short = |value: &str| value.len() <= LONGEST_PUBLIC_LABEL;
+        labels
+            .filter(|(key, value)| public(key) && short(key) && short(value))
+            .take(MOST_PUBLIC_LABELS)
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect()
+    }
+}
+
+fn subject_of(engine: &Inner, subject: &Subject) -> Option<Arc<container::Container>> {
+    match subject {
+        Subject::Container(id) => engine.containers.get(id),
+        Subject::Nothing => None,
+    }
+}
+
+fn random_id() -> Result<ContainerId, Error> {
+    ContainerId::random().map_err(|error| Error::Host {
+        what: "draw a random number",
+        source: std::io::Error::other(error),
+    })
+}
+
+/// The names storage and the spawner know a container by.
+fn key(id: &ContainerId) -> ContainerKey {
+    id.as_str().parse().expect("64 hex digits are a storage key")
+}
+
+fn spawn_id(id: &ContainerId) -> tare_spawn::ContainerId {
+    id.as_str().parse().expect("both are 64 hex digits")
+}

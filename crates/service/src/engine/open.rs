@@ -1,0 +1,154 @@
+//! Putting an engine together.
+
+use std::sync::{Arc, RwLock};
+
+use tare_spawn::{CgroupPath, Local, Settings, Spawner};
+use tare_storage::Store;
+use tokio::sync::mpsc;
+
+use super::events::{Event, Events};
+use super::host::Host;
+use super::jobs::Jobs;
+use super::network::Network;
+use super::records::{self, durable, volatile};
+use super::{Engine, Error, Inner, blocking};
+use crate::config::Config;
+use crate::db::{Db, Durability};
+use crate::instance::{Instance, Tag};
+
+impl Engine {
+    /// An engine on two directories, with all that is in them taken over, and what it tells.
+    ///
+    /// # Errors
+    ///
+    /// If the directories or the host do not have what an engine needs.
+    pub async fn open(
+        instance: Instance,
+        config: Config,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Event>), Error> {
+        let state = Db::open(&instance.state_db(), Durability::PowerCut, durable::MIGRATIONS)?;
+        let run = Db::open(&instance.run_db(), Durability::ProcessCrash, volatile::MIGRATIONS)?;
+        let tag = tag(&state, &instance).await?;
+        let store = Store::open(instance.state_dir()).map_err(Error::Storage)?;
+        let spawner = spawner(&instance)?;
+        let (instance, host) = look(instance, &tag, spawner.clone(), &config).await?;
+        let network = Network::open(&state, run.clone(), tag.clone(), &config.network).await?;
+        let (events, told) = Events::channel();
+        let jobs = Jobs::open(events.clone(), run.clone()).await?;
+        let engine = Self(Arc::new(Inner {
+            instance,
+            tag,
+            config: RwLock::new(Arc::new(config)),
+            state,
+            run: run.clone(),
+            store: Arc::new(store),
+            spawner,
+            same_boot: same_boot(&run).await?,
+            host: Arc::new(host),
+            network,
+            containers: super::table::Table::default(),
+            images: super::images::Images::default(),
+            registering: tokio::sync::Mutex::default(),
+            jobs,
+            events,
+        }));
+        engine.make_cgroup().await?;
+        engine.load_images().await?;
+        engine.adopt().await?;
+        Ok((engine, told))
+    }
+
+    /// Leaves the host as it was found, if nothing of ours is on it any more. Containers that are
+    /// only configured need nothing on the host; the network is made again when one starts.
+    pub async fn leave(&self) {
+        let runs = |c: &Arc<super::container::Container>| c.view().process.is_some();
+        if !self.instance.is_default() && !self.containers.all().iter().any(runs) {
+            self.network.leave_host().await;
+            self.leave_cgroup().await;
+        }
+    }
+
+    /// The group all containers are in: made once, so that no start has to make or remove it.
+    async fn make_cgroup(&self) -> Result<(), Error> {
+        let (spawner, root) = (self.spawner.clone(), cgroup_root(&self.tag));
+        blocking::brief(move || {
+            spawner.make_cgroup(&root).map_err(|error| Error::Host {
+                what: "make the control group of all containers",
+                source: std::io::Error::other(error),
+            })
+        })
+        .await
+    }
+
+    async fn leave_cgroup(&self) {
+        let (spawner, root) = (self.spawner.clone(), cgroup_root(&self.tag));
+        let work = move || {
+            if let Err(error) = spawner.remove_empty_cgroup(&root) {
+                tracing::warn!("{error}");
+            }
+            Ok(())
+        };
+        let _: Result<(), Error> = blocking::brief(work).await;
+    }
+}
+
+/// None for the installed daemon; what was drawn once for any other.
+async fn tag(state: &Db, instance: &Instance) -> Result<Tag, Error> {
+    if instance.is_default() {
+        return Ok(Tag::NONE);
+    }
+    let drawn = super::random_id()?.as_str()[..6].to_string();
+    let tag = state
+        .run(move |c| match records::meta(c, "tag")? {
+            Some(tag) => Ok(tag),
+            None => records::set_meta(c, "tag", &drawn).map(|()| drawn),
+        })
+        .await?;
+    Tag::new(&tag).ok_or_else(|| Error::Bug(format!("the tag in the database is {tag:?}")))
+}
+
+fn cgroup_root(tag: &Tag) -> CgroupPath {
+    tag.cgroup_root().parse().expect("a slash, letters and digits make a control group's path")
+}
+
+/// Whether `run` was last used in this boot. What it says of processes holds for one boot only.
+async fn same_boot(run: &Db) -> Result<bool, Error> {
+    let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_err(|source| Error::Host { what: "read the id of this boot", source })?;
+    let noted = run
+        .run(move |c| {
+            let before = records::meta(c, "boot")?;
+            records::set_meta(c, "boot", &now)?;
+            Ok(before.is_none_or(|before| before == now))
+        })
+        .await?;
+    Ok(noted)
+}
+
+fn spawner(instance: &Instance) -> Result<Arc<dyn Spawner>, Error> {
+    let settings = Settings::find(instance.run_dir()).map_err(|error| Error::Host {
+        what: "find the programs containers need",
+        source: std::io::Error::other(error),
+    })?;
+    let local = Local::new(settings);
+    // Where PID 1 is slow to reap, an exit code would be unknown to the kernel until it has.
+    local.adopt_orphans().map_err(|error| Error::Host {
+        what: "become the parent of orphans",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(Arc::new(local))
+}
+
+async fn look(
+    instance: Instance,
+    tag: &Tag,
+    spawner: Arc<dyn Spawner>,
+    config: &Config,
+) -> Result<(Instance, Host), Error> {
+    let (tag, preferred) = (tag.clone(), config.runtime.preferred.clone());
+    blocking::brief(move || {
+        let host = Host::look(&instance, &tag, spawner.as_ref(), &preferred)?;
+        Ok((instance, host))
+    })
+    .await
+}

@@ -1,0 +1,207 @@
+//! What others may see of the engine's objects: immutable snapshots, replaced as a whole.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tare_netns::{InterfaceName, MacAddress};
+use tare_runtime::{ContainerId, ContainerName};
+use tare_storage::Digest;
+
+use super::clock::Usec;
+
+/// Where a container is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// Made, and never started since the host booted.
+    Configured,
+    /// On the way to `Running`.
+    Starting,
+    /// Its first process runs.
+    Running,
+    /// On the way to `Exited`, because somebody asked.
+    Stopping,
+    /// It has ended.
+    Exited,
+    /// On the way out.
+    Removing,
+    /// It ended, but something of it could not be taken down.
+    Broken,
+}
+
+impl State {
+    /// The word for it on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ExitReason {
+    /// Its first process returned.
+    Exited,
+    /// Its first process was killed by a signal, and the kernel said so.
+    Signaled,
+    /// It never ran: the start failed.
+    StartFailed,
+    /// Its supervisor was killed, or the host went down, and nothing can tell any more.
+    Lost,
+}
+
+impl ExitReason {
+    /// The word for it on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Signaled => "signaled",
+            Self::StartFailed => "start-failed",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The reason of that word, as the database keeps it.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Exited, Self::Signaled, Self::StartFailed, Self::Lost]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+    }
+}
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// As conmon counts: 128+n for signal n; -1 if nothing can tell.
+    pub code: i32,
+    /// The signal that killed it; 0 where there was none or it cannot be known.
+    pub signal: i32,
+    /// Why.
+    pub reason: ExitReason,
+}
+
+/// The process a running container began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// In the host's numbering.
+    pub pid: u32,
+    /// Inode number of its pidfd, unique for the boot.
+    pub pidfd_id: u64,
+}
+
+/// An address of a running container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Name of the network.
+    pub network: String,
+    /// Interface inside the container.
+    pub interface: InterfaceName,
+    /// With the length of the prefix.
+    pub address: IpNet,
+    /// The way out, if the network has one.
+    pub gateway: Option<std::net::IpAddr>,
+    /// Of the interface.
+    pub mac: MacAddress,
+}
+
+/// A container, as every local user may see it: nothing here is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Never changes.
+    pub id: ContainerId,
+    /// Unique.
+    pub name: ContainerName,
+    /// What it was made from.
+    pub image_id: Digest,
+    /// As the creator named the image.
+    pub image_reference: String,
+    /// Who created it.
+    pub owner_uid: u32,
+    /// Whether its effective spec reaches the host.
+    pub privileged: bool,
+    /// Where it is in its life.
+    pub state: State,
+    /// Its first process, while it runs.
+    pub process: Option<Process>,
+    /// How it ended the last time.
+    pub exit: Option<Exit>,
+    /// When it was made.
+    pub created: Usec,
+    /// When it was last started; `None`: never.
+    pub started: Option<Usec>,
+    /// The same moment by `CLOCK_MONOTONIC`; `None` after a reboot.
+    pub started_monotonic: Option<Usec>,
+    /// When it last ended; `None` while it runs or never ran.
+    pub finished: Option<Usec>,
+    /// Below the cgroup2 root; empty while there is none.
+    pub cgroup: String,
+    /// Networks it is connected to.
+    pub networks: Vec<String>,
+    /// Addresses it has.
+    pub addresses: Vec<Address>,
+    /// Labels whose prefix makes them public.
+    pub public_labels: BTreeMap<String, String>,
+    /// Jobs at work on it.
+    pub jobs: Vec<u32>,
+    /// Exec sessions it has.
+    pub processes: Vec<u32>,
+}
+
+/// An image, as every local user may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Digest of its configuration.
+    pub id: Digest,
+    /// Names it goes by.
+    pub references: Vec<String>,
+    /// As in the configuration.
+    pub architecture: String,
+    /// As in the configuration.
+    pub os: String,
+    /// When it was made, if it says so.
+    pub created: Option<Usec>,
+    /// When it came here.
+    pub pulled: Usec,
+    /// Bytes of unpacked content, with layers it shares.
+    pub size: u64,
+    /// How many layers.
+    pub layers: u32,
+    /// Labels whose prefix makes them public.
+    pub public_labels: BTreeMap<String, String>,
+}
+
+/// An exec session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecSession {
+    /// The container it runs in.
+    pub container: ContainerId,
+    /// Counts up within the container.
+    pub number: u32,
+    /// In the host's numbering; 0 once it has ended.
+    pub pid: u32,
+    /// Inode number of its pidfd.
+    pub pidfd_id: u64,
+    /// How it ended.
+    pub exit: Option<Exit>,
+    /// When it began.
+    pub started: Usec,
+    /// Who asked for it.
+    pub started_by_uid: u32,
+}

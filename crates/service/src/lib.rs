@@ -1,0 +1,20 @@
+//! The service: keeps OCI containers and is called over D-Bus.
+//!
+//! # The parts
+//!
+//! [`engine`] holds the use cases and knows nothing of D-Bus; [`dbus`] is its face on the bus;
+//! [`authority`] decides who may do what, and makes what the engine wants to see before it changes
+//! anything; [`db`] is one SQLite file and its thread. The leaves (`tare-netns`, `tare-storage`,
+//! `tare-specgen`, `tare-runtime`, `tare-spawn`) block and know nothing of each other: [`engine`]
+//! orders them and does the waiting.
+//!
+//! This library is the daemon's own; its interface to the world is the bus.
+
+pub mod authority;
+pub mod bus;
+pub mod config;
+pub mod db;
+pub mod dbus;
+pub mod engine;
+pub mod instance;
+pub mod journal;
