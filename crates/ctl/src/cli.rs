@@ -1,0 +1,146 @@
+//! What can be said on the command line; words and letters as in podman where it has them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Talks to tared, the container service.
+#[derive(Debug, Parser)]
+#[command(name = "tarectl", version)]
+pub(crate) struct Arguments {
+    /// D-Bus address of the bus tared is on; without it, the system bus.
+    #[arg(long, env = "TARE_BUS_ADDRESS", value_name = "ADDRESS", global = true)]
+    pub(crate) address: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Import an image from a root file system in a tar archive; `-` is standard input.
+    Import(Import),
+    /// List images.
+    Images,
+    /// Create a container from an image; prints its id.
+    Create(Create),
+    /// Start containers.
+    Start {
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Stop containers.
+    Stop {
+        /// Seconds from the stop signal to SIGKILL; without it, as the container has it.
+        #[arg(short, long, value_name = "SECONDS")]
+        time: Option<u32>,
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Send a signal to the first process of containers.
+    Kill {
+        /// Number of the signal.
+        #[arg(short, long, default_value_t = 9)]
+        signal: i32,
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Remove containers and their data.
+    Rm {
+        /// Kill them first if they run.
+        #[arg(short, long)]
+        force: bool,
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// List containers.
+    Ps {
+        /// Also those that do not run.
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Wait for the end of a container; prints its exit code.
+    Wait {
+        /// Name or id.
+        container: String,
+    },
+    /// Run a command in a container; ends with its exit code.
+    Exec(Exec),
+    /// Show what a container has written.
+    Logs(Logs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The name to give the image.
+    #[arg(short, long)]
+    pub(crate) reference: Option<String>,
+    /// What a container of it runs if nobody says otherwise; once for each argument.
+    #[arg(short, long, value_name = "ARGUMENT")]
+    pub(crate) command: Vec<String>,
+    /// Environment of its containers, NAME=VALUE.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// The archive: plain, gzip or zstd.
+    pub(crate) archive: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Its name; without it, one is made up.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Environment, NAME=VALUE.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Who its process is: USER, UID, USER:GROUP or UID:GID.
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Where its process starts.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Its network: private, none or host.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<String>,
+    /// Its root file system cannot be written.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// The image.
+    pub(crate) image: String,
+    /// What it runs; without it, what the image says.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Environment, NAME=VALUE.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Who the process is.
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Where the process starts.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Name or id.
+    pub(crate) container: String,
+    /// What to run.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Go on until the container ends.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last of the lines that are there.
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// Name or id.
+    pub(crate) container: String,
+}

@@ -1,0 +1,103 @@
+//! The interfaces of the contract, as far as the commands need them.
+
+use std::collections::HashMap;
+
+use zbus::connection::Builder;
+use zbus::{Connection, Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, proxy};
+
+/// Options as they are sent.
+pub(crate) type Options<'a> = HashMap<&'static str, Variant<'a>>;
+/// One row of a list.
+pub(crate) type Row = HashMap<String, OwnedVariant>;
+
+/// Connects to the bus at `address`, or to the system bus.
+pub(crate) async fn connect(address: Option<&str>) -> zbus::Result<Connection> {
+    match address {
+        Some(address) => Builder::address(address).build().await,
+        None => Connection::system().await,
+    }
+}
+
+#[proxy(
+    interface = "org.tare.Containers1.Manager",
+    default_service = "org.tare.Containers1",
+    default_path = "/org/tare/Containers1"
+)]
+pub(crate) trait Manager {
+    fn get_container(&self, id_or_name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn list_containers(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
+    #[zbus(allow_interactive_auth)]
+    fn create_container(
+        &self,
+        name: &str,
+        image: &str,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+    fn list_images(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
+    #[zbus(allow_interactive_auth)]
+    fn import_image(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(signal)]
+    fn job_removed(
+        &self,
+        id: u32,
+        job: OwnedObjectPath,
+        r#type: &str,
+        object: OwnedObjectPath,
+        result: &str,
+        error_name: &str,
+        error_message: &str,
+    ) -> zbus::Result<()>;
+}
+
+#[proxy(interface = "org.tare.Containers1.Container", default_service = "org.tare.Containers1")]
+pub(crate) trait Container {
+    #[zbus(allow_interactive_auth)]
+    fn start(&self, flags: u64, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn stop(&self, timeout_usec: u64, flags: u64) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn kill(&self, whom: &str, signal: i32, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn remove(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn exec(
+        &self,
+        argv: &[&str],
+        options: Options<'_>,
+    ) -> zbus::Result<(OwnedObjectPath, HashMap<String, OwnedFd>)>;
+    #[zbus(allow_interactive_auth)]
+    fn open_logs(&self, options: Options<'_>) -> zbus::Result<OwnedFd>;
+
+    #[zbus(signal)]
+    fn exited(&self, exit_code: i32, signal: i32, reason: &str, timestamp: u64)
+    -> zbus::Result<()>;
+
+    #[zbus(property)]
+    fn id(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn state(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn exit_code(&self) -> zbus::Result<i32>;
+}
+
+#[proxy(interface = "org.tare.Containers1.Job", default_service = "org.tare.Containers1")]
+pub(crate) trait Job {
+    fn open_log(&self, flags: u64) -> zbus::Result<OwnedFd>;
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn output(&self) -> zbus::Result<HashMap<String, OwnedVariant>>;
+}
+
+/// The container of that name or id.
+pub(crate) async fn container<'c>(
+    connection: &'c Connection,
+    name: &str,
+) -> zbus::Result<ContainerProxy<'c>> {
+    let path = ManagerProxy::new(connection).await?.get_container(name).await?;
+    ContainerProxy::builder(connection)
+        .path(path)
+        .cache_properties(zbus::proxy::CacheProperties::No)
+        .build()
+        .await
+}

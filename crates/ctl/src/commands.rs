@@ -1,0 +1,213 @@
+//! The commands.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use zbus::{Connection, Fd, OwnedObjectPath, Variant};
+
+use crate::cli::{Arguments, Command, Create, Import, Logs};
+use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
+use crate::{Failure, Outcome, exec, job};
+
+/// `Stop`: as long as the container's own settings say.
+const OWN_TIMEOUT: u64 = u64::MAX;
+/// `Remove`: kill it first.
+const KILL_FIRST: u64 = 1;
+
+pub(crate) async fn run(arguments: Arguments) -> Outcome {
+    let connection = client::connect(arguments.address.as_deref()).await?;
+    let bus = &connection;
+    match arguments.command {
+        Command::Import(command) => import(bus, command).await,
+        Command::Images => images(bus).await,
+        Command::Create(command) => create(bus, command).await,
+        Command::Start { containers } => start(bus, &containers).await,
+        Command::Stop { time, containers } => stop(bus, time, &containers).await,
+        Command::Kill { signal, containers } => kill(bus, signal, &containers).await,
+        Command::Rm { force, containers } => remove(bus, force, &containers).await,
+        Command::Ps { all } => list(bus, all).await,
+        Command::Wait { container } => wait(bus, &container).await,
+        Command::Exec(command) => exec::exec(bus, command).await,
+        Command::Logs(command) => logs(bus, command).await,
+    }
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{text}").map_err(Failure::io("cannot write"))
+}
+
+async fn import(bus: &Connection, command: Import) -> Outcome {
+    let archive = if command.archive.as_os_str() == "-" {
+        let stdin = std::io::stdin().as_fd().try_clone_to_owned();
+        File::from(stdin.map_err(Failure::io("standard input"))?)
+    } else {
+        File::open(&command.archive).map_err(Failure::io(command.archive.display().to_string()))?
+    };
+    let mut options = Options::new();
+    if let Some(reference) = command.reference {
+        options.insert("Reference", reference.into());
+    }
+    if !command.command.is_empty() {
+        options.insert("Command", command.command.into());
+    }
+    if !command.env.is_empty() {
+        options.insert("Env", command.env.into());
+    }
+    let manager = ManagerProxy::new(bus).await?;
+    let job = job::run(bus, || manager.import_image(Fd::from(archive.as_fd()), options)).await?;
+    let output = JobProxy::builder(bus).path(job).build().await?.output().await?;
+    if let Some(images) = output.get("Images") {
+        for image in Vec::<OwnedObjectPath>::try_from(images.try_clone()?)? {
+            let id = image.as_str().rsplit('/').next().unwrap_or_default();
+            say(&id.replacen('_', ":", 1))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn images(bus: &Connection) -> Outcome {
+    let (rows, _) = ManagerProxy::new(bus).await?.list_images(Options::new()).await?;
+    say(&format!("{:<40}  {:<12}  {:>12}", "REFERENCE", "IMAGE ID", "SIZE"))?;
+    for row in &rows {
+        let id = text(row, "Id");
+        let short = id.strip_prefix("sha256:").unwrap_or(&id);
+        say(&format!("{:<40}  {short:.12}  {:>12}", text(row, "Name"), number(row, "Size")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create(bus: &Connection, command: Create) -> Outcome {
+    let mut options = Options::new();
+    if !command.command.is_empty() {
+        options.insert("Command", command.command.into());
+    }
+    if !command.env.is_empty() {
+        options.insert("Env", command.env.into());
+    }
+    let texts =
+        [("User", command.user), ("WorkingDir", command.workdir), ("NetworkMode", command.network)];
+    for (key, value) in texts {
+        if let Some(value) = value {
+            options.insert(key, value.into());
+        }
+    }
+    if command.read_only {
+        options.insert("ReadOnlyRootfs", true.into());
+    }
+    let name = command.name.unwrap_or_default();
+    let manager = ManagerProxy::new(bus).await?;
+    let path = manager.create_container(&name, &command.image, options).await?;
+    say(path.as_str().rsplit('/').next().unwrap_or_default())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn start(bus: &Connection, containers: &[String]) -> Outcome {
+    for name in containers {
+        let container = client::container(bus, name).await?;
+        job::run(bus, || container.start(0, Options::new())).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn stop(bus: &Connection, time: Option<u32>, containers: &[String]) -> Outcome {
+    let timeout = time.map_or(OWN_TIMEOUT, |seconds| u64::from(seconds) * 1_000_000);
+    for name in containers {
+        let container = client::container(bus, name).await?;
+        job::run(bus, || container.stop(timeout, 0)).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn kill(bus: &Connection, signal: i32, containers: &[String]) -> Outcome {
+    for name in containers {
+        client::container(bus, name).await?.kill("init", signal, 0).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn remove(bus: &Connection, force: bool, containers: &[String]) -> Outcome {
+    for name in containers {
+        let container = client::container(bus, name).await?;
+        job::run(bus, || container.remove(if force { KILL_FIRST } else { 0 })).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(bus: &Connection, all: bool) -> Outcome {
+    let mut filter = Options::new();
+    if !all {
+        filter.insert("State", vec!["starting", "running", "stopping"].into());
+    }
+    let (rows, _) = ManagerProxy::new(bus).await?.list_containers(filter).await?;
+    say(&format!("{:<12}  {:<20}  {:<30}  {:<10}  PID", "ID", "NAME", "IMAGE", "STATE"))?;
+    for row in &rows {
+        let (id, name, image) = (text(row, "Id"), text(row, "Name"), text(row, "ImageReference"));
+        let (state, pid) = (text(row, "State"), number(row, "PID"));
+        say(&format!("{id:.12}  {name:<20}  {image:<30}  {state:<10}  {pid}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn wait(bus: &Connection, name: &str) -> Outcome {
+    let container = client::container(bus, name).await?;
+    let mut exited = container.receive_exited().await?;
+    let code = match container.state().await?.as_str() {
+        "exited" | "broken" => container.exit_code().await?,
+        _ => match exited.next().await {
+            Some(signal) => signal.args()?.exit_code,
+            None => return Err(Failure::Usage("the bus went away".into())),
+        },
+    };
+    say(&code.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn logs(bus: &Connection, command: Logs) -> Outcome {
+    let mut options = Options::from([("Follow", Variant::from(command.follow))]);
+    if let Some(lines) = command.tail {
+        options.insert("Tail", lines.into());
+    }
+    let stream = client::container(bus, &command.container).await?.open_logs(options).await?;
+    let stream = File::from(std::os::fd::OwnedFd::from(stream));
+    // The stream is the service's; nothing more is asked of the bus while it is read.
+    tokio::task::spawn_blocking(move || print_lines(stream))
+        .await
+        .map_err(|error| Failure::Usage(error.to_string()))??;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each line to where the container wrote it.
+fn print_lines(stream: File) -> Result<(), Failure> {
+    for line in BufReader::new(stream).lines() {
+        let line = line.map_err(Failure::io("cannot read the log"))?;
+        let line: Value = serde_json::from_str(&line)
+            .map_err(|error| Failure::Usage(format!("the log has a line that is none: {error}")))?;
+        let text = line["msg"].as_str().unwrap_or_default();
+        if line["stream"] == "stderr" {
+            writeln!(std::io::stderr(), "{text}").map_err(Failure::io("cannot write"))?;
+        } else {
+            say(text)?;
+        }
+    }
+    Ok(())
+}
+
+fn text(row: &Row, key: &str) -> String {
+    row.get(key)
+        .and_then(|value| value.try_clone().ok())
+        .and_then(|value| String::try_from(value).ok())
+        .unwrap_or_default()
+}
+
+fn number(row: &Row, key: &str) -> u64 {
+    let value = row.get(key).map(|value| &**value);
+    match value {
+        Some(Variant::U32(number)) => (*number).into(),
+        Some(Variant::U64(number)) => *number,
+        _ => 0,
+    }
+}
