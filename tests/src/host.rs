@@ -1,0 +1,170 @@
+//! A host of a test's own.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+
+use crate::{World, sys, world};
+
+/// One test at a time: what is below the cgroup2 root is seen by all of them.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What a host's `/etc/resolv.conf` says here: an address kept for documentation.
+const RESOLV_CONF: &str = "search tare.test\nnameserver 192.0.2.53\n";
+
+/// An ended process and its control group take a moment to go.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Runs `body` on a host of its own: network and mount namespaces, `/run`, and a scratch
+/// directory. What is there afterwards must be what was there before.
+///
+/// # Panics
+///
+/// If not root: a privileged test that cannot run is a failure, never a silent pass. If `body`
+/// panics, or leaves anything.
+pub fn on_scratch_host(body: impl AsyncFnOnce(&Host) + Send) {
+    assert!(rustix::process::geteuid().is_root(), "needs root");
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = thread::current().name().unwrap_or("test").to_string();
+    thread::scope(|scope| {
+        let test = move || Host::new().run(body);
+        let thread = thread::Builder::new().name(name).spawn_scoped(scope, test).unwrap();
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+    });
+}
+
+/// The host of one test.
+#[derive(Debug)]
+pub struct Host {
+    scratch: tempfile::TempDir,
+}
+
+impl Host {
+    fn new() -> Self {
+        let scratch = tempfile::Builder::new().prefix("tare-").rand_bytes(8).tempdir().unwrap();
+        // The bus socket is below it, and other users are to be refused there and not here.
+        fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        isolate(scratch.path());
+        Self { scratch }
+    }
+
+    fn run(self, body: impl AsyncFnOnce(&Self)) {
+        let before = self.world();
+        runtime().block_on(body(&self));
+        self.settles_to(&before);
+    }
+
+    /// The scratch directory.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A path in the scratch directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch().join(name)
+    }
+
+    /// Everything containers can leave behind, as it is now.
+    pub fn world(&self) -> World {
+        World::capture(self.scratch())
+    }
+
+    /// Waits until the world is `wanted`.
+    ///
+    /// # Panics
+    ///
+    /// With each difference, if that takes too long.
+    pub fn settles_to(&self, wanted: &World) {
+        let end = Instant::now() + SETTLING;
+        let mut differences = wanted.differences(&self.world());
+        while !differences.is_empty() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(20));
+            differences = wanted.differences(&self.world());
+        }
+        assert!(differences.is_empty(), "the world is not as it was:\n{}", differences.join("\n"));
+    }
+
+    /// Runs `body` as another user, on a thread of its own.
+    pub fn as_user<T: Send>(&self, uid: u32, body: impl AsyncFnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let become_user = move || {
+                sys::become_user(uid).unwrap();
+                runtime().block_on(body())
+            };
+            scope.spawn(become_user).join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    /// Runs `body` in the network namespace of that name, on a thread that ends with it. Sockets
+    /// it returns stay there.
+    pub fn in_network<T: Send>(&self, name: &str, body: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(Path::new("/run/netns").join(name)).unwrap();
+        thread::scope(|scope| {
+            let inside = move || {
+                sys::enter_network(&namespace).unwrap();
+                body()
+            };
+            scope.spawn(inside).join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+}
+
+impl Drop for Host {
+    /// For tests that fail half-way; after the others nothing is left to do.
+    fn drop(&mut self) {
+        let left = world::processes(self.scratch());
+        left.iter().for_each(world::Process::kill);
+        if !left.is_empty() {
+            thread::sleep(Duration::from_millis(100));
+        }
+        // Those within others first.
+        for group in world::cgroups(self.scratch()).iter().rev() {
+            let _ = fs::remove_dir(group);
+        }
+    }
+}
+
+/// One thread: whatever is started from it has the namespaces and the user of the caller.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Runs a program and returns what it printed.
+///
+/// # Panics
+///
+/// If it fails.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn isolate(scratch: &Path) {
+    let resolv_conf = fs::canonicalize("/etc/resolv.conf").expect("a host has /etc/resolv.conf");
+    sys::leave_the_host().expect("unshare");
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
+    write_resolv_conf(&resolv_conf, scratch);
+    run("ip", &["link", "set", "lo", "up"]);
+}
+
+/// What the host's own says does not matter here, nor where it is.
+fn write_resolv_conf(path: &Path, scratch: &Path) {
+    if path.starts_with("/run") {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, RESOLV_CONF).unwrap();
+    } else {
+        let ours = scratch.join("resolv.conf");
+        fs::write(&ours, RESOLV_CONF).unwrap();
+        mount_bind(&ours, path).unwrap();
+    }
+}

@@ -1,0 +1,45 @@
+//! Tests that need root and real programs: what they share.
+//!
+//! # What it does
+//!
+//! [`on_scratch_host`] gives a test network and mount namespaces of its own, and compares the
+//! [`World`] before and after it. [`Tared`] is a real daemon there, on directories of its own, and
+//! [`Client`] a connection to it that remembers everything it was sent. Nothing is mocked: conmon,
+//! the OCI runtimes and `dbus-daemon` are those of the machine, and images are made from its
+//! `/bin/busybox`.
+//!
+//! # What it does not do
+//!
+//! It does not build the programs: `cargo build -p tare-service -p tarectl` does. It uses nothing
+//! of any other crate of the workspace; what it knows of the service is the bus contract.
+//!
+//! # Threads
+//!
+//! Tests run one after the other, whatever the test harness wants, because all of them see the
+//! same control groups. The namespaces are those of the test's thread, and end with it.
+//!
+//! # Privileges and kernels
+//!
+//! Root. Needs `busybox-static`, `dbus-daemon`, `conmon`, `runc` or `crun`, `nftables`,
+//! `iproute2`, `systemd` (for `busctl`) and `util-linux` (for `setpriv`).
+#![expect(clippy::unwrap_used, reason = "where a fixture fails, the test has failed")]
+
+mod bins;
+mod client;
+pub mod contract;
+mod host;
+pub mod image;
+mod properties;
+mod replies;
+#[expect(unsafe_code, reason = "unshare(2)")]
+mod sys;
+mod tared;
+mod world;
+
+pub use bins::bin;
+pub use client::{Client, Options, ROOT, signal};
+pub use host::{Host, on_scratch_host, run};
+pub use properties::Properties;
+pub use replies::{Ended, Executed, Exit, Refused};
+pub use tared::{Setup, Tared};
+pub use world::World;

@@ -1,0 +1,189 @@
+//! A real daemon.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Client, Host, bin};
+
+/// How long a daemon may take to be ready, or to end.
+const TIMEOUT: Duration = Duration::from_secs(70);
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `--bus`.
+    pub bus: String,
+    /// `--state`.
+    pub state: PathBuf,
+    /// `--runtime`.
+    pub runtime: PathBuf,
+    /// Added to its environment.
+    pub env: Vec<(String, String)>,
+    /// Where what it logs is appended.
+    pub log: PathBuf,
+}
+
+impl Setup {
+    /// A private bus, and directories in the scratch directory of `host`.
+    pub fn private(host: &Host) -> Self {
+        Self {
+            bus: "private".into(),
+            state: host.path("s"),
+            runtime: host.path("r"),
+            env: Vec::new(),
+            log: host.path("tared.log"),
+        }
+    }
+
+    /// The command that starts it; what it logs is appended to a file.
+    pub fn command(&self) -> Command {
+        let log = File::options().append(true).create(true).open(&self.log).unwrap();
+        let mut command = Command::new(bin("tared"));
+        command
+            .arg(format!("--bus={}", self.bus))
+            .arg("--state")
+            .arg(&self.state)
+            .arg("--runtime")
+            .arg(&self.runtime)
+            .env_remove("SUDO_UID")
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        command
+    }
+}
+
+/// A running daemon, or one that was killed and can be started again.
+#[derive(Debug)]
+pub struct Tared {
+    setup: Setup,
+    child: Child,
+    lines: Receiver<String>,
+    address: String,
+}
+
+impl Tared {
+    /// Starts one on a private bus.
+    ///
+    /// # Panics
+    ///
+    /// If it is not ready in time.
+    pub fn start(host: &Host) -> Self {
+        Self::with(Setup::private(host))
+    }
+
+    /// Starts one on a private bus with a setup of the caller's.
+    pub fn with(setup: Setup) -> Self {
+        let mut tared = Self::launch(setup);
+        tared.address = match tared.lines.recv_timeout(TIMEOUT) {
+            Ok(line) => line,
+            Err(error) => panic!("tared does not say where its bus is: {error}"),
+        };
+        tared
+    }
+
+    /// Starts one on a bus that is there, and does not wait for it.
+    pub fn on(address: &str, setup: Setup) -> Self {
+        let mut tared = Self::launch(setup);
+        tared.address = address.into();
+        tared
+    }
+
+    fn launch(setup: Setup) -> Self {
+        let mut child = setup.command().spawn().unwrap();
+        let (sender, lines) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { setup, child, lines, address: String::new() }
+    }
+
+    /// The address of its bus.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it was started.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// A connection to it, by root.
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.address).await
+    }
+
+    /// Kills it as the kernel would, between any two instructions.
+    pub fn kill9(&mut self) {
+        self.child.kill().unwrap();
+        assert_eq!(self.child.wait().unwrap().signal(), Some(9), "it had ended before");
+    }
+
+    /// Starts it again on the same directories, after it was killed or stopped.
+    #[must_use]
+    pub fn restart(self) -> Self {
+        Self::with(self.setup.clone())
+    }
+
+    /// Ends it as a service manager would.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end cleanly, or has said more on standard output than it should.
+    pub fn stop(&mut self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+        let status = self.wait();
+        assert!(status.success(), "tared ended with {status}");
+        let more: Vec<String> = self.lines.try_iter().collect();
+        assert_eq!(more, Vec::<String>::new(), "more than an address on standard output");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + TIMEOUT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "tared does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.setup.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Tared {
+    #[expect(clippy::print_stderr, reason = "why a test failed, shown with its failure")]
+    fn drop(&mut self) {
+        let ended = self.child.try_wait().ok().flatten();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let fate = ended.map(|status| format!("had ended with {status}"));
+            let fate = fate.unwrap_or_else(|| "was running".into());
+            eprintln!("tared {fate}; it logged:\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The files of the contract are what is served.
+
+use std::fs;
+use std::path::Path;
+
+use system_tests::contract::Interfaces;
+use system_tests::{ROOT, Tared, on_scratch_host};
+
+use super::started;
+
+/// One interface a file, named after it.
+fn files() -> Interfaces {
+    let package = fs::canonicalize(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let dir = package.parent().unwrap().join("packaging/dbus");
+    let mut contract = Interfaces::default();
+    for entry in fs::read_dir(&dir).expect("packaging/dbus holds the contract") {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "xml") {
+            contract.0.extend(file(&path).0);
+        }
+    }
+    contract
+}
+
+fn file(path: &Path) -> Interfaces {
+    let interfaces = Interfaces::parse(&fs::read_to_string(path).unwrap());
+    let names: Vec<&String> = interfaces.0.keys().collect();
+    assert_eq!(names, [path.file_stem().unwrap().to_str().unwrap()], "{}", path.display());
+    interfaces
+}
+
+#[test]
+fn privileged_the_contract_is_what_is_served() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        let image = client.import_busybox().await;
+        let container = started(&client, "c", "sleep 1000").await;
+        let process = client.exec(&container, "true").await.process;
+        let job = client.remove(&client.create("other", "true").await).await.job;
+        let mut live = Interfaces::default();
+        for path in [ROOT, image.as_str(), container.as_str(), process.as_str(), job.as_str()] {
+            live.0.extend(Interfaces::parse(&client.introspect(path).await).ours().0);
+        }
+        client.remove(&container).await.done();
+        tared.stop();
+        let differences = files().differences(&live);
+        assert!(differences.is_empty(), "{}", differences.join("\n"));
+    });
+}

@@ -1,0 +1,81 @@
+//! What fails is undone.
+
+use std::time::Duration;
+
+use system_tests::{Options, Tared, on_scratch_host};
+
+use super::{ERROR, failure, started};
+
+#[test]
+fn privileged_a_start_that_fails_leaves_nothing() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        // Bridge and table come with the first start, and stay as long as the daemon.
+        let first = started(&client, "first", "true").await;
+        client.remove(&first).await.done();
+        let before = host.world();
+        for (about, options, error) in [
+            ("no such program", command("/nonexistent"), "CommandNotFound"),
+            ("no such program in PATH", command("nonexistent"), "CommandNotFound"),
+            ("no program", command("/etc/passwd"), "CommandNotExecutable"),
+            ("a directory", command("/etc"), "CommandNotExecutable"),
+            ("unknown user", runs_true_as("nobody-here"), "InvalidSpec"),
+            ("unknown group", runs_true_as("root:nobody-here"), "InvalidSpec"),
+        ] {
+            let path = client.create_with("broken", options).await.unwrap();
+            let ended = client.start(&path).await;
+            assert_eq!(failure(&ended), format!("{ERROR}.{error}"), "{about}: {ended:?}");
+            let properties = client.container(&path).await;
+            assert_eq!(properties.text("State"), "exited", "{about}");
+            assert_eq!(properties.text("ExitReason"), "start-failed", "{about}");
+            client.remove(&path).await.done();
+            host.settles_to(&before);
+        }
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_an_exec_that_fails_leaves_nothing() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", "sleep 1000").await;
+        // The directory of sessions comes with the first one, and goes with the container. What
+        // is the session's own goes a moment after its end is told.
+        client.exec(&path, "true").await;
+        let id = path.as_str().rsplit('/').next().unwrap();
+        while host.path(&format!("r/containers/{id}/1/exec/1")).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let before = host.world();
+        for (about, argv, options, error) in [
+            ("no such program", "/nonexistent", Options::new(), "CommandNotFound"),
+            ("no such program in PATH", "nonexistent", Options::new(), "CommandNotFound"),
+            ("no program", "/etc/passwd", Options::new(), "CommandNotExecutable"),
+            ("unknown user", "true", user("nobody-here"), "InvalidSpec"),
+        ] {
+            let refused = client.exec_argv(&path, &[argv], options, b"").await.unwrap_err();
+            assert_eq!(refused.name, format!("{ERROR}.{error}"), "{about}: {refused:?}");
+            host.settles_to(&before);
+        }
+        assert_eq!(client.container(&path).await.text("State"), "running");
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
+fn command(program: &str) -> Options<'_> {
+    Options::from([("Command", vec![program].into())])
+}
+
+fn user(name: &str) -> Options<'_> {
+    Options::from([("User", name.into())])
+}
+
+fn runs_true_as(name: &str) -> Options<'_> {
+    command("true").into_iter().chain(user(name)).collect()
+}

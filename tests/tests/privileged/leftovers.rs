@@ -1,0 +1,145 @@
+//! What an earlier daemon, or somebody else, left lying about.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use system_tests::{Options, Refused, Tared, on_scratch_host, run};
+use zbus::OwnedObjectPath;
+
+use super::{failure, started};
+
+/// An id no container has.
+const STRAY: &str = "5747a95747a95747a95747a95747a95747a95747a95747a95747a95747a95747";
+
+/// Where everything of the daemon's containers is in cgroup2, from that of one of them.
+fn own_group(container: &str) -> PathBuf {
+    let mount = run("findmnt", &["-n", "-o", "TARGET", "-t", "cgroup2", "--first-only"]);
+    let group = Path::new(mount.trim()).join(container.trim_start_matches('/'));
+    group.parent().unwrap().to_path_buf()
+}
+
+#[test]
+fn privileged_what_no_container_has_is_swept_away_and_what_one_has_is_not() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "lives", "sleep 1000").await;
+        let group = own_group(&client.container(&path).await.text("CGroupPath"));
+        let tag = group.file_name().unwrap().to_str().unwrap().to_owned();
+        tared.kill9();
+        drop(client);
+        let before = host.world();
+
+        let (state, runtime) = (tared.setup().state.clone(), tared.setup().runtime.clone());
+        for dir in [
+            group.join(STRAY).join("payload"),
+            runtime.join("containers").join(STRAY).join("1"),
+            runtime.join("oci/runc").join(STRAY),
+            state.join("containers").join(STRAY).join("upper"),
+            state.join("layers").join(STRAY).join("diff"),
+        ] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        fs::write(state.join("logs").join(STRAY), "a line\n").unwrap();
+        run("ip", &["netns", "add", &format!("{tag}-{}", &STRAY[..12])]);
+        let table = tag.replace('-', "_");
+        run("nft", &["add element inet", &table, "containers4 { 10.88.0.200 }"]);
+        // The daemon itself is there or not, too.
+        let strays = || -> Vec<String> {
+            let ours = |it: &String| it.contains(&STRAY[..12]) || it.contains("10.88.0.200");
+            before.differences(&host.world()).into_iter().filter(ours).collect()
+        };
+        for kind in ["file", "firewall", "control group", "network namespace"] {
+            let new = format!("new {kind}");
+            assert!(strays().iter().any(|it| it.starts_with(&new)), "{kind}: {:?}", strays());
+        }
+
+        let mut tared = tared.restart();
+        assert_eq!(strays(), Vec::<String>::new());
+        let client = tared.client().await;
+        assert_eq!(client.container(&path).await.text("State"), "running");
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
+/// Whoever empties the run directory takes away what was written down of a container that runs.
+#[test]
+fn privileged_a_container_is_not_started_twice_when_its_record_is_lost() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "lives", "sleep 1000").await;
+        let group = own_group(&client.container(&path).await.text("CGroupPath"));
+        let id = client.container(&path).await.text("Id");
+        tared.kill9();
+        drop(client);
+        fs::remove_dir_all(tared.setup().runtime.join("db")).unwrap();
+
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        let ended = client.start(&path).await;
+        assert_eq!(failure(&ended), "org.tare.Containers1.Error.RuntimeFailed");
+        assert!(ended.error_message.contains("still there"), "{ended:?}");
+        fs::write(group.join(&id).join("payload/cgroup.kill"), "1").unwrap();
+        // Nobody of ours is its parent any more, and PID 1 takes its time.
+        for _ in 0..100 {
+            if client.start(&path).await.result == "done" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(client.container(&path).await.text("State"), "running");
+        client.remove(&path).await.done();
+        tared.stop();
+        // That it was no mount point before was noted in what was lost.
+        run("umount", &["/run/netns"]);
+    });
+}
+
+/// Else one could be asked about, and another be meant.
+#[test]
+fn privileged_no_name_can_be_taken_for_the_id_of_another() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = client.create("first", "true").await;
+        let id = client.container(&path).await.text("Id");
+        for name in [id.as_str(), &id[..12], &id[..40], "0123456789ab"] {
+            let refused: Refused = client.create_with(name, Options::new()).await.unwrap_err();
+            assert_eq!(refused.name, "org.tare.Containers1.Error.InvalidName", "{name}");
+        }
+        for name in ["0123456789a", "0123456789abz", "deadbeef", "0123456789AB"] {
+            client.create_with(name, Options::new()).await.unwrap();
+        }
+        let found: OwnedObjectPath = client.manager("GetContainer", &&id[..12]).await.unwrap();
+        assert_eq!(found, path);
+        for row in client.list("ListContainers").await {
+            client.remove(&row.get("Path")).await.done();
+        }
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_an_import_that_waits_for_its_caller_can_be_canceled() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        let before = host.world();
+        // Its other end is open, and silent.
+        let (archive, _silent) = std::io::pipe().unwrap();
+        let body = (zbus::Fd::from(&archive), Options::new());
+        let reply = client.call("/org/tare/Containers1", "Manager", "ImportImage", &body).await;
+        let job: OwnedObjectPath = reply.unwrap().body().deserialize().unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.call(&job, "Job", "Cancel", &0_u64).await.unwrap();
+        assert_eq!(client.ended(&job).await.result, "canceled");
+        host.settles_to(&before);
+        tared.stop();
+    });
+}

@@ -1,0 +1,116 @@
+//! How a daemon begins and ends.
+
+use rustix::process::Pid;
+use rustix::process::test_kill_process;
+use system_tests::{Setup, Tared, on_scratch_host, run};
+
+use super::started;
+
+#[test]
+fn privileged_a_second_daemon_is_told_who_is_there() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let setup = tared.setup().clone();
+        let other = host.path("other");
+        for second in [
+            Setup { runtime: other.clone(), ..setup.clone() },
+            Setup { state: other, ..setup.clone() },
+        ] {
+            let output = second.command().stderr(std::process::Stdio::piped()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success(), "{second:?}");
+            assert!(said.contains(&format!("process {} ", tared.pid())), "{said}");
+            assert_eq!(output.stdout, b"");
+        }
+        assert!(tared.client().await.is_there().await, "the first goes on");
+        tared.stop();
+    });
+}
+
+/// A service manager that was told of readiness may ask for the end in the same moment.
+#[test]
+fn privileged_a_daemon_that_is_ready_can_be_ended() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        for _ in 0..20 {
+            tared.stop();
+            tared = tared.restart();
+        }
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_two_daemons_live_side_by_side() {
+    on_scratch_host(async |host| {
+        let mut one = Tared::start(host);
+        let setup =
+            Setup { state: host.path("s2"), runtime: host.path("r2"), ..Setup::private(host) };
+        let mut two = Tared::with(setup);
+        let mut containers = Vec::new();
+        for tared in [&one, &two] {
+            let client = tared.client().await;
+            client.import_busybox().await;
+            let path = started(&client, "same-name", "sleep 1000").await;
+            containers.push((client, path));
+        }
+        let names = run("ip", &["-o", "link", "show", "type", "bridge"]);
+        assert_eq!(names.lines().count(), 2, "{names}");
+        for (client, path) in &containers {
+            assert_eq!(client.list("ListContainers").await.len(), 1);
+            client.remove(path).await.done();
+        }
+        one.stop();
+        assert_eq!(containers[1].0.list("ListContainers").await.len(), 0, "the other goes on");
+        two.stop();
+    });
+}
+
+#[test]
+fn privileged_a_clean_end_leaves_the_host_as_it_was() {
+    on_scratch_host(async |host| {
+        let before = host.world();
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", "sleep 1000").await;
+        client.stop(&path).await.done();
+        assert!(run("ip", &["-o", "link"]).contains("tare0-"));
+        assert!(run("nft", &["list", "tables"]).contains("inet tare_"));
+        tared.stop();
+        // The container is still there, but needs nothing of the host; its log is its own.
+        let differences = before.differences(&host.world());
+        assert!(
+            differences.iter().all(|it| it.starts_with("new file: ") && it.contains("/s/")),
+            "{differences:?}"
+        );
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        assert_eq!(client.container(&path).await.text("State"), "exited");
+        client.start(&path).await.done();
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_an_end_leaves_running_containers_and_their_network() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", "sleep 1000").await;
+        let pid: u32 = client.container(&path).await.get("PID");
+        let links = run("ip", &["-o", "link"]);
+        tared.stop();
+        test_kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()).expect("it runs");
+        assert_eq!(run("ip", &["-o", "link"]), links);
+        assert!(run("nft", &["list", "tables"]).contains("inet tare_"));
+
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        assert_eq!(client.container(&path).await.get::<u32>("PID"), pid);
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}

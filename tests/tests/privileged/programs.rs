@@ -1,0 +1,106 @@
+//! The service as people call it: with `tarectl` and `busctl`.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use system_tests::image::busybox_tar;
+use system_tests::{Tared, bin, on_scratch_host, run};
+
+fn tarectl(tared: &Tared, arguments: &[&str]) -> Output {
+    let mut command = Command::new(bin("tarectl"));
+    command.arg("--address").arg(tared.address()).args(arguments).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+/// What it printed; it must have ended with 0.
+fn says(tared: &Tared, arguments: &[&str]) -> String {
+    let output = tarectl(tared, arguments);
+    assert!(output.status.success(), "tarectl {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim_end().to_string()
+}
+
+#[test]
+fn privileged_a_life_by_tarectl() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let tar = host.path("busybox.tar");
+        fs::write(&tar, busybox_tar()).unwrap();
+        let image = says(&tared, &["import", "--reference", "busybox", tar.to_str().unwrap()]);
+        assert!(image.starts_with("sha256:"), "{image}");
+        assert!(says(&tared, &["images"]).contains("localhost/busybox:latest"));
+
+        let script = "trap 'exit 7' TERM; echo out; echo err >&2; while :; do sleep 0.05; done";
+        let id = says(&tared, &["create", "--name", "web", "busybox", "sh", "-c", script]);
+        assert_eq!(id.len(), 64, "{id}");
+        says(&tared, &["start", "web"]);
+        assert!(says(&tared, &["ps"]).contains(&id[..12]));
+
+        let exec = tarectl(&tared, &["exec", "-e", "A=b", "web", "sh", "-c", "echo $A; exit 3"]);
+        assert_eq!(
+            (exec.status.code(), exec.stdout.as_slice()),
+            (Some(3), &b"b\n"[..]),
+            "{exec:?}"
+        );
+        says(&tared, &["stop", "web"]);
+        assert_eq!(says(&tared, &["wait", "web"]), "7");
+        let logs = tarectl(&tared, &["logs", "web"]);
+        assert_eq!(
+            (logs.stdout.as_slice(), logs.stderr.as_slice()),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
+        assert!(!says(&tared, &["ps"]).contains("web"));
+        assert!(says(&tared, &["ps", "--all"]).contains("exited"));
+        says(&tared, &["rm", "web"]);
+
+        let missing = tarectl(&tared, &["start", "web"]);
+        assert!(!missing.status.success());
+        let said = String::from_utf8_lossy(&missing.stderr);
+        assert!(said.contains("no container 'web'") && said.contains("NoSuchContainer"), "{said}");
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_busctl_understands_the_service() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let address = format!("--address={}", tared.address());
+        let busctl = |arguments: &[&str]| {
+            run("busctl", &[&[address.as_str()], arguments].concat()).trim_end().to_string()
+        };
+        let (name, root) = ("org.tare.Containers1", "/org/tare/Containers1");
+        let created = busctl(&[
+            "call",
+            name,
+            root,
+            "org.tare.Containers1.Manager",
+            "CreateContainer",
+            "ssa{sv}",
+            "web",
+            "busybox",
+            "2",
+            "Command",
+            "as",
+            "2",
+            "sleep",
+            "1000",
+            "StopSignal",
+            "i",
+            "9",
+        ]);
+        let path = created.strip_prefix("o ").unwrap().trim_matches('"');
+        let interface = "org.tare.Containers1.Container";
+        let state = || busctl(&["get-property", name, path, interface, "State"]);
+        assert_eq!(state(), "s \"configured\"");
+        busctl(&["call", name, path, interface, "Start", "ta{sv}", "0", "0"]);
+        while state() != "s \"running\"" {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert!(busctl(&["tree", name]).contains(path));
+        assert!(busctl(&["introspect", name, path]).contains("IPAddresses"));
+        client.remove(&path.try_into().unwrap()).await.done();
+        tared.stop();
+    });
+}
