@@ -2,11 +2,12 @@
 # themselves where root is needed; as root they need no sudo.
 
 .NOTPARALLEL:
-.PHONY: help setup build demo lab check test test-privileged fmt fmt-check clippy deny clean
+.PHONY: help setup setup-lab build demo lab check test test-privileged test-lab test-vm case \
+	install fmt fmt-check clippy deny clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
-# Both tiers, so that they share one build. The feature `fault` lets tests make each step fail; the
+# All tiers, so that they share one build. The feature `fault` lets tests make each step fail; the
 # tared of `build`, which system-tests starts, is made without it.
 TESTS := --locked --workspace --all-features
 
@@ -16,23 +17,40 @@ help: ## Show this list
 setup: ## Install the Debian packages that the other targets need and that are missing
 	tools/setup.sh
 
+setup-lab: ## The same, and those that lab systems need
+	tools/setup.sh mmdebstrap systemd-container qemu-system-x86 e2fsprogs
+
 build: ## Build tared and tarectl
 	$(CARGO) build --locked -p tare-service -p tarectl
 
 demo: setup build ## Run a container end to end on a private bus, and show every call
 	tools/demo.sh
 
-lab: setup build ## A shell in a throw-away Debian 13 under systemd, with tared installed
-	tools/setup.sh mmdebstrap systemd-container
-	tools/lab.sh shell
+lab: setup-lab build ## A shell in a throw-away Debian 13 under systemd, with tared installed
+	$$([ "$$(id -u)" = 0 ] || echo sudo -E) tests/lab/lab shell
 
-check: setup fmt-check clippy test test-privileged ## All that a change has to pass
+check: setup-lab ## All that a change has to pass; ACCEPT='test-vm' if that cannot run here
+	tools/check.sh fmt-check clippy test test-privileged test-lab test-vm
 
 test: ## Tests that run anywhere, as an ordinary user
-	$(CARGO) test $(TESTS) -- --skip privileged_
+	tools/cargo-test.sh here $(TESTS) -- --skip privileged_ --skip lab_ --skip vm_
 
 test-privileged: setup build ## Tests named privileged_*: as root, in namespaces of their own
-	tools/as-root.sh $(CARGO) test $(TESTS) --tests -- privileged_
+	tools/cargo-test.sh root $(TESTS) --tests -- privileged_
+
+test-lab: setup-lab build ## Tests named lab_*, and the service's privileged ones, in a Debian 13 under systemd
+	tools/cargo-test.sh lab $(TESTS) --test lab
+	tools/cargo-test.sh lab $(TESTS) --test privileged
+
+test-vm: setup-lab build ## Tests named vm_*, in emulated machines with a kernel of their own
+	tools/cargo-test.sh vm-apparmor $(TESTS) --test vm -- --skip vm_selinux_
+	tools/cargo-test.sh vm-selinux $(TESTS) --test vm -- vm_selinux_
+
+case: setup-lab build ## The tests whose names contain NAME, of any kind, where they belong
+	tools/case.sh "$(NAME)" $(TESTS)
+
+install: ## Install what `make build` made, below DESTDIR and PREFIX
+	tools/install.sh "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug"
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

@@ -2,27 +2,25 @@
 
 use std::path::PathBuf;
 
-/// The program `name` (`tared`, `tarectl`): in `$TARE_BIN_DIR`, else beside the test's own
-/// directory, where Cargo puts it.
+/// The program `name` (`tared`, `tarectl`): in one of the directories of `$TARE_BIN_DIR`, which are
+/// separated by colons; else beside the test's own directory, where Cargo puts it.
 ///
 /// # Panics
 ///
 /// If it was not built.
 pub fn bin(name: &str) -> PathBuf {
-    let path = directory().join(name);
-    assert!(
-        path.is_file(),
-        "{} is missing: run `cargo build -p tare-service -p tarectl` first",
-        path.display()
-    );
-    path
+    let directories = directories();
+    let found = directories.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("no {name} in {directories:?}: run `cargo build -p tare-service -p tarectl` first")
+    })
 }
 
-fn directory() -> PathBuf {
-    if let Some(dir) = std::env::var_os("TARE_BIN_DIR") {
-        return dir.into();
+fn directories() -> Vec<PathBuf> {
+    if let Some(directories) = std::env::var_os("TARE_BIN_DIR") {
+        return std::env::split_paths(&directories).collect();
     }
     // target/<profile>/deps/<test>
     let test = std::env::current_exe().unwrap();
-    test.ancestors().nth(2).unwrap().to_path_buf()
+    vec![test.ancestors().nth(2).unwrap().to_path_buf()]
 }

@@ -31,6 +31,9 @@ const NAME: &str = "org.tare.Containers1";
 /// Longer than anything here takes; the stop of a container has ten seconds of its own.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What all error names begin with.
+pub const ERROR: &str = "org.tare.Containers1.Error";
+
 /// Options of a call.
 pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
 
@@ -283,6 +286,24 @@ impl Client {
             self.manager(method, &Options::new()).await.unwrap();
         rows.into_iter().map(Properties).collect()
     }
+}
+
+/// A container that runs a script.
+pub async fn started(client: &Client, name: &str, script: &str) -> OwnedObjectPath {
+    let path = client.create(name, script).await;
+    client.start(&path).await.done();
+    path
+}
+
+/// The error name of a job that failed.
+///
+/// # Panics
+///
+/// If it did not, or has no message.
+pub fn failure(ended: &Ended) -> &str {
+    assert_eq!(ended.result, "failed", "{ended:?}");
+    assert!(!ended.error_message.is_empty(), "{ended:?}");
+    &ended.error_name
 }
 
 type JobRemoved = (u32, OwnedObjectPath, String, OwnedObjectPath, String, String, String);

@@ -1,6 +1,6 @@
 //! A host of a test's own.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use crate::{World, sys, world};
 /// One test at a time: what is below the cgroup2 root is seen by all of them.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// What a host's `/etc/resolv.conf` says here: an address kept for documentation.
-const RESOLV_CONF: &str = "search tare.test\nnameserver 192.0.2.53\n";
+/// What a host's `/etc/resolv.conf` says here, and in the lab: an address kept for documentation.
+pub const RESOLV_CONF: &str = "search tare.test\nnameserver 192.0.2.53\n";
 
 /// An ended process and its control group take a moment to go.
 const SETTLING: Duration = Duration::from_secs(10);
@@ -90,30 +90,17 @@ impl Host {
         }
         assert!(differences.is_empty(), "the world is not as it was:\n{}", differences.join("\n"));
     }
+}
 
-    /// Runs `body` as another user, on a thread of its own.
-    pub fn as_user<T: Send>(&self, uid: u32, body: impl AsyncFnOnce() -> T + Send) -> T {
-        thread::scope(|scope| {
-            let become_user = move || {
-                sys::become_user(uid).unwrap();
-                runtime().block_on(body())
-            };
-            scope.spawn(become_user).join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
-    }
-
-    /// Runs `body` in the network namespace of that name, on a thread that ends with it. Sockets
-    /// it returns stay there.
-    pub fn in_network<T: Send>(&self, name: &str, body: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(Path::new("/run/netns").join(name)).unwrap();
-        thread::scope(|scope| {
-            let inside = move || {
-                sys::enter_network(&namespace).unwrap();
-                body()
-            };
-            scope.spawn(inside).join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
-    }
+/// Runs `body` as another user, on a thread of its own.
+pub fn as_user<T: Send>(uid: u32, body: impl AsyncFnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let become_user = move || {
+            sys::become_user(uid).unwrap();
+            runtime().block_on(body())
+        };
+        scope.spawn(become_user).join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 impl Drop for Host {
@@ -132,7 +119,7 @@ impl Drop for Host {
 }
 
 /// One thread: whatever is started from it has the namespaces and the user of the caller.
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 

@@ -29,6 +29,9 @@ mod client;
 pub mod contract;
 mod host;
 pub mod image;
+mod lab;
+pub mod main_job;
+pub mod network;
 mod properties;
 mod replies;
 #[expect(unsafe_code, reason = "unshare(2)")]
@@ -37,8 +40,9 @@ mod tared;
 mod world;
 
 pub use bins::bin;
-pub use client::{Client, Options, ROOT, signal};
-pub use host::{Host, on_scratch_host, run};
+pub use client::{Client, ERROR, Options, ROOT, failure, signal, started};
+pub use host::{Host, RESOLV_CONF, as_user, on_scratch_host, run};
+pub use lab::{Lab, Ring, in_lab};
 pub use properties::Properties;
 pub use replies::{Ended, Executed, Exit, Refused};
 pub use tared::{Setup, Tared};

@@ -32,6 +32,7 @@
 //! - [conmon](https://github.com/containers/conmon/blob/main/docs/conmon.8.md)
 
 pub mod cgroup;
+mod complaint;
 mod error;
 pub mod exit;
 pub mod fault;
@@ -45,6 +46,7 @@ mod step;
 mod sys;
 pub mod version;
 
+pub use complaint::BadCommand;
 pub use error::{Error, ErrorKind};
 pub use id::{ContainerId, InvalidContainerId};
 pub use name::{ContainerName, InvalidContainerName};

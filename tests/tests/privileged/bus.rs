@@ -1,10 +1,11 @@
 //! Who gets through to the service, and on which bus.
 
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use system_tests::image::{busybox_tar, file_of};
-use system_tests::{Client, Host, Options, ROOT, Refused, Setup, Tared, on_scratch_host};
+use system_tests::{Client, Host, Options, ROOT, Refused, Setup, Tared, as_user, on_scratch_host};
 use zbus::{Fd, OwnedObjectPath, Variant};
 
 use super::started;
@@ -48,7 +49,7 @@ fn privileged_the_invoker_may_look_and_not_touch() {
         let output = busctl_as_nobody(tared.address());
         assert!(output.status.success(), "{output:?}");
         let address = tared.address().to_string();
-        host.as_user(NOBODY, async || {
+        as_user(NOBODY, async || {
             let client = Client::connect(&address).await;
             looks(&client, &path).await;
             for (call, refused) in touches(&client, &path).await {
@@ -136,7 +137,7 @@ impl Bus {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        while !host.path("bus-of-others").exists() {
+        while UnixStream::connect(host.path("bus-of-others")).is_err() {
             std::thread::sleep(Duration::from_millis(5));
         }
         Self { daemon, address }

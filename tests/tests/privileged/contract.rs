@@ -1,21 +1,23 @@
 //! The files of the contract are what is served.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use system_tests::contract::Interfaces;
 use system_tests::{ROOT, Tared, on_scratch_host};
 
 use super::started;
 
-/// One interface a file, named after it.
+/// One interface a file, named after it: in `$TARE_CONTRACT_DIR`, else in the source.
 fn files() -> Interfaces {
-    let package = fs::canonicalize(env!("CARGO_MANIFEST_DIR")).unwrap();
-    let dir = package.parent().unwrap().join("packaging/dbus");
+    let source = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/dbus");
+    let dir = std::env::var_os("TARE_CONTRACT_DIR").map_or_else(source, PathBuf::from);
     let mut contract = Interfaces::default();
-    for entry in fs::read_dir(&dir).expect("packaging/dbus holds the contract") {
+    for entry in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "xml") {
+        // Where it is installed, those of others are too.
+        let ours = path.file_name().unwrap().to_str().unwrap().starts_with("org.tare.");
+        if ours && path.extension().is_some_and(|extension| extension == "xml") {
             contract.0.extend(file(&path).0);
         }
     }

@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use tare_runtime::ContainerId;
 use tare_runtime::identity::Identity;
+use tare_runtime::{BadCommand, ContainerId};
 use tare_spawn::{
     Cause, CgroupPath, Create, Incarnation as Number, Layout, Place, PlacedMount, Stdin, Target,
 };
@@ -399,16 +399,10 @@ pub(super) fn runtime_error(
 ) -> Error {
     let source = Box::new(source);
     let name = name.clone();
-    let said = said(&source).to_ascii_lowercase();
-    // As podman does: neither runtime has a code for it.
-    if said.contains("permission denied") && said.contains("exec") {
-        Error::CommandNotExecutable { name, source }
-    } else if said.contains("executable file") && said.contains("not found")
-        || said.contains("no such file or directory") && said.contains("exec")
-    {
-        Error::CommandNotFound { name, source }
-    } else {
-        Error::Runtime { verb, name, source }
+    match BadCommand::from_message(said(&source)) {
+        Some(BadCommand::NotFound) => Error::CommandNotFound { name, source },
+        Some(BadCommand::NotExecutable) => Error::CommandNotExecutable { name, source },
+        _ => Error::Runtime { verb, name, source },
     }
 }
 

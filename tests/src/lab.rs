@@ -1,0 +1,89 @@
+//! A lab system: a whole Debian 13 with `tared` installed on its system bus.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::Client;
+use crate::host::{run, runtime};
+
+/// The system bus of the lab.
+const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
+
+/// One case at a time: they share the system.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Where a lab system runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// In namespaces of a host, with its kernel, at native speed: `tests/lab/lab`.
+    System,
+    /// As an emulated machine with a kernel of its own: `tests/lab/vm`.
+    Machine,
+}
+
+impl Ring {
+    /// As `lab` and `vm` say it to what they run.
+    fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Machine => "machine",
+        }
+    }
+}
+
+/// The lab system a case runs in.
+#[derive(Debug)]
+pub struct Lab {
+    begun: SystemTime,
+}
+
+/// Runs `body` in the lab system this program was started in.
+///
+/// # Panics
+///
+/// If there is none: a case that cannot run is a failure, never a silent pass. If `body` panics; the
+/// journal of its time is then printed.
+pub fn in_lab(ring: Ring, body: impl AsyncFnOnce(&Lab)) {
+    let here = std::env::var("TARE_LAB").unwrap_or_default();
+    assert_eq!(here, ring.name(), "runs in a lab system: make test-lab, make test-vm");
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab { begun: SystemTime::now() };
+    let result = catch_unwind(AssertUnwindSafe(|| runtime().block_on(body(&lab))));
+    if let Err(panic) = result {
+        lab.print_journal();
+        remove_containers();
+        resume_unwind(panic);
+    }
+}
+
+/// What a failed case has left would fail the next ones.
+fn remove_containers() {
+    let _ = Command::new("sh").args(["-c", REMOVE_ALL]).status();
+}
+
+const REMOVE_ALL: &str = "tarectl rm --force $(tarectl ps --all | tail -n +2 | cut -d ' ' -f 1)";
+
+impl Lab {
+    /// A connection to the installed daemon, by root; the first call starts it.
+    pub async fn client(&self) -> Client {
+        Client::connect(SYSTEM_BUS).await
+    }
+
+    /// What the journal has of the time since the case began, in the form `journalctl` calls
+    /// `format`, with what else it is to be given.
+    pub fn journal(&self, format: &str, more: &[&str]) -> String {
+        let begun = self.begun.duration_since(UNIX_EPOCH).unwrap();
+        let since = format!("--since=@{}.{:06}", begun.as_secs(), begun.subsec_micros());
+        let mut arguments = vec!["--no-pager", "--quiet", "--output", format, &since];
+        arguments.extend(more);
+        run("journalctl", &["--sync"]);
+        run("journalctl", &arguments)
+    }
+
+    #[expect(clippy::print_stderr, reason = "why a case failed, shown with its failure")]
+    fn print_journal(&self) {
+        eprintln!("the journal of this case:\n{}", self.journal("short-precise", &[]));
+    }
+}

@@ -1,0 +1,80 @@
+//! Who may do what, as polkit says.
+
+use std::fs;
+use std::path::PathBuf;
+
+use system_tests::Ring::System;
+use system_tests::{Client, Options, Refused, as_user, in_lab, started};
+use zbus::OwnedObjectPath;
+
+const NOBODY: u32 = 65534;
+/// It could be allowed after a question, which the caller did not want asked.
+const DENIED: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+
+/// A rule of the administrator's, while this lives. polkitd sees by itself when rules change.
+struct Rule(PathBuf);
+
+impl Rule {
+    fn new(name: &str, text: &str) -> Self {
+        let path = PathBuf::from("/etc/polkit-1/rules.d").join(name);
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Rule {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// `nobody` may start and stop the one container, and nothing else.
+const MAY_MANAGE_WEB: &str = r#"polkit.addRule(function (action, subject) {
+    if (action.id == "org.tare.containers1.manage-containers" && subject.user == "nobody" &&
+        action.lookup("container") == "web") {
+        return polkit.Result.YES;
+    }
+});
+"#;
+
+#[test]
+fn lab_polkit_decides_on_what_will_happen() {
+    in_lab(System, async |lab| {
+        let root = lab.client().await;
+        root.import_busybox().await;
+        let web = started(&root, "web", "sleep 1000").await;
+        let other = started(&root, "other", "sleep 1000").await;
+        let kill_as_nobody = |path: &OwnedObjectPath| {
+            as_user(NOBODY, async || kill(&lab.client().await, path).await)
+        };
+        assert_eq!(kill_as_nobody(&web).unwrap_err().name, DENIED, "without a rule");
+        let rule = Rule::new("50-web.rules", MAY_MANAGE_WEB);
+        wait_for(|| kill_as_nobody(&web).is_ok(), "the rule to hold").await;
+        assert_eq!(kill_as_nobody(&other).unwrap_err().name, DENIED, "it is for the other one");
+        let create = as_user(NOBODY, async || {
+            lab.client().await.create_with("mine", Options::new()).await.map(drop)
+        });
+        assert_eq!(create.unwrap_err().name, DENIED, "it is for another action");
+        drop(rule);
+        wait_for(|| kill_as_nobody(&web).is_err(), "the rule to be gone").await;
+        for path in [web, other] {
+            root.remove(&path).await.done();
+        }
+    });
+}
+
+/// Sends a signal that changes nothing.
+async fn kill(client: &Client, path: &OwnedObjectPath) -> Result<(), Refused> {
+    const SIGCONT: i32 = 18;
+    client.call(path, "Container", "Kill", &("init", SIGCONT, 0_u64)).await.map(drop)
+}
+
+async fn wait_for(mut holds: impl FnMut() -> bool, what: &str) {
+    for _ in 0..200 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("waited in vain for {what}");
+}

@@ -1,0 +1,9 @@
+//! The service as a distribution ships it: under systemd, on the system bus, with polkit and the
+//! journal.
+#![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
+
+mod authority;
+mod journal;
+mod main_job;
+mod network;
+mod unit;

@@ -1,0 +1,28 @@
+#!/bin/sh
+# cargo-test.sh WHERE ARGUMENT...: `cargo test`, compiled by whoever calls it, on this host
+# (`here`, `root`), in a lab system (`lab`), or in an emulated machine (`vm-apparmor`, `vm-selinux`).
+set -eu
+cd "$(dirname "$0")/.."
+where=$1
+shift
+
+lab=$PWD/tests/lab
+case $where in
+here) runner= ;;
+root) runner="env" ;;
+lab) runner="$lab/lab run" ;;
+vm-*) runner="$lab/vm ${where#vm-}" ;;
+*)
+    sed -n 's/^# //; 2,3p' "$0" >&2
+    exit 2
+    ;;
+esac
+if [ -n "$runner" ]; then
+    [ "$(id -u)" = 0 ] || runner="sudo -E $runner"
+    TARE_BIN_DIR=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)
+    export TARE_BIN_DIR
+    # How cargo is told to start programs it has built for this machine.
+    host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${host}_RUNNER=$runner"
+fi
+exec "${CARGO:-cargo}" test "$@"
