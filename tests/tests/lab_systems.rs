@@ -20,7 +20,26 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// A place for lab systems of this test's own, which are copied from the same base.
-fn place() -> TempDir {
+struct Place(TempDir);
+
+impl Place {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Place {
+    /// For a test that fails: what it finds left goes.
+    fn drop(&mut self) {
+        for system in fs::read_dir(self.path().join("run")).into_iter().flatten().flatten() {
+            let mut down = Command::new(script("lab"));
+            down.arg("down").arg(system.file_name()).env("TARE_LAB", self.path());
+            let _ = down.status();
+        }
+    }
+}
+
+fn place() -> Place {
     assert!(rustix::process::geteuid().is_root(), "needs root");
     let base = Command::new(script("base")).arg("root").stderr(Stdio::inherit()).output().unwrap();
     assert!(base.status.success(), "{base:?}");
@@ -28,7 +47,7 @@ fn place() -> TempDir {
     let base = root.parent().unwrap();
     let place = tempfile::Builder::new().prefix("tare-lab-").tempdir_in("/var/tmp").unwrap();
     symlink(base, place.path().join(base.file_name().unwrap())).unwrap();
-    place
+    Place(place)
 }
 
 /// Runs a shell script in a system of its own.
