@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tare_netns::{
-    Attachment, Bridge, Firewall, MacAddress, Wanted, ensure_bridge, setup, teardown,
+    Attachment, Bridge, Firewall, Link, MacAddress, Wanted, ensure_bridge, setup, teardown,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -25,7 +25,7 @@ const THREADS: usize = 16;
 fn main() -> Result<()> {
     isolate()?;
     let bridge =
-        Bridge { name: "tare0".parse()?, gateways: vec!["10.88.0.1/24".parse()?], mtu: None };
+        Bridge { name: "tare0".parse()?, gateways: vec!["10.88.0.1/24".parse()?], mtu: None, vlan: None };
     ensure_bridge(&bridge)?;
     let firewall = Firewall::open(&"tare".parse()?)?;
 
@@ -106,8 +106,11 @@ fn in_parallel(work: impl Fn(u8) -> Result<()> + Sync) -> Result<()> {
 fn container(host: u8) -> Result<(Wanted, IpAddr)> {
     let address = IpAddr::from([10, 88, 0, host]);
     let attachment = Attachment {
-        bridge: "tare0".parse()?,
-        host_interface: format!("ve-{host}").parse()?,
+        link: Link::Bridge {
+            bridge: "tare0".parse()?,
+            host_interface: format!("ve-{host}").parse()?,
+            vlan: None,
+        },
         interface: "eth0".parse()?,
         mac: MacAddress::for_address(address),
         addresses: vec![format!("{address}/24").parse()?],

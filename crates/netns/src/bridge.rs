@@ -1,12 +1,11 @@
-//! Bridges on the host, and what the host's other networks occupy.
+//! Bridges on the host.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ipnet::IpNet;
 use rustix::io::Errno;
 
-use crate::plan::{Observed, plan_bridge};
+use crate::plan::{Vlans, plan_bridge};
 use crate::sys::Linux;
 use crate::undo::{apply, is_gone};
 use crate::{Bridge, Error, InterfaceName, Step};
@@ -36,29 +35,22 @@ fn one_at_a_time() -> MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sees to it that `bridge` is there, up, has its addresses, and that the host forwards IPv4
-/// packets if it has IPv4 addresses.
-///
-/// Forwarding is only written if it is off, logged then, and never switched off again.
+/// Sees to it that `bridge` is there, up, and has its addresses.
 ///
 /// # Errors
 ///
-/// [`Error::NotABridge`] if the name belongs to another interface, [`Error::ReadInterface`],
-/// [`Error::Step`].
+/// [`Error::NotABridge`] if the name belongs to another interface, [`Error::VlansMixed`] if it has
+/// to keep VLANs apart and is one that does not, [`Error::ReadInterface`], [`Error::Step`].
 pub fn ensure_bridge(bridge: &Bridge) -> Result<Ensured, Error> {
     let _guard = one_at_a_time();
     let mut kernel = Linux::default();
-    let observed = observe(&mut kernel, &bridge.name)?;
-    let steps = plan_bridge(bridge, &observed);
-    if steps.contains(&Step::EnableForwarding) {
-        tracing::info!(bridge = %bridge.name, "switching on IPv4 forwarding");
+    let name = &bridge.name;
+    let observed = kernel.observe_bridge(name).map_err(|source| read_error(name, source))?;
+    if bridge.vlan.is_some() && observed.as_ref().is_some_and(|found| found.vlans == Vlans::Mixed) {
+        return Err(Error::VlansMixed { interface: name.clone() });
     }
-    apply(&mut kernel, steps)?.commit();
-    Ok(if observed.link.is_some() { Ensured::AlreadyThere } else { Ensured::Created })
-}
-
-fn observe(kernel: &mut Linux, name: &InterfaceName) -> Result<Observed, Error> {
-    kernel.observe_bridge(name).map_err(|source| read_error(name, source))
+    apply(&mut kernel, plan_bridge(bridge, observed.as_ref()))?.commit();
+    Ok(if observed.is_some() { Ensured::AlreadyThere } else { Ensured::Created })
 }
 
 /// The kernel seam says `EEXIST` for "exists, but is something else".
@@ -93,48 +85,4 @@ pub fn remove_bridge(name: &InterfaceName) -> Result<Removed, Error> {
 
 fn is_other_kind(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::EXIST.raw_os_error())
-}
-
-/// The networks that the host has addresses in or routes to, less its default routes.
-///
-/// The host is the network namespace of the calling thread. A default route in halves
-/// (`0.0.0.0/1` and `128.0.0.0/1`, as VPNs set it) counts as one, as does IPv6's `2000::/3`.
-///
-/// # Errors
-///
-/// [`Error::ReadRoutes`].
-pub fn host_prefixes() -> Result<Vec<IpNet>, Error> {
-    let mut prefixes =
-        Linux::default().prefixes().map_err(|source| Error::ReadRoutes { source })?;
-    prefixes.retain(|net| !is_default(net));
-    prefixes.sort_unstable();
-    prefixes.dedup();
-    Ok(prefixes)
-}
-
-fn is_default(net: &IpNet) -> bool {
-    match net {
-        IpNet::V4(v4) => v4.prefix_len() <= 1,
-        IpNet::V6(v6) => v6.prefix_len() <= 3,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn default_routes_are_told_from_networks() {
-        let cases = [
-            ("0.0.0.0/0", true),
-            ("128.0.0.0/1", true),
-            ("10.0.0.0/8", false),
-            ("::/0", true),
-            ("2000::/3", true),
-            ("fd00::/8", false),
-        ];
-        for (net, want) in cases {
-            assert_eq!(is_default(&net.parse().unwrap()), want, "{net}");
-        }
-    }
 }

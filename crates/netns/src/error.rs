@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::{InterfaceName, NamespaceName, Step, TableName};
+use crate::{InterfaceName, InvalidPort, IpFamily, NamespaceName, Step, TableName};
 
 /// Everything that can go wrong in this crate.
 ///
@@ -21,6 +21,19 @@ pub enum Error {
         leftovers: Vec<Leftover>,
         /// The kernel's answer to `step`.
         source: io::Error,
+    },
+    /// Not all of an interface could be removed; trying again goes on where this ended.
+    #[error("cannot detach {interface} from {namespace}{}", more_failed(others.len()))]
+    Detach {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// The interface in it.
+        interface: InterfaceName,
+        /// The first step that failed.
+        #[source]
+        first: Leftover,
+        /// The other steps that failed, in the order tried.
+        others: Vec<Leftover>,
     },
     /// Not all of a container's network could be removed; trying again goes on where this ended.
     #[error("cannot tear down the network of {namespace}{}", more_failed(others.len()))]
@@ -41,8 +54,8 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// The file is there, but no namespace is bound to it.
-    #[error("no namespace is mounted on {}", path.display())]
+    /// The file is there, but it is no network namespace.
+    #[error("no network namespace is mounted on {}", path.display())]
     NotANamespace {
         /// The file.
         path: PathBuf,
@@ -50,6 +63,57 @@ pub enum Error {
     /// The new thread could not enter the namespace, or could not be started.
     #[error("cannot enter the network namespace")]
     Enter {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The namespace of a process could not be looked at.
+    #[error("cannot look at the network namespace of a process")]
+    Inspect {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The process has no network namespace of its own, but the host's.
+    #[error("the process is in the network namespace of the host")]
+    HostNamespace,
+    /// The bridge does not keep VLANs apart, and was not made by us to be changed.
+    #[error("bridge {interface} does not keep VLANs apart")]
+    VlansMixed {
+        /// The bridge.
+        interface: InterfaceName,
+    },
+    /// The interfaces, or the namespaces, of the host could not be listed.
+    #[error("cannot list {what} of the host")]
+    List {
+        /// What was to be listed.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Whether the host forwards packets could not be read.
+    #[error("cannot read whether the host forwards {family} packets")]
+    ReadForwarding {
+        /// The family.
+        family: IpFamily,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Ports that cannot be had together.
+    #[error("cannot reserve ports of the host")]
+    InvalidPorts {
+        /// What is wrong with them.
+        source: InvalidPort,
+    },
+    /// A process of the host has the port.
+    #[error("port {port} of the host is in use")]
+    PortInUse {
+        /// The port, as in `127.0.0.1:8080/tcp`.
+        port: String,
+    },
+    /// The port could not be taken for another reason.
+    #[error("cannot reserve port {port} of the host")]
+    Reserve {
+        /// The port, as in `127.0.0.1:8080/tcp`.
+        port: String,
         /// The kernel's answer.
         source: io::Error,
     },
@@ -118,6 +182,8 @@ pub enum ErrorKind {
     InUse,
     /// The caller lacks a capability.
     PermissionDenied,
+    /// What was asked for cannot be.
+    Invalid,
     /// Something is left behind: it has to be torn down before a retry can work.
     NeedsRepair,
     /// Anything else; only worth logging.
@@ -129,10 +195,19 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Step { leftovers, .. } if !leftovers.is_empty() => ErrorKind::NeedsRepair,
-            Self::Teardown { .. } => ErrorKind::NeedsRepair,
+            Self::Teardown { .. } | Self::Detach { .. } => ErrorKind::NeedsRepair,
             Self::NotANamespace { .. } => ErrorKind::NotFound,
-            Self::NotABridge { .. } | Self::TableOwned { .. } => ErrorKind::InUse,
-            Self::Step { source, .. }
+            Self::NotABridge { .. } | Self::TableOwned { .. } | Self::PortInUse { .. } => {
+                ErrorKind::InUse
+            }
+            Self::HostNamespace | Self::VlansMixed { .. } | Self::InvalidPorts { .. } => {
+                ErrorKind::Invalid
+            }
+            Self::Inspect { source }
+            | Self::List { source, .. }
+            | Self::ReadForwarding { source, .. }
+            | Self::Reserve { source, .. }
+            | Self::Step { source, .. }
             | Self::Open { source, .. }
             | Self::Enter { source }
             | Self::ReadInterface { source, .. }
@@ -145,7 +220,7 @@ impl Error {
 fn kind_of(source: &io::Error) -> ErrorKind {
     match source.kind() {
         _ if crate::undo::is_gone(source) => ErrorKind::NotFound,
-        io::ErrorKind::AlreadyExists => ErrorKind::InUse,
+        io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy => ErrorKind::InUse,
         io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
         _ => ErrorKind::Other,
     }

@@ -1,5 +1,12 @@
 //! The firewall table of all containers.
 
+mod chains;
+pub(crate) mod element;
+pub(crate) mod elements;
+mod expression;
+pub(crate) mod layout;
+pub(crate) mod ruleset;
+
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -7,14 +14,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
+pub use element::Element;
+
+use crate::conntrack::{Connections, forget_connections};
+use crate::forwarding::{self, Forwarding};
 use crate::sys::Linux;
 use crate::undo::apply;
-use crate::{Error, Step, TableName};
+use crate::{
+    ContainerRules, Error, InterfaceName, IpFamily, NetworkRules, Step, TableName,
+};
 
-/// Most addresses in one transaction: twice as many IPv6 elements, once to add and once to
-/// delete, still fit into a netlink socket's default send buffer (212,992 bytes), and the
-/// elements of one message into a netlink attribute (65,535 bytes).
-const MAX_ADDRESSES: usize = 2048;
+/// Most elements in one transaction. More are divided, and are then no longer all or nothing: a
+/// container with as many ports as one can have is far below.
+const MAX_ELEMENTS: usize = 8192;
 
 /// Who can change the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +52,15 @@ pub enum Found {
     Owned,
 }
 
-/// The firewall table: it masquerades what the containers in its sets send to elsewhere.
+/// The firewall table of all networks and containers on this host.
 ///
 /// A long-lived handle: its netlink socket owns the table in the network namespace of the thread
 /// that opened it. When it is dropped the table stays, elements and all, for the next
 /// [`open`](Self::open) to adopt.
+///
+/// The rules never change. A network, a container or a port is some [`Element`]s of the table's
+/// sets and maps, added and removed in one transaction whose price does not depend on how many
+/// there are.
 pub struct Firewall {
     table: TableName,
     ownership: Ownership,
@@ -63,13 +79,7 @@ impl Firewall {
     /// [`Error::Step`].
     pub fn open(table: &TableName) -> Result<Self, Error> {
         let mut kernel = Linux::default();
-        let found = kernel
-            .find_table(table)
-            .map_err(|source| Error::ReadTable { table: table.clone(), source })?;
-        if found == Found::Owned {
-            return Err(Error::TableOwned { table: table.clone() });
-        }
-        let ownership = load(&mut kernel, table, found)?;
+        let ownership = adopt(&mut kernel, table)?;
         Ok(Self { table: table.clone(), ownership, kernel: Mutex::new(kernel) })
     }
 
@@ -78,49 +88,179 @@ impl Firewall {
         &self.table
     }
 
-    /// Whether others can change the table; then somebody has to watch it.
+    /// Whether others can change the table; then somebody has to watch it, and
+    /// [`restore`](Self::restore) it when it is gone.
     pub fn ownership(&self) -> Ownership {
         self.ownership
     }
 
-    /// Adds `addresses` to the containers' sets; those already there stay.
-    ///
-    /// Each 2,048 addresses are one transaction.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Step`]; of the transaction that failed, nothing was added.
-    pub fn add(&self, addresses: &[IpAddr]) -> Result<(), Error> {
-        let table = &self.table;
-        self.run(addresses.chunks(MAX_ADDRESSES).map(|addresses| Step::AddElements {
-            table: table.clone(),
-            addresses: addresses.into(),
-        }))
-    }
-
-    /// Removes `addresses` from the containers' sets; those not there are no error.
-    ///
-    /// Each 2,048 addresses are one transaction.
+    /// Loads the rules anew and adds `elements`: for a table that is [`Shared`](Ownership::Shared)
+    /// and that somebody deleted or changed.
     ///
     /// # Errors
     ///
-    /// [`Error::Step`]; of the transaction that failed, nothing was removed.
-    pub fn remove(&self, addresses: &[IpAddr]) -> Result<(), Error> {
-        let table = &self.table;
-        self.run(addresses.chunks(MAX_ADDRESSES).map(|addresses| Step::RemoveElements {
-            table: table.clone(),
-            addresses: addresses.into(),
+    /// As [`open`](Self::open).
+    pub fn restore(&self, elements: &[Element]) -> Result<(), Error> {
+        let loaded = match self.ownership {
+            Ownership::Exclusive => Ok(()),
+            Ownership::Shared => adopt(&mut self.kernel(), &self.table).map(drop),
+        };
+        loaded.and_then(|()| self.add_elements(elements))
+    }
+
+    /// Lets the containers of a network out, as far as its reach goes.
+    ///
+    /// Before its first container is attached: until then the table does not know the bridge, and
+    /// knows nothing to keep from it. Can be repeated; a reach that changed is taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`]; nothing has changed then.
+    pub fn add_network(&self, network: &NetworkRules) -> Result<(), Error> {
+        let wanted = network.elements();
+        let mut others = NetworkRules::every_element(&network.bridge);
+        let localnet = Element::Localnet(network.bridge.clone());
+        others.retain(|element| !wanted.contains(element) && *element != localnet);
+        self.run([
+            Step::AddElements { table: self.table.clone(), elements: wanted },
+            Step::RemoveElements { table: self.table.clone(), elements: others },
+        ])
+    }
+
+    /// Forgets a network, after its last container and before its bridge are removed. Can be
+    /// repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`]; nothing has changed then.
+    pub fn remove_network(&self, bridge: &InterfaceName) -> Result<(), Error> {
+        self.remove_elements(&NetworkRules::every_element(bridge))
+    }
+
+    /// Does all that a container asks of the firewall: masquerading, and its published ports.
+    ///
+    /// Also for ports of a container that runs already. What UDP packets to a port the host took
+    /// for its own until now go to the container from here on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`], with [`ErrorKind::InUse`](crate::ErrorKind::InUse) if a port leads to
+    /// another container; nothing has changed then.
+    pub fn admit(&self, rules: &ContainerRules) -> Result<(), Error> {
+        let mut steps = Vec::new();
+        for interface in rules.localnets() {
+            // First what keeps others out, then what lets the loopback's packets leave.
+            let (table, guarded) = (self.table.clone(), interface.clone());
+            steps.push(Step::GuardLocalnet { table, interface: guarded });
+            steps.push(Step::RouteLocalnet(interface));
+        }
+        let elements = rules.elements();
+        steps.extend(self.in_transactions(&elements, |table, elements| {
+            Step::AddElements { table, elements }
+        }));
+        let taken_over = rules.taken_over();
+        if !taken_over.is_empty() {
+            steps.push(Step::ForgetConnections(taken_over));
+        }
+        self.run(steps)
+    }
+
+    /// Takes back what [`admit`](Self::admit) did, and cuts the connections of the container's
+    /// addresses, so that these can be given to others.
+    ///
+    /// With rules that have no members, ports are taken back and connections stay. Can be
+    /// repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`].
+    pub fn dismiss(&self, rules: &ContainerRules) -> Result<(), Error> {
+        self.remove_elements(&rules.elements())?;
+        // Over a connection of its own, so that others need not wait while entries are read.
+        let connections: Vec<_> = rules.addresses().into_iter().map(Connections::Of).collect();
+        forget_connections(&connections)
+    }
+
+    /// Lets the host forward packets of that family, if it does not yet.
+    ///
+    /// If it was not, the host is no router, and does not become one: only what comes from or goes
+    /// to containers is forwarded. It goes on taking router advertisements where it did.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadForwarding`], [`Error::Step`].
+    pub fn enable_forwarding(&self, family: IpFamily) -> Result<Forwarding, Error> {
+        let close = Step::AddElements {
+            table: self.table.clone(),
+            elements: vec![Element::Closed(family)],
+        };
+        forwarding::enable(&mut self.kernel(), family, vec![close])
+    }
+
+    /// Adds elements; those already there stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`]; up to 8,192 elements are all added or none.
+    pub fn add_elements(&self, elements: &[Element]) -> Result<(), Error> {
+        self.run(self.in_transactions(elements, |table, elements| Step::AddElements {
+            table,
+            elements,
         }))
     }
 
-    /// The addresses that are in the sets now, in no order.
+    /// Removes elements; those not there are no error, nor is a port that leads elsewhere, which
+    /// stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`].
+    pub fn remove_elements(&self, elements: &[Element]) -> Result<(), Error> {
+        self.run(self.in_transactions(elements, |table, elements| Step::RemoveElements {
+            table,
+            elements,
+        }))
+    }
+
+    /// All elements that are in the table now, in no order.
     ///
     /// # Errors
     ///
     /// [`Error::ReadTable`], which is also what a table that somebody deleted gives.
-    pub fn list(&self) -> Result<Vec<IpAddr>, Error> {
+    pub fn elements(&self) -> Result<Vec<Element>, Error> {
         let read = self.kernel().elements(&self.table);
         read.map_err(|source| Error::ReadTable { table: self.table.clone(), source })
+    }
+
+    /// Masquerades what `addresses` send to elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_elements`](Self::add_elements).
+    pub fn add(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        self.add_elements(&outbound(addresses))
+    }
+
+    /// Masquerades it no longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`remove_elements`](Self::remove_elements).
+    pub fn remove(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        self.remove_elements(&outbound(addresses))
+    }
+
+    /// The addresses that are masqueraded now, in no order.
+    ///
+    /// # Errors
+    ///
+    /// As [`elements`](Self::elements).
+    pub fn list(&self) -> Result<Vec<IpAddr>, Error> {
+        let address = |element| match element {
+            Element::Outbound(address) => Some(address),
+            _ => None,
+        };
+        Ok(self.elements()?.into_iter().filter_map(address).collect())
     }
 
     /// Deletes the table with all it holds.
@@ -130,6 +270,15 @@ impl Firewall {
     /// [`Error::Step`].
     pub fn delete_table(&self) -> Result<(), Error> {
         self.run([Step::DeleteTable(self.table.clone())])
+    }
+
+    fn in_transactions(
+        &self,
+        elements: &[Element],
+        step: fn(TableName, Vec<Element>) -> Step,
+    ) -> Vec<Step> {
+        let chunks = elements.chunks(MAX_ELEMENTS);
+        chunks.map(|elements| step(self.table.clone(), elements.to_vec())).collect()
     }
 
     fn run(&self, steps: impl IntoIterator<Item = Step>) -> Result<(), Error> {
@@ -142,6 +291,20 @@ impl Firewall {
         // A panic leaves nothing half done here: replies to the old request are skipped.
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn outbound(addresses: &[IpAddr]) -> Vec<Element> {
+    addresses.iter().copied().map(Element::Outbound).collect()
+}
+
+fn adopt(kernel: &mut Linux, table: &TableName) -> Result<Ownership, Error> {
+    let found = kernel
+        .find_table(table)
+        .map_err(|source| Error::ReadTable { table: table.clone(), source })?;
+    if found == Found::Owned {
+        return Err(Error::TableOwned { table: table.clone() });
+    }
+    load(kernel, table, found)
 }
 
 /// Loads the table as its exclusive owner, or, where the kernel has no such thing, as one of all.

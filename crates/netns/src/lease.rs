@@ -1,5 +1,6 @@
 //! Which address a new container gets. Pure: the caller keeps the leases and reads the clock.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,8 @@ use ipnet::IpNet;
 pub struct Pool {
     subnet: IpNet,
     gateway: IpAddr,
+    /// First and last address that are chosen, as numbers.
+    range: (u128, u128),
     quarantine: Duration,
 }
 
@@ -50,6 +53,24 @@ pub enum InvalidPool {
         /// The gateway given.
         gateway: IpAddr,
     },
+    /// A range that ends before it begins.
+    #[error("range of addresses from {first} to {last} is backwards")]
+    Backwards {
+        /// Its first address.
+        first: IpAddr,
+        /// Its last address.
+        last: IpAddr,
+    },
+    /// A range with addresses that containers cannot have in the subnet.
+    #[error("range of addresses from {first} to {last} is not within subnet {subnet}")]
+    RangeOutside {
+        /// The subnet.
+        subnet: IpNet,
+        /// Its first address.
+        first: IpAddr,
+        /// Its last address.
+        last: IpAddr,
+    },
     /// Beside the gateway there is no address left.
     #[error("subnet {subnet} has no room for a container")]
     TooSmall {
@@ -66,8 +87,9 @@ impl Pool {
     ///
     /// [`InvalidPool`] if the gateway is no host address of the subnet or nothing else is.
     pub fn new(subnet: IpNet, gateway: IpAddr, quarantine: Duration) -> Result<Self, InvalidPool> {
-        let pool = Self { subnet: subnet.trunc(), gateway, quarantine };
-        let (first, last) = pool.bounds();
+        let subnet = subnet.trunc();
+        let (first, last) = bounds(subnet);
+        let pool = Self { subnet, gateway, range: (first, last), quarantine };
         if first >= last {
             return Err(InvalidPool::TooSmall { subnet });
         }
@@ -77,9 +99,41 @@ impl Pool {
         Ok(pool)
     }
 
+    /// The same, but only addresses from `first` to `last` are chosen; a container that asks for
+    /// one can still have any.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPool::Backwards`]; [`InvalidPool::RangeOutside`], [`InvalidPool::TooSmall`] if the
+    /// gateway is all there is in it.
+    pub fn with_range(self, first: IpAddr, last: IpAddr) -> Result<Self, InvalidPool> {
+        let subnet = self.subnet;
+        let (lowest, highest) = bounds(subnet);
+        let within = |address| {
+            subnet.contains(&address) && (lowest..=highest).contains(&number(address))
+        };
+        if !within(first) || !within(last) {
+            return Err(InvalidPool::RangeOutside { subnet, first, last });
+        }
+        let range = (number(first), number(last));
+        if range.0 > range.1 {
+            return Err(InvalidPool::Backwards { first, last });
+        }
+        if range.0 == range.1 && first == self.gateway {
+            return Err(InvalidPool::TooSmall { subnet });
+        }
+        Ok(Self { range, ..self })
+    }
+
+    /// The first address that a host can have in `subnet`, the usual gateway.
+    pub fn first_host(subnet: IpNet) -> Option<IpAddr> {
+        let (first, last) = bounds(subnet);
+        (first <= last).then(|| address(subnet, first))
+    }
+
     /// Whether a container can have `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let (first, last) = self.bounds();
+        let (first, last) = bounds(self.subnet);
         self.subnet.contains(&address)
             && address != self.gateway
             && (first..=last).contains(&number(address))
@@ -96,27 +150,58 @@ impl Pool {
         oldest_freed: Option<Freed>,
         now: SystemTime,
     ) -> Choice {
-        if let Some(address) = self.fresh(highest) {
-            return Choice::Fresh(address);
+        let nothing_known = |_| Ok::<_, std::convert::Infallible>(false);
+        match self.choose_beside(highest, nothing_known, oldest_freed, now) {
+            Ok(choice) => choice,
+            Err(never) => match never {},
         }
-        match oldest_freed.filter(|freed| self.contains(freed.address)) {
+    }
+
+    /// The same where some addresses are not handed out in order, but asked for.
+    ///
+    /// `mark` is the highest address ever *chosen*, whatever was asked for; `is_known` tells
+    /// whether somebody has or had an address, and is asked only of those after `mark`. An address
+    /// that was asked for is passed over while it is known, and comes back as `oldest_freed`.
+    ///
+    /// # Errors
+    ///
+    /// What `is_known` fails with.
+    pub fn choose_beside<E>(
+        &self,
+        mark: Option<IpAddr>,
+        is_known: impl FnMut(IpAddr) -> Result<bool, E>,
+        oldest_freed: Option<Freed>,
+        now: SystemTime,
+    ) -> Result<Choice, E> {
+        if let Some(address) = self.fresh(mark, is_known)? {
+            return Ok(Choice::Fresh(address));
+        }
+        Ok(match oldest_freed.filter(|freed| self.contains(freed.address)) {
             None => Choice::Exhausted,
             Some(freed) => match self.rest(freed, now) {
                 Duration::ZERO => Choice::Reused(freed.address),
                 rest => Choice::Wait(rest),
             },
-        }
+        })
     }
 
-    /// The lowest address after `highest` that a container can have.
-    fn fresh(&self, highest: Option<IpAddr>) -> Option<IpAddr> {
-        let (first, last) = self.bounds();
-        let after = highest.map_or(Some(0), |address| number(address).checked_add(1))?;
-        let mut candidate = after.max(first);
-        if candidate == number(self.gateway) {
-            candidate = candidate.checked_add(1)?;
+    /// The lowest address of the range after `mark` that nobody is known to have had.
+    fn fresh<E>(
+        &self,
+        mark: Option<IpAddr>,
+        mut is_known: impl FnMut(IpAddr) -> Result<bool, E>,
+    ) -> Result<Option<IpAddr>, E> {
+        let (first, last) = self.range;
+        let Some(after) = mark.map_or(Some(0), |mark| number(mark).checked_add(1)) else {
+            return Ok(None);
+        };
+        for candidate in after.max(first)..=last {
+            let address = address(self.subnet, candidate);
+            if address != self.gateway && !is_known(address)? {
+                return Ok(Some(address));
+            }
         }
-        (candidate <= last).then(|| self.address(candidate))
+        Ok(None)
     }
 
     /// How long `freed` still has to rest. A clock set back counts as no time gone by.
@@ -124,21 +209,82 @@ impl Pool {
         let rested = now.duration_since(freed.at).unwrap_or_default();
         self.quarantine.saturating_sub(rested)
     }
+}
 
-    /// First and last host address as numbers; empty (first > last) where there is none.
-    fn bounds(&self) -> (u128, u128) {
-        let (network, last) = (number(self.subnet.network()), number(self.subnet.broadcast()));
-        match self.subnet {
-            IpNet::V4(_) => (network + 1, last.saturating_sub(1)),
-            IpNet::V6(_) => (network.saturating_add(1), last),
-        }
+/// First and last host address as numbers; empty (first > last) where there is none.
+fn bounds(subnet: IpNet) -> (u128, u128) {
+    let (network, last) = (number(subnet.network()), number(subnet.broadcast()));
+    match subnet {
+        IpNet::V4(_) => (network + 1, last.saturating_sub(1)),
+        IpNet::V6(_) => (network.saturating_add(1), last),
     }
+}
 
-    fn address(&self, number: u128) -> IpAddr {
-        match self.subnet {
-            IpNet::V4(_) => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
-            IpNet::V6(_) => Ipv6Addr::from(number).into(),
-        }
+/// The address of that number, of the family of `subnet`.
+fn address(subnet: IpNet, number: u128) -> IpAddr {
+    match subnet {
+        IpNet::V4(_) => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
+        IpNet::V6(_) => Ipv6Addr::from(number).into(),
+    }
+}
+
+/// Who has an address: the name of a container, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder(Box<str>);
+
+impl Holder {
+    /// The holder of that name.
+    pub fn new(name: impl Into<Box<str>>) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a container cannot have the address it asks for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidAddress {
+    /// It is not in the subnet, is its gateway, or belongs to no host.
+    #[error("address {address} of subnet {subnet} is not for containers")]
+    NotForContainers {
+        /// The address.
+        address: IpAddr,
+        /// The subnet.
+        subnet: IpNet,
+    },
+    /// Another container has it.
+    #[error("address {address} is taken by {holder}")]
+    Taken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        holder: Holder,
+    },
+}
+
+/// Refuses an address that a container asks for and cannot have; `holder` has it now.
+///
+/// One that nobody has can be had at once: its last tenant's connections are cut when it is freed.
+///
+/// # Errors
+///
+/// [`InvalidAddress`].
+pub fn check_static(
+    pool: &Pool,
+    address: IpAddr,
+    holder: Option<Holder>,
+) -> Result<(), InvalidAddress> {
+    if !pool.contains(address) {
+        return Err(InvalidAddress::NotForContainers { address, subnet: pool.subnet });
+    }
+    match holder {
+        Some(holder) => Err(InvalidAddress::Taken { address, holder }),
+        None => Ok(()),
     }
 }
 
@@ -213,6 +359,84 @@ mod tests {
         assert_eq!(clock_set_back, Choice::Wait(QUARANTINE));
         let foreign = Some(Freed { address: ip("10.99.0.1"), at: at(0) });
         assert_eq!(pool.choose(full, foreign, at(999)), Choice::Exhausted);
+    }
+
+    #[test]
+    fn a_range_is_within_the_subnet_and_forwards() {
+        let cases = [
+            ("usual", "10.88.0.10", "10.88.0.20", "ok"),
+            ("one", "10.88.0.10", "10.88.0.10", "ok"),
+            ("all", "10.88.0.1", "10.88.0.254", "ok"),
+            ("backwards", "10.88.0.20", "10.88.0.10", "backwards"),
+            ("from the network address", "10.88.0.0", "10.88.0.9", "not within"),
+            ("to the broadcast address", "10.88.0.9", "10.88.0.255", "not within"),
+            ("outside", "10.88.1.1", "10.88.1.9", "not within"),
+            ("other family", "10.88.0.9", "fd00::1", "not within"),
+            ("only the gateway", "10.88.0.1", "10.88.0.1", "no room"),
+        ];
+        for (about, first, last, want) in cases {
+            let pool = pool("10.88.0.0/24", "10.88.0.1").unwrap().with_range(ip(first), ip(last));
+            let got = pool.map_or_else(|error| error.to_string(), |_| "ok".to_owned());
+            assert!(got.contains(want), "{about}: {got}");
+        }
+    }
+
+    #[test]
+    fn only_the_range_is_chosen_from() {
+        let pool = pool("10.88.0.0/24", "10.88.0.11").unwrap();
+        let pool = pool.with_range(ip("10.88.0.10"), ip("10.88.0.12")).unwrap();
+        let next = |mark: Option<&str>| pool.choose(mark.map(ip), None, at(0));
+        assert_eq!(next(None), Choice::Fresh(ip("10.88.0.10")));
+        assert_eq!(next(Some("10.88.0.10")), Choice::Fresh(ip("10.88.0.12")), "gateway");
+        assert_eq!(next(Some("10.88.0.12")), Choice::Exhausted);
+        assert!(pool.contains(ip("10.88.0.99")), "who asks can have others");
+    }
+
+    #[test]
+    fn an_address_that_was_asked_for_makes_no_others_unusable() {
+        for subnet in ["10.88.0.0/24", "fd00::/64"] {
+            let subnet: IpNet = subnet.parse().unwrap();
+            let nth = |n: u128| address(subnet, number(subnet.network()) + n);
+            let pool = Pool::new(subnet, nth(1), QUARANTINE).unwrap();
+            let mut known: BTreeSet<IpAddr> = [nth(3), nth(200)].into();
+            let mut mark = None;
+            let mut chosen = Vec::new();
+            for _ in 0..5 {
+                let choice = pool
+                    .choose_beside(mark, |a| Ok::<_, ()>(known.contains(&a)), None, at(0))
+                    .unwrap();
+                let Choice::Fresh(address) = choice else { panic!("{choice:?}") };
+                known.insert(address);
+                mark = Some(address);
+                chosen.push(address);
+            }
+            assert_eq!(chosen, [2, 4, 5, 6, 7].map(nth));
+        }
+    }
+
+    #[test]
+    fn what_the_caller_cannot_tell_is_no_answer() {
+        let pool = pool("10.88.0.0/24", "10.88.0.1").unwrap();
+        let failed = pool.choose_beside(None, |_| Err("database"), None, at(0));
+        assert_eq!(failed, Err("database"));
+    }
+
+    #[test]
+    fn an_address_asked_for_is_for_containers_and_free() {
+        let pool = pool("10.88.0.0/24", "10.88.0.1").unwrap();
+        let ask = |address: &str, holder: Option<&str>| {
+            let holder = holder.map(Holder::new);
+            check_static(&pool, ip(address), holder).map_err(|error| error.to_string())
+        };
+        assert_eq!(ask("10.88.0.9", None), Ok(()));
+        assert_eq!(
+            ask("10.88.0.9", Some("web")),
+            Err("address 10.88.0.9 is taken by web".to_owned())
+        );
+        for address in ["10.88.0.0", "10.88.0.1", "10.88.0.255", "10.89.0.2", "fd00::2"] {
+            let want = format!("address {address} of subnet 10.88.0.0/24 is not for containers");
+            assert_eq!(ask(address, None), Err(want));
+        }
     }
 
     proptest! {

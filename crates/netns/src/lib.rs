@@ -36,38 +36,58 @@
 //! - [nft(8)](https://man7.org/linux/man-pages/man8/nft.8.html)
 
 mod bridge;
-mod elements;
+mod connection;
+mod conntrack;
 mod error;
+mod family;
 #[cfg(feature = "fault")]
 pub mod fault;
 #[cfg(not(feature = "fault"))]
 mod fault;
 mod firewall;
+mod forwarding;
+mod host;
 pub mod lease;
 mod mac;
 mod name;
 mod namespace;
+mod network;
 mod plan;
-mod ruleset;
+mod port;
+mod reserve;
+mod rules;
 mod step;
 mod subnet;
-#[expect(unsafe_code, reason = "unshare(2) is unsafe in rustix")]
+#[expect(unsafe_code, reason = "unshare(2) and ioctl(2) are unsafe in rustix")]
 mod sys;
 mod undo;
 mod wanted;
 
-pub use bridge::{Ensured, Removed, ensure_bridge, host_prefixes, remove_bridge};
+pub use bridge::{Ensured, Removed, ensure_bridge, remove_bridge};
+pub use connection::{Alias, Connection, InvalidConnection, MAX_ALIASES, next_interface};
+pub use conntrack::{Connections, forget_connections};
 pub use error::{Error, ErrorKind, Leftover};
-pub use firewall::{Firewall, Found, Ownership};
+pub use family::IpFamily;
+pub use firewall::{Element, Firewall, Found, Ownership};
+pub use forwarding::{Forwarding, enable_forwarding};
+pub use host::{InterfaceKind, host_prefixes, interfaces, namespaces, remove_veth};
 pub use mac::{InvalidMacAddress, MacAddress};
-pub use name::{InterfaceName, InvalidName, NamespaceName, TableName};
+pub use name::{InterfaceName, InvalidName, NamespaceName, NetworkName, TableName};
 pub use namespace::{
-    Namespace, directory_is_prepared, enter, open_namespace, release_directory, setup, teardown,
+    Namespace, attach, configure, detach, directory_is_prepared, enter, open_namespace,
+    open_namespace_at, release_directory, setup, teardown,
 };
-pub use plan::plan;
+pub use network::{
+    AddressRange, Driver, InvalidNetwork, MAX_SUBNETS, MacvlanMode, Names, Network, NetworkOptions,
+    Subnet, SubnetOptions, VlanId,
+};
+pub use plan::{plan, plan_adoption, plan_attachment};
+pub use port::{InvalidPort, MAX_PORTS, PortRequest, Protocol, PublishedPort, check_ports};
+pub use reserve::{HeldPort, Reservation, reserve};
+pub use rules::{ContainerRules, Member, NetworkRules, Publication, Reach};
 pub use step::{Place, Step};
-pub use subnet::choose_subnet;
-pub use wanted::{Attachment, Bridge, Wanted};
+pub use subnet::{choose_subnet, choose_subnet6, unique_local};
+pub use wanted::{Attachment, Bridge, Link, Wanted};
 
 /// Keeps the example of the README compiling.
 #[cfg(doctest)]

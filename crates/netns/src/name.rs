@@ -117,6 +117,13 @@ name! {
 }
 
 name! {
+    /// Name of a network: 1 to 128 bytes of `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
+    NetworkName, max 128, |text| check(text, Self::MAX_LEN, |at, byte| {
+        byte.is_ascii_alphanumeric() || (at > 0 && matches!(byte, b'_' | b'.' | b'-'))
+    })
+}
+
+name! {
     /// Name of an nftables table: 1 to 31 bytes of `[a-zA-Z_][a-zA-Z0-9_]*`, so that nft(8) never
     /// needs it quoted.
     TableName, max 31, |text| check(text, Self::MAX_LEN, |at, byte| {
@@ -181,6 +188,26 @@ mod tests {
         ];
         for (about, input, want) in cases {
             assert_eq!(input.parse::<NamespaceName>().map(drop), want, "{about}: {input:?}");
+        }
+    }
+
+    #[test]
+    fn network_names_follow_the_documented_grammar() {
+        let longest = "a".repeat(128);
+        let too_long = "a".repeat(129);
+        let cases = [
+            ("usual", "front-end_2.x", Ok(())),
+            ("longest", longest.as_str(), Ok(())),
+            ("too long", too_long.as_str(), Err(Length { got: 129, max: 128 })),
+            ("empty", "", Err(Length { got: 0, max: 128 })),
+            ("option-like", "-x", Err(Byte { at: 0 })),
+            ("dot-dot", "..", Err(Byte { at: 0 })),
+            ("path", "a/b", Err(Byte { at: 1 })),
+            ("newline", "a\n", Err(Byte { at: 1 })),
+            ("escape", "a\u{1b}[0m", Err(Byte { at: 1 })),
+        ];
+        for (about, input, want) in cases {
+            assert_eq!(input.parse::<NetworkName>().map(drop), want, "{about}: {input:?}");
         }
     }
 

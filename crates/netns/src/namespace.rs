@@ -1,13 +1,13 @@
 //! The network of one container.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::name::NAMESPACE_DIRECTORY;
-use crate::plan::{plan, plan_teardown};
-use crate::sys::{self, Linux};
+use crate::plan::{plan, plan_adoption, plan_attachment, plan_detachment, plan_teardown};
+use crate::sys::{self, Linux, Opened};
 use crate::undo::{apply, take_back};
-use crate::{Error, NamespaceName, Step, Wanted};
+use crate::{Attachment, Error, NamespaceName, Step, Wanted};
 
 /// An open network namespace; it lives at least as long as this.
 #[derive(Debug)]
@@ -42,6 +42,64 @@ pub fn setup(wanted: &Wanted) -> Result<Namespace, Error> {
     let namespace = open_namespace(&wanted.namespace)?;
     done.commit();
     Ok(namespace)
+}
+
+/// Builds the network of a container in the namespace that its runtime made, and gives that a
+/// name: the one of `process`, a pidfd.
+///
+/// # Errors
+///
+/// [`Error::HostNamespace`] if the process has none of its own, [`Error::Inspect`] if it is gone;
+/// else as [`setup`]. What had been done is taken back.
+pub fn configure(wanted: &Wanted, process: BorrowedFd<'_>) -> Result<Namespace, Error> {
+    let inspect = |source| Error::Inspect { source };
+    if sys::same_as_own(process).map_err(inspect)? {
+        return Err(Error::HostNamespace);
+    }
+    let process = process.try_clone_to_owned().map_err(inspect)?;
+    let mut kernel = Linux::with_process(process);
+    let done = apply(&mut kernel, plan_adoption(wanted))?;
+    let namespace = open_namespace(&wanted.namespace)?;
+    done.commit();
+    Ok(namespace)
+}
+
+/// Adds an interface to a namespace that is bound to its file, also while its container runs.
+///
+/// `position` is its place among the container's interfaces: where several offer a default route,
+/// the lower one wins, and no two can have the same.
+///
+/// # Errors
+///
+/// [`Error::Step`] for the first step that fails; what had been done is taken back.
+pub fn attach(
+    namespace: &NamespaceName,
+    attachment: &Attachment,
+    position: u32,
+) -> Result<(), Error> {
+    apply(&mut Linux::default(), plan_attachment(namespace, attachment, position))?.commit();
+    Ok(())
+}
+
+/// Removes an interface from a namespace, whether all of it is there, or part, or nothing.
+///
+/// What is already gone is no failure, nor is a namespace that is. Can be repeated.
+///
+/// # Errors
+///
+/// [`Error::Detach`].
+pub fn detach(namespace: &NamespaceName, attachment: &Attachment) -> Result<(), Error> {
+    let undo = plan_detachment(namespace, attachment);
+    let mut failed = take_back(&mut Linux::default(), undo).into_iter();
+    match failed.next() {
+        None => Ok(()),
+        Some(first) => Err(Error::Detach {
+            namespace: namespace.clone(),
+            interface: attachment.interface.clone(),
+            first,
+            others: failed.collect(),
+        }),
+    }
 }
 
 /// Removes the network of a container, whether it was built in full, in part or not at all.
@@ -90,10 +148,22 @@ pub fn release_directory() -> Result<(), Error> {
 ///
 /// [`Error::Open`], or [`Error::NotANamespace`] if there is a file, but no namespace on it.
 pub fn open_namespace(name: &NamespaceName) -> Result<Namespace, Error> {
-    let path = name.path();
+    open_namespace_at(&name.path())
+}
+
+/// Opens the network namespace at `path`, which may be anywhere: `/proc/<pid>/ns/net`, too.
+///
+/// It is opened once, and what was opened is looked at: neither another file nor a namespace of
+/// another kind is taken for one.
+///
+/// # Errors
+///
+/// [`Error::Open`], or [`Error::NotANamespace`].
+pub fn open_namespace_at(path: &Path) -> Result<Namespace, Error> {
+    let path = path.to_owned();
     match sys::open_namespace(&path) {
-        Ok(Some((fd, inode))) => Ok(Namespace { fd, path, inode }),
-        Ok(None) => Err(Error::NotANamespace { path }),
+        Ok(Opened::Network(fd, inode)) => Ok(Namespace { fd, path, inode }),
+        Ok(Opened::Other) => Err(Error::NotANamespace { path }),
         Err(source) => Err(Error::Open { path, source }),
     }
 }

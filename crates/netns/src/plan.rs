@@ -1,41 +1,47 @@
 //! From what is wanted to the steps that make it. Pure: no I/O, no clock, no randomness.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
-use crate::{Attachment, Bridge, InterfaceName, MacAddress, Place, Step, Wanted};
+use crate::{
+    Attachment, Bridge, InterfaceName, Link, MacAddress, NamespaceName, Place, Step, Wanted,
+};
 
 /// Metric of the first default route; the higher ones follow in the order of the attachments.
 const FIRST_METRIC: u32 = 100;
 
 /// The steps that build the network of a container from nothing.
 pub fn plan(wanted: &Wanted) -> Vec<Step> {
+    in_namespace(wanted, Step::BindNamespace)
+}
+
+/// The steps that give the namespace of a process a name and build the network in it.
+pub fn plan_adoption(wanted: &Wanted) -> Vec<Step> {
+    in_namespace(wanted, Step::AdoptNamespace)
+}
+
+fn in_namespace(wanted: &Wanted, bind: fn(NamespaceName) -> Step) -> Vec<Step> {
     let name = &wanted.namespace;
     let mut steps = vec![
         Step::PrepareDirectory,
         Step::CreateNamespaceFile(name.clone()),
-        Step::BindNamespace(name.clone()),
+        bind(name.clone()),
         Step::SetUp { place: Place::Namespace(name.clone()), interface: InterfaceName::loopback() },
     ];
-    for (metric, attachment) in (FIRST_METRIC..).zip(&wanted.attachments) {
-        attach(&mut steps, wanted, attachment, metric);
+    for (position, attachment) in (0..).zip(&wanted.attachments) {
+        steps.extend(plan_attachment(name, attachment, position));
     }
     steps
 }
 
-/// The steps for one interface.
-fn attach(steps: &mut Vec<Step>, wanted: &Wanted, attachment: &Attachment, metric: u32) {
-    let Attachment { bridge, host_interface, interface, mac, addresses, gateways } = attachment;
-    let namespace = &wanted.namespace;
+/// The steps for one interface, the one at `position` among the container's.
+pub fn plan_attachment(
+    namespace: &NamespaceName,
+    attachment: &Attachment,
+    position: u32,
+) -> Vec<Step> {
+    let Attachment { link, interface, mac, addresses, gateways } = attachment;
     let place = Place::Namespace(namespace.clone());
-    steps.push(Step::CreateVeth {
-        bridge: bridge.clone(),
-        host_interface: host_interface.clone(),
-        namespace: namespace.clone(),
-        interface: interface.clone(),
-        mac: *mac,
-    });
+    let mut steps = create_link(namespace, link, interface, *mac);
     steps.extend(addresses.iter().map(|&address| Step::AddAddress {
         place: place.clone(),
         interface: interface.clone(),
@@ -47,29 +53,65 @@ fn attach(steps: &mut Vec<Step>, wanted: &Wanted, attachment: &Attachment, metri
         namespace: namespace.clone(),
         interface: interface.clone(),
         gateway,
-        metric,
+        metric: FIRST_METRIC.saturating_add(position),
     }));
+    steps
+}
+
+fn create_link(
+    namespace: &NamespaceName,
+    link: &Link,
+    interface: &InterfaceName,
+    mac: MacAddress,
+) -> Vec<Step> {
+    let (namespace, interface) = (namespace.clone(), interface.clone());
+    match link {
+        Link::Bridge { bridge, host_interface, vlan } => vec![
+            Step::CreateVeth {
+                bridge: bridge.clone(),
+                host_interface: host_interface.clone(),
+                namespace,
+                interface,
+                mac,
+            },
+            Step::ConfigurePort {
+                bridge: bridge.clone(),
+                host_interface: host_interface.clone(),
+                vlan: *vlan,
+            },
+        ],
+        Link::Macvlan { parent, mode, mtu } => vec![Step::CreateMacvlan {
+            parent: parent.clone(),
+            mode: *mode,
+            namespace,
+            interface,
+            mac,
+            mtu: *mtu,
+        }],
+    }
+}
+
+/// The steps that remove what [`plan_attachment`] builds.
+pub(crate) fn plan_detachment(namespace: &NamespaceName, attachment: &Attachment) -> Vec<Step> {
+    inverse(&plan_attachment(namespace, attachment, 0))
+}
+
+/// What takes `steps` back, newest first.
+fn inverse(steps: &[Step]) -> Vec<Step> {
+    steps.iter().rev().filter_map(Step::inverse).collect()
 }
 
 /// The steps that remove what [`plan`] builds, newest first.
 pub(crate) fn plan_teardown(wanted: &Wanted) -> Vec<Step> {
-    plan(wanted).iter().rev().filter_map(Step::inverse).collect()
+    inverse(&plan(wanted))
 }
 
-/// What there is of a bridge.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Observed {
-    /// The interface, if there is one of that name.
-    pub(crate) link: Option<ObservedLink>,
-    /// Whether the host forwards IPv4 packets.
-    pub(crate) forwarding: Forwarding,
-}
-
-/// An interface found.
+/// A bridge found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ObservedLink {
+pub(crate) struct ObservedBridge {
     pub(crate) state: LinkState,
     pub(crate) addresses: Vec<IpNet>,
+    pub(crate) vlans: Vlans,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,48 +120,41 @@ pub(crate) enum LinkState {
     Down,
 }
 
+/// Whether a bridge keeps VLANs apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Forwarding {
+pub(crate) enum Vlans {
     #[default]
-    Off,
-    On,
+    Mixed,
+    Apart,
 }
 
 /// The steps that complete `bridge`; none if nothing is missing.
-pub(crate) fn plan_bridge(bridge: &Bridge, observed: &Observed) -> Vec<Step> {
-    let mut steps = match observed.link {
+pub(crate) fn plan_bridge(bridge: &Bridge, observed: Option<&ObservedBridge>) -> Vec<Step> {
+    let mut steps = match observed {
         None => create(bridge),
         Some(_) => Vec::new(),
     };
-    let have = observed.link.as_ref().map_or(&[][..], |link| &link.addresses);
+    let have = observed.map_or(&[][..], |found| &found.addresses);
     let missing = bridge.gateways.iter().filter(|gateway| !have.contains(gateway));
     steps.extend(missing.map(|&address| Step::AddAddress {
         place: Place::Host,
         interface: bridge.name.clone(),
         address,
     }));
-    if observed.link.as_ref().is_none_or(|link| link.state == LinkState::Down) {
+    if observed.is_none_or(|found| found.state == LinkState::Down) {
         steps.push(Step::SetUp { place: Place::Host, interface: bridge.name.clone() });
-    }
-    // Last, because it is not taken back.
-    if observed.forwarding == Forwarding::Off && bridge.gateways.iter().any(is_v4) {
-        steps.push(Step::EnableForwarding);
     }
     steps
 }
 
 fn create(bridge: &Bridge) -> Vec<Step> {
-    let Bridge { name, gateways, mtu } = bridge;
+    let Bridge { name, gateways, mtu, vlan } = bridge;
     let mac = gateways.first().map(|gateway| MacAddress::for_address(gateway.addr()));
     vec![
-        Step::CreateBridge { name: name.clone(), mac, mtu: *mtu },
+        Step::CreateBridge { name: name.clone(), mac, mtu: *mtu, vlan: *vlan },
         // Else a container could offer itself to the host as its IPv6 router (CVE-2020-13401).
         Step::IgnoreAdvertisements(name.clone()),
     ]
-}
-
-fn is_v4(net: &IpNet) -> bool {
-    matches!(net.addr(), IpAddr::V4(_))
 }
 
 #[cfg(test)]

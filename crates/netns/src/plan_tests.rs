@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::undo::{Kernel, apply, take_back};
-use crate::{Error, ErrorKind, NamespaceName};
+use crate::{ContainerRules, Element, Error, ErrorKind, MacvlanMode, Member, NamespaceName, Reach, TableName};
 
 /// Everything the steps can change. Fails the step that `steps_until_failure` counts down to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,8 +16,10 @@ struct FakeKernel {
     files: BTreeSet<NamespaceName>,
     namespaces: BTreeMap<NamespaceName, BTreeMap<InterfaceName, Inside>>,
     veths: BTreeMap<InterfaceName, (NamespaceName, InterfaceName)>,
+    macvlans: BTreeSet<(NamespaceName, InterfaceName)>,
+    ports: BTreeSet<InterfaceName>,
     bridges: BTreeMap<InterfaceName, (bool, Vec<IpNet>)>,
-    forwarding: bool,
+    elements: BTreeSet<Element>,
     steps_until_failure: Option<usize>,
 }
 
@@ -74,15 +76,45 @@ impl FakeKernel {
                 check(!self.namespaces.contains_key(name), io::ErrorKind::ResourceBusy)?;
                 check(self.files.remove(name), MISSING)
             }
-            Step::BindNamespace(name) => {
+            Step::BindNamespace(name) | Step::AdoptNamespace(name) => {
                 check(self.files.contains(name), MISSING)?;
                 let links = [(InterfaceName::loopback(), Inside::default())].into();
                 check(self.namespaces.insert(name.clone(), links).is_none(), EXISTS)
             }
-            Step::UnbindNamespace(name) => check(self.namespaces.remove(name).is_some(), MISSING),
+            Step::UnbindNamespace(name) => {
+                // With it goes what is in it, unless somebody else has it open.
+                self.macvlans.retain(|(namespace, _)| namespace != name);
+                check(self.namespaces.remove(name).is_some(), MISSING)
+            }
+            Step::CreateMacvlan { namespace, interface, .. } => {
+                let links = self.namespaces.get_mut(namespace).ok_or(MISSING)?;
+                check(!links.contains_key(interface), EXISTS)?;
+                links.insert(interface.clone(), Inside::default());
+                self.macvlans.insert((namespace.clone(), interface.clone()));
+                Ok(())
+            }
+            Step::DeleteMacvlan { namespace, interface } => {
+                let links = self.namespaces.get_mut(namespace).ok_or(MISSING)?;
+                let ours = self.macvlans.remove(&(namespace.clone(), interface.clone()));
+                check(ours && links.remove(interface).is_some(), MISSING)
+            }
+            Step::ConfigurePort { host_interface, .. } => {
+                check(self.veths.contains_key(host_interface), MISSING)?;
+                self.ports.insert(host_interface.clone());
+                Ok(())
+            }
+            Step::AddElements { elements, .. } => {
+                self.elements.extend(elements.iter().cloned());
+                Ok(())
+            }
+            Step::RemoveElements { elements, .. } => {
+                self.elements.retain(|element| !elements.contains(element));
+                Ok(())
+            }
             Step::CreateVeth { .. } => self.create_veth(step),
             Step::DeleteVeth(name) => {
                 let (namespace, interface) = self.veths.remove(name).ok_or(MISSING)?;
+                self.ports.remove(name);
                 let links = self.namespaces.get_mut(&namespace).ok_or(MISSING)?;
                 check(links.remove(&interface).is_some(), MISSING)
             }
@@ -127,21 +159,17 @@ impl FakeKernel {
                 check(inside.up && near, io::ErrorKind::NetworkUnreachable)?;
                 check(inside.routes.insert((gateway.is_ipv4(), *metric)), EXISTS)
             }
-            Step::EnableForwarding => {
-                self.forwarding = true;
-                Ok(())
-            }
             other => panic!("{other} is not part of these plans"),
         }
     }
 
-    fn observe(&self, name: &InterfaceName) -> Observed {
-        let link = self.bridges.get(name).map(|(up, addresses)| ObservedLink {
+    fn observe(&self, name: &InterfaceName) -> Option<ObservedBridge> {
+        let (up, addresses) = self.bridges.get(name)?;
+        Some(ObservedBridge {
             state: if *up { LinkState::Up } else { LinkState::Down },
             addresses: addresses.clone(),
-        });
-        let forwarding = if self.forwarding { Forwarding::On } else { Forwarding::Off };
-        Observed { link, forwarding }
+            vlans: Vlans::Mixed,
+        })
     }
 }
 
@@ -164,9 +192,17 @@ fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 fn container(id: u8, attachments: usize, gateways: bool) -> Wanted {
     let attachment = |at: usize| {
         let address: IpNet = format!("10.{at}.0.{id}/24").parse().unwrap();
+        // Every third is none of the bridge.
+        let link = match at % 3 {
+            2 => Link::Macvlan { parent: name("lan0"), mode: MacvlanMode::Bridge, mtu: None },
+            _ => Link::Bridge {
+                bridge: name("tare0"),
+                host_interface: name(&format!("ve-{id}-{at}")),
+                vlan: None,
+            },
+        };
         Attachment {
-            bridge: name("tare0"),
-            host_interface: name(&format!("ve-{id}-{at}")),
+            link,
             interface: name(&format!("eth{at}")),
             mac: MacAddress::for_address(address.addr()),
             addresses: vec![address],
@@ -239,20 +275,91 @@ proptest! {
     }
 
     #[test]
+    fn an_interface_comes_and_goes_in_a_running_container(
+        before in host(), id in 1_u8..9, at in 2_usize..5, fail_at in 0_usize..9,
+    ) {
+        prop_assume!(before.files.contains(&container(id, 0, true).namespace));
+        let wanted = container(id, 5, true);
+        let (namespace, attachment) = (&wanted.namespace, &wanted.attachments[at]);
+        let steps = plan_attachment(namespace, attachment, 7);
+        let mut kernel = before.clone();
+        if fail_at < steps.len() {
+            kernel.steps_until_failure = Some(fail_at);
+            prop_assert!(apply(&mut kernel, steps.clone()).is_err());
+            kernel.steps_until_failure = None;
+            prop_assert_eq!(&kernel, &before);
+        }
+        apply(&mut kernel, steps).unwrap().commit();
+        prop_assert_ne!(&kernel, &before);
+        for _ in 0..2 {
+            let undo = plan_detachment(namespace, attachment);
+            prop_assert!(take_back(&mut kernel, undo).is_empty());
+            prop_assert_eq!(&kernel, &before);
+        }
+    }
+
+    #[test]
+    fn every_failed_undo_is_reported_and_the_rest_is_undone(
+        wanted in wanted(), failing in btree_set(0_usize..12, 0..12),
+    ) {
+        let mut kernel = FakeKernel::default();
+        kernel.bridges.insert(name("tare0"), (true, vec![]));
+        apply(&mut kernel, plan(&wanted)).unwrap().commit();
+        let undo = plan_teardown(&wanted);
+        let mut kernel = FailingKernel { kernel, at: 0, failing: failing.clone() };
+        let leftovers = take_back(&mut kernel, undo.clone());
+        let failed: Vec<&Step> = leftovers.iter().map(|leftover| &leftover.undo).collect();
+        // What stands upon another that stays fails by itself.
+        for step in failing.iter().filter_map(|&at| undo.get(at)) {
+            prop_assert!(failed.contains(&step), "{step}");
+        }
+        prop_assert_eq!(kernel.at, undo.len(), "all were tried");
+        prop_assert!(take_back(&mut kernel.kernel, undo).is_empty());
+        let mut empty = FakeKernel::default();
+        empty.bridges.insert(name("tare0"), (true, vec![]));
+        prop_assert_eq!(kernel.kernel, empty);
+    }
+
+    #[test]
+    fn the_firewall_is_as_before_after_all_is_dismissed(
+        have in btree_set(1_u8..9, 0..4), id in 10_u8..19,
+    ) {
+        let rules = |id: u8| ContainerRules {
+            members: vec![Member {
+                bridge: name("tare0"),
+                addresses: vec![[10, 88, 0, id].into()],
+                reach: Reach::Open,
+            }],
+            publications: vec![],
+        };
+        let table: TableName = name("tare");
+        let add = |rules: ContainerRules| {
+            vec![Step::AddElements { table: table.clone(), elements: rules.elements() }]
+        };
+        let mut before = FakeKernel::default();
+        for id in have {
+            apply(&mut before, add(rules(id))).unwrap().commit();
+        }
+        let mut kernel = before.clone();
+        drop(apply(&mut kernel, add(rules(id))).unwrap());
+        prop_assert_eq!(kernel, before, "the inverse takes it back");
+    }
+
+    #[test]
     fn a_bridge_is_completed_once(
         gateways in vec(0_u8..4, 0..3), have in vec(0_u8..4, 0..3), present in any::<bool>(),
-        up in any::<bool>(), forwarding in any::<bool>(), fail_at in 0_usize..8,
+        up in any::<bool>(), fail_at in 0_usize..8,
     ) {
         let nets = |ids: Vec<u8>| -> Vec<IpNet> {
             let ids: BTreeSet<u8> = ids.into_iter().collect();
             ids.into_iter().map(|id| format!("10.{id}.0.1/24").parse().unwrap()).collect()
         };
-        let bridge = Bridge { name: name("tare0"), gateways: nets(gateways), mtu: None };
-        let mut before = FakeKernel { forwarding, ..FakeKernel::default() };
+        let bridge = Bridge { name: name("tare0"), gateways: nets(gateways), mtu: None, vlan: None };
+        let mut before = FakeKernel::default();
         if present {
             before.bridges.insert(bridge.name.clone(), (up, nets(have)));
         }
-        let steps = plan_bridge(&bridge, &before.observe(&bridge.name));
+        let steps = plan_bridge(&bridge, before.observe(&bridge.name).as_ref());
 
         if fail_at < steps.len() {
             let mut kernel = FakeKernel { steps_until_failure: Some(fail_at), ..before.clone() };
@@ -264,8 +371,8 @@ proptest! {
         let mut kernel = before;
         apply(&mut kernel, steps).unwrap().commit();
         let after = kernel.observe(&bridge.name);
-        prop_assert_eq!(plan_bridge(&bridge, &after), vec![], "nothing is missing now");
-        let link = after.link.unwrap();
+        prop_assert_eq!(plan_bridge(&bridge, after.as_ref()), vec![], "nothing is missing now");
+        let link = after.unwrap();
         prop_assert_eq!(link.state, LinkState::Up);
         prop_assert!(bridge.gateways.iter().all(|gateway| link.addresses.contains(gateway)));
     }
@@ -281,6 +388,24 @@ fn the_earlier_attachment_has_the_better_default_route() {
         })
         .collect();
     assert_eq!(metrics, [100, 101, 102]);
+}
+
+/// A kernel that fails the steps of these numbers.
+#[derive(Debug)]
+struct FailingKernel {
+    kernel: FakeKernel,
+    at: usize,
+    failing: BTreeSet<usize>,
+}
+
+impl Kernel for FailingKernel {
+    fn run(&mut self, step: &Step) -> io::Result<()> {
+        self.at += 1;
+        match self.failing.contains(&(self.at - 1)) {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => self.kernel.run(step),
+        }
+    }
 }
 
 /// A kernel that does everything but delete veths.

@@ -5,8 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::firewall::{Found, Ownership};
-use crate::{InterfaceName, MacAddress, NamespaceName, TableName};
+use crate::conntrack::Connections;
+use crate::firewall::{Element, Found, Ownership};
+use crate::{
+    InterfaceName, IpFamily, MacAddress, MacvlanMode, NamespaceName, TableName, VlanId,
+};
 
 /// One change to the kernel's state; it can be compared, logged and taken back.
 ///
@@ -26,6 +29,9 @@ pub enum Step {
     BindNamespace(NamespaceName),
     /// Unmount a namespace from its file; it goes away with its last user.
     UnbindNamespace(NamespaceName),
+    /// Bind the network namespace of the process given with the plan to its file, and let it take
+    /// no router advertisements.
+    AdoptNamespace(NamespaceName),
     /// Create a veth pair: one end on the host, up and in the bridge, one in the namespace.
     CreateVeth {
         /// The bridge; its MTU is taken over.
@@ -41,6 +47,37 @@ pub enum Step {
     },
     /// Delete a veth pair by its host end; refused if that is not a veth.
     DeleteVeth(InterfaceName),
+    /// Let a port of a bridge send back to where a frame came from, and be in a VLAN, untagged.
+    ConfigurePort {
+        /// The bridge; if there is a VLAN, it has to keep VLANs apart.
+        bridge: InterfaceName,
+        /// The port.
+        host_interface: InterfaceName,
+        /// Its VLAN.
+        vlan: Option<VlanId>,
+    },
+    /// Create a macvlan interface inside a namespace.
+    CreateMacvlan {
+        /// The interface of the host it is on.
+        parent: InterfaceName,
+        /// Whom it reaches.
+        mode: MacvlanMode,
+        /// Where it goes.
+        namespace: NamespaceName,
+        /// Its name there.
+        interface: InterfaceName,
+        /// Its hardware address.
+        mac: MacAddress,
+        /// Largest packet in bytes; the parent's if absent.
+        mtu: Option<u32>,
+    },
+    /// Delete a macvlan interface inside a namespace; refused if it is not one.
+    DeleteMacvlan {
+        /// The namespace.
+        namespace: NamespaceName,
+        /// The interface.
+        interface: InterfaceName,
+    },
     /// Create a bridge.
     CreateBridge {
         /// Its name.
@@ -50,6 +87,8 @@ pub enum Step {
         mac: Option<MacAddress>,
         /// Largest packet in bytes.
         mtu: Option<u32>,
+        /// The host's VLAN on it, if it keeps VLANs apart.
+        vlan: Option<VlanId>,
     },
     /// Delete a bridge; refused if it is not one.
     DeleteBridge(InterfaceName),
@@ -91,8 +130,21 @@ pub enum Step {
         /// The lowest metric wins.
         metric: u32,
     },
-    /// Let the host forward IPv4 packets. Others may come to rely on it: it is not taken back.
-    EnableForwarding,
+    /// Go on taking router advertisements on an interface of the host that forwards by then. Means
+    /// nothing as long as it does not forward: it is not taken back.
+    KeepAdvertisements(InterfaceName),
+    /// Let the host forward packets. Others may come to rely on it: it is not taken back.
+    EnableForwarding(IpFamily),
+    /// Let nothing in by an interface that is addressed to 127.0.0.0/8. Others may rely on it: it
+    /// is not taken back.
+    GuardLocalnet {
+        /// The table.
+        table: TableName,
+        /// The interface.
+        interface: InterfaceName,
+    },
+    /// Let packets of the host's 127.0.0.1 leave by an interface. Goes with the interface.
+    RouteLocalnet(InterfaceName),
     /// Put the rules into a firewall table, in one transaction.
     LoadTable {
         /// The table.
@@ -104,20 +156,22 @@ pub enum Step {
     },
     /// Delete a firewall table with all it holds.
     DeleteTable(TableName),
-    /// Add addresses to the sets of a table, in one transaction.
+    /// Add elements to the sets and maps of a table, in one transaction.
     AddElements {
         /// The table.
         table: TableName,
-        /// The addresses; those already there stay.
-        addresses: Vec<IpAddr>,
+        /// The elements; those already there stay.
+        elements: Vec<Element>,
     },
-    /// Remove addresses from the sets of a table, in one transaction.
+    /// Remove elements from the sets and maps of a table, in one transaction.
     RemoveElements {
         /// The table.
         table: TableName,
-        /// The addresses; those not there are no error.
-        addresses: Vec<IpAddr>,
+        /// The elements; those not there are no error.
+        elements: Vec<Element>,
     },
+    /// Make the kernel forget connections.
+    ForgetConnections(Vec<Connections>),
 }
 
 /// Where an interface is.
@@ -125,7 +179,7 @@ pub enum Step {
 pub enum Place {
     /// In the network namespace of the calling thread.
     Host,
-    /// In a namespace that this plan creates.
+    /// In a namespace that is bound to its file, or that this plan binds.
     Namespace(NamespaceName),
 }
 
@@ -137,9 +191,18 @@ impl Step {
     pub fn inverse(&self) -> Option<Self> {
         match self {
             Self::CreateNamespaceFile(name) => Some(Self::RemoveNamespaceFile(name.clone())),
-            Self::BindNamespace(name) => Some(Self::UnbindNamespace(name.clone())),
+            Self::BindNamespace(name) | Self::AdoptNamespace(name) => {
+                Some(Self::UnbindNamespace(name.clone()))
+            }
             Self::CreateVeth { host_interface, .. } => {
                 Some(Self::DeleteVeth(host_interface.clone()))
+            }
+            Self::CreateMacvlan { namespace, interface, .. } => Some(Self::DeleteMacvlan {
+                namespace: namespace.clone(),
+                interface: interface.clone(),
+            }),
+            Self::AddElements { table, elements } => {
+                Some(Self::RemoveElements { table: table.clone(), elements: elements.clone() })
             }
             Self::CreateBridge { name, .. } => Some(Self::DeleteBridge(name.clone())),
             Self::AddAddress { place: Place::Host, interface, address } => {
@@ -159,6 +222,7 @@ impl fmt::Display for Step {
             Self::CreateNamespaceFile(name) => write!(f, "create /run/netns/{name}"),
             Self::RemoveNamespaceFile(name) => write!(f, "remove /run/netns/{name}"),
             Self::BindNamespace(name) => write!(f, "create network namespace {name}"),
+            Self::AdoptNamespace(name) => write!(f, "bind the process's network namespace as {name}"),
             Self::UnbindNamespace(name) => write!(f, "unmount network namespace {name}"),
             Self::CreateVeth { bridge, host_interface, namespace, interface, .. } => {
                 write!(
@@ -168,6 +232,15 @@ impl fmt::Display for Step {
                 )
             }
             Self::DeleteVeth(name) => write!(f, "delete veth {name}"),
+            Self::ConfigurePort { host_interface, .. } => {
+                write!(f, "configure bridge port {host_interface}")
+            }
+            Self::CreateMacvlan { parent, namespace, interface, .. } => {
+                write!(f, "create macvlan {interface} on {parent} in namespace {namespace}")
+            }
+            Self::DeleteMacvlan { namespace, interface } => {
+                write!(f, "delete macvlan {interface} in namespace {namespace}")
+            }
             Self::CreateBridge { name, .. } => write!(f, "create bridge {name}"),
             Self::DeleteBridge(name) => write!(f, "delete bridge {name}"),
             Self::IgnoreAdvertisements(name) => {
@@ -184,15 +257,23 @@ impl fmt::Display for Step {
             Self::AddDefaultRoute { namespace, interface, gateway, .. } => {
                 write!(f, "add default route via {gateway} to {interface} in namespace {namespace}")
             }
-            Self::EnableForwarding => write!(f, "enable IPv4 forwarding"),
+            Self::KeepAdvertisements(name) => {
+                write!(f, "keep router advertisements on {name}")
+            }
+            Self::EnableForwarding(family) => write!(f, "enable {family} forwarding"),
+            Self::GuardLocalnet { interface, .. } => {
+                write!(f, "guard the loopback against {interface}")
+            }
+            Self::RouteLocalnet(name) => write!(f, "route the loopback by {name}"),
             Self::LoadTable { table, .. } => write!(f, "load firewall table {table}"),
             Self::DeleteTable(table) => write!(f, "delete firewall table {table}"),
-            Self::AddElements { table, addresses } => {
-                write!(f, "add {} addresses to firewall table {table}", addresses.len())
+            Self::AddElements { table, elements } => {
+                write!(f, "add {} elements to firewall table {table}", elements.len())
             }
-            Self::RemoveElements { table, addresses } => {
-                write!(f, "remove {} addresses from firewall table {table}", addresses.len())
+            Self::RemoveElements { table, elements } => {
+                write!(f, "remove {} elements from firewall table {table}", elements.len())
             }
+            Self::ForgetConnections(which) => write!(f, "forget connections ({})", which.len()),
         }
     }
 }

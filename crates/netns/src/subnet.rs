@@ -1,23 +1,50 @@
 //! Choosing a subnet that nothing else on the host uses.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::network::overlap;
 
 /// The lowest subnet of `prefix_len` bits in `pool` that overlaps nothing in `avoid`.
 ///
 /// `None` if there is none, or if `prefix_len` is not within the pool's and 32.
 /// Pure; see [`host_prefixes`](crate::host_prefixes) for what to avoid.
 pub fn choose_subnet(pool: Ipv4Net, prefix_len: u8, avoid: &[IpNet]) -> Option<Ipv4Net> {
-    let avoid: Vec<Ipv4Net> = avoid.iter().filter_map(v4).collect();
+    match choose(pool.into(), prefix_len, avoid)? {
+        IpNet::V4(subnet) => Some(subnet),
+        IpNet::V6(_) => None,
+    }
+}
+
+/// The same for IPv6, where `prefix_len` goes up to 128; see [`unique_local`] for a pool.
+pub fn choose_subnet6(pool: Ipv6Net, prefix_len: u8, avoid: &[IpNet]) -> Option<Ipv6Net> {
+    match choose(pool.into(), prefix_len, avoid)? {
+        IpNet::V6(subnet) => Some(subnet),
+        IpNet::V4(_) => None,
+    }
+}
+
+/// The site of that number among the unique local addresses (RFC 4193): `fd`, the 40 bits, and
+/// 65,536 subnets of 64 bits.
+///
+/// The RFC wants the 40 bits to be random, so that two sites can be joined one day.
+pub fn unique_local(global_id: [u8; 5]) -> Ipv6Net {
+    let mut bytes = [0; 16];
+    bytes[0] = 0xfd;
+    bytes[1..6].copy_from_slice(&global_id);
+    Ipv6Net::new_assert(bytes.into(), 48)
+}
+
+fn choose(pool: IpNet, prefix_len: u8, avoid: &[IpNet]) -> Option<IpNet> {
     if prefix_len < pool.prefix_len() {
         return None;
     }
     let mut start = pool.network();
     // Every turn leaves a network of `avoid` behind for good, so this ends.
     while pool.contains(&start) {
-        let candidate = Ipv4Net::new(start, prefix_len).ok()?;
-        match avoid.iter().find(|&&used| overlap(used, candidate)) {
+        let candidate = IpNet::new(start, prefix_len).ok()?;
+        match avoid.iter().find(|used| overlap(used, &candidate)) {
             None => return Some(candidate),
             Some(used) => start = after(used.broadcast().max(candidate.broadcast()))?,
         }
@@ -25,19 +52,11 @@ pub fn choose_subnet(pool: Ipv4Net, prefix_len: u8, avoid: &[IpNet]) -> Option<I
     None
 }
 
-fn v4(net: &IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(v4) => Some(*v4),
-        IpNet::V6(_) => None,
+fn after(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(|next| Ipv4Addr::from(next).into()),
+        IpAddr::V6(v6) => u128::from(v6).checked_add(1).map(|next| Ipv6Addr::from(next).into()),
     }
-}
-
-fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
-    a.contains(&b.network()) || b.contains(&a.network())
-}
-
-fn after(address: Ipv4Addr) -> Option<Ipv4Addr> {
-    u32::from(address).checked_add(1).map(Ipv4Addr::from)
 }
 
 #[cfg(test)]
@@ -68,6 +87,25 @@ mod tests {
             let avoid: Vec<_> = avoid.iter().map(|text| net(text)).collect();
             let got = choose_subnet("10.88.0.0/16".parse().unwrap(), prefix_len, &avoid);
             assert_eq!(got, want.map(|text| text.parse().unwrap()), "{about}");
+        }
+    }
+
+    #[test]
+    fn chooses_for_ipv6_too() {
+        let pool = unique_local([0x12, 0x34, 0x56, 0x78, 0x9a]);
+        assert_eq!(pool.to_string(), "fd12:3456:789a::/48");
+        let cases: &[(&[&str], u8, Option<&str>)] = &[
+            (&[], 64, Some("fd12:3456:789a::/64")),
+            (&["fd12:3456:789a::1/128"], 64, Some("fd12:3456:789a:1::/64")),
+            (&["fd12:3456:789a::/49", "10.0.0.0/8"], 64, Some("fd12:3456:789a:8000::/64")),
+            (&["fd00::/8"], 64, None),
+            (&[], 47, None),
+            (&[], 129, None),
+        ];
+        for &(avoid, prefix_len, want) in cases {
+            let avoid: Vec<_> = avoid.iter().map(|text| net(text)).collect();
+            let got = choose_subnet6(pool, prefix_len, &avoid);
+            assert_eq!(got, want.map(|text| text.parse().unwrap()), "{avoid:?}");
         }
     }
 

@@ -1,27 +1,36 @@
-//! The running kernel. Every effect of this crate is in [`Linux::run`].
+//! The running kernel. Every effect of this crate is in [`Linux::run`], but for sockets that hold
+//! a port, which are closed to take that back.
 
 mod namespace;
 mod nfnetlink;
 mod route;
+mod sockets;
+mod sysctl;
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
+use rustix::io::Errno;
 
-pub(crate) use namespace::{directory_is_prepared, enter, open_namespace};
+pub(crate) use namespace::{Opened, directory_is_prepared, enter, names, open_namespace, same_as_own};
+pub(crate) use route::Kind;
+pub(crate) use sockets::{bind, has_ipv6};
 
-use crate::firewall::Found;
-use crate::plan::{Forwarding, LinkState, Observed, ObservedLink};
+use crate::firewall::{Element, Found, elements, layout::Set, ruleset};
+use crate::plan::{LinkState, ObservedBridge};
 use crate::undo::{Kernel, is_gone};
-use crate::{InterfaceName, NamespaceName, Place, Step, TableName, elements, fault, ruleset};
+use crate::{InterfaceName, IpFamily, Place, Step, TableName, fault};
 use nfnetlink::Nfnetlink;
-use route::{Kind, Routes};
+use route::Routes;
 
 /// The kernel as the calling thread's namespaces show it; opens what it needs when it needs it.
 #[derive(Debug, Default)]
 pub(crate) struct Linux {
+    /// Whose namespace [`Step::AdoptNamespace`] means.
+    process: Option<OwnedFd>,
     routes: Option<Routes>,
     filter: Option<Nfnetlink>,
 }
@@ -35,14 +44,29 @@ impl Kernel for Linux {
             Step::CreateNamespaceFile(name) => namespace::create_file(name),
             Step::RemoveNamespaceFile(name) => namespace::remove_file(name),
             Step::BindNamespace(name) => self.routes()?.bind_namespace(name),
+            Step::AdoptNamespace(name) => {
+                let process = self.process.take().ok_or(Errno::BADF)?;
+                self.routes()?.adopt_namespace(name, process.as_fd())
+            }
             Step::UnbindNamespace(name) => namespace::unbind(name),
             Step::CreateVeth { bridge, host_interface, namespace, interface, mac } => {
                 self.routes()?.create_veth(bridge, host_interface, namespace, interface, *mac)
             }
             Step::DeleteVeth(name) => self.routes()?.delete(name, Kind::Veth),
-            Step::CreateBridge { name, mac, mtu } => self.routes()?.create_bridge(name, *mac, *mtu),
+            Step::ConfigurePort { bridge, host_interface, vlan } => {
+                self.routes()?.configure_port(bridge, host_interface, *vlan)
+            }
+            Step::CreateMacvlan { parent, mode, namespace, interface, mac, mtu } => self
+                .routes()?
+                .create_macvlan(parent, *mode, (namespace, interface), *mac, *mtu),
+            Step::DeleteMacvlan { namespace, interface } => {
+                self.routes()?.delete_macvlan(namespace, interface)
+            }
+            Step::CreateBridge { name, mac, mtu, vlan } => {
+                self.routes()?.create_bridge(name, *mac, *mtu, *vlan)
+            }
             Step::DeleteBridge(name) => self.routes()?.delete(name, Kind::Bridge),
-            Step::IgnoreAdvertisements(name) => namespace::ignore_advertisements(name.as_str()),
+            Step::IgnoreAdvertisements(name) => sysctl::ignore_advertisements(name.as_str()),
             Step::AddAddress { place, interface, address } => {
                 self.routes()?.add_address(place, interface, *address)
             }
@@ -56,39 +80,62 @@ impl Kernel for Linux {
             Step::AddDefaultRoute { namespace, interface, gateway, metric } => {
                 self.routes()?.add_default_route(namespace, interface, *gateway, *metric)
             }
-            Step::EnableForwarding => namespace::enable_forwarding(),
+            Step::KeepAdvertisements(name) => sysctl::keep_advertisements(name),
+            Step::EnableForwarding(family) => sysctl::enable_forwarding(*family),
+            Step::GuardLocalnet { table, interface } => {
+                let element = Element::Localnet(interface.clone());
+                self.filter()?.transact(&elements::add(table, &[element]))
+            }
+            Step::RouteLocalnet(name) => sysctl::route_localnet(name),
             Step::LoadTable { table, found, ownership } => {
                 self.filter()?.transact(&ruleset::load(table, *found, *ownership))
             }
             Step::DeleteTable(table) => self.filter()?.transact(&ruleset::delete(table)),
-            Step::AddElements { table, addresses } => {
-                self.filter()?.transact(&elements::add(table, addresses))
+            Step::AddElements { table, elements } => {
+                self.filter()?.transact(&elements::add(table, elements))
             }
-            Step::RemoveElements { table, addresses } => {
-                self.filter()?.transact(&elements::remove(table, addresses))
-            }
+            Step::RemoveElements { table, elements } => self.remove_elements(table, elements),
+            Step::ForgetConnections(which) => self.filter()?.forget(which),
         }
+    }
+}
+
+impl Linux {
+    /// The kernel with the process, by its pidfd, whose namespace is to be adopted.
+    pub(crate) fn with_process(process: OwnedFd) -> Self {
+        Self { process: Some(process), ..Self::default() }
     }
 }
 
 /// What only reads.
 impl Linux {
     /// The state of bridge `name`; `EEXIST` if the interface is no bridge.
-    pub(crate) fn observe_bridge(&mut self, name: &InterfaceName) -> io::Result<Observed> {
-        let forwarding = match namespace::forwarding()?.as_str() {
-            "0" => Forwarding::Off,
-            _ => Forwarding::On,
-        };
+    pub(crate) fn observe_bridge(
+        &mut self,
+        name: &InterfaceName,
+    ) -> io::Result<Option<ObservedBridge>> {
         let routes = self.routes()?;
         let link = match routes.find(name, Kind::Bridge) {
-            Err(error) if is_gone(&error) => None,
-            found => Some(found?),
+            Err(error) if is_gone(&error) => return Ok(None),
+            found => found?,
         };
-        let link = link.map(|link| -> io::Result<_> {
-            let addresses = routes.addresses(Some(link.index))?;
-            Ok(ObservedLink { state: link.state, addresses })
-        });
-        Ok(Observed { link: link.transpose()?, forwarding })
+        let addresses = routes.addresses(Some(link.index))?;
+        Ok(Some(ObservedBridge { state: link.state, addresses, vlans: link.vlans }))
+    }
+
+    /// Whether the host forwards packets.
+    pub(crate) fn forwards(family: IpFamily) -> io::Result<bool> {
+        sysctl::forwards(family)
+    }
+
+    /// The interfaces that would cease to take router advertisements if the host forwarded.
+    pub(crate) fn advertised() -> io::Result<Vec<InterfaceName>> {
+        sysctl::advertised()
+    }
+
+    /// The host's interfaces of the kinds this crate creates.
+    pub(crate) fn interfaces(&mut self) -> io::Result<Vec<(InterfaceName, Kind)>> {
+        self.routes()?.list()
     }
 
     /// All networks that addresses and routes name.
@@ -112,17 +159,30 @@ impl Linux {
         found.ok_or_else(|| io::Error::other("the kernel's answer describes no table"))
     }
 
-    /// The addresses in all sets of `table`.
-    pub(crate) fn elements(&mut self, table: &TableName) -> io::Result<Vec<IpAddr>> {
-        let mut addresses = Vec::new();
-        for family in &ruleset::FAMILIES {
-            for reply in self.filter()?.dump(elements::get_elements(table, family))? {
+    /// All elements of all sets and maps of `table`.
+    pub(crate) fn elements(&mut self, table: &TableName) -> io::Result<Vec<Element>> {
+        let mut found = Vec::new();
+        for set in Set::ALL {
+            for reply in self.filter()?.dump(elements::get_elements(table, set))? {
                 if let NfTablesMessage::NewSetElement(list) = reply {
-                    addresses.extend(elements::addresses(&list.attributes));
+                    found.extend(elements::read(set, &list.attributes));
                 }
             }
         }
-        Ok(addresses)
+        Ok(found)
+    }
+
+    fn remove_elements(&mut self, table: &TableName, elements: &[Element]) -> io::Result<()> {
+        match self.filter()?.transact(&elements::remove(table, elements)) {
+            // A port leads elsewhere by now: it is somebody else's, all the rest is not.
+            Err(error) if leads_elsewhere(&error) => {
+                let present: BTreeSet<_> = self.elements(table)?.into_iter().collect();
+                let mut elements = elements.to_vec();
+                elements.retain(|element| present.contains(element));
+                self.filter()?.transact(&elements::remove(table, &elements))
+            }
+            result => result,
+        }
     }
 
     fn routes(&mut self) -> io::Result<&mut Routes> {
@@ -134,14 +194,16 @@ impl Linux {
     }
 }
 
+/// How the kernel refuses to add an element to a map that has another of that key.
+fn leads_elsewhere(error: &io::Error) -> bool {
+    [Errno::EXIST, Errno::BUSY]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 fn open_once<T>(slot: &mut Option<T>, open: fn() -> io::Result<T>) -> io::Result<&mut T> {
     match slot {
         Some(open) => Ok(open),
         None => Ok(slot.insert(open()?)),
     }
-}
-
-/// The step needs a namespace that another plan created.
-fn not_ours(name: &NamespaceName) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("namespace {name} was not created here"))
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{InterfaceName, MacAddress, NamespaceName};
+use crate::{InterfaceName, MacAddress, MacvlanMode, NamespaceName, VlanId};
 
 /// A bridge on the host that containers are joined to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,23 +17,51 @@ pub struct Bridge {
     /// Largest packet in bytes; the kernel's default (1,500) if absent.
     #[serde(default)]
     pub mtu: Option<u32>,
+    /// The VLAN that the host itself is in on this bridge, which then keeps VLANs apart.
+    #[serde(default)]
+    pub vlan: Option<VlanId>,
 }
 
-/// One interface of a container, joined to a bridge by a veth pair.
+/// One interface of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// The bridge to join; it has to be there, and its MTU is taken over.
-    pub bridge: InterfaceName,
-    /// Name of the host's end of the pair.
-    pub host_interface: InterfaceName,
-    /// Name of the container's end.
+    /// What it is joined to.
+    #[serde(flatten)]
+    pub link: Link,
+    /// Its name in the container.
     pub interface: InterfaceName,
-    /// Hardware address of the container's end.
+    /// Its hardware address.
     pub mac: MacAddress,
-    /// Addresses of the container's end, each with the prefix length of its network.
+    /// Its addresses, each with the prefix length of its network.
     pub addresses: Vec<IpNet>,
     /// Next hops of default routes, in the networks of `addresses`.
     pub gateways: Vec<IpAddr>,
+}
+
+/// What joins a container's interface to the world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Link {
+    /// A veth pair, whose other end is a port of a bridge.
+    Bridge {
+        /// The bridge to join; it has to be there, and its MTU is taken over.
+        bridge: InterfaceName,
+        /// Name of the host's end of the pair.
+        host_interface: InterfaceName,
+        /// The VLAN it is in on that bridge, untagged.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vlan: Option<VlanId>,
+    },
+    /// A second hardware address on an interface of the host.
+    Macvlan {
+        /// The interface.
+        parent: InterfaceName,
+        /// Whom it reaches.
+        mode: MacvlanMode,
+        /// Largest packet in bytes; the parent's if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mtu: Option<u32>,
+    },
 }
 
 /// The network of one container. Names must be the caller's own: [`teardown`](crate::teardown)

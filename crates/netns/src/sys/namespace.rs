@@ -1,4 +1,4 @@
-//! Namespaces, their files, and what is set by file in `/proc/sys`.
+//! Namespaces and their files.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,13 +9,19 @@ use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags, flock, fstat, fstatfs,
-    open, statx,
+    open, stat, statx,
 };
 use rustix::io::Errno;
 use rustix::mount::{
     MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount,
 };
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use rustix::ioctl;
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space,
+    move_into_thread_name_spaces, unshare_unsafe,
+};
+
+use super::sysctl;
 
 use crate::NamespaceName;
 use crate::name::NAMESPACE_DIRECTORY;
@@ -25,8 +31,6 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// The network namespace of the calling thread; `/proc/self` would be that of the main thread.
 const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
-
-const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// An unmount is tried so often while the kernel says it is busy, with so long a pause between:
 /// half a second in all, far more than a lookup that walks over the mount point takes.
@@ -51,15 +55,78 @@ pub(crate) fn enter<T: Send>(
     })
 }
 
-/// The namespace at `path` and its inode; `None` if another file is there.
-pub(crate) fn open_namespace(path: &Path) -> io::Result<Option<(OwnedFd, u64)>> {
+/// What is at the path of a namespace.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// A network namespace and its inode.
+    Network(OwnedFd, u64),
+    /// Something else.
+    Other,
+}
+
+pub(crate) fn open_namespace(path: &Path) -> io::Result<Opened> {
     let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
     #[expect(clippy::useless_conversion, reason = "the type differs between architectures")]
-    if i64::from(fstatfs(&fd)?.f_type) != NSFS_MAGIC {
-        return Ok(None);
+    let magic = i64::from(fstatfs(&fd)?.f_type);
+    if magic != NSFS_MAGIC || nstype(fd.as_fd())? != NETWORK {
+        return Ok(Opened::Other);
     }
     let inode = fstat(&fd)?.st_ino;
-    Ok(Some((fd, inode)))
+    Ok(Opened::Network(fd, inode))
+}
+
+/// `CLONE_NEWNET`, which is also how the kernel names the kind of a namespace.
+const NETWORK: u32 = UnshareFlags::NEWNET.bits();
+
+/// The kind of a namespace, ioctl_nsfs(2).
+fn nstype(namespace: BorrowedFd<'_>) -> io::Result<u32> {
+    struct GetType;
+    // SAFETY: `NS_GET_NSTYPE` takes no argument and answers with its return value.
+    unsafe impl ioctl::Ioctl for GetType {
+        type Output = u32;
+        const IS_MUTATING: bool = false;
+
+        fn opcode(&self) -> ioctl::Opcode {
+            ioctl::opcode::none(0xb7, 0x3)
+        }
+
+        fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+            std::ptr::null_mut()
+        }
+
+        unsafe fn output_from_ptr(
+            result: ioctl::IoctlOutput,
+            _: *mut std::ffi::c_void,
+        ) -> rustix::io::Result<u32> {
+            Ok(result.cast_unsigned())
+        }
+    }
+    // SAFETY: as above; the file is one of a namespace.
+    Ok(unsafe { ioctl::ioctl(namespace, GetType) }?)
+}
+
+/// Whether the process has the network namespace of the calling thread.
+pub(crate) fn same_as_own(process: BorrowedFd<'_>) -> io::Result<bool> {
+    let own = stat(OWN_NAMESPACE)?;
+    let other = on_own_thread(|| {
+        move_into_thread_name_spaces(process, ThreadNameSpaceType::NETWORK)?;
+        Ok(stat(OWN_NAMESPACE)?)
+    })?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// The names of all files where namespaces are bound.
+pub(crate) fn names() -> io::Result<Vec<NamespaceName>> {
+    let entries = match fs::read_dir(NAMESPACE_DIRECTORY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// As iproute2 does it, under the same lock, so that both can be used side by side.
@@ -136,19 +203,52 @@ pub(super) fn remove_file(name: &NamespaceName) -> io::Result<()> {
 pub(super) fn bind<T: Send>(
     name: &NamespaceName,
     prepare: impl FnOnce() -> io::Result<T> + Send,
-) -> io::Result<(OwnedFd, T)> {
-    on_own_thread(|| {
+) -> io::Result<Inside<T>> {
+    let create = || {
         // SAFETY: a new network namespace changes nothing that memory safety rests on; descriptors
         // stay shared. The thread ends with this closure.
-        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+    };
+    bind_as(name, create, prepare)
+}
+
+/// The same with the namespace that `process` has.
+pub(super) fn adopt<T: Send>(
+    name: &NamespaceName,
+    process: BorrowedFd<'_>,
+    prepare: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<Inside<T>> {
+    let join = || move_into_thread_name_spaces(process, ThreadNameSpaceType::NETWORK);
+    bind_as(name, join, prepare)
+}
+
+fn bind_as<T: Send>(
+    name: &NamespaceName,
+    go_there: impl FnOnce() -> rustix::io::Result<()> + Send,
+    prepare: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<Inside<T>> {
+    on_own_thread(|| {
+        go_there()?;
         // Else another container on the bridge could offer itself as router (CVE-2020-10749).
-        ignore_advertisements("default")?;
-        let namespace = File::open(OWN_NAMESPACE)?;
-        let prepared = prepare()?;
+        sysctl::ignore_advertisements("default")?;
+        let fd = File::open(OWN_NAMESPACE)?.into();
+        let handle = prepare()?;
         // Last, because it alone outlives the thread.
         mount_bind(OWN_NAMESPACE, name.path())?;
-        Ok((namespace.into(), prepared))
+        Ok(Inside { name: name.clone(), fd, handle })
     })
+}
+
+/// Goes into a namespace that is bound already, and lets `prepare` work there.
+pub(super) fn visit<T: Send>(
+    name: &NamespaceName,
+    prepare: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<Inside<T>> {
+    let Opened::Network(fd, _) = open_namespace(&name.path())? else {
+        return Err(Errno::NOENT.into());
+    };
+    let handle = enter(fd.as_fd(), prepare)??;
+    Ok(Inside { name: name.clone(), fd, handle })
 }
 
 /// Unmounts `name`; not found if nothing is mounted there.
@@ -164,25 +264,6 @@ pub(super) fn unbind(name: &NamespaceName) -> io::Result<()> {
         }
     }
     Ok(unmount(&path, flags)?)
-}
-
-/// Takes no router advertisements on `interface`, or with `default` on those to come.
-///
-/// `/proc/sys/net` shows the namespace of the calling thread. Without IPv6 there is no such file,
-/// and no advertisement is taken.
-pub(super) fn ignore_advertisements(interface: &str) -> io::Result<()> {
-    match fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra"), "0") {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-pub(super) fn forwarding() -> io::Result<String> {
-    Ok(fs::read_to_string(IP_FORWARD)?.trim_end().to_owned())
-}
-
-pub(super) fn enable_forwarding() -> io::Result<()> {
-    fs::write(IP_FORWARD, "1")
 }
 
 /// What keeps a namespace alive while its interfaces are set up.

@@ -1,7 +1,8 @@
-//! Transactions and queries over one `nf_tables` netlink socket.
+//! Transactions and queries over one netlink socket of `nf_tables` and connection tracking.
 
 use std::io;
 
+use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage};
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -13,12 +14,19 @@ use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, sockopt};
 
-use crate::ruleset::Request;
+use crate::conntrack::{self, Connections, Query};
+use crate::firewall::ruleset::Request;
+use crate::undo::is_gone;
+use crate::IpFamily;
 
 /// `NFNL_SUBSYS_NFTABLES`: whose transaction a batch is.
 const SUBSYSTEM_NFTABLES: u16 = 10;
+
+/// Room for a transaction, which is one datagram: 8,192 elements, each once to be added and once
+/// to be deleted, take 1.3 MB at most.
+const SEND_BYTES: usize = 2 << 20;
 
 /// The kernel fills up to 32 KiB at a time when it dumps.
 const RECEIVE_BYTES: usize = 64 << 10;
@@ -47,6 +55,7 @@ impl Nfnetlink {
         socket.connect(&SocketAddr::new(0, 0))?;
         // Without it, an error comes with a copy of the request and can overrun the buffer.
         socket.set_cap_ack(true)?;
+        sockopt::set_socket_send_buffer_size_force(&socket, SEND_BYTES)?;
         Ok(Self { socket, sequence: 0 })
     }
 
@@ -66,18 +75,47 @@ impl Nfnetlink {
 
     /// Asks for one thing.
     pub(super) fn get(&mut self, query: NfTablesMessage) -> io::Result<Vec<NfTablesMessage>> {
-        self.ask(query, NLM_F_ACK)
+        Ok(tables(self.ask(nftables(query), NLM_F_ACK)?))
     }
 
     /// Asks for a list of things, again if it changed while it was read.
     pub(super) fn dump(&mut self, query: NfTablesMessage) -> io::Result<Vec<NfTablesMessage>> {
         for _ in 1..DUMP_TRIES {
-            match self.ask(query.clone(), NLM_F_DUMP) {
+            match self.ask(nftables(query.clone()), NLM_F_DUMP) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
+                result => return result.map(tables),
             }
         }
-        self.ask(query, NLM_F_DUMP)
+        self.ask(nftables(query), NLM_F_DUMP).map(tables)
+    }
+
+    /// Makes the kernel forget connections; one that ended meanwhile is none.
+    pub(super) fn forget(&mut self, which: &[Connections]) -> io::Result<()> {
+        for connections in which {
+            for query in connections.queries() {
+                let family = query.family;
+                let mut entries = self.entries(query)?;
+                entries.retain(|entry| connections.contain(entry));
+                for entry in entries {
+                    let message = conntrack::deletion(entry);
+                    match self.ask(connection(Query { family, message }), NLM_F_ACK) {
+                        Err(error) if is_gone(&error) => {}
+                        answer => drop(answer?),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries that answer `query`; all of the family from a kernel that cannot choose.
+    fn entries(&mut self, query: Query) -> io::Result<Vec<Vec<ConntrackAttribute>>> {
+        let all = conntrack::all(query.family);
+        let answers = match self.ask(connection(query), NLM_F_DUMP) {
+            Err(error) if is_refused(&error) => self.ask(connection(all), NLM_F_DUMP),
+            answers => answers,
+        };
+        Ok(answers?.into_iter().filter_map(entry).collect())
     }
 
     /// Appends one message, with the next sequence number.
@@ -119,9 +157,9 @@ impl Nfnetlink {
         if done { Ok(()) } else { Err(io::Error::other("the kernel did not confirm")) }
     }
 
-    fn ask(&mut self, query: NfTablesMessage, flags: u16) -> io::Result<Vec<NfTablesMessage>> {
+    fn ask(&mut self, query: NetfilterMessage, flags: u16) -> io::Result<Vec<NetfilterMessage>> {
         let mut bytes = Vec::new();
-        self.push(&mut bytes, nftables(query), flags);
+        self.push(&mut bytes, query, flags);
         self.send(&bytes)?;
         let (mut found, mut interrupted) = (Vec::new(), false);
         loop {
@@ -131,7 +169,7 @@ impl Nfnetlink {
                 }
                 interrupted |= reply.header.flags & DUMP_INTERRUPTED != 0;
                 match reply.payload {
-                    NetlinkPayload::InnerMessage(message) => found.extend(inner(message)),
+                    NetlinkPayload::InnerMessage(message) => found.push(message),
                     NetlinkPayload::Error(answer) if answer.code.is_some() => {
                         return Err(answer.to_io());
                     }
@@ -170,11 +208,34 @@ fn parse(mut bytes: &[u8]) -> io::Result<Vec<Reply>> {
     Ok(replies)
 }
 
-fn inner(message: NetfilterMessage) -> Option<NfTablesMessage> {
-    match message.inner {
+fn tables(answers: Vec<NetfilterMessage>) -> Vec<NfTablesMessage> {
+    let table = |answer: NetfilterMessage| match answer.inner {
         NetfilterMessageInner::NfTables(message) => Some(message),
         _ => None,
+    };
+    answers.into_iter().filter_map(table).collect()
+}
+
+fn entry(answer: NetfilterMessage) -> Option<Vec<ConntrackAttribute>> {
+    match answer.inner {
+        NetfilterMessageInner::Conntrack(ConntrackMessage::New(entry)) => Some(entry),
+        _ => None,
     }
+}
+
+fn connection(query: Query) -> NetfilterMessage {
+    let family = match query.family {
+        IpFamily::V4 => NetfilterProtoFamily::IPv4,
+        IpFamily::V6 => NetfilterProtoFamily::IPv6,
+    };
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), query.message)
+}
+
+/// Before Linux 5.8 the kernel knows no filter of entries.
+fn is_refused(error: &io::Error) -> bool {
+    [Errno::INVAL, Errno::OPNOTSUPP]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn control(message: ControlMessage) -> NetfilterMessage {

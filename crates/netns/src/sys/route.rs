@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -18,21 +18,21 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    BridgeVlanInfoFlags, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{
-    AddressMessageBuilder, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth,
-    RouteMessageBuilder,
+    AddressMessageBuilder, Handle, LinkBridge, LinkBridgePort, LinkBridgeVlan, LinkMacVlan,
+    LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 use rustix::io::Errno;
 use tokio::runtime::{Builder, Runtime};
 
 use super::namespace::{self, Inside};
-use super::not_ours;
-use crate::plan::LinkState;
+use crate::plan::{LinkState, Vlans};
 use crate::undo::is_gone;
-use crate::{InterfaceName, MacAddress, NamespaceName, Place};
+use crate::{InterfaceName, MacAddress, MacvlanMode, NamespaceName, Place, VlanId};
 
 /// How long a deletion gets before it is asked whether the interface is gone.
 const DELETION_POLL: Duration = Duration::from_micros(200);
@@ -53,9 +53,10 @@ impl fmt::Debug for Routes {
 
 /// The kinds of interface this crate creates, and thus may delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Veth,
     Bridge,
+    Macvlan,
 }
 
 /// What is read of an interface.
@@ -63,6 +64,8 @@ pub(super) enum Kind {
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) state: LinkState,
+    pub(super) vlans: Vlans,
+    default_vlan: Option<u16>,
     kind: Option<Kind>,
     mtu: Option<u32>,
 }
@@ -77,18 +80,32 @@ impl Routes {
 
     /// Creates the namespace `name` and connects in it: a socket stays where it was born.
     pub(super) fn bind_namespace(&mut self, name: &NamespaceName) -> io::Result<()> {
-        let (fd, handle) = namespace::bind(name, || connect(&self.runtime))?;
-        self.inside = Some(Inside { name: name.clone(), fd, handle });
+        self.inside = Some(namespace::bind(name, || connect(&self.runtime))?);
         Ok(())
     }
 
+    /// The same with the namespace of `process`.
+    pub(super) fn adopt_namespace(
+        &mut self,
+        name: &NamespaceName,
+        process: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        self.inside = Some(namespace::adopt(name, process, || connect(&self.runtime))?);
+        Ok(())
+    }
+
+    /// With a VLAN, every port is in it, untagged, until it is told otherwise.
     pub(super) fn create_bridge(
         &self,
         name: &InterfaceName,
         mac: Option<MacAddress>,
         mtu: Option<u32>,
+        vlan: Option<VlanId>,
     ) -> io::Result<()> {
         let mut message = LinkMessageBuilder::<LinkBridge>::new(name.as_str());
+        if let Some(vlan) = vlan {
+            message = message.vlan_filtering(true).vlan_default_pvid(vlan.get());
+        }
         if let Some(mac) = mac {
             message = message.address(mac.bytes().to_vec());
         }
@@ -98,21 +115,94 @@ impl Routes {
         self.wait(self.host.link().add(message.build()).execute())
     }
 
+    /// Hairpin mode lets a container reach itself by a port it published, where bridged packets
+    /// pass the firewall and are translated on the bridge.
+    pub(super) fn configure_port(
+        &self,
+        bridge: &InterfaceName,
+        port: &InterfaceName,
+        vlan: Option<VlanId>,
+    ) -> io::Result<()> {
+        let index = self.find(port, Kind::Veth)?.index;
+        let message = LinkBridgePort::new(index).hairpin(true).build();
+        self.wait(self.host.link().set_port(message).execute())?;
+        match vlan {
+            Some(vlan) => self.set_vlan(&self.find(bridge, Kind::Bridge)?, index, vlan.get()),
+            None => Ok(()),
+        }
+    }
+
+    fn set_vlan(&self, bridge: &Link, port: u32, vlan: u16) -> io::Result<()> {
+        if bridge.vlans == Vlans::Mixed {
+            return Err(io::Error::other("the bridge does not keep VLANs apart"));
+        }
+        if let Some(old) = bridge.default_vlan.filter(|&old| old != vlan) {
+            let message = LinkBridgeVlan::new(port).vlan(old, BridgeVlanInfoFlags::empty());
+            self.wait(self.host.link().del_with_message(message.build()).execute())?;
+        }
+        let flags = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+        let message = LinkBridgeVlan::new(port).vlan(vlan, flags).build();
+        self.wait(self.host.link().set(message).execute())
+    }
+
+    pub(super) fn create_macvlan(
+        &mut self,
+        parent: &InterfaceName,
+        mode: MacvlanMode,
+        (namespace, interface): (&NamespaceName, &InterfaceName),
+        mac: MacAddress,
+        mtu: Option<u32>,
+    ) -> io::Result<()> {
+        let inside = self.inside(namespace)?.fd.as_raw_fd();
+        let parent = self.link(&self.host, parent)?.index;
+        let mut message = LinkMacVlan::new(interface.as_str(), parent, macvlan_mode(mode))
+            .address(mac.bytes().to_vec())
+            .setns_by_fd(inside);
+        if let Some(mtu) = mtu {
+            message = message.mtu(mtu);
+        }
+        self.wait(self.host.link().add(message.build()).execute())
+    }
+
+    pub(super) fn delete_macvlan(
+        &mut self,
+        namespace: &NamespaceName,
+        interface: &InterfaceName,
+    ) -> io::Result<()> {
+        let handle = self.inside(namespace)?.handle.clone();
+        let link = self.link(&handle, interface)?;
+        if link.kind != Some(Kind::Macvlan) {
+            return Err(Errno::EXIST.into());
+        }
+        self.wait(handle.link().del(link.index).execute())
+    }
+
+    /// The host's interfaces of the kinds that are created here.
+    pub(super) fn list(&self) -> io::Result<Vec<(InterfaceName, Kind)>> {
+        let request = self
+            .host
+            .link()
+            .get()
+            .set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
+        let messages: Vec<LinkMessage> = self.wait(request.execute().try_collect())?;
+        Ok(messages.iter().filter_map(named).collect())
+    }
+
     /// One message for both ends: the kernel creates all of it or nothing.
     pub(super) fn create_veth(
-        &self,
+        &mut self,
         bridge: &InterfaceName,
         host_interface: &InterfaceName,
         namespace: &NamespaceName,
         interface: &InterfaceName,
         mac: MacAddress,
     ) -> io::Result<()> {
-        let inside = self.inside(namespace)?;
+        let inside = self.inside(namespace)?.fd.as_raw_fd();
         let bridge = self.find(bridge, Kind::Bridge)?;
         let mut peer = one_queue(LinkMessageBuilder::<LinkUnspec>::new())
             .name(interface.as_str())
             .address(mac.bytes().to_vec())
-            .setns_by_fd(inside.fd.as_raw_fd());
+            .setns_by_fd(inside);
         let mut message =
             one_queue(LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth))
                 .name(host_interface.as_str())
@@ -153,13 +243,13 @@ impl Routes {
     }
 
     pub(super) fn add_address(
-        &self,
+        &mut self,
         place: &Place,
         interface: &InterfaceName,
         address: IpNet,
     ) -> io::Result<()> {
         let handle = self.at(place)?;
-        let index = self.link(handle, interface)?.index;
+        let index = self.link(&handle, interface)?.index;
         let mut request = handle.address().add(index, address.addr(), address.prefix_len());
         if address.addr().is_ipv6() {
             // Addresses are leased: nobody else has it, and a second's wait for that is long.
@@ -181,7 +271,7 @@ impl Routes {
     }
 
     pub(super) fn set_state(
-        &self,
+        &mut self,
         place: &Place,
         interface: &InterfaceName,
         state: LinkState,
@@ -196,14 +286,14 @@ impl Routes {
     }
 
     pub(super) fn add_default_route(
-        &self,
+        &mut self,
         namespace: &NamespaceName,
         interface: &InterfaceName,
         gateway: IpAddr,
         metric: u32,
     ) -> io::Result<()> {
-        let handle = &self.inside(namespace)?.handle;
-        let index = self.link(handle, interface)?.index;
+        let handle = self.inside(namespace)?.handle.clone();
+        let index = self.link(&handle, interface)?.index;
         let message = match gateway {
             IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new()
                 .gateway(v4)
@@ -261,15 +351,20 @@ impl Routes {
         }
     }
 
-    fn at(&self, place: &Place) -> io::Result<&Handle> {
+    fn at(&mut self, place: &Place) -> io::Result<Handle> {
         match place {
-            Place::Host => Ok(&self.host),
-            Place::Namespace(name) => Ok(&self.inside(name)?.handle),
+            Place::Host => Ok(self.host.clone()),
+            Place::Namespace(name) => Ok(self.inside(name)?.handle.clone()),
         }
     }
 
-    fn inside(&self, name: &NamespaceName) -> io::Result<&Inside<Handle>> {
-        self.inside.as_ref().filter(|inside| inside.name == *name).ok_or_else(|| not_ours(name))
+    /// The namespace that was created here, or the one that is bound to its file.
+    fn inside(&mut self, name: &NamespaceName) -> io::Result<&Inside<Handle>> {
+        let inside = match self.inside.take().filter(|inside| inside.name == *name) {
+            Some(inside) => inside,
+            None => namespace::visit(name, || connect(&self.runtime))?,
+        };
+        Ok(self.inside.insert(inside))
     }
 
     fn wait<T>(&self, work: impl Future<Output = Result<T, rtnetlink::Error>>) -> io::Result<T> {
@@ -309,6 +404,8 @@ impl Link {
         Self {
             index: message.header.index,
             state: if up { LinkState::Up } else { LinkState::Down },
+            vlans: attributes.clone().find_map(vlans).unwrap_or_default(),
+            default_vlan: attributes.clone().find_map(default_vlan),
             kind: attributes.clone().find_map(kind),
             mtu: attributes.clone().find_map(|attribute| match attribute {
                 LinkAttribute::Mtu(mtu) => Some(*mtu),
@@ -323,8 +420,52 @@ fn kind(attribute: &LinkAttribute) -> Option<Kind> {
     infos.iter().find_map(|info| match info {
         LinkInfo::Kind(InfoKind::Veth) => Some(Kind::Veth),
         LinkInfo::Kind(InfoKind::Bridge) => Some(Kind::Bridge),
+        LinkInfo::Kind(InfoKind::MacVlan) => Some(Kind::Macvlan),
         _ => None,
     })
+}
+
+fn named(message: &LinkMessage) -> Option<(InterfaceName, Kind)> {
+    let kind = message.attributes.iter().find_map(kind)?;
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => name.parse().ok(),
+        _ => None,
+    });
+    Some((name?, kind))
+}
+
+fn of_bridge(attribute: &LinkAttribute) -> impl Iterator<Item = &InfoBridge> {
+    let infos = match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.as_slice(),
+        _ => &[],
+    };
+    infos.iter().flat_map(|info| match info {
+        LinkInfo::Data(InfoData::Bridge(data)) => data.as_slice(),
+        _ => &[],
+    })
+}
+
+fn vlans(attribute: &LinkAttribute) -> Option<Vlans> {
+    of_bridge(attribute).find_map(|info| match info {
+        InfoBridge::VlanFiltering(true) => Some(Vlans::Apart),
+        _ => None,
+    })
+}
+
+fn default_vlan(attribute: &LinkAttribute) -> Option<u16> {
+    of_bridge(attribute).find_map(|info| match info {
+        InfoBridge::VlanDefaultPvid(vlan) => Some(*vlan).filter(|&vlan| vlan != 0),
+        _ => None,
+    })
+}
+
+fn macvlan_mode(mode: MacvlanMode) -> MacVlanMode {
+    match mode {
+        MacvlanMode::Bridge => MacVlanMode::Bridge,
+        MacvlanMode::Private => MacVlanMode::Private,
+        MacvlanMode::Vepa => MacVlanMode::Vepa,
+        MacvlanMode::Passthru => MacVlanMode::Passthrough,
+    }
 }
 
 fn address_message(index: u32, address: IpNet) -> AddressMessage {

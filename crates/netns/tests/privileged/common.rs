@@ -8,7 +8,10 @@ use std::{fs, thread};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use tare_netns::{Attachment, Bridge, MacAddress, Namespace, Wanted, ensure_bridge, enter};
+use tare_netns::{
+    Attachment, Bridge, IpFamily, Link, MacAddress, Namespace, Wanted, enable_forwarding, ensure_bridge,
+    enter,
+};
 
 /// Runs `body` on a new thread with mount and network namespaces and a `/run` of its own.
 ///
@@ -51,16 +54,21 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> String {
 
 /// Bridge `tare0` with the first address of 10.88.0.0/24.
 pub(crate) fn bridge() -> Bridge {
-    Bridge { name: name("tare0"), gateways: vec![name("10.88.0.1/24")], mtu: None }
+    Bridge { name: name("tare0"), gateways: vec![name("10.88.0.1/24")], mtu: None, vlan: None }
 }
 
 /// Bridge `out0`, behind which the world begins.
 pub(crate) fn outside() -> Bridge {
-    Bridge { name: name("out0"), gateways: vec![name("192.0.2.1/24")], mtu: None }
+    Bridge { name: name("out0"), gateways: vec![name("192.0.2.1/24")], mtu: None, vlan: None }
 }
 
 pub(crate) fn ensure(bridge: &Bridge) {
     ensure_bridge(bridge).unwrap();
+    enable_forwarding(IpFamily::V4).unwrap();
+}
+
+pub(crate) fn veth(bridge: &str, host_interface: &str) -> Link {
+    Link::Bridge { bridge: name(bridge), host_interface: name(host_interface), vlan: None }
 }
 
 /// A container with one interface in `bridge`, whose address ends in `host`.
@@ -70,8 +78,10 @@ pub(crate) fn container(bridge: &Bridge, host: u8) -> Wanted {
     let [a, b, c, _] = v4.octets();
     let address = IpAddr::from([a, b, c, host]);
     let attachment = Attachment {
-        bridge: bridge.name.clone(),
-        host_interface: name(&format!("ve-{}-{host}", &bridge.name.as_str()[..3])),
+        link: veth(
+            bridge.name.as_str(),
+            &format!("ve-{}-{host}", &bridge.name.as_str()[..3]),
+        ),
         interface: name("eth0"),
         mac: MacAddress::for_address(address),
         addresses: vec![name(&format!("{address}/{}", gateway.prefix_len()))],

@@ -110,7 +110,7 @@ fn privileged_the_ruleset_reads_as_documented() {
         firewall.add(&ips(&["10.88.0.2"])).unwrap();
         let listing = command("nft", &["list", "table", "inet", "tare"]);
         for want in [
-            "comment \"tare-netns generation 1\"",
+            "comment \"tare-netns generation 2\"",
             "type ipv4_addr",
             "elements = { 10.88.0.2 }",
             "type ipv6_addr",

@@ -7,7 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use ipnet::{IpNet, Ipv4Net};
 use rusqlite::Connection;
 use tare_netns::lease::{Choice, Freed, Pool};
-use tare_netns::{Attachment, Bridge, Firewall, InterfaceName, MacAddress, Wanted};
+use tare_netns::{
+    Attachment, Bridge, Firewall, InterfaceName, IpFamily, Link, MacAddress, Wanted,
+};
 use tare_runtime::{ContainerId, ContainerName};
 use tokio::sync::OnceCell;
 
@@ -69,7 +71,7 @@ impl Network {
 
     fn bridge(&self) -> Bridge {
         let gateways = vec![self.prefixed(self.gateway())];
-        Bridge { name: self.row.bridge.clone(), gateways, mtu: None }
+        Bridge { name: self.row.bridge.clone(), gateways, mtu: None, vlan: None }
     }
 
     /// Gives `id` an address; in one transaction with what is done with it, so that no address is
@@ -98,8 +100,11 @@ impl Network {
         Wanted {
             namespace: self.tag.namespace(id),
             attachments: vec![Attachment {
-                bridge: self.row.bridge.clone(),
-                host_interface: host_interface(id),
+                link: Link::Bridge {
+                    bridge: self.row.bridge.clone(),
+                    host_interface: host_interface(id),
+                    vlan: None,
+                },
                 interface: interface(),
                 mac: MacAddress::for_address(address),
                 addresses: vec![self.prefixed(address)],
@@ -129,6 +134,7 @@ impl Network {
         let bridge = self.bridge();
         brief(move || {
             tare_netns::ensure_bridge(&bridge).map_err(&failed)?;
+            tare_netns::enable_forwarding(IpFamily::V4).map_err(&failed)?;
             tare_netns::setup(&wanted).map_err(&failed)?;
             firewall.add(&addresses(&wanted)).map_err(&failed)
         })

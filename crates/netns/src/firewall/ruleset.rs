@@ -4,54 +4,94 @@
 //!
 //! ```text
 //! table inet <name> {
-//!     comment "tare-netns generation 1"
-//!     set containers4 { type ipv4_addr; }
+//!     comment "tare-netns generation 2"
+//!     set networks    { type ifname; }                 # our bridges
+//!     set internal    { type ifname; }
+//!     set isolated    { type ifname; }
+//!     set within      { type ifname . ifname; }        # each bridge with itself
+//!     set localnet    { type ifname; }                 # those with route_localnet
+//!     set closed      { type nf_proto; }               # where we switched forwarding on
+//!     set containers4 { type ipv4_addr; }              # masqueraded
 //!     set containers6 { type ipv6_addr; }
+//!     set members4    { type ifname . ipv4_addr; }     # who is behind which bridge
+//!     set members6    { type ifname . ipv6_addr; }
+//!     map ports4      { type inet_proto . inet_service : ipv4_addr . inet_service; }
+//!     map ports6      { type inet_proto . inet_service : ipv6_addr . inet_service; }
+//!     map ports_at4   { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+//!     map ports_at6   { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }
+//!     chain raw_prerouting {
+//!         type filter hook prerouting priority raw; policy accept;
+//!         iifname @localnet ip daddr 127.0.0.0/8 drop
+//!     }
+//!     chain prerouting {
+//!         type nat hook prerouting priority dstnat; policy accept;
+//!         ip daddr 127.0.0.0/8 return
+//!         dnat ip to ip daddr . meta l4proto . th dport map @ports_at4
+//!         fib daddr type local dnat ip to meta l4proto . th dport map @ports4
+//!         (the same for IPv6)
+//!     }
+//!     chain output {
+//!         type nat hook output priority -100; policy accept;
+//!         ip6 daddr ::1 return
+//!         (the same four translations)
+//!     }
+//!     chain forward {
+//!         type filter hook forward priority filter; policy accept;
+//!         iifname . oifname @within accept
+//!         ct state established,related accept
+//!         iifname @internal drop
+//!         oifname @internal drop
+//!         iifname @isolated oifname @networks drop
+//!         iifname @networks oifname @isolated drop
+//!         iifname @networks accept
+//!         oifname @networks ct status dnat accept
+//!         oifname @networks drop
+//!         meta iifkind "bridge" meta oifkind "bridge" accept
+//!         meta nfproto @closed drop
+//!     }
 //!     chain postrouting {
 //!         type nat hook postrouting priority srcnat; policy accept;
+//!         ct status dnat oifname . ip saddr @members4 masquerade
+//!         ct status dnat oifname . ip6 saddr @members6 masquerade
+//!         ip saddr 127.0.0.0/8 oifname @localnet masquerade
 //!         meta pkttype host ip saddr @containers4 ip daddr != @containers4 masquerade
 //!         meta pkttype host ip6 saddr @containers6 ip6 daddr != @containers6 masquerade
 //!     }
 //! }
 //! ```
 //!
-//! `meta pkttype host` keeps frames sent to many as they are. On the way through a router there
-//! are none, but where `bridge-nf-call-iptables` is on, frames that only pass a bridge come along
-//! here too, and mDNS, DHCP and broadcasts between containers would bear the bridge's address.
-//! (netavark excludes 224.0.0.0/4 instead and accepts the subnet before; that would take a rule
-//! per network, and its broadcast address is only known with the subnet.)
+//! The rules never change; all that is ever done for a network, a container or a port is to add
+//! and remove elements, whose number does not matter to a packet.
+//!
+//! Where `bridge-nf-call-iptables` is on, frames that only pass a bridge come along here too, with
+//! the bridge as both interfaces:
+//!
+//! * `within` lets those of our bridges pass, and the rule of two bridges those of others, which
+//!   nobody forwards and `closed` must not stop.
+//! * `meta pkttype host` keeps frames sent to many as they are. On the way through a router there
+//!   are none, but mDNS, DHCP and broadcasts between containers would bear the bridge's address.
+//! * The input interface is not known in `postrouting`, so a connection within one network is told
+//!   by the bridge it leaves by and the source that is behind it.
 
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute, Expressions, Hook,
-    HookNumber, InetHookNumber, ListAttribute, Lookup, Meta, MetaKey, NfTablesMessage, Operator,
-    Payload, Register, RuleAttribute, RuleMessage, SetAttribute, SetFlags, SetMessage,
+    ChainAttribute, ChainMessage, ExpressionAttribute, Hook, HookNumber, ListAttribute,
+    NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetFlags, SetMessage,
     TableAttribute, TableFlags, TableMessage,
 };
 use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
+use super::chains::{Chain, chains};
+use super::expression::Part;
+use super::layout::{Set, type_id, type_len};
+use super::{Found, Ownership};
 use crate::TableName;
-use crate::firewall::{Found, Ownership};
 
 /// Goes up with every change that [`load`] cannot make to a table that is there already: other
 /// sets or chains. A change of rules is none.
-const GENERATION: &str = "tare-netns generation 1";
-
-const CHAIN: &str = "postrouting";
-
-/// nft's `srcnat`, `NF_IP_PRI_NAT_SRC`.
-const PRIORITY_SRCNAT: u32 = 100;
+const GENERATION: &str = "tare-netns generation 2";
 
 /// `NF_ACCEPT`.
 const POLICY_ACCEPT: u32 = 1;
-
-/// `NFT_PAYLOAD_NETWORK_HEADER`.
-const NETWORK_HEADER: u32 = 1;
-
-/// `NFT_LOOKUP_F_INV`: true if the set does not hold it.
-const LOOKUP_INVERTED: u32 = 1;
-
-/// `PACKET_HOST` of `linux/if_packet.h`: sent to this host's hardware address.
-const PACKET_HOST: u8 = 0;
 
 /// One message of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,44 +100,6 @@ pub(crate) struct Request {
     /// Netlink flags besides those that every request has.
     pub(crate) flags: u16,
 }
-
-/// All that differs between the two address families.
-#[derive(Debug)]
-pub(crate) struct Family {
-    /// Name of its set.
-    pub(crate) set: &'static str,
-    /// Number that names the set within a transaction.
-    set_id: u32,
-    /// What nft(8) calls the type of the set's elements.
-    key_type: u32,
-    /// In bytes.
-    pub(crate) address_len: u32,
-    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
-    protocol: u8,
-    source_offset: u32,
-    destination_offset: u32,
-}
-
-pub(crate) static FAMILIES: [Family; 2] = [
-    Family {
-        set: "containers4",
-        set_id: 1,
-        key_type: 7,
-        address_len: 4,
-        protocol: 2,
-        source_offset: 12,
-        destination_offset: 16,
-    },
-    Family {
-        set: "containers6",
-        set_id: 2,
-        key_type: 8,
-        address_len: 16,
-        protocol: 10,
-        source_offset: 8,
-        destination_offset: 24,
-    },
-];
 
 /// The transaction that makes the table what it should be, over what was `found`.
 ///
@@ -109,10 +111,12 @@ pub(crate) fn load(table: &TableName, found: Found, ownership: Ownership) -> Vec
         requests.extend(delete(table));
     }
     requests.push(new_table(table, ownership));
-    requests.extend(FAMILIES.iter().map(|family| new_set(table, family)));
-    requests.push(new_chain(table));
-    requests.push(flush_chain(table));
-    requests.extend(FAMILIES.iter().map(|family| masquerade(table, family)));
+    requests.extend((1..).zip(Set::ALL).map(|(id, set)| new_set(table, set, id)));
+    for chain in chains() {
+        requests.push(new_chain(table, &chain));
+        requests.push(flush_chain(table, &chain));
+        requests.extend(chain.rules.into_iter().map(|rule| new_rule(table, chain.name, rule)));
+    }
     requests
 }
 
@@ -171,91 +175,56 @@ fn comment(text: &str) -> Vec<u8> {
     [&[0, len], text.as_bytes(), &[0]].concat()
 }
 
-fn new_set(table: &TableName, family: &Family) -> Request {
-    let attributes = vec![
+/// `id` names the set within the transaction.
+fn new_set(table: &TableName, set: Set, id: u32) -> Request {
+    let flags = if set.value().is_empty() { SetFlags::empty() } else { SetFlags::Map };
+    let mut attributes = vec![
         SetAttribute::Table(table.to_string()),
-        SetAttribute::Name(family.set.to_owned()),
-        SetAttribute::Flags(SetFlags::empty()),
-        SetAttribute::KeyType(family.key_type),
-        SetAttribute::KeyLen(family.address_len),
-        SetAttribute::Id(family.set_id),
+        SetAttribute::Name(set.name().to_owned()),
+        SetAttribute::Flags(flags),
+        SetAttribute::KeyType(type_id(set.key())),
+        SetAttribute::KeyLen(type_len(set.key())),
+        SetAttribute::Id(id),
     ];
+    if !set.value().is_empty() {
+        attributes.push(SetAttribute::DataType(type_id(set.value())));
+        attributes.push(SetAttribute::DataLen(type_len(set.value())));
+    }
     request(NfTablesMessage::NewSet(SetMessage { attributes }), NLM_F_CREATE)
 }
 
-fn new_chain(table: &TableName) -> Request {
+fn new_chain(table: &TableName, chain: &Chain) -> Request {
     let attributes = vec![
         ChainAttribute::Table(table.to_string()),
-        ChainAttribute::Name(CHAIN.to_owned()),
+        ChainAttribute::Name(chain.name.to_owned()),
         ChainAttribute::Hook(vec![
-            Hook::Number(HookNumber::Inet(InetHookNumber::PostRouting)),
-            Hook::Priority(PRIORITY_SRCNAT),
+            Hook::Number(HookNumber::Inet(chain.hook)),
+            Hook::Priority(chain.priority.cast_unsigned()),
         ]),
         ChainAttribute::Policy(POLICY_ACCEPT),
-        ChainAttribute::Type("nat".to_owned()),
+        ChainAttribute::Type(chain.kind.to_owned()),
     ];
     request(NfTablesMessage::NewChain(ChainMessage { attributes }), NLM_F_CREATE)
 }
 
 /// Deletes all rules of the chain: the message names none.
-fn flush_chain(table: &TableName) -> Request {
-    let attributes =
-        vec![RuleAttribute::Table(table.to_string()), RuleAttribute::Chain(CHAIN.to_owned())];
+fn flush_chain(table: &TableName, chain: &Chain) -> Request {
+    let attributes = vec![
+        RuleAttribute::Table(table.to_string()),
+        RuleAttribute::Chain(chain.name.to_owned()),
+    ];
     request(NfTablesMessage::DeleteRule(RuleMessage { attributes }), 0)
 }
 
-fn masquerade(table: &TableName, family: &Family) -> Request {
-    let expressions = vec![
-        meta(MetaKey::PacketType),
-        equals(PACKET_HOST),
-        meta(MetaKey::Nfproto),
-        equals(family.protocol),
-        load_address(family, family.source_offset),
-        lookup(family, 0),
-        load_address(family, family.destination_offset),
-        lookup(family, LOOKUP_INVERTED),
-        Expressions::Other { expression_type: "masq".to_owned(), attributes: vec![] },
-    ];
-    let expressions = expressions.into_iter().map(named).collect();
+fn new_rule(table: &TableName, chain: &str, rule: Part) -> Request {
+    let expressions: Vec<ListAttribute<ExpressionAttribute>> =
+        rule.into_iter().map(Into::into).collect();
     let attributes = vec![
         RuleAttribute::Table(table.to_string()),
-        RuleAttribute::Chain(CHAIN.to_owned()),
+        RuleAttribute::Chain(chain.to_owned()),
         RuleAttribute::Expressions(expressions),
     ];
     request(NfTablesMessage::NewRule(RuleMessage { attributes }), NLM_F_CREATE | NLM_F_APPEND)
-}
-
-fn named(expression: Expressions) -> ListAttribute<ExpressionAttribute> {
-    expression.into()
-}
-
-fn meta(key: MetaKey) -> Expressions {
-    Expressions::Meta(vec![Meta::DestinationRegister(Register::Reg1), Meta::Key(key)])
-}
-
-fn equals(byte: u8) -> Expressions {
-    Expressions::Cmp(vec![
-        Cmp::SourceRegister(Register::Reg1),
-        Cmp::Op(Operator::Equal),
-        Cmp::Data(DataAttribute::Value(vec![byte])),
-    ])
-}
-
-fn load_address(family: &Family, offset: u32) -> Expressions {
-    Expressions::Payload(vec![
-        Payload::DestinationRegister(Register::Reg1),
-        Payload::Base(NETWORK_HEADER),
-        Payload::Offset(offset),
-        Payload::Len(family.address_len),
-    ])
-}
-
-fn lookup(family: &Family, flags: u32) -> Expressions {
-    Expressions::Lookup(vec![
-        Lookup::Set(family.set.to_owned()),
-        Lookup::SourceRegister(Register::Reg1),
-        Lookup::Flags(flags),
-    ])
 }
 
 #[cfg(test)]
@@ -291,7 +260,7 @@ mod tests {
     #[test]
     fn a_table_is_told_by_its_flags_and_comment() {
         let ours = TableAttribute::UserData(comment(GENERATION));
-        let older = TableAttribute::UserData(comment("tare-netns generation 0"));
+        let older = TableAttribute::UserData(comment("tare-netns generation 1"));
         let flags = TableAttribute::Flags;
         let both = TableFlags::Owner | TableFlags::Persisent;
         let cases = [
