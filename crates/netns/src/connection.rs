@@ -9,9 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::lease::{self, Holder, InvalidAddress};
-use crate::{
-    Attachment, Driver, InterfaceName, InvalidName, Link, MacAddress, Member, Network,
-};
+use crate::{Attachment, Driver, InterfaceName, InvalidName, Link, MacAddress, Member, Network};
 
 /// Most aliases of one container on one network.
 pub const MAX_ALIASES: usize = 64;
@@ -197,8 +195,9 @@ fn check_aliases(aliases: &[Alias]) -> Result<(), InvalidConnection> {
 /// The first of `eth0`, `eth1` ... that is not `taken`.
 pub fn next_interface(taken: &[InterfaceName]) -> InterfaceName {
     let named = |number| format!("eth{number}").parse().expect("a name of at most 15 bytes");
-    let free = (0_u32..).map(named).find(|name| !taken.contains(name));
-    free.expect("fewer than all of them are taken")
+    // One of them more than are taken: not all of these can be.
+    let free = (0..=taken.len()).map(named).find(|name| !taken.contains(name));
+    free.expect("one is free")
 }
 
 impl Network {
@@ -286,12 +285,13 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_refused() {
         use InvalidConnection as E;
+        type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a str], Result<(), E>);
         let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
         let alias = |text: &str| -> Alias { text.parse().unwrap() };
         let taken = |address| (address == ip("10.88.0.9")).then(|| Holder::new("db"));
         let subnet = "10.88.0.0/24".parse().unwrap();
         let held = InvalidAddress::Taken { address: ip("10.88.0.9"), holder: Holder::new("db") };
-        let cases: Vec<(&str, &[&str], &[&str], Result<(), E>)> = vec![
+        let cases: Vec<Case<'_>> = vec![
             ("nothing", &[], &[], Ok(())),
             ("both families", &["10.88.0.2", "fd00:88::2"], &["a", "b"], Ok(())),
             ("outside", &["10.89.0.2"], &[], Err(E::Outside { address: ip("10.89.0.2") })),
@@ -317,12 +317,10 @@ mod tests {
         let name = |text: &str| -> InterfaceName { text.parse().unwrap() };
         let taken = [name("eth0"), name("eth2"), name("lan")];
         let ask = |interface: Option<&str>| {
-            let connection =
-                Connection { interface: interface.map(name), ..Connection::default() };
+            let connection = Connection { interface: interface.map(name), ..Connection::default() };
             connection.interface(&taken)
         };
-        let refused =
-            |text| Err(InvalidConnection::InterfaceTaken { interface: name(text) });
+        let refused = |text| Err(InvalidConnection::InterfaceTaken { interface: name(text) });
         assert_eq!(ask(None), Ok(name("eth1")));
         assert_eq!(ask(Some("wan")), Ok(name("wan")));
         assert_eq!(ask(Some("lan")), refused("lan"));

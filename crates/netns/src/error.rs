@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::{InterfaceName, InvalidPort, IpFamily, NamespaceName, Step, TableName};
 
 /// Everything that can go wrong in this crate.
@@ -31,7 +33,7 @@ pub enum Error {
         interface: InterfaceName,
         /// The first step that failed.
         #[source]
-        first: Leftover,
+        first: Box<Leftover>,
         /// The other steps that failed, in the order tried.
         others: Vec<Leftover>,
     },
@@ -42,7 +44,7 @@ pub enum Error {
         namespace: NamespaceName,
         /// The first step that failed.
         #[source]
-        first: Leftover,
+        first: Box<Leftover>,
         /// The other steps that failed, in the order tried.
         others: Vec<Leftover>,
     },
@@ -220,6 +222,7 @@ impl Error {
 fn kind_of(source: &io::Error) -> ErrorKind {
     match source.kind() {
         _ if crate::undo::is_gone(source) => ErrorKind::NotFound,
+        _ if source.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => ErrorKind::NotFound,
         io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy => ErrorKind::InUse,
         io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
         _ => ErrorKind::Other,

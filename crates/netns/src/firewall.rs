@@ -20,9 +20,7 @@ use crate::conntrack::{Connections, forget_connections};
 use crate::forwarding::{self, Forwarding};
 use crate::sys::Linux;
 use crate::undo::apply;
-use crate::{
-    ContainerRules, Error, InterfaceName, IpFamily, NetworkRules, Step, TableName,
-};
+use crate::{ContainerRules, Error, InterfaceName, IpFamily, NetworkRules, Step, TableName};
 
 /// Most elements in one transaction. More are divided, and are then no longer all or nothing: a
 /// container with as many ports as one can have is far below.
@@ -155,9 +153,12 @@ impl Firewall {
             steps.push(Step::RouteLocalnet(interface));
         }
         let elements = rules.elements();
-        steps.extend(self.in_transactions(&elements, |table, elements| {
-            Step::AddElements { table, elements }
-        }));
+        steps.extend(
+            self.in_transactions(&elements, |table, elements| Step::AddElements {
+                table,
+                elements,
+            }),
+        );
         let taken_over = rules.taken_over();
         if !taken_over.is_empty() {
             steps.push(Step::ForgetConnections(taken_over));
@@ -203,10 +204,9 @@ impl Firewall {
     ///
     /// [`Error::Step`]; up to 8,192 elements are all added or none.
     pub fn add_elements(&self, elements: &[Element]) -> Result<(), Error> {
-        self.run(self.in_transactions(elements, |table, elements| Step::AddElements {
-            table,
-            elements,
-        }))
+        self.run(
+            self.in_transactions(elements, |table, elements| Step::AddElements { table, elements }),
+        )
     }
 
     /// Removes elements; those not there are no error, nor is a port that leads elsewhere, which
@@ -216,10 +216,12 @@ impl Firewall {
     ///
     /// [`Error::Step`].
     pub fn remove_elements(&self, elements: &[Element]) -> Result<(), Error> {
-        self.run(self.in_transactions(elements, |table, elements| Step::RemoveElements {
-            table,
-            elements,
-        }))
+        self.run(
+            self.in_transactions(elements, |table, elements| Step::RemoveElements {
+                table,
+                elements,
+            }),
+        )
     }
 
     /// All elements that are in the table now, in no order.

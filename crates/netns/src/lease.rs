@@ -109,9 +109,8 @@ impl Pool {
     pub fn with_range(self, first: IpAddr, last: IpAddr) -> Result<Self, InvalidPool> {
         let subnet = self.subnet;
         let (lowest, highest) = bounds(subnet);
-        let within = |address| {
-            subnet.contains(&address) && (lowest..=highest).contains(&number(address))
-        };
+        let within =
+            |address| subnet.contains(&address) && (lowest..=highest).contains(&number(address));
         if !within(first) || !within(last) {
             return Err(InvalidPool::RangeOutside { subnet, first, last });
         }

@@ -96,7 +96,7 @@ pub fn detach(namespace: &NamespaceName, attachment: &Attachment) -> Result<(), 
         Some(first) => Err(Error::Detach {
             namespace: namespace.clone(),
             interface: attachment.interface.clone(),
-            first,
+            first: Box::new(first),
             others: failed.collect(),
         }),
     }
@@ -115,7 +115,7 @@ pub fn teardown(wanted: &Wanted) -> Result<(), Error> {
         None => Ok(()),
         Some(first) => Err(Error::Teardown {
             namespace: wanted.namespace.clone(),
-            first,
+            first: Box::new(first),
             others: failed.collect(),
         }),
     }

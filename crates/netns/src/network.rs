@@ -232,7 +232,7 @@ pub enum InvalidNetwork {
 /// A subnet of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subnet {
-    subnet: IpNet,
+    net: IpNet,
     gateway: IpAddr,
     range: Option<AddressRange>,
 }
@@ -245,14 +245,14 @@ impl Subnet {
         }
         let gateway = options.gateway.or_else(|| Pool::first_host(subnet));
         let gateway = gateway.ok_or(InvalidPool::TooSmall { subnet })?;
-        let subnet = Self { subnet, gateway, range: options.range };
+        let subnet = Self { net: subnet, gateway, range: options.range };
         subnet.try_pool(Duration::ZERO)?;
         Ok(subnet)
     }
 
     /// The subnet itself.
     pub fn subnet(&self) -> IpNet {
-        self.subnet
+        self.net
     }
 
     /// The way out.
@@ -268,7 +268,7 @@ impl Subnet {
     /// `address` with the subnet's prefix length.
     pub fn with_prefix(&self, address: IpAddr) -> IpNet {
         let full = IpNet::from(address);
-        IpNet::new(address, self.subnet.prefix_len()).unwrap_or(full)
+        IpNet::new(address, self.net.prefix_len()).unwrap_or(full)
     }
 
     /// What addresses for containers are chosen from; a freed one rests for `quarantine`.
@@ -277,7 +277,7 @@ impl Subnet {
     }
 
     fn try_pool(&self, quarantine: Duration) -> Result<Pool, InvalidPool> {
-        let pool = Pool::new(self.subnet, self.gateway, quarantine)?;
+        let pool = Pool::new(self.net, self.gateway, quarantine)?;
         match self.range {
             None => Ok(pool),
             Some(AddressRange { first, last }) => pool.with_range(first, last),
@@ -336,10 +336,8 @@ impl Network {
     }
 
     fn check_mtu(&self) -> Result<(), InvalidNetwork> {
-        let (min, max) = match self.has(IpFamily::V6) {
-            true => (MIN_MTU_IPV6, *MTU.end()),
-            false => (*MTU.start(), *MTU.end()),
-        };
+        let max = *MTU.end();
+        let min = if self.has(IpFamily::V6) { MIN_MTU_IPV6 } else { *MTU.start() };
         match self.mtu {
             Some(mtu) if !(min..=max).contains(&mtu) => Err(InvalidNetwork::Mtu { mtu, min, max }),
             _ => Ok(()),
@@ -378,15 +376,15 @@ impl Network {
 
     /// The subnet that has `address`.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
-        self.subnets.iter().find(|subnet| subnet.subnet.contains(&address))
+        self.subnets.iter().find(|subnet| subnet.net.contains(&address))
     }
 
     /// The first of its subnets that overlaps one of `others`, and that one: for the subnets of
     /// other networks and [`host_prefixes`](crate::host_prefixes).
     pub fn overlap(&self, others: &[IpNet]) -> Option<(IpNet, IpNet)> {
         self.subnets.iter().find_map(|subnet| {
-            let other = others.iter().find(|other| overlap(&subnet.subnet, other))?;
-            Some((subnet.subnet, *other))
+            let other = others.iter().find(|other| overlap(&subnet.net, other))?;
+            Some((subnet.net, *other))
         })
     }
 
@@ -423,9 +421,9 @@ impl Network {
 
 fn check_overlap(subnets: &[Subnet]) -> Result<(), InvalidNetwork> {
     for (at, first) in subnets.iter().enumerate() {
-        let overlapping = |second: &&Subnet| overlap(&first.subnet, &second.subnet);
+        let overlapping = |second: &&Subnet| overlap(&first.net, &second.net);
         if let Some(second) = subnets[at + 1..].iter().find(overlapping) {
-            return Err(InvalidNetwork::Overlap { first: first.subnet, second: second.subnet });
+            return Err(InvalidNetwork::Overlap { first: first.net, second: second.net });
         }
     }
     Ok(())
@@ -442,7 +440,7 @@ impl TryFrom<NetworkOptions> for Network {
 impl From<Network> for NetworkOptions {
     fn from(network: Network) -> Self {
         let subnets = network.subnets.into_iter().map(|subnet| SubnetOptions {
-            subnet: subnet.subnet,
+            subnet: subnet.net,
             gateway: Some(subnet.gateway),
             range: subnet.range,
         });

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::undo::{Kernel, apply, take_back};
-use crate::{ContainerRules, Element, Error, ErrorKind, MacvlanMode, Member, NamespaceName, Reach, TableName};
+use crate::{
+    ContainerRules, Element, Error, ErrorKind, MacvlanMode, Member, NamespaceName, Reach, TableName,
+};
 
 /// Everything the steps can change. Fails the step that `steps_until_failure` counts down to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -401,10 +403,8 @@ struct FailingKernel {
 impl Kernel for FailingKernel {
     fn run(&mut self, step: &Step) -> io::Result<()> {
         self.at += 1;
-        match self.failing.contains(&(self.at - 1)) {
-            true => Err(io::ErrorKind::PermissionDenied.into()),
-            false => self.kernel.run(step),
-        }
+        let denied = || Err(io::ErrorKind::PermissionDenied.into());
+        if self.failing.contains(&(self.at - 1)) { denied() } else { self.kernel.run(step) }
     }
 }
 

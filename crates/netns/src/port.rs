@@ -353,7 +353,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn request(at: &str, host: u16, container: u16, count: u16) -> Result<PortRequest, InvalidPort> {
+    fn request(
+        at: &str,
+        host: u16,
+        container: u16,
+        count: u16,
+    ) -> Result<PortRequest, InvalidPort> {
         let at = (!at.is_empty()).then(|| at.parse().unwrap());
         PortRequest::new(at, Protocol::Tcp, host, container, count)
     }

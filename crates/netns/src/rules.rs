@@ -186,7 +186,7 @@ mod tests {
             .elements()
             .map(|element| match element {
                 Element::Port { at, port, to, .. } => {
-                    let at = at.map_or("*".to_owned(), |at| at.to_string());
+                    let at = at.map_or_else(|| "*".to_owned(), |at| at.to_string());
                     format!("{at} {port} {to}")
                 }
                 other => panic!("{other:?}"),
@@ -212,8 +212,13 @@ mod tests {
 
     #[test]
     fn the_loopback_is_opened_only_for_what_is_on_it() {
-        let cases =
-            [("", true), ("0.0.0.0", true), ("127.0.0.2", true), ("::", false), ("192.0.2.1", false)];
+        let cases = [
+            ("", true),
+            ("0.0.0.0", true),
+            ("127.0.0.2", true),
+            ("::", false),
+            ("192.0.2.1", false),
+        ];
         for (at, want) in cases {
             let publications = vec![published(at, 8080, 1), published(at, 9090, 1)];
             let rules = ContainerRules { members: vec![], publications };

@@ -7,9 +7,7 @@ use ipnet::IpNet;
 
 use crate::conntrack::Connections;
 use crate::firewall::{Element, Found, Ownership};
-use crate::{
-    InterfaceName, IpFamily, MacAddress, MacvlanMode, NamespaceName, TableName, VlanId,
-};
+use crate::{InterfaceName, IpFamily, MacAddress, MacvlanMode, NamespaceName, TableName, VlanId};
 
 /// One change to the kernel's state; it can be compared, logged and taken back.
 ///
@@ -222,7 +220,9 @@ impl fmt::Display for Step {
             Self::CreateNamespaceFile(name) => write!(f, "create /run/netns/{name}"),
             Self::RemoveNamespaceFile(name) => write!(f, "remove /run/netns/{name}"),
             Self::BindNamespace(name) => write!(f, "create network namespace {name}"),
-            Self::AdoptNamespace(name) => write!(f, "bind the process's network namespace as {name}"),
+            Self::AdoptNamespace(name) => {
+                write!(f, "bind the process's network namespace as {name}")
+            }
             Self::UnbindNamespace(name) => write!(f, "unmount network namespace {name}"),
             Self::CreateVeth { bridge, host_interface, namespace, interface, .. } => {
                 write!(

@@ -15,7 +15,9 @@ use ipnet::IpNet;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use rustix::io::Errno;
 
-pub(crate) use namespace::{Opened, directory_is_prepared, enter, names, open_namespace, same_as_own};
+pub(crate) use namespace::{
+    Opened, directory_is_prepared, enter, names, open_namespace, same_as_own,
+};
 pub(crate) use route::Kind;
 pub(crate) use sockets::{bind, has_ipv6};
 
@@ -56,9 +58,9 @@ impl Kernel for Linux {
             Step::ConfigurePort { bridge, host_interface, vlan } => {
                 self.routes()?.configure_port(bridge, host_interface, *vlan)
             }
-            Step::CreateMacvlan { parent, mode, namespace, interface, mac, mtu } => self
-                .routes()?
-                .create_macvlan(parent, *mode, (namespace, interface), *mac, *mtu),
+            Step::CreateMacvlan { parent, mode, namespace, interface, mac, mtu } => {
+                self.routes()?.create_macvlan(parent, *mode, (namespace, interface), *mac, *mtu)
+            }
             Step::DeleteMacvlan { namespace, interface } => {
                 self.routes()?.delete_macvlan(namespace, interface)
             }

@@ -135,10 +135,7 @@ fn look_up(set: Set, fields: &[Field], more: Vec<Lookup>) -> Part {
         part.push(field.load(Register::from(FIRST_REGISTER + word)));
         word += field.value_type().words();
     }
-    let lookup = [
-        Lookup::Set(set.name().to_owned()),
-        Lookup::SourceRegister(Register::Reg1),
-    ];
+    let lookup = [Lookup::Set(set.name().to_owned()), Lookup::SourceRegister(Register::Reg1)];
     part.push(Expressions::Lookup(lookup.into_iter().chain(more).collect()));
     part
 }
@@ -146,7 +143,7 @@ fn look_up(set: Set, fields: &[Field], more: Vec<Lookup>) -> Part {
 /// Sends the packet where the map leads to.
 pub(super) fn dnat(map: Set, fields: &[Field], family: IpFamily) -> Part {
     let mut part = look_up(map, fields, vec![Lookup::DestinationRegister(Register::Reg1)]);
-    let port = FIRST_REGISTER + map.value()[0].words();
+    let port_register = FIRST_REGISTER + map.value()[0].words();
     part.push(other(
         "nat",
         // NFTA_NAT_TYPE, _FAMILY, _REG_ADDR_MIN, _REG_PROTO_MIN.
@@ -154,7 +151,7 @@ pub(super) fn dnat(map: Set, fields: &[Field], family: IpFamily) -> Part {
             (1, NAT_DESTINATION),
             (2, family.nfproto().into()),
             (3, Register::Reg1.into()),
-            (5, port),
+            (5, port_register),
         ],
     ));
     part
@@ -163,10 +160,8 @@ pub(super) fn dnat(map: Set, fields: &[Field], family: IpFamily) -> Part {
 /// The destination is an address of this host.
 pub(super) fn to_this_host() -> Part {
     // NFTA_FIB_DREG, _RESULT, _FLAGS.
-    let fib = other(
-        "fib",
-        &[(1, Register::Reg1.into()), (2, FIB_ADDRESS_TYPE), (3, FIB_DESTINATION)],
-    );
+    let fib =
+        other("fib", &[(1, Register::Reg1.into()), (2, FIB_ADDRESS_TYPE), (3, FIB_DESTINATION)]);
     vec![fib, equals(FIB_LOCAL.to_ne_bytes().to_vec())]
 }
 

@@ -82,7 +82,7 @@ use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
 use super::chains::{Chain, chains};
 use super::expression::Part;
-use super::layout::{Set, type_id, type_len};
+use super::layout::{Set, Type, type_id, type_len};
 use super::{Found, Ownership};
 use crate::TableName;
 
@@ -92,6 +92,13 @@ const GENERATION: &str = "tare-netns generation 2";
 
 /// `NF_ACCEPT`.
 const POLICY_ACCEPT: u32 = 1;
+
+/// How nft(8) notes that a set's key is in the byte order of the host (`KEYBYTEORDER`, 4 bytes,
+/// 1): without it, it reads names of interfaces backwards.
+const HOST_ENDIAN_KEY: [u8; 6] = {
+    let [a, b, c, d] = 1_u32.to_ne_bytes();
+    [0, 4, a, b, c, d]
+};
 
 /// One message of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +197,9 @@ fn new_set(table: &TableName, set: Set, id: u32) -> Request {
         attributes.push(SetAttribute::DataType(type_id(set.value())));
         attributes.push(SetAttribute::DataLen(type_len(set.value())));
     }
+    if set.key() == [Type::Interface] {
+        attributes.push(SetAttribute::UserData(HOST_ENDIAN_KEY.to_vec()));
+    }
     request(NfTablesMessage::NewSet(SetMessage { attributes }), NLM_F_CREATE)
 }
 
@@ -209,10 +219,8 @@ fn new_chain(table: &TableName, chain: &Chain) -> Request {
 
 /// Deletes all rules of the chain: the message names none.
 fn flush_chain(table: &TableName, chain: &Chain) -> Request {
-    let attributes = vec![
-        RuleAttribute::Table(table.to_string()),
-        RuleAttribute::Chain(chain.name.to_owned()),
-    ];
+    let attributes =
+        vec![RuleAttribute::Table(table.to_string()), RuleAttribute::Chain(chain.name.to_owned())];
     request(NfTablesMessage::DeleteRule(RuleMessage { attributes }), 0)
 }
 

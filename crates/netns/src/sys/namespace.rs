@@ -12,10 +12,10 @@ use rustix::fs::{
     open, stat, statx,
 };
 use rustix::io::Errno;
+use rustix::ioctl;
 use rustix::mount::{
     MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount,
 };
-use rustix::ioctl;
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space,
     move_into_thread_name_spaces, unshare_unsafe,
@@ -78,7 +78,7 @@ pub(crate) fn open_namespace(path: &Path) -> io::Result<Opened> {
 /// `CLONE_NEWNET`, which is also how the kernel names the kind of a namespace.
 const NETWORK: u32 = UnshareFlags::NEWNET.bits();
 
-/// The kind of a namespace, ioctl_nsfs(2).
+/// The kind of a namespace, see `ioctl_nsfs(2)`.
 fn nstype(namespace: BorrowedFd<'_>) -> io::Result<u32> {
     struct GetType;
     // SAFETY: `NS_GET_NSTYPE` takes no argument and answers with its return value.

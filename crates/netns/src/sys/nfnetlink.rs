@@ -16,10 +16,10 @@ use rtnetlink::packet_core::{
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, sockopt};
 
+use crate::IpFamily;
 use crate::conntrack::{self, Connections, Query};
 use crate::firewall::ruleset::Request;
 use crate::undo::is_gone;
-use crate::IpFamily;
 
 /// `NFNL_SUBSYS_NFTABLES`: whose transaction a batch is.
 const SUBSYSTEM_NFTABLES: u16 = 10;
@@ -61,6 +61,9 @@ impl Nfnetlink {
 
     /// Carries out `requests` as one transaction: all of them or none.
     pub(super) fn transact(&mut self, requests: &[Request]) -> io::Result<()> {
+        if requests.is_empty() {
+            return Ok(());
+        }
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         self.push(&mut bytes, control(ControlMessage::BatchBegin), 0);

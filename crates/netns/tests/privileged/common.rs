@@ -9,8 +9,8 @@ use std::{fs, thread};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tare_netns::{
-    Attachment, Bridge, IpFamily, Link, MacAddress, Namespace, Wanted, enable_forwarding, ensure_bridge,
-    enter,
+    Attachment, Bridge, IpFamily, Link, MacAddress, Namespace, Wanted, enable_forwarding,
+    ensure_bridge, enter,
 };
 
 /// Runs `body` on a new thread with mount and network namespaces and a `/run` of its own.
@@ -38,7 +38,9 @@ fn isolate() {
     mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
     command("ip", &["link", "set", "lo", "up"]);
     // A new namespace begins with what the host has.
-    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        fs::write(format!("/proc/sys/net/{family}"), "0").unwrap();
+    }
 }
 
 pub(crate) fn name<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -78,10 +80,7 @@ pub(crate) fn container(bridge: &Bridge, host: u8) -> Wanted {
     let [a, b, c, _] = v4.octets();
     let address = IpAddr::from([a, b, c, host]);
     let attachment = Attachment {
-        link: veth(
-            bridge.name.as_str(),
-            &format!("ve-{}-{host}", &bridge.name.as_str()[..3]),
-        ),
+        link: veth(bridge.name.as_str(), &format!("ve-{}-{host}", &bridge.name.as_str()[..3])),
         interface: name("eth0"),
         mac: MacAddress::for_address(address),
         addresses: vec![name(&format!("{address}/{}", gateway.prefix_len()))],
@@ -142,8 +141,10 @@ pub(crate) fn arrives(from: &UdpSocket, to: &UdpSocket, target: SocketAddr) -> S
 
 /// Lets bridged packets pass the IP firewall (1) or not (0), in this network namespace.
 pub(crate) fn set_bridge_netfilter(value: &str) {
-    let path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
-    if fs::exists(path).unwrap() {
-        fs::write(path, value).unwrap();
+    for family in ["iptables", "ip6tables"] {
+        let path = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+        if fs::exists(&path).unwrap() {
+            fs::write(&path, value).unwrap();
+        }
     }
 }

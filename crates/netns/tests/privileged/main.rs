@@ -7,3 +7,8 @@ mod containers;
 #[cfg(feature = "fault")]
 mod faults;
 mod firewall;
+mod lab;
+mod live;
+mod networks;
+mod ports;
+mod reserve;

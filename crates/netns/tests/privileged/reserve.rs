@@ -1,0 +1,99 @@
+//! Ports of the host, taken before anything is set up.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+
+use tare_netns::{Error, ErrorKind, PortRequest, Protocol, reserve};
+
+use crate::common::{name, on_scratch_host};
+
+fn request(at: Option<&str>, protocol: Protocol, host: u16, count: u16) -> PortRequest {
+    PortRequest::new(at.map(name), protocol, host, 80, count).unwrap()
+}
+
+fn tcp(at: Option<&str>, host: u16) -> PortRequest {
+    request(at, Protocol::Tcp, host, 1)
+}
+
+#[test]
+fn privileged_a_reserved_port_is_nobody_elses() {
+    on_scratch_host(|| {
+        let held = reserve(&[
+            tcp(None, 8080),
+            request(Some("0.0.0.0"), Protocol::Udp, 5353, 2),
+            request(None, Protocol::Sctp, 9000, 1),
+        ])
+        .unwrap();
+        assert_eq!(
+            held.ports.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["8080/tcp", "0.0.0.0:5353-5354/udp", "9000/sctp"]
+        );
+        for taken in ["0.0.0.0:8080", "127.0.0.1:8080", "[::]:8080", "[::1]:8080"] {
+            let error = TcpListener::bind(taken).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{taken}");
+        }
+        UdpSocket::bind("0.0.0.0:5354").unwrap_err();
+        UdpSocket::bind("[::1]:5354").unwrap();
+        TcpStream::connect("127.0.0.1:8080").expect_err("nobody listens yet");
+        drop(held);
+        TcpListener::bind("0.0.0.0:8080").unwrap();
+    });
+}
+
+#[test]
+fn privileged_a_port_in_use_is_named_and_the_others_are_given_back() {
+    on_scratch_host(|| {
+        let _theirs = TcpListener::bind("[::1]:8081").unwrap();
+        let error = reserve(&[tcp(None, 8080), tcp(None, 8081)]).unwrap_err();
+        assert_eq!(error.to_string(), "port 8081/tcp of the host is in use");
+        assert_eq!(error.kind(), ErrorKind::InUse);
+        TcpListener::bind("[::]:8080").unwrap();
+        reserve(&[tcp(Some("127.0.0.1"), 8081)]).unwrap();
+
+        let error = reserve(&[tcp(Some("192.0.2.77"), 8080)]).unwrap_err();
+        assert_eq!(error.to_string(), "cannot reserve port 192.0.2.77:8080/tcp of the host");
+        let error = reserve(&[tcp(None, 80), tcp(Some("127.0.0.1"), 80)]).unwrap_err();
+        assert!(matches!(error, Error::InvalidPorts { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn privileged_a_port_left_open_is_the_same_in_both_families() {
+    on_scratch_host(|| {
+        let held = reserve(&[tcp(None, 0), request(None, Protocol::Udp, 0, 1)]).unwrap();
+        for (at, port) in held.ports.iter().enumerate() {
+            assert_ne!(port.host(), 0);
+            let ours = &held.sockets[at * 2..at * 2 + 2];
+            assert!(ours.iter().all(|held| held.address.port() == port.host()), "{ours:?}");
+            let families = [ours[0].address.is_ipv6(), ours[1].address.is_ipv4()];
+            assert_eq!(families, [true, true]);
+        }
+    });
+}
+
+#[test]
+fn privileged_closed_connections_do_not_keep_a_port() {
+    on_scratch_host(|| {
+        let listener = TcpListener::bind("127.0.0.1:8080").unwrap();
+        let client = thread::spawn(|| TcpStream::connect("127.0.0.1:8080").unwrap());
+        let (server, _) = listener.accept().unwrap();
+        // Who closes first waits.
+        drop(server);
+        drop(client.join().unwrap());
+        drop(listener);
+        let states = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+        assert!(states.contains(":1F90 0100007F"), "one is waiting: {states}");
+        for _ in 0..10 {
+            let held = reserve(&[tcp(None, 8080)]).unwrap();
+            let all: Vec<SocketAddr> = held.sockets.iter().map(|held| held.address).collect();
+            assert_eq!(
+                all,
+                [
+                    (Ipv6Addr::UNSPECIFIED, 8080).into(),
+                    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
+                ]
+            );
+            TcpListener::bind("127.0.0.1:8080").unwrap_err();
+        }
+    });
+}
