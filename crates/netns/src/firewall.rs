@@ -6,6 +6,7 @@ pub(crate) mod elements;
 mod expression;
 pub(crate) mod layout;
 pub(crate) mod ruleset;
+mod watcher;
 
 use std::fmt;
 use std::io;
@@ -15,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 pub use element::Element;
+pub use watcher::Watcher;
 
 use crate::conntrack::{Connections, forget_connections};
 use crate::forwarding::{self, Forwarding};
@@ -90,6 +92,18 @@ impl Firewall {
     /// [`restore`](Self::restore) it when it is gone.
     pub fn ownership(&self) -> Ownership {
         self.ownership
+    }
+
+    /// Tells from now on when others change the table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadTable`].
+    pub fn watch(&self) -> Result<Watcher, Error> {
+        let watch = self.kernel().watch();
+        let watch =
+            watch.map_err(|source| Error::ReadTable { table: self.table.clone(), source })?;
+        Ok(Watcher::new(self.table.clone(), watch))
     }
 
     /// Loads the rules anew and adds `elements`: for a table that is [`Shared`](Ownership::Shared)

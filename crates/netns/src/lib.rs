@@ -3,17 +3,39 @@
 //!
 //! # What it does
 //!
-//! [`plan`] turns what is [`Wanted`] into [`Step`]s and does nothing else; [`setup`] runs them and
-//! takes them back if one fails; [`teardown`] runs their inverses, whatever of them was done.
-//! [`ensure_bridge`] sees to the bridge they are joined to. A [`Firewall`] holds one nftables
-//! table for all containers, loaded once; a container is its addresses in two sets of it.
-//! [`lease`] and [`choose_subnet`] decide on addresses. Everything that decides is pure;
-//! everything that touches the kernel is in `sys` and goes through one function there.
+//! **Decide.** [`Network`], [`Connection`] and [`PortRequest`] are parsed once and cannot be wrong;
+//! [`choose_subnet`] and [`lease`] decide on addresses. [`plan`] turns what is [`Wanted`] into
+//! [`Step`]s and does nothing else. All of it is pure, and what is stored is checked when it is
+//! read again.
+//!
+//! **Act.** [`setup`] runs the steps and takes them back if one fails; [`teardown`] runs their
+//! inverses, whatever of them was done. [`configure`] does the same to a namespace that a process
+//! has already, [`attach`] and [`detach`] to one interface of a container that runs.
+//! [`ensure_bridge`] sees to the bridge they are joined to, and [`reserve`] takes the host's ports.
+//! Everything that touches the kernel is in `sys` and goes through one function there.
+//!
+//! **Let through.** A [`Firewall`] holds one nftables table for all networks and containers, loaded
+//! once; each of them is some [`Element`]s of its sets and maps.
+//!
+//! # In which order
+//!
+//! | to | first | then |
+//! |---|---|---|
+//! | make a network | [`Firewall::enable_forwarding`] | [`ensure_bridge`], [`Firewall::add_network`] |
+//! | start a container | [`reserve`], lease | [`setup`], [`Firewall::admit`] |
+//! | join, publish | lease, [`reserve`] | [`attach`], [`Firewall::admit`] |
+//! | leave | [`Firewall::dismiss`] | [`detach`], [`forget_connections`], free the lease |
+//! | unpublish | [`Firewall::dismiss`] | close the sockets |
+//! | end a container | [`Firewall::dismiss`] | [`teardown`], free the lease |
+//! | remove a network | [`Firewall::remove_network`] | [`remove_bridge`] |
+//!
+//! [`Firewall::dismiss`] cuts the connections of the addresses it takes back, so that these can be
+//! given to others; a container that runs on can make new ones until its interface is gone.
 //!
 //! # What it does not do
 //!
-//! It keeps no state: what was leased and what was begun is the caller's to store. No ports, no
-//! names, no drivers but bridges, no D-Bus. It does not switch on IPv6 forwarding.
+//! It keeps no state: what was leased and what was begun is the caller's to store. No names, no
+//! proxy for `::1`, no D-Bus, and no DHCP for macvlan.
 //!
 //! # Threads
 //!
@@ -38,6 +60,7 @@
 mod bridge;
 mod connection;
 mod conntrack;
+mod driver;
 mod error;
 mod family;
 #[cfg(feature = "fault")]
@@ -66,9 +89,10 @@ mod wanted;
 pub use bridge::{Ensured, Removed, ensure_bridge, remove_bridge};
 pub use connection::{Alias, Connection, InvalidConnection, MAX_ALIASES, next_interface};
 pub use conntrack::{Connections, forget_connections};
+pub use driver::{Driver, MacvlanMode, VlanId};
 pub use error::{Error, ErrorKind, Leftover};
 pub use family::IpFamily;
-pub use firewall::{Element, Firewall, Found, Ownership};
+pub use firewall::{Element, Firewall, Found, Ownership, Watcher};
 pub use forwarding::{Forwarding, enable_forwarding};
 pub use host::{InterfaceKind, host_prefixes, interfaces, namespaces, remove_veth};
 pub use mac::{InvalidMacAddress, MacAddress};
@@ -78,8 +102,8 @@ pub use namespace::{
     open_namespace_at, release_directory, setup, teardown,
 };
 pub use network::{
-    AddressRange, Driver, InvalidNetwork, MAX_SUBNETS, MacvlanMode, Names, Network, NetworkOptions,
-    Subnet, SubnetOptions, VlanId,
+    AddressRange, InvalidNetwork, MAX_SUBNETS, Names, Network, NetworkOptions, Subnet,
+    SubnetOptions,
 };
 pub use plan::{plan, plan_adoption, plan_attachment};
 pub use port::{InvalidPort, MAX_PORTS, PortRequest, Protocol, PublishedPort, check_ports};

@@ -1,6 +1,7 @@
 //! Networks that can be had, and those that cannot.
 
 use super::*;
+use crate::{MacvlanMode, VlanId};
 use proptest::prelude::*;
 
 fn net(text: &str) -> IpNet {

@@ -1,11 +1,13 @@
 //! The running kernel. Every effect of this crate is in [`Linux::run`], but for sockets that hold
 //! a port, which are closed to take that back.
 
+mod link;
 mod namespace;
 mod nfnetlink;
 mod route;
 mod sockets;
 mod sysctl;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,11 +17,12 @@ use ipnet::IpNet;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use rustix::io::Errno;
 
+pub(crate) use link::Kind;
 pub(crate) use namespace::{
     Opened, directory_is_prepared, enter, names, open_namespace, same_as_own,
 };
-pub(crate) use route::Kind;
 pub(crate) use sockets::{bind, has_ipv6};
+pub(crate) use watch::Watch;
 
 use crate::firewall::{Element, Found, elements, layout::Set, ruleset};
 use crate::plan::{LinkState, ObservedBridge};
@@ -159,6 +162,11 @@ impl Linux {
             _ => None,
         });
         found.ok_or_else(|| io::Error::other("the kernel's answer describes no table"))
+    }
+
+    /// Tells of changes that others make to tables.
+    pub(crate) fn watch(&mut self) -> io::Result<Watch> {
+        self.filter()?.watch()
     }
 
     /// All elements of all sets and maps of `table`.

@@ -16,6 +16,7 @@ use rtnetlink::packet_core::{
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, sockopt};
 
+use super::watch::Watch;
 use crate::IpFamily;
 use crate::conntrack::{self, Connections, Query};
 use crate::firewall::ruleset::Request;
@@ -42,21 +43,28 @@ const DUMP_TRIES: u32 = 10;
 #[derive(Debug)]
 pub(super) struct Nfnetlink {
     socket: Socket,
+    /// The number by which the kernel knows it.
+    port: u32,
     sequence: u32,
 }
 
-type Reply = NetlinkMessage<NetfilterMessage>;
+pub(super) type Reply = NetlinkMessage<NetfilterMessage>;
 
 impl Nfnetlink {
     /// Opens the socket in the network namespace of the calling thread.
     pub(super) fn connect() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.bind_auto()?;
+        let port = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;
         // Without it, an error comes with a copy of the request and can overrun the buffer.
         socket.set_cap_ack(true)?;
         sockopt::set_socket_send_buffer_size_force(&socket, SEND_BYTES)?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, port, sequence: 0 })
+    }
+
+    /// Tells of changes that are not made over this socket.
+    pub(super) fn watch(&self) -> io::Result<Watch> {
+        Watch::connect(self.port)
     }
 
     /// Carries out `requests` as one transaction: all of them or none.
@@ -145,7 +153,7 @@ impl Nfnetlink {
     /// there already, and nothing is waited for.
     fn outcome(&self, first: u32, last: u32) -> io::Result<()> {
         let mut done = false;
-        while let Some(replies) = self.receive(RecvFlags::DONTWAIT)? {
+        while let Some(replies) = receive(&self.socket, RecvFlags::DONTWAIT)? {
             for reply in replies {
                 let sequence = reply.header.sequence_number;
                 if !(first..=last).contains(&sequence) {
@@ -166,7 +174,7 @@ impl Nfnetlink {
         self.send(&bytes)?;
         let (mut found, mut interrupted) = (Vec::new(), false);
         loop {
-            for reply in self.receive(RecvFlags::empty())?.unwrap_or_default() {
+            for reply in receive(&self.socket, RecvFlags::empty())?.unwrap_or_default() {
                 if reply.header.sequence_number != self.sequence {
                     continue;
                 }
@@ -186,16 +194,16 @@ impl Nfnetlink {
             }
         }
     }
+}
 
-    /// The messages of one datagram; `None` if there is none and `flags` say not to wait.
-    fn receive(&self, flags: RecvFlags) -> io::Result<Option<Vec<Reply>>> {
-        let mut bytes = Vec::with_capacity(RECEIVE_BYTES);
-        match self.socket.recv(&mut bytes, flags.bits().cast_signed()) {
-            Ok(_) => parse(&bytes).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.receive(flags),
-            Err(error) => Err(error),
-        }
+/// The messages of one datagram; `None` if there is none and `flags` say not to wait.
+pub(super) fn receive(socket: &Socket, flags: RecvFlags) -> io::Result<Option<Vec<Reply>>> {
+    let mut bytes = Vec::with_capacity(RECEIVE_BYTES);
+    match socket.recv(&mut bytes, flags.bits().cast_signed()) {
+        Ok(_) => parse(&bytes).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => receive(socket, flags),
+        Err(error) => Err(error),
     }
 }
 

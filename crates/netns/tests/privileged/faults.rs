@@ -1,14 +1,17 @@
 //! Every step of every operation fails once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::{fmt, io};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tare_netns::{
-    Error, ErrorKind, Firewall, Ownership, ensure_bridge, fault, remove_bridge, setup, teardown,
+    Element, Error, ErrorKind, Firewall, IpFamily, Namespace, Ownership, PortRequest, Protocol,
+    Reach, attach, detach, ensure_bridge, fault, remove_bridge, reserve, setup, teardown,
 };
 
-use crate::common::{bridge, container, ensure, name, on_scratch_host, world};
+use crate::common::{bridge, command, container, ensure, name, on_scratch_host, world};
+use crate::lab::{Lab, plan, port, within};
 
 thread_local! {
     /// Steps that this thread still lets pass. Steps are begun on the thread that calls.
@@ -76,9 +79,11 @@ fn privileged_a_teardown_that_fails_anywhere_removes_the_rest_and_can_be_repeate
         setup(&container(&bridge(), 9)).unwrap();
         let before = world();
         let wanted = container(&bridge(), 2);
+        // Else the pair could go with its namespace before it is looked for.
+        let held = RefCell::new(None);
         let steps = fail_everywhere(
             || {
-                setup_unhindered(&wanted);
+                held.replace(Some(setup_unhindered(&wanted)));
                 teardown(&wanted)
             },
             |error| {
@@ -93,10 +98,91 @@ fn privileged_a_teardown_that_fails_anywhere_removes_the_rest_and_can_be_repeate
     });
 }
 
-fn setup_unhindered(wanted: &tare_netns::Wanted) {
+fn setup_unhindered(wanted: &tare_netns::Wanted) -> Namespace {
     let left = LET_PASS.take();
-    setup(wanted).unwrap();
+    let namespace = setup(wanted).unwrap();
     LET_PASS.set(left);
+    namespace
+}
+
+#[test]
+fn privileged_an_interface_that_fails_anywhere_is_not_left() {
+    on_scratch_host(|| {
+        ensure(&bridge());
+        let web = setup(&container(&bridge(), 2)).unwrap();
+        let inside = || within(Some(&web), || command("ip", &["-o", "addr"]));
+        let (before, inside_before) = (world(), inside());
+        let mut attachment = container(&bridge(), 3).attachments.remove(0);
+        attachment.interface = name("eth1");
+        let namespace = name("tare0-2");
+        let check = |error: &Error| {
+            assert_ne!(error.kind(), ErrorKind::NeedsRepair, "{error:?}");
+            assert_eq!((world(), inside()), (before.clone(), inside_before.clone()), "{error:?}");
+        };
+        let steps = fail_everywhere(|| attach(&namespace, &attachment, 1), check);
+        assert_eq!(steps, tare_netns::plan_attachment(&namespace, &attachment, 1).len());
+        let steps = fail_everywhere(
+            || detach(&namespace, &attachment),
+            |error| assert_eq!(error.kind(), ErrorKind::NeedsRepair),
+        );
+        assert_eq!(steps, 1);
+        assert_eq!((world(), inside()), (before, inside_before));
+    });
+}
+
+#[test]
+fn privileged_a_container_that_is_admitted_in_part_is_not_admitted() {
+    on_scratch_host(|| {
+        let lab = Lab::new();
+        let network = lab.network(0, Reach::Open);
+        let ports = [port(None, Protocol::Tcp, 80, 80), port(None, Protocol::Udp, 53, 53)];
+        let (_, rules, _) = plan(&network, 2, &ports);
+        // The loopback stays guarded: others may need it.
+        lab.firewall.admit(&rules).unwrap();
+        lab.firewall.dismiss(&rules).unwrap();
+        let before = world();
+        let check = |error: &Error| {
+            assert_ne!(error.kind(), ErrorKind::NeedsRepair, "{error:?}");
+            assert_eq!(world(), before, "{error:?}");
+        };
+        assert_eq!(fail_everywhere(|| lab.firewall.admit(&rules), check), 4);
+        assert_ne!(world(), before);
+        assert_eq!(fail_everywhere(|| lab.firewall.dismiss(&rules), |_| {}), 2);
+        assert_eq!(world(), before);
+    });
+}
+
+#[test]
+fn privileged_a_host_forwards_only_if_strangers_are_kept_out() {
+    on_scratch_host(|| {
+        let firewall = Firewall::open(&name("tare")).unwrap();
+        let forwarding =
+            || std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/forwarding").unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/lo/accept_ra", "1").unwrap();
+        let check = |error: &Error| {
+            assert_eq!(forwarding(), "0\n", "{error:?}");
+            assert!(firewall.elements().unwrap().is_empty(), "{error:?}");
+        };
+        let enable = || firewall.enable_forwarding(IpFamily::V6);
+        assert_eq!(fail_everywhere(enable, check), 3);
+        assert_eq!(forwarding(), "1\n");
+        assert_eq!(firewall.elements().unwrap(), [Element::Closed(IpFamily::V6)]);
+    });
+}
+
+#[test]
+fn privileged_ports_are_reserved_all_or_none() {
+    on_scratch_host(|| {
+        let port = |host, count| PortRequest::new(None, Protocol::Tcp, host, 80, count).unwrap();
+        let all_are_free = |error: &Error| {
+            assert!(matches!(error, Error::Reserve { .. }), "{error:?}");
+            for port in [80, 8080, 8081] {
+                std::net::TcpListener::bind(("0.0.0.0", port)).unwrap();
+            }
+        };
+        let ports = [port(80, 1), port(8080, 2)];
+        assert_eq!(fail_everywhere(|| reserve(&ports), all_are_free), 6);
+    });
 }
 
 #[test]
@@ -110,6 +196,40 @@ fn privileged_a_firewall_that_cannot_be_loaded_is_not_there() {
         let nothing = |_: &Error| assert!(firewall.list().unwrap().is_empty());
         assert_eq!(fail_everywhere(|| firewall.add(&addresses), nothing), 1);
         assert_eq!(firewall.list().unwrap(), addresses);
+    });
+}
+
+#[test]
+fn privileged_a_shared_table_that_is_flushed_is_back_when_its_owner_is_told() {
+    on_scratch_host(|| {
+        fault::set_hook(countdown);
+        ERRNO.set(Errno::OPNOTSUPP.raw_os_error());
+        LET_PASS.set(Some(0));
+        let firewall = Firewall::open(&name("tare")).unwrap();
+        assert_eq!(firewall.ownership(), Ownership::Shared);
+        let mut watcher = firewall.watch().unwrap();
+        firewall.add(&[name("10.88.0.2")]).unwrap();
+        assert!(!watcher.others_changed().unwrap(), "that was its own change");
+        let (elements, before) =
+            (firewall.elements().unwrap(), command("nft", &["list", "ruleset"]));
+        for change in [
+            ["flush", "ruleset"].as_slice(),
+            &["flush", "chain", "inet", "tare", "forward"],
+            &["delete", "element", "inet", "tare", "containers4", "{ 10.88.0.2 }"],
+        ] {
+            command("nft", change);
+            assert_ne!(command("nft", &["list", "ruleset"]), before);
+            let readable = PollFd::new(&watcher, PollFlags::IN);
+            assert_eq!(poll(&mut [readable], None).unwrap(), 1);
+            assert!(watcher.others_changed().unwrap(), "{change:?}");
+            // Only on a kernel without owners is it the same that is loaded again.
+            LET_PASS.set(Some(0));
+            firewall.restore(&elements).unwrap();
+            assert_eq!(command("nft", &["list", "ruleset"]), before, "{change:?}");
+            assert!(!watcher.others_changed().unwrap());
+        }
+        command("nft", &["add", "table", "inet", "other"]);
+        assert!(!watcher.others_changed().unwrap(), "no table of ours");
     });
 }
 
