@@ -1,11 +1,12 @@
 //! Connections that the kernel keeps in mind, and how it forgets them.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple,
 };
-use rtnetlink::packet_core::{DefaultNla, Emitable, Nla};
+use rtnetlink::packet_core::Nla;
 
 use crate::sys::Linux;
 use crate::undo::apply;
@@ -35,53 +36,94 @@ pub enum Connections {
 /// Before an address passes to another container: else an entry would go on leading packets
 /// there that were meant for the container that is gone.
 ///
+/// The kernel has no index of them: all its entries are gone through, once for each family, which
+/// takes milliseconds. Better many at once.
+///
 /// # Errors
 ///
 /// [`Error::Step`].
 pub fn forget_connections(which: &[Connections]) -> Result<(), Error> {
-    if which.is_empty() {
-        return Ok(());
+    forget(&mut Linux::default(), which)
+}
+
+fn forget(kernel: &mut Linux, which: &[Connections]) -> Result<(), Error> {
+    if !which.is_empty() {
+        apply(kernel, vec![Step::ForgetConnections(which.to_vec())])?.commit();
     }
-    let step = Step::ForgetConnections(which.to_vec());
-    apply(&mut Linux::default(), vec![step])?.commit();
     Ok(())
 }
 
-/// `CTA_ZONE`, `CTA_ID` and `CTA_FILTER`.
-const CTA_ZONE: u16 = 18;
-const CTA_ID: u16 = 12;
-const CTA_FILTER: u16 = 25;
-
-/// `CTA_FILTER_ORIG_FLAGS` and `CTA_FILTER_REPLY_FLAGS`.
-const FILTER_ORIGINAL: u16 = 1;
-const FILTER_REPLY: u16 = 2;
-
-/// `CTA_FILTER_F_CTA_IP_SRC`: by the source address.
-const BY_SOURCE: u32 = 1;
-
-/// `NLA_F_NESTED`.
-const NESTED: u16 = 1 << 15;
-
-/// A query for entries, of one family.
-#[derive(Clone, Debug)]
-pub(crate) struct Query {
-    pub(crate) family: IpFamily,
-    pub(crate) message: ConntrackMessage,
+/// Forgets what many threads ask for, together: while one goes through the kernel's entries, the
+/// others' requests gather, and the next does all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Forgetter {
+    requests: Mutex<Requests>,
+    /// What was done last, and what it is done with.
+    done: Mutex<(u64, Linux)>,
 }
 
+#[derive(Debug, Default)]
+struct Requests {
+    pending: Vec<Connections>,
+    /// How many requests there were.
+    count: u64,
+}
+
+impl Forgetter {
+    pub(crate) fn forget(&self, which: &[Connections]) -> Result<(), Error> {
+        if which.is_empty() {
+            return Ok(());
+        }
+        let ticket = self.ask(which);
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, kernel) = &mut *done;
+        if *last >= ticket {
+            return Ok(());
+        }
+        let (batch, count) = {
+            let mut requests = self.requests();
+            (std::mem::take(&mut requests.pending), requests.count)
+        };
+        let result = forget(kernel, &batch);
+        match &result {
+            Ok(()) => *last = count,
+            // Whoever waits tries by himself.
+            Err(_) => self.requests().pending.extend(batch),
+        }
+        result
+    }
+
+    fn ask(&self, which: &[Connections]) -> u64 {
+        let mut requests = self.requests();
+        requests.pending.extend(which);
+        requests.count += 1;
+        requests.count
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `CTA_ZONE` and `CTA_ID`.
+const CTA_ZONE: u16 = 18;
+const CTA_ID: u16 = 12;
+
 impl Connections {
-    /// The queries whose answers together have all of these connections, and others too.
-    pub(crate) fn queries(&self) -> Vec<Query> {
+    /// The family they are of, if it is one.
+    fn family(&self) -> Option<IpFamily> {
         match *self {
-            Self::Of(address) => [FILTER_ORIGINAL, FILTER_REPLY]
-                .into_iter()
-                .map(|direction| by_source(address, direction))
-                .collect(),
-            Self::ToHost { at, .. } => [IpFamily::V4, IpFamily::V6]
-                .into_iter()
-                .filter(|&family| at.is_none_or(|at| IpFamily::of(at) == family))
-                .map(all)
-                .collect(),
+            Self::Of(address) => Some(IpFamily::of(address)),
+            Self::ToHost { at, .. } => at.map(IpFamily::of),
+        }
+    }
+
+    /// Bytes that the kernel's message about each of them has in it.
+    fn trace(&self) -> Option<Vec<u8>> {
+        match *self {
+            Self::Of(IpAddr::V4(v4)) => Some(v4.octets().to_vec()),
+            Self::Of(IpAddr::V6(v6)) => Some(v6.octets().to_vec()),
+            Self::ToHost { .. } => None,
         }
     }
 
@@ -104,24 +146,20 @@ impl Connections {
     }
 }
 
-/// All entries of a family.
-pub(crate) fn all(family: IpFamily) -> Query {
-    Query { family, message: ConntrackMessage::Get(vec![]) }
+/// The families that have to be gone through.
+pub(crate) fn families(which: &[Connections]) -> impl Iterator<Item = IpFamily> {
+    let of = |family| which.iter().any(move |some| some.family().is_none_or(|only| only == family));
+    [IpFamily::V4, IpFamily::V6].into_iter().filter(move |&family| of(family))
 }
 
-/// The entries in which `address` sends in that direction; before Linux 5.8 all of its family.
-fn by_source(address: IpAddr, direction: u16) -> Query {
-    let tuple = vec![Tuple::Ip(vec![IPTuple::SourceAddress(address)])];
-    let tuple = match direction {
-        FILTER_ORIGINAL => ConntrackAttribute::CtaTupleOrig(tuple),
-        _ => ConntrackAttribute::CtaTupleReply(tuple),
-    };
-    let flags = DefaultNla::new(direction, BY_SOURCE.to_ne_bytes().to_vec());
-    let mut filter = vec![0; flags.buffer_len()];
-    flags.emit(&mut filter);
-    let filter = ConntrackAttribute::Other(DefaultNla::new(CTA_FILTER | NESTED, filter));
-    let message = ConntrackMessage::Get(vec![tuple, filter]);
-    Query { family: IpFamily::of(address), message }
+/// Tells messages that need not be read, since they cannot be about any of `which`: on a busy host
+/// there are hundred thousands, and to read one takes a microsecond.
+pub(crate) fn may_be_among(which: &[Connections]) -> impl Fn(&[u8]) -> bool {
+    let traces: Option<Vec<Vec<u8>>> = which.iter().map(Connections::trace).collect();
+    move |message| {
+        let is_in = |trace: &Vec<u8>| message.windows(trace.len()).any(|part| part == trace);
+        traces.as_ref().is_none_or(|traces| traces.iter().any(is_in))
+    }
 }
 
 /// What deletes the entry.
@@ -188,4 +226,75 @@ fn transport(tuple: &[Tuple]) -> impl Iterator<Item = &ProtoTuple> {
         Tuple::Proto(parts) => parts.as_slice(),
         _ => &[],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_netfilter::conntrack::Protocol as Number;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn tuple(source: &str, destination: &str, port: u16) -> Vec<Tuple> {
+        vec![
+            Tuple::Ip(vec![
+                IPTuple::SourceAddress(ip(source)),
+                IPTuple::DestinationAddress(ip(destination)),
+            ]),
+            Tuple::Proto(vec![
+                ProtoTuple::Protocol(Number::Udp),
+                ProtoTuple::DestinationPort(port),
+            ]),
+        ]
+    }
+
+    /// A client's connection to a port of the host that is led to a container, or is not.
+    fn entry(answered_by: &str) -> Vec<ConntrackAttribute> {
+        vec![
+            ConntrackAttribute::CtaTupleOrig(tuple("192.0.2.2", "192.0.2.1", 5353)),
+            ConntrackAttribute::CtaTupleReply(tuple(answered_by, "192.0.2.2", 40000)),
+        ]
+    }
+
+    #[test]
+    fn entries_are_told_by_address_and_port() {
+        let (led, local) = (entry("10.88.0.2"), entry("192.0.2.1"));
+        let to_host = |at: Option<&str>, protocol, first, count| Connections::ToHost {
+            at: at.map(ip),
+            protocol,
+            first,
+            count,
+        };
+        let udp = Protocol::Udp;
+        let cases = [
+            ("who answers", Connections::Of(ip("10.88.0.2")), true, false),
+            ("who began", Connections::Of(ip("192.0.2.2")), true, true),
+            ("another", Connections::Of(ip("10.88.0.3")), false, false),
+            ("the port", to_host(None, udp, 5353, 1), false, true),
+            ("in a range", to_host(None, udp, 5350, 4), false, true),
+            ("after a range", to_host(None, udp, 5350, 3), false, false),
+            ("before a range", to_host(None, udp, 5354, 9), false, false),
+            ("that address", to_host(Some("192.0.2.1"), udp, 5353, 1), false, true),
+            ("another address", to_host(Some("192.0.2.9"), udp, 5353, 1), false, false),
+            ("another protocol", to_host(None, Protocol::Tcp, 5353, 1), false, false),
+        ];
+        for (about, which, want_led, want_local) in cases {
+            assert_eq!(which.contain(&led), want_led, "{about}");
+            assert_eq!(which.contain(&local), want_local, "{about}");
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_meant_is_read() {
+        let of = [Connections::Of(ip("10.88.0.2")), Connections::Of(ip("fd00::2"))];
+        let may = may_be_among(&of);
+        assert!(may(&[0, 0, 10, 88, 0, 2, 0]));
+        assert!(!may(&[0, 0, 10, 88, 0, 3, 0]));
+        assert_eq!(families(&of).count(), 2);
+        assert_eq!(families(&of[..1]).collect::<Vec<_>>(), [IpFamily::V4]);
+        let port = Connections::ToHost { at: None, protocol: Protocol::Udp, first: 1, count: 1 };
+        assert!(may_be_among(&[of[0], port])(&[]), "nothing is known of how that looks");
+    }
 }

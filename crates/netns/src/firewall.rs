@@ -18,7 +18,7 @@ use rustix::io::Errno;
 pub use element::Element;
 pub use watcher::Watcher;
 
-use crate::conntrack::{Connections, forget_connections};
+use crate::conntrack::{Connections, Forgetter};
 use crate::forwarding::{self, Forwarding};
 use crate::sys::Linux;
 use crate::undo::apply;
@@ -65,6 +65,8 @@ pub struct Firewall {
     table: TableName,
     ownership: Ownership,
     kernel: Mutex<Linux>,
+    /// Over a connection of its own: it takes its time.
+    forgetter: Forgetter,
 }
 
 impl Firewall {
@@ -80,7 +82,12 @@ impl Firewall {
     pub fn open(table: &TableName) -> Result<Self, Error> {
         let mut kernel = Linux::default();
         let ownership = adopt(&mut kernel, table)?;
-        Ok(Self { table: table.clone(), ownership, kernel: Mutex::new(kernel) })
+        Ok(Self {
+            table: table.clone(),
+            ownership,
+            kernel: Mutex::new(kernel),
+            forgetter: Forgetter::default(),
+        })
     }
 
     /// The table's name.
@@ -151,8 +158,7 @@ impl Firewall {
 
     /// Does all that a container asks of the firewall: masquerading, and its published ports.
     ///
-    /// Also for ports of a container that runs already. What UDP packets to a port the host took
-    /// for its own until now go to the container from here on.
+    /// Also for ports of a container that runs already; then [`take_over`](Self::take_over).
     ///
     /// # Errors
     ///
@@ -173,11 +179,19 @@ impl Firewall {
                 elements,
             }),
         );
-        let taken_over = rules.taken_over();
-        if !taken_over.is_empty() {
-            steps.push(Step::ForgetConnections(taken_over));
-        }
         self.run(steps)
+    }
+
+    /// Leads to the container also what clients of a UDP port that was just published go on
+    /// sending from before: what the host took for its own until then.
+    ///
+    /// After [`admit`](Self::admit); it takes milliseconds, and can be done when all else is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`].
+    pub fn take_over(&self, rules: &ContainerRules) -> Result<(), Error> {
+        self.forgetter.forget(&rules.taken_over())
     }
 
     /// Takes back what [`admit`](Self::admit) did, and cuts the connections of the container's
@@ -191,9 +205,8 @@ impl Firewall {
     /// [`Error::Step`].
     pub fn dismiss(&self, rules: &ContainerRules) -> Result<(), Error> {
         self.remove_elements(&rules.elements())?;
-        // Over a connection of its own, so that others need not wait while entries are read.
         let connections: Vec<_> = rules.addresses().into_iter().map(Connections::Of).collect();
-        forget_connections(&connections)
+        self.forgetter.forget(&connections)
     }
 
     /// Lets the host forward packets of that family, if it does not yet.

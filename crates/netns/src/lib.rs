@@ -23,7 +23,8 @@
 //! |---|---|---|
 //! | make a network | [`Firewall::enable_forwarding`] | [`ensure_bridge`], [`Firewall::add_network`] |
 //! | start a container | [`reserve`], lease | [`setup`], [`Firewall::admit`] |
-//! | join, publish | lease, [`reserve`] | [`attach`], [`Firewall::admit`] |
+//! | join | lease | [`attach`], [`Firewall::admit`] |
+//! | publish | [`reserve`] | [`Firewall::admit`], [`Firewall::take_over`] |
 //! | leave | [`Firewall::dismiss`] | [`detach`], [`forget_connections`], free the lease |
 //! | unpublish | [`Firewall::dismiss`] | close the sockets |
 //! | end a container | [`Firewall::dismiss`] | [`teardown`], free the lease |

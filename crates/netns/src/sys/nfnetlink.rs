@@ -18,7 +18,7 @@ use rustix::net::{RecvFlags, sockopt};
 
 use super::watch::Watch;
 use crate::IpFamily;
-use crate::conntrack::{self, Connections, Query};
+use crate::conntrack::{self, Connections};
 use crate::firewall::ruleset::Request;
 use crate::undo::is_gone;
 
@@ -31,6 +31,12 @@ const SEND_BYTES: usize = 2 << 20;
 
 /// The kernel fills up to 32 KiB at a time when it dumps.
 const RECEIVE_BYTES: usize = 64 << 10;
+
+/// Length of a message's header, `struct nlmsghdr`.
+const HEADER_BYTES: usize = 16;
+
+/// `NLMSG_MIN_TYPE`: below are errors, acknowledgements and ends.
+const FIRST_KIND: u16 = 16;
 
 /// `NLM_F_DUMP_INTR`: something changed while it was being dumped.
 const DUMP_INTERRUPTED: u16 = 0x10;
@@ -102,31 +108,19 @@ impl Nfnetlink {
 
     /// Makes the kernel forget connections; one that ended meanwhile is none.
     pub(super) fn forget(&mut self, which: &[Connections]) -> io::Result<()> {
-        for connections in which {
-            for query in connections.queries() {
-                let family = query.family;
-                let mut entries = self.entries(query)?;
-                entries.retain(|entry| connections.contain(entry));
-                for entry in entries {
-                    let message = conntrack::deletion(entry);
-                    match self.ask(connection(Query { family, message }), NLM_F_ACK) {
-                        Err(error) if is_gone(&error) => {}
-                        answer => drop(answer?),
-                    }
+        for family in conntrack::families(which) {
+            let all = connection(family, ConntrackMessage::Get(vec![]));
+            let answers = self.ask_for(all, NLM_F_DUMP, conntrack::may_be_among(which))?;
+            let meant = |entry: &Vec<_>| which.iter().any(|some| some.contain(entry));
+            for entry in answers.into_iter().filter_map(entry).filter(meant) {
+                let deletion = connection(family, conntrack::deletion(entry));
+                match self.ask(deletion, NLM_F_ACK) {
+                    Err(error) if is_gone(&error) => {}
+                    answer => drop(answer?),
                 }
             }
         }
         Ok(())
-    }
-
-    /// The entries that answer `query`; all of the family from a kernel that cannot choose.
-    fn entries(&mut self, query: Query) -> io::Result<Vec<Vec<ConntrackAttribute>>> {
-        let all = conntrack::all(query.family);
-        let answers = match self.ask(connection(query), NLM_F_DUMP) {
-            Err(error) if is_refused(&error) => self.ask(connection(all), NLM_F_DUMP),
-            answers => answers,
-        };
-        Ok(answers?.into_iter().filter_map(entry).collect())
     }
 
     /// Appends one message, with the next sequence number.
@@ -169,12 +163,24 @@ impl Nfnetlink {
     }
 
     fn ask(&mut self, query: NetfilterMessage, flags: u16) -> io::Result<Vec<NetfilterMessage>> {
+        self.ask_for(query, flags, |_| true)
+    }
+
+    /// The answers that `wanted` says are worth being read.
+    fn ask_for(
+        &mut self,
+        query: NetfilterMessage,
+        flags: u16,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<NetfilterMessage>> {
         let mut bytes = Vec::new();
         self.push(&mut bytes, query, flags);
         self.send(&bytes)?;
         let (mut found, mut interrupted) = (Vec::new(), false);
         loop {
-            for reply in receive(&self.socket, RecvFlags::empty())?.unwrap_or_default() {
+            for reply in
+                receive_some(&self.socket, RecvFlags::empty(), &wanted)?.unwrap_or_default()
+            {
                 if reply.header.sequence_number != self.sequence {
                     continue;
                 }
@@ -198,23 +204,38 @@ impl Nfnetlink {
 
 /// The messages of one datagram; `None` if there is none and `flags` say not to wait.
 pub(super) fn receive(socket: &Socket, flags: RecvFlags) -> io::Result<Option<Vec<Reply>>> {
+    receive_some(socket, flags, &|_| true)
+}
+
+/// Those of them that are `wanted`, and those that are about the answer itself.
+fn receive_some(
+    socket: &Socket,
+    flags: RecvFlags,
+    wanted: &impl Fn(&[u8]) -> bool,
+) -> io::Result<Option<Vec<Reply>>> {
     let mut bytes = Vec::with_capacity(RECEIVE_BYTES);
-    match socket.recv(&mut bytes, flags.bits().cast_signed()) {
-        Ok(_) => parse(&bytes).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => receive(socket, flags),
-        Err(error) => Err(error),
+    loop {
+        match socket.recv(&mut bytes, flags.bits().cast_signed()) {
+            Ok(_) => return parse(&bytes, wanted).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
-fn parse(mut bytes: &[u8]) -> io::Result<Vec<Reply>> {
+fn parse(mut bytes: &[u8], wanted: &impl Fn(&[u8]) -> bool) -> io::Result<Vec<Reply>> {
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut replies = Vec::new();
-    while !bytes.is_empty() {
-        let reply = Reply::deserialize(bytes)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-        let length = usize::try_from(reply.header.length).unwrap_or(usize::MAX);
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        replies.push(reply);
+    while let Some(&header) = bytes.first_chunk::<HEADER_BYTES>() {
+        let [a, b, c, d, kind, more, ..] = header;
+        let length = u32::from_ne_bytes([a, b, c, d]) as usize;
+        let message = bytes.get(..length.max(HEADER_BYTES));
+        let message = message.ok_or_else(|| invalid("a message is cut off".to_owned()))?;
+        if u16::from_ne_bytes([kind, more]) < FIRST_KIND || wanted(message) {
+            replies.push(Reply::deserialize(message).map_err(|error| invalid(error.to_string()))?);
+        }
+        bytes = bytes.get(message.len().next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(replies)
 }
@@ -234,19 +255,12 @@ fn entry(answer: NetfilterMessage) -> Option<Vec<ConntrackAttribute>> {
     }
 }
 
-fn connection(query: Query) -> NetfilterMessage {
-    let family = match query.family {
+fn connection(family: IpFamily, message: ConntrackMessage) -> NetfilterMessage {
+    let family = match family {
         IpFamily::V4 => NetfilterProtoFamily::IPv4,
         IpFamily::V6 => NetfilterProtoFamily::IPv6,
     };
-    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), query.message)
-}
-
-/// Before Linux 5.8 the kernel knows no filter of entries.
-fn is_refused(error: &io::Error) -> bool {
-    [Errno::INVAL, Errno::OPNOTSUPP]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
 }
 
 fn control(message: ControlMessage) -> NetfilterMessage {

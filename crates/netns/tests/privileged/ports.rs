@@ -189,6 +189,8 @@ fn privileged_ports_come_and_go_while_connections_stay() {
         let (_, rules, _) = crate::lab::plan(&lab.network(0, Reach::Open), 2, &both_protocols());
         let ports = ContainerRules { members: vec![], ..rules };
         lab.firewall.admit(&ports).unwrap();
+        assert!(udp_is_lost(&asker, &socket, to(HOST[0], 5353)), "the host's connection");
+        lab.firewall.take_over(&ports).unwrap();
         udp_exchange(&asker, &socket, to(HOST[0], 5353));
         let (mut client, mut server) = tcp_pair(Some(&lab.client), &listener, target);
 
