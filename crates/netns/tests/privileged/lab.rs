@@ -246,8 +246,17 @@ pub(crate) fn tcp_pair(
     (client, server)
 }
 
-/// How a connection to `target` fails.
-pub(crate) fn tcp_fails(place: Option<&Namespace>, target: SocketAddr) -> io::ErrorKind {
-    let client = within(place, || TcpStream::connect_timeout(&target, SILENCE));
+/// Whether nobody listens at `target`, and somebody says so.
+pub(crate) fn tcp_is_refused(place: Option<&Namespace>, target: SocketAddr) -> bool {
+    tcp_error(place, target, PATIENCE) == io::ErrorKind::ConnectionRefused
+}
+
+/// Whether there is no answer from `target`.
+pub(crate) fn tcp_is_lost(place: Option<&Namespace>, target: SocketAddr) -> bool {
+    tcp_error(place, target, SILENCE) == io::ErrorKind::TimedOut
+}
+
+fn tcp_error(place: Option<&Namespace>, target: SocketAddr, wait: Duration) -> io::ErrorKind {
+    let client = within(place, || TcpStream::connect_timeout(&target, wait));
     client.map(|_| ()).expect_err("nobody may be reached").kind()
 }
