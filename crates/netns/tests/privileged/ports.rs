@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 
 use tare_netns::{
-    ContainerRules, Element, ErrorKind, Member, Namespace, Protocol, Reach, forget_connections,
+    ContainerRules, Element, ErrorKind, IpFamily, Member, Namespace, Protocol, Reach,
+    enable_forwarding, forget_connections,
 };
 
 use crate::common::{command, name, on_scratch_host, set_bridge_netfilter, world};
@@ -88,10 +89,11 @@ fn privileged_nobody_reaches_the_hosts_loopback_by_a_bridge() {
         within(Some(&web.namespace), || {
             // What a container with CAP_NET_ADMIN can do.
             std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
-            command("ip", &["link", "set", "lo", "down"]);
+            command("ip", &["address", "flush", "dev", "lo"]);
             command("ip", &["route", "add", "127.0.0.1", "via", "10.88.0.1", "dev", "eth0"]);
         });
         let from = udp(Some(&web.namespace), to(web.addresses[0], 0));
+        from.send_to(b"there", target).expect("it leaves the container");
         assert!(udp_is_lost(&from, &secret, target));
         let listing = command("nft", &["list", "set", "inet", "tare", "localnet"]);
         assert!(listing.contains("\"tare0\""), "{listing}");
@@ -159,6 +161,10 @@ fn privileged_sctp_is_published_too() {
 #[test]
 fn privileged_what_is_not_published_is_not_reached_from_outside() {
     on_both_kinds_of_host(|| {
+        // On a router, which forwards for others, too.
+        for family in [IpFamily::V4, IpFamily::V6] {
+            enable_forwarding(family).unwrap();
+        }
         let lab = Lab::new();
         let web = lab.publishing(&lab.network(0, Reach::Open), 2, &both_protocols());
         for at in [0, 1] {
