@@ -7,9 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ipnet::{IpNet, Ipv4Net};
 use rusqlite::Connection;
 use tare_netns::lease::{Choice, Freed, Pool};
-use tare_netns::{
-    Attachment, Bridge, Firewall, InterfaceName, IpFamily, Link, MacAddress, Wanted,
-};
+use tare_netns::{Attachment, Bridge, Firewall, InterfaceName, IpFamily, Link, MacAddress, Wanted};
 use tare_runtime::{ContainerId, ContainerName};
 use tokio::sync::OnceCell;
 
