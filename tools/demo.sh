@@ -55,7 +55,7 @@ main() {
 
     title "tared is killed; the container does not notice, and the next tared knows it"
     # shellcheck disable=SC2086 # nothing, or a word
-    show $root kill -KILL "$(cat "$work/pid")"
+    show $root sh -c "kill -KILL $(cat "$work/pid")"
     has_ended || fail "tared does not end"
     start_tared || fail "tared did not start again"
     get "$web" Container State PID IPAddresses
@@ -230,6 +230,8 @@ clean_up() {
     status=$?
     trap - EXIT
     trap '' HUP INT TERM
+    # Whatever fails here, the rest is still done.
+    set +e
     title "Cleaning up"
     [ "$status" = 0 ] || tail -n 5 "$work/log" >&2 || :
     if [ "$launched" = yes ]; then
@@ -257,8 +259,9 @@ remove_containers() {
 
 stop_tared() {
     is_running || return 0
-    printf '\n$ %s\n' "${root:+$root }kill $(cat "$work/pid")"
-    $root kill "$(cat "$work/pid")"
+    printf '\n$ %s\n' "${root:+$root }sh -c 'kill $(cat "$work/pid")'"
+    # Not every system has the program, but every shell has it built in.
+    $root sh -c "kill $(cat "$work/pid")"
     has_ended || echo "demo: tared does not end" >&2
     echo
 }
