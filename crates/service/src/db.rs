@@ -129,25 +129,27 @@ impl Db {
 
     /// Runs `work` in a transaction; what is returned waits for its commit.
     ///
-    /// The work is queued at once, in the order of the calls, whether or not anybody waits.
+    /// The work is queued at once, in the order of the calls, whether or not anybody waits. It may
+    /// fail in its caller's own words: to refuse is an error, so that a refusal changes nothing.
     ///
     /// # Errors
     ///
     /// What `work` returns (then nothing of it happened), [`Error::Operation`] if the commit fails.
-    pub fn run<T, F>(&self, work: F) -> impl Future<Output = Result<T, Error>> + Send + use<T, F>
+    pub fn run<T, E, F>(&self, work: F) -> impl Future<Output = Result<T, E>> + Send + use<T, E, F>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+        E: From<Error> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
             let result = match connection {
                 Ok(connection) => in_savepoint(connection, work),
-                Err(error) => Err(Error::Operation(copy(error))),
+                Err(error) => Err(Error::Operation(copy(error)).into()),
             };
             Box::new(move |commit: Result<(), &rusqlite::Error>| {
                 let result = match (result, commit) {
-                    (Ok(_), Err(error)) => Err(Error::Operation(copy(error))),
+                    (Ok(_), Err(error)) => Err(Error::Operation(copy(error)).into()),
                     (result, _) => result,
                 };
                 // A caller that stopped waiting does not undo what is committed.
@@ -156,7 +158,7 @@ impl Db {
         });
         // A queue without a thread drops the work, and with it the sender of the answer.
         let _ = self.queue.send(work);
-        async { answer.await.map_err(|_| Error::Closed)? }
+        async { answer.await.unwrap_or_else(|_| Err(Error::Closed.into())) }
     }
 }
 
@@ -246,18 +248,19 @@ fn run_transaction(connection: &mut Connection, batch: &mut VecDeque<Work>) {
     }
 }
 
-fn in_savepoint<T>(
+fn in_savepoint<T, E: From<Error>>(
     connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, Error>,
-) -> Result<T, Error> {
-    connection.execute_batch("SAVEPOINT work")?;
+    work: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let execute = |sql| connection.execute_batch(sql).map_err(Error::from);
+    execute("SAVEPOINT work")?;
     let result = work(connection);
     if connection.is_autocommit() {
         // The transaction went, and the savepoint with it.
         return result;
     }
     let end = if result.is_ok() { "RELEASE work" } else { "ROLLBACK TO work; RELEASE work" };
-    connection.execute_batch(end)?;
+    execute(end)?;
     result
 }
 
@@ -299,7 +302,9 @@ mod tests {
     }
 
     async fn count(db: &Db) -> i64 {
-        db.run(|c| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?)).await.unwrap()
+        let counted: Result<i64, Error> =
+            db.run(|c| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?)).await;
+        counted.unwrap()
     }
 
     #[tokio::test]
@@ -317,9 +322,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_in_the_callers_words_takes_back_what_came_before_it() {
+        #[derive(Debug)]
+        enum Refused {
+            Enough,
+            Database(#[expect(dead_code, reason = "shown when the test fails")] Error),
+        }
+        impl From<Error> for Refused {
+            fn from(error: Error) -> Self {
+                Self::Database(error)
+            }
+        }
+        let (_dir, db) = scratch(Durability::ProcessCrash);
+        let refused: Result<(), Refused> = db
+            .run(|c| {
+                c.execute("INSERT INTO t VALUES (1, 'x')", []).map_err(Error::from)?;
+                Err(Refused::Enough)
+            })
+            .await;
+        assert!(matches!(refused, Err(Refused::Enough)), "{refused:?}");
+        assert_eq!(count(&db).await, 0);
+    }
+
+    #[tokio::test]
     async fn a_full_disk_in_the_middle_takes_nothing_else_along_and_leaves_nothing_half_done() {
         let (_dir, db) = scratch(Durability::ProcessCrash);
-        let full = |c: &Connection| {
+        let full = |c: &Connection| -> Result<(), Error> {
             c.pragma_update(None, "max_page_count", 3)?;
             let big = "x".repeat(1 << 20);
             let full = c.execute("INSERT INTO t VALUES (2, ?1)", [big]);
@@ -330,7 +358,7 @@ mod tests {
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let held = db.run(move |_| {
             wait.recv().unwrap();
-            Ok(())
+            Ok::<_, Error>(())
         });
         let (before, failing, after) = (insert(&db, 1), db.run(full), insert(&db, 3));
         go.send(()).unwrap();

@@ -18,7 +18,7 @@ use super::records::durable::{self, NetworkRow};
 use super::records::{self, volatile};
 use super::view;
 use crate::config;
-use crate::db::{self, Db};
+use crate::db::Db;
 use crate::instance::Tag;
 
 /// Name of the network a container is on if nobody says otherwise.
@@ -74,11 +74,10 @@ impl Network {
 
     /// Gives `id` an address; in one transaction with what is done with it, so that no address is
     /// taken by a container that was never begun.
-    pub(super) fn lease(&self, c: &Connection, id: &ContainerId) -> Result<Lease, db::Error> {
+    pub(super) fn lease(&self, c: &Connection, id: &ContainerId) -> Result<IpAddr, Error> {
+        let exhausted = || Error::AddressesExhausted(DEFAULT.into());
         let subnet = IpNet::V4(self.row.subnet);
-        let Ok(pool) = Pool::new(subnet, self.gateway(), self.quarantine) else {
-            return Ok(Lease::Exhausted);
-        };
+        let pool = Pool::new(subnet, self.gateway(), self.quarantine).map_err(|_| exhausted())?;
         let highest = volatile::highest_lease(c, DEFAULT)?;
         let oldest = volatile::oldest_free_lease(c, DEFAULT)?
             .map(|(address, at)| Freed { address, at: UNIX_EPOCH + Duration::from_micros(at.0) });
@@ -87,10 +86,10 @@ impl Network {
             // Where containers come and go faster than addresses rest, the one that has rested
             // longest is better than none.
             (Choice::Wait(_), Some(freed)) => freed.address,
-            (Choice::Wait(_) | Choice::Exhausted, _) => return Ok(Lease::Exhausted),
+            (Choice::Wait(_) | Choice::Exhausted, _) => return Err(exhausted()),
         };
         volatile::take_lease(c, DEFAULT, address, id)?;
-        Ok(Lease::Taken(address))
+        Ok(address)
     }
 
     /// What the container's own network is to be, with that address.
@@ -153,7 +152,8 @@ impl Network {
     /// Takes addresses out of the firewall that no container has, and puts those in that one has:
     /// the table may have been made anew.
     pub(super) async fn sweep(&self, run: &Db) {
-        let noted = run.run(|c| Ok((records::meta(c, TABLE)?, volatile::leased(c)?))).await;
+        let noted =
+            run.run(|c| Ok::<_, Error>((records::meta(c, TABLE)?, volatile::leased(c)?))).await;
         let Ok((Some(_), leased)) = noted else { return };
         let firewall = match self.firewall().await {
             Ok(firewall) => firewall,
@@ -178,8 +178,9 @@ impl Network {
     /// `/run/netns` a mount point if that was us.
     pub(super) async fn leave_host(&self) {
         let bridge = self.row.bridge.clone();
-        let notes =
-            self.run.run(|c| Ok((records::meta(c, NETNS_DIRECTORY)?, records::meta(c, TABLE)?)));
+        let notes = self.run.run(|c| {
+            Ok::<_, Error>((records::meta(c, NETNS_DIRECTORY)?, records::meta(c, TABLE)?))
+        });
         let (directory, table) = notes.await.unwrap_or_default();
         let ours = directory.is_some();
         // An earlier daemon may have made the table.
@@ -222,15 +223,6 @@ impl Network {
     }
 }
 
-/// The outcome of [`Network::lease`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lease {
-    /// This address.
-    Taken(IpAddr),
-    /// None is free.
-    Exhausted,
-}
-
 async fn create(state: &Db, tag: &Tag, pool: Ipv4Net) -> Result<NetworkRow, Error> {
     let subnet = brief(move || {
         let avoid = tare_netns::host_prefixes().map_err(|error| Error::Host {
@@ -266,4 +258,38 @@ fn interface() -> InterfaceName {
 /// The host's end of the veth pair: `ve` and the first twelve digits of the id make 14 bytes.
 fn host_interface(id: &ContainerId) -> InterfaceName {
     format!("ve{}", id.short()).parse().expect("14 hex digits and letters are an interface name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Durability;
+
+    /// A network with room for one container.
+    fn small(run: &Db) -> Network {
+        let row = NetworkRow {
+            name: DEFAULT.into(),
+            id: String::new(),
+            owner_uid: 0,
+            created: Usec(1),
+            bridge: Tag::NONE.default_bridge(),
+            subnet: "10.88.0.0/30".parse().unwrap(),
+        };
+        let (quarantine, firewall) = (Duration::ZERO, OnceCell::new());
+        Network { row, run: run.clone(), tag: Tag::NONE, quarantine, firewall }
+    }
+
+    #[tokio::test]
+    async fn a_container_that_cannot_have_all_its_addresses_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.db");
+        let run = Db::open(&path, Durability::ProcessCrash, volatile::MIGRATIONS).unwrap();
+        let (network, id) = (Arc::new(small(&run)), super::super::random_id().unwrap());
+        let (both, one) = (network.clone(), id.clone());
+        let refused = run.run(move |c| Ok((both.lease(c, &one)?, both.lease(c, &one)?))).await;
+        assert!(matches!(refused, Err(Error::AddressesExhausted(_))), "{refused:?}");
+        assert_eq!(run.run(volatile::leased).await.unwrap(), Vec::<IpAddr>::new());
+        let one = run.run(move |c| network.lease(c, &id)).await.unwrap();
+        assert_eq!(one, IpAddr::from([10, 88, 0, 2]));
+    }
 }

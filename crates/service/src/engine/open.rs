@@ -115,14 +115,12 @@ fn cgroup_root(tag: &Tag) -> CgroupPath {
 async fn same_boot(run: &Db) -> Result<bool, Error> {
     let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map_err(|source| Error::Host { what: "read the id of this boot", source })?;
-    let noted = run
-        .run(move |c| {
-            let before = records::meta(c, "boot")?;
-            records::set_meta(c, "boot", &now)?;
-            Ok(before.is_none_or(|before| before == now))
-        })
-        .await?;
-    Ok(noted)
+    run.run(move |c| {
+        let before = records::meta(c, "boot")?;
+        records::set_meta(c, "boot", &now)?;
+        Ok(before.is_none_or(|before| before == now))
+    })
+    .await
 }
 
 fn spawner(instance: &Instance) -> Result<Arc<dyn Spawner>, Error> {

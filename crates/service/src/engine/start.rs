@@ -28,7 +28,6 @@ use super::clock::Usec;
 use super::container::{Container, Life, Running};
 use super::host;
 use super::jobs::{Job, JobKind, Output, Subject};
-use super::network::{self, Lease};
 use super::records::durable::{self, LifeRow};
 use super::records::volatile::{self, Incarnation, Stage};
 use super::view::{self, Exit, ExitReason, State};
@@ -146,22 +145,19 @@ impl Engine {
         };
         let engine = self.clone();
         let wants_network = effective.network_mode == NetworkMode::Private;
-        let written = self
+        let record = self
             .run
             .run(move |c| {
                 let mut record = record;
                 if wants_network {
-                    let Lease::Taken(address) = engine.network.lease(c, &id)? else {
-                        return Ok(None);
-                    };
+                    let address = engine.network.lease(c, &id)?;
                     record.network = Some(engine.network.wanted(&id, address));
                     record.addresses = vec![engine.network.seen(address)];
                 }
                 volatile::put_incarnation(c, &record)?;
-                Ok(Some(record))
+                Ok::<_, Error>(record)
             })
             .await?;
-        let record = written.ok_or_else(|| Error::AddressesExhausted(network::DEFAULT.into()))?;
         container.show(|view| view.state = State::Starting);
         Ok(record)
     }

@@ -32,10 +32,11 @@ impl Engine {
 
     /// Directories, layers and logs that no row has.
     async fn sweep_state(&self) {
-        let known = self.state.run(|c| Ok((durable::container_ids(c)?, durable::layers(c)?))).await;
-        let (containers, layers) = match known {
+        let known =
+            self.state.run(|c| Ok::<_, Error>((durable::container_ids(c)?, durable::layers(c)?)));
+        let (containers, layers) = match known.await {
             Ok(known) => known,
-            Err(error) => return tracing::error!("the state is not swept: {error}"),
+            Err(error) => return tracing::error!("the state is not swept: {}", error.chain()),
         };
         let (store, logs) = (self.store.clone(), self.instance.logs_dir());
         let work = move || {

@@ -174,7 +174,7 @@ mod tests {
             let job = jobs.create(JobKind::ImportImage, Subject::Nothing, &somebody()).unwrap();
             assert!(job.view().id > last, "{} after {last}", job.view().id);
             last = job.view().id;
-            run.run(|_| Ok(())).await.unwrap();
+            run.run(|_| Ok::<_, Error>(())).await.unwrap();
         }
     }
 
