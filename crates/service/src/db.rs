@@ -264,27 +264,6 @@ fn in_savepoint<T, E: From<Error>>(
     result
 }
 
-/// A document as it is stored.
-///
-/// # Errors
-///
-/// [`Error::Document`] if it has no JSON form, which none of ours lacks.
-pub fn to_document<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|source| Error::Document { what, source })
-}
-
-/// The opposite of [`to_document`].
-///
-/// # Errors
-///
-/// [`Error::Document`] if the text is not such a document.
-pub fn from_document<T: serde::de::DeserializeOwned>(
-    what: &'static str,
-    text: &str,
-) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|source| Error::Document { what, source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

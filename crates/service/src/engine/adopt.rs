@@ -32,15 +32,15 @@ impl Engine {
     /// Reads all containers and settles each of them. Before this nobody is answered.
     pub(super) async fn adopt(&self) -> Result<(), Error> {
         for row in self.state.run(durable::containers).await? {
-            match row.and_then(|(row, last)| self.load(row, last)) {
+            match row.map_err(Error::from).and_then(|(row, last)| self.load(row, last)) {
                 Ok(()) => {}
                 Err(error) => self.host.taint_unreadable("a container", &error),
             }
         }
-        for record in self.run.run(volatile::incarnations).await? {
+        for record in self.run.run(volatile::all::<Incarnation>).await? {
             match record {
                 Ok(record) => self.settle(record).await,
-                Err(error) => {
+                Err((_, error)) => {
                     self.host.taint_unreadable("what a container is made of", &error.into());
                 }
             }

@@ -15,9 +15,9 @@ use super::container::{Container, Life};
 use super::events::Event;
 use super::images::Image;
 use super::jobs::{Job, JobKind, Output, Subject};
-use super::records::durable::{self, ContainerRow, LifeRow};
+use super::records::durable::{self, ContainerRow, LifeRow, Root, Use, uses};
 use super::view::{self, State};
-use super::{Engine, Error, Inner, Pending, Reference, key, network, random_id};
+use super::{Engine, Error, Inner, Pending, Reference, key, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
 /// A container that could be made: resolved once, and frozen, so that what is asked about is what
@@ -104,10 +104,8 @@ impl Inner {
             id: id.clone(),
             name: reservation.name().clone(),
             owner_uid: by.uid,
-            image_id: draft.image.id,
-            image_reference: draft.image_reference,
+            root: Root::Image { id: draft.image.id, reference: draft.image_reference },
             created: Usec::now(),
-            privileged: !draft.reasons.is_empty(),
             request: draft.request,
         };
         self.write_container(&row).await?;
@@ -137,7 +135,8 @@ impl Inner {
 
     /// The image a container was made from; it cannot be removed while the container is there.
     pub(super) fn containers_image(&self, row: &ContainerRow) -> Result<Arc<Image>, Error> {
-        self.images.find(&row.image_id.to_string())
+        let Root::Image { id, .. } = &row.root;
+        self.images.find(&id.to_string())
     }
 
     async fn delete_directories(&self, id: &ContainerId) -> Result<(), Error> {
@@ -209,14 +208,17 @@ impl Inner {
         last: &LifeRow,
         effective: &Effective,
     ) -> view::Container {
-        let on_network = effective.network_mode == tare_specgen::NetworkMode::Private;
+        let Root::Image { id: image_id, reference: image_reference } = row.root.clone();
+        let network = |needed| match needed {
+            Use::Network(name) => name,
+        };
         view::Container {
             id: row.id.clone(),
             name: row.name.clone(),
-            image_id: row.image_id,
-            image_reference: row.image_reference.clone(),
+            image_id,
+            image_reference,
             owner_uid: row.owner_uid,
-            privileged: row.privileged,
+            privileged: !reasons(effective).is_empty(),
             state: if last.exit.is_some() { State::Exited } else { State::Configured },
             process: None,
             exit: last.exit,
@@ -225,7 +227,7 @@ impl Inner {
             started_monotonic: None,
             finished: last.finished,
             cgroup: String::new(),
-            networks: on_network.then(|| network::DEFAULT.into()).into_iter().collect(),
+            networks: uses(&row.request).into_iter().map(network).collect(),
             addresses: Vec::new(),
             public_labels: self
                 .public_labels(effective.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()))),

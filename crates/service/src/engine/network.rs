@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 use super::Error;
 use super::blocking::brief;
 use super::clock::Usec;
-use super::records::durable::{self, NetworkRow};
+use super::records::Version;
+use super::records::durable::{self, NetworkDefinition, NetworkRow};
 use super::records::{self, volatile};
 use super::view;
 use crate::config;
@@ -59,12 +60,18 @@ impl Network {
     }
 
     fn gateway(&self) -> IpAddr {
-        let gateway = self.row.subnet.hosts().next().unwrap_or_else(|| self.row.subnet.network());
+        let gateway = self
+            .row
+            .definition
+            .subnet
+            .hosts()
+            .next()
+            .unwrap_or_else(|| self.row.definition.subnet.network());
         gateway.into()
     }
 
     fn prefixed(&self, address: IpAddr) -> IpNet {
-        IpNet::new_assert(address, self.row.subnet.prefix_len())
+        IpNet::new_assert(address, self.row.definition.subnet.prefix_len())
     }
 
     fn bridge(&self) -> Bridge {
@@ -76,7 +83,7 @@ impl Network {
     /// taken by a container that was never begun.
     pub(super) fn lease(&self, c: &Connection, id: &ContainerId) -> Result<IpAddr, Error> {
         let exhausted = || Error::AddressesExhausted(DEFAULT.into());
-        let subnet = IpNet::V4(self.row.subnet);
+        let subnet = IpNet::V4(self.row.definition.subnet);
         let pool = Pool::new(subnet, self.gateway(), self.quarantine).map_err(|_| exhausted())?;
         let highest = volatile::highest_lease(c, DEFAULT)?;
         let oldest = volatile::oldest_free_lease(c, DEFAULT)?
@@ -239,7 +246,7 @@ async fn create(state: &Db, tag: &Tag, pool: Ipv4Net) -> Result<NetworkRow, Erro
         owner_uid: 0,
         created: Usec::now(),
         bridge: tag.default_bridge(),
-        subnet,
+        definition: NetworkDefinition { version: Version, subnet },
     };
     let written = row.clone();
     state.run(move |c| durable::insert_network(c, &written)).await?;
@@ -267,14 +274,7 @@ mod tests {
 
     /// A network with room for one container.
     fn small(run: &Db) -> Network {
-        let row = NetworkRow {
-            name: DEFAULT.into(),
-            id: String::new(),
-            owner_uid: 0,
-            created: Usec(1),
-            bridge: Tag::NONE.default_bridge(),
-            subnet: "10.88.0.0/30".parse().unwrap(),
-        };
+        let row = NetworkRow::sample(DEFAULT);
         let (quarantine, firewall) = (Duration::ZERO, OnceCell::new());
         Network { row, run: run.clone(), tag: Tag::NONE, quarantine, firewall }
     }

@@ -28,6 +28,7 @@ use super::clock::Usec;
 use super::container::{Container, Life, Running};
 use super::host;
 use super::jobs::{Job, JobKind, Output, Subject};
+use super::records::Version;
 use super::records::durable::{self, LifeRow};
 use super::records::volatile::{self, Incarnation, Stage};
 use super::view::{self, Exit, ExitReason, State};
@@ -130,7 +131,7 @@ impl Engine {
         life.incarnation += 1;
         let id = container.row.id.clone();
         let record = Incarnation {
-            v: 1,
+            v: Version,
             cgroup: self.cgroup(&id),
             container: id.clone(),
             number: life.incarnation,
@@ -154,7 +155,7 @@ impl Engine {
                     record.network = Some(engine.network.wanted(&id, address));
                     record.addresses = vec![engine.network.seen(address)];
                 }
-                volatile::put_incarnation(c, &record)?;
+                volatile::put(c, &record)?;
                 Ok::<_, Error>(record)
             })
             .await?;
@@ -203,7 +204,7 @@ impl Engine {
 
     pub(super) async fn write_record(&self, record: &Incarnation) -> Result<(), Error> {
         let record = record.clone();
-        Ok(self.run.run(move |c| volatile::put_incarnation(c, &record)).await?)
+        Ok(self.run.run(move |c| volatile::put(c, &record)).await?)
     }
 
     async fn connect(&self, container: &Container, record: &Incarnation) -> Result<(), Error> {

@@ -13,7 +13,8 @@ use tare_runtime::ContainerId;
 use tare_spawn::OciRuntime;
 
 use super::blocking::brief;
-use super::records::{durable, volatile};
+use super::records::durable;
+use super::records::volatile::{self, Incarnation};
 use super::start::file_name;
 use super::{Engine, Error, key};
 
@@ -22,7 +23,7 @@ impl Engine {
     pub(super) async fn sweep(&self) {
         self.sweep_state().await;
         let rows = self.state.run(durable::container_ids).await;
-        let recorded = self.run.run(volatile::containers).await;
+        let recorded = self.run.run(volatile::keys::<Incarnation>).await;
         match rows.and_then(|rows| Ok(rows.into_iter().chain(recorded?).collect())) {
             Ok(known) => self.sweep_host(known).await,
             Err(error) => tracing::error!("the host is not swept: {error}"),

@@ -1,0 +1,131 @@
+//! Containers: what was asked for, and how the last life went.
+
+use rusqlite::{Connection, Row, params};
+use tare_runtime::{ContainerId, ContainerName};
+use tare_specgen::Request;
+use tare_storage::Digest;
+
+use super::{not_text, text, uses};
+use crate::db::Error;
+use crate::engine::clock::Usec;
+use crate::engine::records::document::{from_document, to_document};
+use crate::engine::view::{Exit, ExitReason};
+
+/// A container, as it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ContainerRow {
+    pub(crate) id: ContainerId,
+    pub(crate) owner_uid: u32,
+    pub(crate) created: Usec,
+    pub(crate) root: Root,
+    pub(crate) name: ContainerName,
+    pub(crate) request: Request,
+}
+
+/// What the root file system of a container is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// An image, with what the container writes on top.
+    Image {
+        id: Digest,
+        /// As its creator named it.
+        reference: String,
+    },
+}
+
+/// The last life of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LifeRow {
+    pub(crate) started: Option<Usec>,
+    pub(crate) finished: Option<Usec>,
+    pub(crate) exit: Option<Exit>,
+}
+
+/// Adds a container.
+pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(), Error> {
+    let Root::Image { id: image, reference } = &row.root;
+    c.prepare_cached(
+        "INSERT INTO containers (id, owner_uid, created_usec, image_id, image_reference, name,
+                                 request)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        row.id.as_str(),
+        row.owner_uid,
+        row.created.as_i64(),
+        image.to_string(),
+        reference,
+        row.name.as_str(),
+        to_document("request", &row.request)?,
+    ])?;
+    uses::insert(c, &row.id, &uses::uses(&row.request))
+}
+
+/// Takes a container out, with what it uses.
+pub(crate) fn delete_container(c: &Connection, id: &ContainerId) -> Result<(), Error> {
+    c.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([id.as_str()])?;
+    Ok(())
+}
+
+/// Writes the last life of a container.
+pub(crate) fn update_life(c: &Connection, id: &ContainerId, life: &LifeRow) -> Result<(), Error> {
+    c.prepare_cached(
+        "UPDATE containers SET started_usec = ?2, finished_usec = ?3, exit_code = ?4,
+                exit_signal = ?5, exit_reason = ?6 WHERE id = ?1",
+    )?
+    .execute(params![
+        id.as_str(),
+        life.started.map(Usec::as_i64),
+        life.finished.map(Usec::as_i64),
+        life.exit.map(|exit| exit.code),
+        life.exit.map(|exit| exit.signal),
+        life.exit.map(|exit| exit.reason.as_str()),
+    ])?;
+    Ok(())
+}
+
+/// A container as it is found: one that cannot be read is no reason not to read the others.
+pub(crate) type Found = Result<(ContainerRow, LifeRow), Error>;
+
+/// All containers.
+pub(crate) fn containers(c: &Connection) -> Result<Vec<Found>, Error> {
+    let mut query = c.prepare("SELECT * FROM containers ORDER BY created_usec")?;
+    let mut rows = query.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(container(row).and_then(|container| Ok((container, life(row)?))));
+    }
+    Ok(found)
+}
+
+/// The ids of all containers, also of those that cannot be read.
+pub(crate) fn container_ids(c: &Connection) -> Result<Vec<ContainerId>, Error> {
+    let mut query = c.prepare("SELECT id FROM containers")?;
+    let ids = query.query_map([], |row| row.get::<_, String>(0))?;
+    ids.map(|id| id?.parse().map_err(|_| not_text(0, "id"))).collect()
+}
+
+fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
+    let request: String = row.get("request")?;
+    let root = Root::Image { id: text(row, "image_id")?, reference: row.get("image_reference")? };
+    Ok(ContainerRow {
+        id: text(row, "id")?,
+        owner_uid: row.get("owner_uid")?,
+        created: Usec::from_i64(row.get("created_usec")?),
+        root,
+        name: text(row, "name")?,
+        request: from_document("request", &request)?,
+    })
+}
+
+fn life(row: &Row<'_>) -> Result<LifeRow, Error> {
+    let usec = |column| Ok::<_, Error>(row.get::<_, Option<i64>>(column)?.map(Usec::from_i64));
+    let reason = row.get::<_, Option<String>>("exit_reason")?;
+    let exit = match (row.get("exit_code")?, row.get("exit_signal")?, reason) {
+        (Some(code), Some(signal), Some(reason)) => {
+            ExitReason::from_word(&reason).map(|reason| Exit { code, signal, reason })
+        }
+        _ => None,
+    };
+    Ok(LifeRow { started: usec("started_usec")?, finished: usec("finished_usec")?, exit })
+}

@@ -1,0 +1,43 @@
+//! `state.db`: containers, images, networks, and which of them needs which.
+
+mod containers;
+mod images;
+mod networks;
+mod uses;
+
+use rusqlite::Row;
+
+use crate::db::Error;
+
+pub(crate) use containers::{
+    ContainerRow, LifeRow, Root, container_ids, containers, delete_container, insert_container,
+    update_life,
+};
+pub(crate) use images::{ImageRow, images, layers, put_image};
+pub(crate) use networks::{NetworkDefinition, NetworkRow, insert_network, networks};
+pub(crate) use uses::{Use, uses};
+
+/// From nothing to the present schema, a step an entry. Only ever appended to.
+pub(crate) const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
+
+/// A column that holds the text of something with a grammar.
+fn text<T: std::str::FromStr>(row: &Row<'_>, column: &'static str) -> Result<T, Error> {
+    let text: String = row.get(column)?;
+    text.parse()
+        .map_err(|_| not_text(row.as_ref().column_index(column).unwrap_or_default(), column))
+}
+
+/// A column holds a text that is not what it should be.
+fn not_text(index: usize, column: &str) -> Error {
+    rusqlite::Error::InvalidColumnType(index, column.into(), rusqlite::types::Type::Text).into()
+}
+
+#[cfg(test)]
+fn scratch() -> rusqlite::Connection {
+    let c = rusqlite::Connection::open_in_memory().unwrap();
+    c.pragma_update(None, "foreign_keys", "ON").unwrap();
+    for sql in MIGRATIONS {
+        c.execute_batch(sql).unwrap();
+    }
+    c
+}

@@ -1,0 +1,132 @@
+//! What one start of a container is made of.
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use tare_netns::Wanted;
+use tare_runtime::ContainerId;
+use tare_runtime::identity::Identity;
+use tare_spawn::{CgroupPath, OciRuntime};
+
+use super::leases::free_leases;
+use super::record::{self, Record};
+use crate::db::Error;
+use crate::engine::clock::Usec;
+use crate::engine::records::document::Version;
+use crate::engine::view::{Address, Exit};
+
+/// How far one start of a container has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[serde(tag = "at")]
+pub(crate) enum Stage {
+    /// Being made; nothing of it may stay if the daemon ends here.
+    Preparing,
+    /// All is made and the start has been decided: from here on it is carried through.
+    Starting,
+    /// Its first process runs, or ran.
+    Running,
+    /// It has ended; what is left of it has to be taken down, and the end told.
+    Ended {
+        /// How.
+        exit: Exit,
+        /// When that was seen.
+        finished: Usec,
+    },
+}
+
+/// One start of a container, from before the first effect until all is taken down again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Incarnation {
+    pub(crate) v: Version<1>,
+    pub(crate) container: ContainerId,
+    pub(crate) number: u32,
+    pub(crate) stage: Stage,
+    pub(crate) runtime: OciRuntime,
+    /// Below the cgroup2 root; `supervisor` and `payload` are in it.
+    pub(crate) cgroup: CgroupPath,
+    /// What is made of the network, if it has one of its own.
+    pub(crate) network: Option<Wanted>,
+    /// What is seen of it.
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) supervisor: Option<Identity>,
+    pub(crate) init: Option<Identity>,
+    pub(crate) started: Option<Usec>,
+    pub(crate) started_monotonic: Option<Usec>,
+}
+
+impl Record for Incarnation {
+    const KIND: &'static str = "incarnation";
+    type Key = ContainerId;
+
+    fn key(&self) -> &ContainerId {
+        &self.container
+    }
+}
+
+/// Forgets a start, after all of it is taken down, and frees its addresses.
+pub(crate) fn end_incarnation(c: &Connection, id: &ContainerId, now: Usec) -> Result<(), Error> {
+    record::delete::<Incarnation>(c, id)?;
+    free_leases(c, id, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::records::volatile::scratch;
+    use crate::engine::view::ExitReason;
+
+    const GOLDEN: &str = include_str!("incarnation.json");
+
+    fn insert(c: &Connection, key: &str, document: &str) {
+        c.execute("INSERT INTO records VALUES ('incarnation', ?1, ?2)", [key, document]).unwrap();
+    }
+
+    fn golden() -> Incarnation {
+        serde_json::from_str(GOLDEN).unwrap()
+    }
+
+    /// A daemon that was upgraded reads what its predecessor wrote.
+    #[test]
+    fn the_stored_form_is_a_format() {
+        let stored: serde_json::Value = serde_json::from_str(GOLDEN).unwrap();
+        assert_eq!(serde_json::to_value(golden()).unwrap(), stored);
+        let exit = Exit { code: 137, signal: 9, reason: ExitReason::Signaled };
+        let ended = Stage::Ended { exit, finished: Usec(5) };
+        for (stage, form) in [
+            (Stage::Preparing, r#"{"at":"preparing"}"#),
+            (Stage::Starting, r#"{"at":"starting"}"#),
+            (Stage::Running, r#"{"at":"running"}"#),
+            (
+                ended,
+                r#"{"at":"ended","exit":{"code":137,"signal":9,"reason":"signaled"},"finished":5}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&stage).unwrap(), form);
+            assert_eq!(serde_json::from_str::<Stage>(form).unwrap(), stage);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_still_known_by_its_key() {
+        let c = scratch();
+        let whole: serde_json::Value = serde_json::from_str(GOLDEN).unwrap();
+        let (mut lacks, mut newer, mut more) = (whole.clone(), whole.clone(), whole);
+        lacks.as_object_mut().unwrap().remove("addresses");
+        newer["v"] = 2.into();
+        more["unheard-of"] = true.into();
+        let broken = [lacks.to_string(), newer.to_string(), more.to_string(), "{".into()];
+        for (n, document) in broken.iter().enumerate() {
+            insert(&c, &format!("{n:064x}"), document);
+        }
+        record::put(&c, &golden()).unwrap();
+        let found = record::all::<Incarnation>(&c).unwrap();
+        let unread: Vec<String> =
+            found.iter().filter_map(|it| Some(it.as_ref().err()?.0.to_string())).collect();
+        assert_eq!(unread, (0..4).map(|n| format!("{n:064x}")).collect::<Vec<_>>());
+        assert_eq!(record::keys::<Incarnation>(&c).unwrap().len(), 5);
+        let first = format!("{:064x}", 0).parse().unwrap();
+        end_incarnation(&c, &first, Usec(1)).unwrap();
+        assert_eq!(record::keys::<Incarnation>(&c).unwrap().len(), 4);
+    }
+}
