@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use tare_netns::{InterfaceName, NamespaceName, TableName};
 use tare_runtime::ContainerId;
+use tare_spawn::CgroupPath;
 
 /// Where an installed daemon keeps what must outlive a reboot.
 pub const DEFAULT_STATE: &str = "/var/lib/tare";
@@ -202,8 +203,13 @@ impl Tag {
     }
 
     /// The control group all containers of this daemon are in, below the cgroup2 root.
-    pub fn cgroup_root(&self) -> String {
-        format!("/{}", self.mark("tare", '-'))
+    pub fn cgroup_root(&self) -> CgroupPath {
+        parsed(&format!("/{}", self.mark("tare", '-')))
+    }
+
+    /// The control group of a container.
+    pub fn cgroup(&self, id: &ContainerId) -> CgroupPath {
+        parsed(&format!("{}/{id}", self.cgroup_root()))
     }
 }
 
@@ -249,7 +255,8 @@ mod tests {
         assert_eq!(tag.table().to_string(), "tare_1a2b3c");
         assert_eq!(tag.default_bridge().to_string(), "tare0-1a2b3c");
         assert_eq!(tag.namespace(&id).to_string(), "tare-1a2b3c-0123456789ab");
-        assert_eq!(tag.cgroup_root(), "/tare-1a2b3c");
+        assert_eq!(tag.cgroup_root().as_str(), "/tare-1a2b3c");
+        assert_eq!(Tag::NONE.cgroup(&id).to_string(), format!("/tare/{id}"));
         assert_eq!(Tag::NONE.namespace(&id).to_string(), "tare-0123456789ab");
         assert_eq!(Tag::NONE.default_bridge().to_string(), "tare0");
         for bad in ["", "12345", "1234567", "12345G", "12345A"] {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use system_tests::{Options, Refused, Tared, on_scratch_host, run};
+use system_tests::{Options, ROOT, Refused, Tared, on_scratch_host, run};
 use zbus::OwnedObjectPath;
 
 use super::{failure, started};
@@ -81,23 +81,95 @@ fn privileged_a_container_is_not_started_twice_when_its_record_is_lost() {
 
         let mut tared = tared.restart();
         let client = tared.client().await;
-        let ended = client.start(&path).await;
-        assert_eq!(failure(&ended), "org.tare.Containers1.Error.RuntimeFailed");
-        assert!(ended.error_message.contains("still there"), "{ended:?}");
-        fs::write(group.join(&id).join("payload/cgroup.kill"), "1").unwrap();
-        // Nobody of ours is its parent any more, and PID 1 takes its time.
-        for _ in 0..100 {
-            if client.start(&path).await.result == "done" {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        for ended in [client.start(&path).await, client.remove(&path).await] {
+            assert_eq!(failure(&ended), "org.tare.Containers1.Error.RuntimeFailed");
+            assert!(ended.error_message.contains("still there"), "{ended:?}");
         }
+        assert!(root(&tared, &id).is_dir(), "what runs keeps its root");
+        fs::write(group.join(&id).join("payload/cgroup.kill"), "1").unwrap();
+        until_done(async || client.start(&path).await.result).await;
         assert_eq!(client.container(&path).await.text("State"), "running");
         client.remove(&path).await.done();
         tared.stop();
         // That it was no mount point before was noted in what was lost.
         run("umount", &["/run/netns"]);
     });
+}
+
+/// Where a container's own files are.
+fn root(tared: &Tared, id: &str) -> PathBuf {
+    tared.setup().state.join("containers").join(id).join("upper")
+}
+
+/// As a daemon of another version might find it.
+fn rewrite_records(tared: &Tared, change: &str) {
+    let db = rusqlite::Connection::open(tared.setup().runtime.join("db/run.db")).unwrap();
+    let changed = db.execute(&format!("UPDATE records SET document = {change}"), []).unwrap();
+    assert_eq!(changed, 1);
+}
+
+#[test]
+fn privileged_a_container_whose_record_cannot_be_read_is_neither_lost_nor_removed() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "lives", "sleep 1000").await;
+        let before = client.container(&path).await;
+        let (id, group) = (before.text("Id"), own_group(&before.text("CGroupPath")));
+        tared.kill9();
+        drop(client);
+        rewrite_records(&tared, "json_remove(document, '$.addresses')");
+
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        let found = client.container(&path).await;
+        assert_eq!((found.text("State"), found.get::<i32>("ExitCode")), ("broken".into(), -1));
+        assert_eq!(found.get::<u64>("FinishedTimestamp"), 0, "it is not taken for ended");
+        let tainted: Vec<String> = client.properties(ROOT, "Manager").await.get("Tainted");
+        assert!(tainted.contains(&"unreadable-records".into()), "{tainted:?}");
+        for ended in [client.start(&path).await, client.remove(&path).await] {
+            assert_eq!(failure(&ended), "org.tare.Containers1.Error.RuntimeFailed");
+        }
+        assert!(root(&tared, &id).is_dir(), "what runs keeps its root");
+        tared.kill9();
+        drop(client);
+
+        // A daemon that can read it takes it over as if nothing had been.
+        rewrite_records(&tared, "json_insert(document, '$.addresses', json('[]'))");
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        let after = client.container(&path).await;
+        assert_eq!(after.text("State"), "running");
+        assert_eq!(after.0["PID"], before.0["PID"]);
+        tared.kill9();
+        drop(client);
+
+        // Once nothing of it lives, it can go, with all that it had.
+        rewrite_records(&tared, "json_set(document, '$.v', 99)");
+        let payload = group.join(&id).join("payload");
+        fs::write(payload.join("cgroup.kill"), "1").unwrap();
+        let populated = || fs::read_to_string(payload.join("cgroup.events")).unwrap_or_default();
+        while populated().contains("populated 1") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        assert_eq!(client.container(&path).await.text("State"), "broken");
+        until_done(async || client.remove(&path).await.result).await;
+        tared.stop();
+    });
+}
+
+/// PID 1 is the parent of what outlives a daemon, and takes its time.
+async fn until_done(mut attempt: impl AsyncFnMut() -> String) {
+    for _ in 0..100 {
+        if attempt().await == "done" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it is never done");
 }
 
 /// Else one could be asked about, and another be meant.

@@ -5,23 +5,25 @@
 
 use std::sync::Arc;
 
+use tare_runtime::ContainerId;
 use tare_runtime::identity::{self, Identity};
 use tare_spawn::{ErrorKind, Incarnation as Number, Layout};
 use tokio::sync::RwLock;
 
-use super::clock::Usec;
-use super::container::{Container, Running};
+use super::container::{Container, Now, Running};
 use super::events::Event;
 use super::records::durable::{self, ContainerRow, LifeRow};
-use super::records::volatile::{self, Incarnation, Stage};
-use super::view::{Exit, ExitReason, State};
+use super::records::volatile::{self, Doing, Incarnation, Stage};
+use super::start::target;
+use super::view::{Exit, ExitReason};
 use super::watched::Watched;
 use super::{Engine, Error, spawn_id};
+use crate::db;
 
 /// Whether what was written down is still there.
 enum Liveness {
     /// Its first process is.
-    Alive(Running),
+    Alive(Arc<Running>),
     /// It is gone.
     Gone,
     /// Nobody can say: it is left alone.
@@ -40,9 +42,7 @@ impl Engine {
         for record in self.run.run(volatile::all::<Incarnation>).await? {
             match record {
                 Ok(record) => self.settle(record).await,
-                Err((_, error)) => {
-                    self.host.taint_unreadable("what a container is made of", &error.into());
-                }
+                Err((id, error)) => self.leave_alone(&id, error).await,
             }
         }
         self.settle_the_lost().await;
@@ -51,16 +51,27 @@ impl Engine {
     }
 
     fn load(&self, row: ContainerRow, last: LifeRow) -> Result<(), Error> {
-        let view = self.first_view(&row, &last, &self.effective_of(&row)?);
+        let view = self.first_view(&row, &self.effective_of(&row)?);
         let container = Arc::new(Container::new(row, last, view, self.events.clone()));
         self.events.tell(Event::ContainerAdded(container.view()));
         self.containers.insert(container);
         Ok(())
     }
 
+    /// What a container is made of cannot be read: it may run, so it is neither ended nor removed.
+    async fn leave_alone(&self, id: &ContainerId, error: db::Error) {
+        self.host.taint_unreadable("what a container is made of", &error.into());
+        if let Some(container) = self.containers.get(id)
+            && let Ok(mut life) = container.lock().await
+        {
+            life.now = Now::Unreadable;
+            container.show(&life);
+        }
+    }
+
     async fn settle(&self, record: Incarnation) {
         let settled = match self.containers.get(&record.container) {
-            Some(container) => self.settle_known(&container, record).await,
+            Some(container) => self.settle_known(&container, Box::new(record)).await,
             // Its row was deleted, and then the daemon ended.
             None => self.settle_orphan(&record).await,
         };
@@ -72,13 +83,13 @@ impl Engine {
     async fn settle_orphan(&self, record: &Incarnation) -> Result<(), Error> {
         let remains = self.tear_down(record, None).await;
         remains.log();
-        if remains.is_empty() { self.forget_record(record).await } else { Ok(()) }
+        if remains.is_empty() { self.forget_record(&record.container).await } else { Ok(()) }
     }
 
     async fn settle_known(
         &self,
         container: &Arc<Container>,
-        record: Incarnation,
+        mut record: Box<Incarnation>,
     ) -> Result<(), Error> {
         let mut life = container.lock().await?;
         life.incarnation = record.number;
@@ -88,74 +99,78 @@ impl Engine {
             Stage::Preparing => Exit { code: -1, signal: 0, reason: ExitReason::StartFailed },
             Stage::Ended { exit, finished } if life.last.finished == Some(finished) => {
                 // Known, and told: only the rest of it has to go.
-                life.broken = Some(record);
-                container.show(|view| view.state = State::Broken);
+                life.now = Now::Broken(record);
+                container.show(&life);
                 tracing::debug!(container = %container.row.id, exit_code = exit.code, "once more");
                 return self.mend(container, &mut life).await;
             }
             Stage::Ended { exit, .. } => exit,
-            Stage::Starting | Stage::Running => match self.liveness(&record) {
+            Stage::Running => match self.liveness(&record) {
                 Liveness::Alive(running) => {
-                    let running = self.carry_through(container, running).await?;
-                    self.now_runs(container, &mut life, running);
+                    if let Err(error) = self.settle_doing(container, &mut record, &running).await {
+                        life.now = Now::Broken(record);
+                        container.show(&life);
+                        return Err(error);
+                    }
+                    self.now_runs(container, &mut life, record, running);
                     tracing::info!(container = %container.row.id, "taken over");
                     return Ok(());
                 }
                 Liveness::Gone => self.exit_now(&record, None),
                 Liveness::Unknown(error) => {
-                    life.broken = Some(record);
-                    container.show(|view| view.state = State::Broken);
+                    life.now = Now::Broken(record);
+                    container.show(&life);
                     return Err(error);
                 }
             },
         };
-        self.end_as(container, &mut life, &record, exit, None).await
+        self.end_as(container, &mut life, record, exit, None).await
     }
 
     /// Whether its processes are still the ones that were written down.
     fn liveness(&self, record: &Incarnation) -> Liveness {
-        let reopen = |identity: &Option<Identity>| -> Result<Option<Arc<Watched>>, Error> {
+        let reopen = |identity: &Option<Identity>| -> Result<Option<Watched>, Error> {
             let Some(identity) = identity.as_ref().filter(|_| self.same_boot) else {
                 return Ok(None);
             };
             let failed = |source| Error::Host { what: "look for a process", source };
             let pidfd =
                 identity::reopen(identity).map_err(|error| failed(std::io::Error::other(error)))?;
-            pidfd.map(|pidfd| Watched::new(pidfd).map(Arc::new)).transpose().map_err(failed)
+            pidfd.map(Watched::new).transpose().map_err(failed)
         };
         match (reopen(&record.init), reopen(&record.supervisor)) {
-            (Ok(Some(init)), Ok(supervisor)) => Liveness::Alive(Running {
-                record: record.clone(),
+            (Ok(Some(init)), Ok(supervisor)) => Liveness::Alive(Arc::new(Running {
+                target: target(record),
+                cgroup: record.cgroup.clone(),
+                pid: record.init.map_or(0, |init| init.pid),
                 init,
                 supervisor,
-                in_use: Arc::new(RwLock::new(())),
-            }),
+                in_use: RwLock::new(()),
+            })),
             (Ok(None), _) => Liveness::Gone,
             (Err(error), _) | (_, Err(error)) => Liveness::Unknown(error),
         }
     }
 
-    /// Finishes a start that was decided, and maybe done, when the daemon ended.
-    async fn carry_through(
+    /// Finishes what was decided, and maybe done, when the daemon ended.
+    async fn settle_doing(
         &self,
         container: &Arc<Container>,
-        mut running: Running,
-    ) -> Result<Running, Error> {
-        if running.record.stage != Stage::Starting {
-            return Ok(running);
-        }
-        if self.waits_for_start(&running.record) {
-            match self.run_process(container, &running).await {
-                // Then the watch tells.
-                Err(Error::Runtime { source, .. }) if source.kind() == ErrorKind::Gone => {}
-                started => started?,
+        record: &mut Incarnation,
+        running: &Running,
+    ) -> Result<(), Error> {
+        match record.doing {
+            None => return Ok(()),
+            Some(Doing::Start) if self.waits_for_start(record) => {
+                match self.run_process(container, running).await {
+                    // Then the watch tells.
+                    Err(Error::Runtime { source, .. }) if source.kind() == ErrorKind::Gone => {}
+                    started => started?,
+                }
             }
+            Some(Doing::Start) => {}
         }
-        running.record.stage = Stage::Running;
-        running.record.started = Some(Usec::now());
-        running.record.started_monotonic = Some(Usec::now_monotonic());
-        self.write_record(&running.record).await?;
-        Ok(running)
+        self.fulfil(record).await
     }
 
     /// Both runtimes keep this pipe for as long as the process waits to be started.
@@ -182,17 +197,9 @@ impl Engine {
     async fn settle_the_lost(&self) {
         for container in self.containers.all() {
             let Ok(mut life) = container.lock().await else { continue };
-            let last = life.last;
-            let unaccounted = life.running.is_none() && life.broken.is_none();
-            if unaccounted && last.started.is_some() && last.finished.is_none() {
-                let exit = Exit { code: -1, signal: 0, reason: ExitReason::Lost };
-                life.last = LifeRow { finished: Some(Usec::now()), exit: Some(exit), ..last };
-                let (id, ended) = (container.row.id.clone(), life.last);
-                self.state.post(move |c| durable::update_life(c, &id, &ended));
-                container.show(|view| {
-                    view.state = State::Exited;
-                    (view.exit, view.finished) = (ended.exit, ended.finished);
-                });
+            if matches!(life.now, Now::Idle) {
+                self.lose(&container, &mut life);
+                container.show(&life);
             }
         }
     }

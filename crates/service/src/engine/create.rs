@@ -11,7 +11,7 @@ use tare_specgen::{Effective, Reason, Request, effective, reasons};
 
 use super::blocking::brief;
 use super::clock::Usec;
-use super::container::{Container, Life};
+use super::container::{Container, Life, Now};
 use super::events::Event;
 use super::images::Image;
 use super::jobs::{Job, JobKind, Output, Subject};
@@ -109,7 +109,7 @@ impl Inner {
             request: draft.request,
         };
         self.write_container(&row).await?;
-        let view = self.first_view(&row, &LifeRow::default(), &draft.effective);
+        let view = self.first_view(&row, &draft.effective);
         let container = Container::new(row, LifeRow::default(), view, self.events.clone());
         self.events.tell(Event::ContainerAdded(container.view()));
         reservation.fulfil(Arc::new(container));
@@ -201,13 +201,8 @@ impl Inner {
         Err(taken.unwrap_or(Error::Bug("no name".into())))
     }
 
-    /// What is seen of a container that does not run.
-    pub(super) fn first_view(
-        &self,
-        row: &ContainerRow,
-        last: &LifeRow,
-        effective: &Effective,
-    ) -> view::Container {
+    /// What is seen of a container of which nothing lives.
+    pub(super) fn first_view(&self, row: &ContainerRow, effective: &Effective) -> view::Container {
         let Root::Image { id: image_id, reference: image_reference } = row.root.clone();
         let network = |needed| match needed {
             Use::Network(name) => name,
@@ -219,13 +214,13 @@ impl Inner {
             image_reference,
             owner_uid: row.owner_uid,
             privileged: !reasons(effective).is_empty(),
-            state: if last.exit.is_some() { State::Exited } else { State::Configured },
+            state: State::Configured,
             process: None,
-            exit: last.exit,
+            exit: None,
             created: row.created,
-            started: last.started,
+            started: None,
             started_monotonic: None,
-            finished: last.finished,
+            finished: None,
             cgroup: String::new(),
             networks: uses(&row.request).into_iter().map(network).collect(),
             addresses: Vec::new(),
@@ -267,35 +262,46 @@ impl Engine {
         job: &Job,
     ) -> Result<(), Error> {
         let mut life = job.or_canceled(container.lock()).await??;
-        if let Some(running) = life.running.clone() {
+        if let Some(running) = life.running().cloned() {
             if if_running == IfRunning::Refuse {
                 return Err(container.wrong_state("to be stopped"));
             }
             drop(life);
             self.kill_and_end(container, &running).await?;
             life = job.or_canceled(container.lock()).await??;
-            if life.running.is_some() {
+            if life.running().is_some() {
                 return Err(container.wrong_state("to be stopped"));
             }
+        }
+        if if_running == IfRunning::Refuse {
+            self.check_alone(container)?;
         }
         match self.mend(container, &mut life).await {
             // All but a note of its end is taken down; to be removed is how it makes space.
             Err(Error::NoSpace(_)) => {}
             mended => mended?,
         }
+        // Whatever is written down or not: what lives does not lose its root.
+        self.check_alone(container)?;
         job.point_of_no_return()?;
-        let before = container.state();
-        container.show(|view| view.state = State::Removing);
-        let forgotten = self.forget(container, &mut life).await;
-        if forgotten.is_err() && !life.removed {
-            container.show(|view| view.state = before);
+        let before = std::mem::replace(&mut life.now, Now::Removing);
+        container.show(&life);
+        let forgotten = self.forget(container, &mut life, &before).await;
+        if forgotten.is_err() && !matches!(life.now, Now::Removed) {
+            life.now = before;
+            container.show(&life);
         }
         forgotten
     }
 
     /// Row first, then directories: what has no row is swept away at the latest by the next start
     /// of the daemon.
-    async fn forget(&self, container: &Container, life: &mut Life) -> Result<(), Error> {
+    async fn forget(
+        &self,
+        container: &Container,
+        life: &mut Life,
+        before: &Now,
+    ) -> Result<(), Error> {
         let id = container.row.id.clone();
         let deleted = self.state.run(move |c| durable::delete_container(c, &id)).await;
         match deleted.map_err(Error::from) {
@@ -309,10 +315,10 @@ impl Engine {
             }
             Err(error) => return Err(error),
         }
-        if let Some(record) = life.broken.take() {
-            self.forget_record(&record).await?;
+        if let Now::Broken(record) = before {
+            self.forget_record(&record.container).await?;
         }
-        life.removed = true;
+        life.now = Now::Removed;
         self.containers.remove(container);
         self.events.tell(Event::ContainerRemoved(container.row.id.clone()));
         self.delete_directories(&container.row.id).await

@@ -9,17 +9,18 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tare_runtime::ContainerId;
 use tare_runtime::exit;
 use tare_runtime::exit::{ExitFile, Exited};
 use tare_spawn::{Incarnation as Number, Layout};
 
 use super::clock::Usec;
-use super::container::{Container, Life, Running};
+use super::container::{Container, Life, Now, Running};
 use super::events::Event;
 use super::records::durable::{self, LifeRow};
 use super::records::volatile::{self, Incarnation, Stage};
 use super::teardown::Remains;
-use super::view::{Exit, ExitReason, State};
+use super::view::{Exit, ExitReason};
 use super::watched::Watched;
 use super::{Engine, Error, spawn_id};
 
@@ -29,11 +30,11 @@ const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Waits, as long as it runs, for the end of a container.
-    pub(super) fn watch(&self, container: Arc<Container>, running: Running) {
+    pub(super) fn watch(&self, container: Arc<Container>, running: Arc<Running>) {
         let engine = self.clone();
         tokio::spawn(async move {
             running.init.ended().await;
-            if let Err(error) = engine.end(&container, running.record.number).await {
+            if let Err(error) = engine.end(&container, running.number()).await {
                 tracing::error!(container = %container.row.id, "{}", error.chain());
             }
         });
@@ -43,14 +44,16 @@ impl Engine {
     /// nothing to do.
     pub(super) async fn end(&self, container: &Arc<Container>, number: u32) -> Result<(), Error> {
         let Ok(mut life) = container.lock().await else { return Ok(()) };
-        let Some(running) = life.running.clone().filter(|r| r.record.number == number) else {
-            return Ok(());
+        let (record, running) = match &life.now {
+            Now::Running { record, running, .. } if running.number() == number => {
+                (record.clone(), running.clone())
+            }
+            _ => return Ok(()),
         };
         // Whoever executes something in it is done first: it cannot take long any more.
         let _alone = running.in_use.write().await;
-        let exit = self.exit_of(&running).await;
-        let supervisor = running.supervisor.as_deref();
-        self.end_as(container, &mut life, &running.record, exit, supervisor).await
+        let exit = self.exit_of(&record, &running).await;
+        self.end_as(container, &mut life, record, exit, running.supervisor.as_ref()).await
     }
 
     /// Ends a container in a way that is known: writes that down, takes down what there is of it,
@@ -59,19 +62,19 @@ impl Engine {
         &self,
         container: &Arc<Container>,
         life: &mut Life,
-        record: &Incarnation,
+        mut record: Box<Incarnation>,
         exit: Exit,
         supervisor: Option<&Watched>,
     ) -> Result<(), Error> {
         let finished = Usec::now();
-        let record = Incarnation { stage: Stage::Ended { exit, finished }, ..record.clone() };
+        record.stage = Stage::Ended { exit, finished };
         self.write_record(&record).await?;
         life.last = LifeRow { finished: Some(finished), exit: Some(exit), ..life.last };
         let remains = self.tear_down(&record, supervisor).await;
         let done = self.write_end(container, life, &record, &remains).await;
         remains.log();
         let failed = done.and_then(|()| remains.report(&container.row.name));
-        life.broken = failed.is_err().then_some(record);
+        life.now = if failed.is_ok() { Now::Idle } else { Now::Broken(record) };
         self.tell_end(container, life, exit, finished);
         failed
     }
@@ -82,13 +85,36 @@ impl Engine {
         container: &Arc<Container>,
         life: &mut Life,
     ) -> Result<(), Error> {
-        let Some(record) = life.broken.clone() else { return Ok(()) };
-        let remains = self.tear_down(&record, None).await;
-        self.write_end(container, life, &record, &remains).await?;
-        remains.report(&container.row.name)?;
-        life.broken = None;
-        container.show(|view| view.state = State::Exited);
+        match &life.now {
+            Now::Broken(record) => {
+                let remains = self.tear_down(record, None).await;
+                remains.log();
+                self.write_end(container, life, record, &remains).await?;
+                remains.report(&container.row.name)?;
+            }
+            Now::Unreadable => {
+                // What lives cannot be ended by one who does not know what it is.
+                self.check_alone(container)?;
+                self.clear_host(&container.row.id).await?;
+                self.lose(container, life);
+                self.forget_record(&container.row.id).await?;
+            }
+            _ => return Ok(()),
+        }
+        life.now = Now::Idle;
+        container.show(life);
         Ok(())
+    }
+
+    /// If it was not known to have ended: nothing can tell how it did.
+    pub(super) fn lose(&self, container: &Container, life: &mut Life) {
+        if life.last.started.is_some() && life.last.finished.is_none() {
+            let exit = Exit { code: -1, signal: 0, reason: ExitReason::Lost };
+            life.last.finished = Some(Usec::now());
+            life.last.exit = Some(exit);
+            let (id, last) = (container.row.id.clone(), life.last);
+            self.state.post(move |c| durable::update_life(c, &id, &last));
+        }
     }
 
     /// The exit code is durable before the record goes. What could not be taken down stays
@@ -103,19 +129,18 @@ impl Engine {
         let (id, last) = (container.row.id.clone(), life.last);
         self.state.run(move |c| durable::update_life(c, &id, &last)).await?;
         if remains.is_empty() {
-            self.forget_record(record).await?;
+            self.forget_record(&record.container).await?;
         }
         Ok(())
     }
 
     /// Nothing of an incarnation is left.
-    pub(super) async fn forget_record(&self, record: &Incarnation) -> Result<(), Error> {
-        let (id, now) = (record.container.clone(), Usec::now());
+    pub(super) async fn forget_record(&self, id: &ContainerId) -> Result<(), Error> {
+        let (id, now) = (id.clone(), Usec::now());
         Ok(self.run.run(move |c| volatile::end_incarnation(c, &id, now)).await?)
     }
 
-    fn tell_end(&self, container: &Container, life: &mut Life, exit: Exit, finished: Usec) {
-        container.set_running(life, None);
+    fn tell_end(&self, container: &Container, life: &Life, exit: Exit, finished: Usec) {
         tracing::info!(
             container = %container.row.id,
             exit_code = exit.code,
@@ -123,26 +148,16 @@ impl Engine {
             "ended"
         );
         self.events.tell(Event::ContainerExited(container.row.id.clone(), exit, finished));
-        let broken = life.broken.is_some();
-        container.show(|view| {
-            view.state = if broken { State::Broken } else { State::Exited };
-            view.process = None;
-            view.exit = Some(exit);
-            view.finished = Some(finished);
-            view.started_monotonic = None;
-            view.cgroup = String::new();
-            view.addresses = Vec::new();
-            view.processes = Vec::new();
-        });
+        container.show(life);
     }
 
-    async fn exit_of(&self, running: &Running) -> Exit {
+    async fn exit_of(&self, record: &Incarnation, running: &Running) -> Exit {
         if let Some(supervisor) = &running.supervisor
             && tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await.is_err()
         {
-            tracing::warn!(container = %running.record.container, "conmon outlives its container");
+            tracing::warn!(container = %record.container, "conmon outlives its container");
         }
-        self.exit_now(&running.record, exit::exit_info(running.init.as_fd()).ok().flatten())
+        self.exit_now(record, exit::exit_info(running.init.as_fd()).ok().flatten())
     }
 
     /// How a container ended, from what conmon wrote and what the kernel may still know.

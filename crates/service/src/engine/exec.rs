@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tare_runtime::identity::Identity;
 use tare_runtime::{ContainerName, exit};
-use tare_spawn::{Execed, Incarnation as Number, Layout};
+use tare_spawn::{Execed, Layout};
 use tare_specgen::{ExecRequest, RootfsFacts, exec_process};
 use tare_storage::{Access, NewFile, Rootfs, write_files};
 
@@ -17,10 +17,10 @@ use super::clock::Usec;
 use super::container::{Container, Running};
 use super::end::how;
 use super::events::Event;
-use super::start::{MAX_ACCOUNTS, file_name, runtime_error, target};
+use super::start::{MAX_ACCOUNTS, file_name, runtime_error};
 use super::view::{self, ExecSession};
 use super::watched::Watched;
-use super::{Engine, Error, spawn_id};
+use super::{Engine, Error};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
 /// An exec session that has ended is seen for this long.
@@ -73,14 +73,13 @@ impl Ask for Exec {
 /// What the files of a session need to know.
 struct Session {
     run_dir: std::path::PathBuf,
-    id: tare_spawn::ContainerId,
-    incarnation: Number,
+    running: Arc<Running>,
     number: u32,
 }
 
 impl Session {
     fn layout(&self) -> Layout<'_> {
-        Layout::new(&self.run_dir, &self.id, self.incarnation)
+        self.running.layout(&self.run_dir)
     }
 }
 
@@ -94,54 +93,46 @@ impl Engine {
     pub async fn exec(&self, request: Authorized<Exec>) -> Result<Executed, Error> {
         let (Exec { container, request, stdio }, by) = request.into_parts();
         let container = self.container(&container.id)?;
-        let (running, session) = self.session(&container).await?;
+        let session = self.session(&container).await?;
+        let (running, number) = (session.running.clone(), session.number);
         // Its end waits until this is done, one way or the other.
         let _in_use = running.in_use.read().await;
-        let number = session.number;
         let (stdio, pipes) = open(stdio)?;
-        let execed = self.spawn_exec(&container, &running, session, request, stdio).await;
+        let execed = self.spawn_exec(&container, session, request, stdio).await;
         let execed = execed.map_err(|error| match error {
             Error::InvalidSpec(_) => error,
             // Whatever failed, that is why.
             _ if running.init.has_ended() => Error::NotRunning(container.row.name.clone()),
             _ => error,
         })?;
-        self.show_session(&container, &running, number, execed, by.uid);
+        self.show_session(&container, running.clone(), number, execed, by.uid);
         Ok(Executed { number, pipes })
     }
 
-    async fn session(&self, container: &Container) -> Result<(Running, Session), Error> {
+    async fn session(&self, container: &Container) -> Result<Session, Error> {
         let mut life = container.lock().await?;
-        let running =
-            life.running.clone().ok_or_else(|| Error::NotRunning(container.row.name.clone()))?;
+        let running = life.running().cloned();
+        let running = running.ok_or_else(|| Error::NotRunning(container.row.name.clone()))?;
         life.session += 1;
-        let session = Session {
-            run_dir: self.instance.run_dir().into(),
-            id: spawn_id(&running.record.container),
-            incarnation: Number(running.record.number),
-            number: life.session,
-        };
-        Ok((running, session))
+        Ok(Session { run_dir: self.instance.run_dir().into(), running, number: life.session })
     }
 
     async fn spawn_exec(
         &self,
         container: &Container,
-        running: &Running,
         session: Session,
         request: ExecRequest,
         stdio: [OwnedFd; 3],
     ) -> Result<Execed, Error> {
-        let supervisor = running.supervisor(&container.row.name)?.pidfd();
-        let (spawner, name, running) =
-            (self.spawner.clone(), container.row.name.clone(), running.clone());
+        let supervisor = session.running.supervisor(&container.row.name)?.pidfd();
+        let (spawner, name) = (self.spawner.clone(), container.row.name.clone());
         brief(move || {
-            let process = process_json(&name, &session, &running, &request)?;
+            let process = process_json(&name, &session, &request)?;
             write_session(&session, process)?;
             let exec = tare_spawn::Exec {
-                target: target(&running.record),
+                target: session.running.target.clone(),
                 session: session.number,
-                cgroup: running.record.cgroup.clone(),
+                cgroup: session.running.cgroup.clone(),
             };
             spawner.exec(&exec, supervisor.as_fd(), stdio).map_err(|source| {
                 let _ = fs::remove_dir_all(session.layout().exec(session.number));
@@ -154,7 +145,7 @@ impl Engine {
     fn show_session(
         &self,
         container: &Arc<Container>,
-        running: &Running,
+        running: Arc<Running>,
         number: u32,
         execed: Execed,
         uid: u32,
@@ -171,14 +162,14 @@ impl Engine {
             started_by_uid: uid,
         });
         self.events.tell(Event::ProcessAdded(session.clone()));
-        container.show(|view| view.processes.push(number));
-        self.watch_session(container.clone(), running.clone(), session, execed);
+        container.change(|view| view.processes.push(number));
+        self.watch_session(container.clone(), running, session, execed);
     }
 
     fn watch_session(
         &self,
         container: Arc<Container>,
-        running: Running,
+        running: Arc<Running>,
         session: Arc<ExecSession>,
         execed: Execed,
     ) {
@@ -197,7 +188,7 @@ impl Engine {
             engine.events.tell(Event::ProcessExited { old: session, new: new.clone(), exit });
             engine.clean_session(&running, new.number).await;
             tokio::time::sleep(LINGER).await;
-            container.show(|view| view.processes.retain(|number| *number != new.number));
+            container.change(|view| view.processes.retain(|number| *number != new.number));
             engine.events.tell(Event::ProcessRemoved(new.container.clone(), new.number));
         });
     }
@@ -208,19 +199,15 @@ impl Engine {
         session: &ExecSession,
         process: Option<&Watched>,
     ) -> view::Exit {
-        let id = spawn_id(&running.record.container);
-        let layout = Layout::new(self.instance.run_dir(), &id, Number(running.record.number));
-        let dir = layout.exec_exit_dir(session.number);
-        let file = exit::read_exit_file(&dir, &running.record.container).ok().flatten();
+        let dir = running.layout(self.instance.run_dir()).exec_exit_dir(session.number);
+        let file = exit::read_exit_file(&dir, &session.container).ok().flatten();
         how(file, process.and_then(|fd| exit::exit_info(fd.as_fd()).ok().flatten()))
     }
 
     /// The session's group and files; those of a container that has ended meanwhile are gone.
     async fn clean_session(&self, running: &Running, number: u32) {
-        let (spawner, group) = (self.spawner.clone(), running.record.cgroup.session(number));
-        let id = spawn_id(&running.record.container);
-        let dir =
-            Layout::new(self.instance.run_dir(), &id, Number(running.record.number)).exec(number);
+        let (spawner, group) = (self.spawner.clone(), running.cgroup.session(number));
+        let dir = running.layout(self.instance.run_dir()).exec(number);
         let work = move || {
             if let Err(error) = spawner.cleanup_cgroup(&group) {
                 tracing::warn!("{error}");
@@ -273,16 +260,14 @@ fn open_one(stdio: Stdio, direction: Direction) -> Result<(OwnedFd, Option<Owned
 fn process_json(
     name: &ContainerName,
     session: &Session,
-    running: &Running,
     request: &ExecRequest,
 ) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Host { what: "read the configuration of a container", source };
     let config = fs::read(session.layout().config_json()).map_err(failed)?;
     // The root as the container's own process sees it, whatever is mounted on it since.
-    let pid = running.record.init.map_or(0, |init| init.pid);
-    let root = File::open(format!("/proc/{pid}/root")).map_err(failed)?;
+    let root = File::open(format!("/proc/{}/root", session.running.pid)).map_err(failed)?;
     // If it has not ended by now, that was its own root and not that of a later process.
-    if running.init.has_ended() {
+    if session.running.init.has_ended() {
         return Err(Error::NotRunning(name.clone()));
     }
     let rootfs = Rootfs::from_fd(OwnedFd::from(root));

@@ -145,9 +145,7 @@ impl Host {
             tare_runtime::ContainerId::random().map_err(|error| Error::Bug(error.to_string()))?;
         let spawn_id = super::spawn_id(&id);
         let layout = Layout::new(instance.run_dir(), &spawn_id, Incarnation(1));
-        let cgroup: CgroupPath = format!("{}/{id}", tag.cgroup_root())
-            .parse()
-            .map_err(|error| Error::Bug(format!("{error}")))?;
+        let cgroup = tag.cgroup(&id);
         let config_json = trial_config(&self.facts, &layout, &id, &cgroup)?;
         Ok(Trial {
             create: Create {

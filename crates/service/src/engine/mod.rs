@@ -5,6 +5,7 @@
 //! another's is held; what is seen of it is an immutable [`view`], read without any lock.
 
 mod adopt;
+mod amend;
 mod blocking;
 pub mod clock;
 mod container;
@@ -232,13 +233,13 @@ impl Inner {
     {
         let job = self.jobs.create(kind, subject.clone(), by)?;
         if let Some(container) = subject_of(self, subject) {
-            container.show(|view| view.jobs.push(job.view().id));
+            container.change(|view| view.jobs.push(job.view().id));
         }
         let (container, id, work) = (subject_of(self, subject), job.view().id, work(job.clone()));
         let work = async move {
             let result = work.await;
             if let Some(container) = container {
-                container.show(|view| view.jobs.retain(|other| *other != id));
+                container.change(|view| view.jobs.retain(|other| *other != id));
             }
             result
         };

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
-use tare_spawn::{CgroupPath, Local, Settings, Spawner};
+use tare_spawn::{Local, Settings, Spawner};
 use tare_storage::Store;
 use tokio::sync::mpsc;
 
@@ -70,7 +70,7 @@ impl Engine {
 
     /// The group all containers are in: made once, so that no start has to make or remove it.
     async fn make_cgroup(&self) -> Result<(), Error> {
-        let (spawner, root) = (self.spawner.clone(), cgroup_root(&self.tag));
+        let (spawner, root) = (self.spawner.clone(), self.tag.cgroup_root());
         blocking::brief(move || {
             spawner.make_cgroup(&root).map_err(|error| Error::Host {
                 what: "make the control group of all containers",
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     async fn leave_cgroup(&self) {
-        let (spawner, root) = (self.spawner.clone(), cgroup_root(&self.tag));
+        let (spawner, root) = (self.spawner.clone(), self.tag.cgroup_root());
         let work = move || {
             if let Err(error) = spawner.remove_empty_cgroup(&root) {
                 tracing::warn!("{error}");
@@ -105,10 +105,6 @@ async fn tag(state: &Db, instance: &Instance) -> Result<Tag, Error> {
         })
         .await?;
     Tag::new(&tag).ok_or_else(|| Error::Bug(format!("the tag in the database is {tag:?}")))
-}
-
-fn cgroup_root(tag: &Tag) -> CgroupPath {
-    tag.cgroup_root().parse().expect("a slash, letters and digits make a control group's path")
 }
 
 /// Whether `run` was last used in this boot. What it says of processes holds for one boot only.

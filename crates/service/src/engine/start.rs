@@ -11,11 +11,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
+use tare_runtime::BadCommand;
 use tare_runtime::identity::Identity;
-use tare_runtime::{BadCommand, ContainerId};
-use tare_spawn::{
-    Cause, CgroupPath, Create, Incarnation as Number, Layout, Place, PlacedMount, Stdin, Target,
-};
+use tare_spawn::{Cause, Create, Incarnation as Number, Layout, Place, PlacedMount, Stdin, Target};
 use tare_specgen::{
     Effective, Generated, NetworkFacts, NetworkMode, Placement, RootfsFacts, generate,
 };
@@ -24,14 +22,13 @@ use tare_storage::{Access, FileName, NewFile, Rootfs, mount_shm, write_files};
 use tokio::sync::RwLock;
 
 use super::blocking::brief;
-use super::clock::Usec;
-use super::container::{Container, Life, Running};
+use super::container::{Container, Life, Now, Running};
 use super::host;
 use super::jobs::{Job, JobKind, Output, Subject};
 use super::records::Version;
 use super::records::durable::{self, LifeRow};
-use super::records::volatile::{self, Incarnation, Stage};
-use super::view::{self, Exit, ExitReason, State};
+use super::records::volatile::{self, Doing, Incarnation, Stage};
+use super::view::{self, Exit, ExitReason};
 use super::watched::Watched;
 use super::{Engine, Error, Pending, key, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -79,27 +76,30 @@ impl Engine {
 
     async fn start_container(&self, container: &Arc<Container>, job: &Job) -> Result<(), Error> {
         let mut life = job.or_canceled(container.lock()).await??;
-        if life.running.is_some() {
+        if life.running().is_some() {
             return Err(container.wrong_state("to be stopped"));
         }
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
         let effective = self.effective(container)?;
-        let before = container.state();
-        let record = self.begin(container, &mut life, &effective).await?;
-        match self.carry_out(container, &record, &effective, job).await {
+        let mut record = Box::new(self.begin(container, &mut life, &effective).await?);
+        match self.carry_out(container, &mut record, &effective, job).await {
             Ok(running) => {
-                self.now_runs(container, &mut life, running);
+                self.now_runs(container, &mut life, record, running);
                 Ok(())
             }
-            Err(Error::Canceled) => {
-                self.take_back(container, &mut life, record, before).await;
-                Err(Error::Canceled)
-            }
             Err(error) => {
-                let exit = Exit { code: -1, signal: 0, reason: ExitReason::StartFailed };
-                if let Err(worse) = self.end_as(container, &mut life, &record, exit, None).await {
+                // Until it is taken down.
+                life.now = Now::Broken(record.clone());
+                let undone = if matches!(error, Error::Canceled) {
+                    self.mend(container, &mut life).await
+                } else {
+                    let exit = Exit { code: -1, signal: 0, reason: ExitReason::StartFailed };
+                    self.end_as(container, &mut life, record, exit, None).await
+                };
+                if let Err(worse) = undone {
                     job.log(3, worse.chain());
+                    container.show(&life);
                 }
                 Err(error)
             }
@@ -108,8 +108,8 @@ impl Engine {
 
     /// Two of them on one root file system would destroy it: if there are processes in its control
     /// group that nobody recorded, it does not start.
-    fn check_alone(&self, container: &Container) -> Result<(), Error> {
-        let group = self.host.cgroups().open(self.cgroup(&container.row.id).as_str());
+    pub(super) fn check_alone(&self, container: &Container) -> Result<(), Error> {
+        let group = self.host.cgroups().open(self.tag.cgroup(&container.row.id).as_str());
         match group.and_then(|group| group.map_or(Ok(false), |group| group.is_populated())) {
             Ok(false) => Ok(()),
             Ok(true) => Err(Error::StillThere(container.row.name.clone())),
@@ -132,10 +132,11 @@ impl Engine {
         let id = container.row.id.clone();
         let record = Incarnation {
             v: Version,
-            cgroup: self.cgroup(&id),
+            cgroup: self.tag.cgroup(&id),
             container: id.clone(),
             number: life.incarnation,
             stage: Stage::Preparing,
+            doing: None,
             runtime,
             network: None,
             addresses: Vec::new(),
@@ -159,23 +160,19 @@ impl Engine {
                 Ok::<_, Error>(record)
             })
             .await?;
-        container.show(|view| view.state = State::Starting);
+        life.now = Now::Starting;
+        container.show(life);
         Ok(record)
-    }
-
-    fn cgroup(&self, id: &ContainerId) -> CgroupPath {
-        let path = format!("{}/{id}", self.tag.cgroup_root());
-        path.parse().expect("a tag and an id make a control group's path")
     }
 
     /// All effects of a start, up to the running process.
     async fn carry_out(
         &self,
         container: &Arc<Container>,
-        record: &Incarnation,
+        record: &mut Incarnation,
         effective: &Effective,
         job: &Job,
-    ) -> Result<Running, Error> {
+    ) -> Result<Arc<Running>, Error> {
         job.stage("preparing");
         let (file_systems, network) =
             tokio::join!(self.mount(container, effective), self.connect(container, record));
@@ -188,23 +185,12 @@ impl Engine {
         job.check()?;
         let mounts = self.place(container, record, effective, file_systems, job).await?;
         job.stage("creating");
-        let mut running = self.create_process(container, record, mounts).await?;
+        let running = self.create_process(container, record, mounts).await?;
         // From here on the start is carried through, also by another daemon if this one dies.
         job.point_of_no_return()?;
         job.stage("starting");
-        running.record.stage = Stage::Starting;
-        self.write_record(&running.record).await?;
-        self.run_process(container, &running).await?;
-        running.record.stage = Stage::Running;
-        running.record.started = Some(Usec::now());
-        running.record.started_monotonic = Some(Usec::now_monotonic());
-        self.write_record(&running.record).await?;
+        self.amend(record, Doing::Start, self.run_process(container, &running)).await?;
         Ok(running)
-    }
-
-    pub(super) async fn write_record(&self, record: &Incarnation) -> Result<(), Error> {
-        let record = record.clone();
-        Ok(self.run.run(move |c| volatile::put(c, &record)).await?)
     }
 
     async fn connect(&self, container: &Container, record: &Incarnation) -> Result<(), Error> {
@@ -278,9 +264,9 @@ impl Engine {
     async fn create_process(
         &self,
         container: &Arc<Container>,
-        record: &Incarnation,
+        record: &mut Incarnation,
         mounts: Vec<PlacedMount>,
-    ) -> Result<Running, Error> {
+    ) -> Result<Arc<Running>, Error> {
         let request = Create {
             id: spawn_id(&record.container),
             incarnation: Number(record.number),
@@ -289,9 +275,8 @@ impl Engine {
             log_path: self.log_path(&record.container),
             stdin: Stdin::Null,
         };
-        let (spawner, name, mut record) =
-            (self.spawner.clone(), container.row.name.clone(), record.clone());
-        let (record, created) = brief(move || {
+        let (spawner, name) = (self.spawner.clone(), container.row.name.clone());
+        let (created, supervisor, init) = brief(move || {
             let created = spawner
                 .create(&request, mounts)
                 .map_err(|source| runtime_error("create", &name, source))?;
@@ -302,24 +287,27 @@ impl Engine {
                     source: std::io::Error::other(source),
                 })
             };
-            record.supervisor = Some(identity(&created.supervisor.pidfd)?);
-            record.init = Some(identity(&created.init.pidfd)?);
-            Ok((record, created))
+            let supervisor = identity(&created.supervisor.pidfd)?;
+            let init = identity(&created.init.pidfd)?;
+            Ok((created, supervisor, init))
         })
         .await?;
+        (record.supervisor, record.init) = (Some(supervisor), Some(init));
         let watch = |pidfd| {
-            Watched::new(pidfd).map(Arc::new).map_err(|source| Error::Process {
+            Watched::new(pidfd).map_err(|source| Error::Process {
                 what: "watch the processes of",
                 name: container.row.name.clone(),
                 source,
             })
         };
-        Ok(Running {
-            record,
+        Ok(Arc::new(Running {
+            target: target(record),
+            cgroup: record.cgroup.clone(),
+            pid: init.pid,
             init: watch(created.init.pidfd)?,
             supervisor: Some(watch(created.supervisor.pidfd)?),
-            in_use: Arc::new(RwLock::new(())),
-        })
+            in_use: RwLock::new(()),
+        }))
     }
 
     pub(super) async fn run_process(
@@ -329,7 +317,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let supervisor = running.supervisor(&container.row.name)?.pidfd();
         let (spawner, name, target) =
-            (self.spawner.clone(), container.row.name.clone(), target(&running.record));
+            (self.spawner.clone(), container.row.name.clone(), running.target.clone());
         brief(move || {
             spawner
                 .start(&target, supervisor.as_fd())
@@ -339,43 +327,20 @@ impl Engine {
     }
 
     /// Shows that it runs, and watches for its end.
-    pub(super) fn now_runs(&self, container: &Arc<Container>, life: &mut Life, running: Running) {
-        let record = &running.record;
+    pub(super) fn now_runs(
+        &self,
+        container: &Arc<Container>,
+        life: &mut Life,
+        record: Box<Incarnation>,
+        running: Arc<Running>,
+    ) {
         life.last = LifeRow { started: record.started, finished: None, exit: None };
         // Only for after a power cut, to know that it ran; the start does not wait for the disk.
         let (id, last) = (container.row.id.clone(), life.last);
         self.state.post(move |c| durable::update_life(c, &id, &last));
-        let process = record
-            .init
-            .as_ref()
-            .map(|init| view::Process { pid: init.pid, pidfd_id: init.pidfd_inode });
-        container.show(|view| {
-            view.state = State::Running;
-            view.process = process;
-            view.exit = None;
-            view.started = record.started;
-            view.started_monotonic = record.started_monotonic;
-            view.finished = None;
-            view.cgroup = record.cgroup.to_string();
-            view.addresses.clone_from(&record.addresses);
-        });
-        container.set_running(life, Some(running.clone()));
+        life.now = Now::Running { record, running: running.clone(), stopping: 0 };
+        container.show(life);
         self.watch(container.clone(), running);
-    }
-
-    /// As if the start had never been asked for.
-    async fn take_back(
-        &self,
-        container: &Container,
-        life: &mut Life,
-        record: Incarnation,
-        before: State,
-    ) {
-        let remains = self.tear_down(&record, None).await;
-        remains.log();
-        let forgotten = remains.is_empty() && self.forget_record(&record).await.is_ok();
-        life.broken = (!forgotten).then_some(record);
-        container.show(|view| view.state = if forgotten { before } else { State::Broken });
     }
 }
 

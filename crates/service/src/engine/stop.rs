@@ -11,7 +11,7 @@ use tare_runtime::{Signal, signal};
 
 use super::container::{Container, Running};
 use super::jobs::{Job, JobKind, Output, Subject};
-use super::view::{self, State};
+use super::view;
 use super::{Engine, Error, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -110,7 +110,7 @@ impl Engine {
     }
 
     fn kill_all(&self, container: &Container, running: &Running) -> Result<(), Error> {
-        let payload = running.record.cgroup.payload();
+        let payload = running.cgroup.payload();
         let killed = self
             .host
             .cgroups()
@@ -129,22 +129,37 @@ impl Engine {
         request: &Stop,
         job: &Job,
     ) -> Result<(), Error> {
-        let Some(running) = job.or_canceled(container.lock()).await??.running.clone() else {
+        let Some(running) = self.begin_to_stop(container, job).await? else {
             return match request.needed {
                 Needed::Nothing => Ok(()),
                 Needed::Running => Err(Error::NotRunning(container.row.name.clone())),
             };
         };
-        container.show_while(&running, State::Stopping);
         let stopped = async {
             self.ask_to_stop(container, &running, request.timeout, job).await?;
             self.kill_and_end(container, &running).await
         };
         let stopped = stopped.await;
-        if stopped.is_err() {
-            container.show_while(&running, State::Running);
+        if stopped.is_err()
+            && let Ok(mut life) = container.lock().await
+        {
+            life.count_stops(running.number(), |stops| stops - 1);
+            container.show(&life);
         }
         stopped
+    }
+
+    /// Says that somebody stops it; nothing if it does not run.
+    async fn begin_to_stop(
+        &self,
+        container: &Container,
+        job: &Job,
+    ) -> Result<Option<Arc<Running>>, Error> {
+        let mut life = job.or_canceled(container.lock()).await??;
+        let Some(running) = life.running().cloned() else { return Ok(None) };
+        life.count_stops(running.number(), |stops| stops + 1);
+        container.show(&life);
+        Ok(Some(running))
     }
 
     /// The stop signal, and its time.
@@ -179,6 +194,6 @@ impl Engine {
                 source: std::io::ErrorKind::TimedOut.into(),
             });
         }
-        self.end(container, running.record.number).await
+        self.end(container, running.number()).await
     }
 }

@@ -6,17 +6,18 @@
 
 use std::collections::HashSet;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tare_netns::Wanted;
 use tare_runtime::ContainerId;
-use tare_spawn::OciRuntime;
+use tare_spawn::{OciRuntime, Spawner};
 
 use super::blocking::brief;
 use super::records::durable;
 use super::records::volatile::{self, Incarnation};
 use super::start::file_name;
 use super::{Engine, Error, key};
+use crate::instance::Tag;
 
 impl Engine {
     /// Sweeps everything.
@@ -71,13 +72,8 @@ impl Engine {
             .cgroups()
             .cgroup2_mount
             .as_ref()
-            .map(|mount| mount.join(tag.cgroup_root().trim_start_matches('/')));
+            .map(|mount| mount.join(tag.cgroup_root().as_str().trim_start_matches('/')));
         let work = move || {
-            for stray in group.iter().flat_map(|group| strays(group, &known)) {
-                if let Ok(path) = format!("{}/{stray}", tag.cgroup_root()).parse() {
-                    tell("a control group", spawner.cleanup_cgroup(&path));
-                }
-            }
             let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
             for namespace in namespaces(&tag.namespace_prefix()) {
                 if !ours.contains(&namespace) {
@@ -85,16 +81,45 @@ impl Engine {
                     tell("a network namespace", tare_netns::teardown(&stray));
                 }
             }
-            let oci = |runtime: OciRuntime| run.join("oci").join(runtime.as_str());
-            for dir in [run.join("containers"), oci(OciRuntime::Crun), oci(OciRuntime::Runc)] {
-                for stray in strays(&dir, &known) {
-                    tell("a directory", remove(&dir, &stray));
-                }
+            let dirs = run_dirs(&run);
+            let places = group.iter().chain(&dirs);
+            let strays: HashSet<_> = places.flat_map(|dir| strays(dir, &known)).collect();
+            for stray in strays {
+                tell("what was left of a container", clear(spawner.as_ref(), &tag, &dirs, &stray));
             }
             Ok(())
         };
         said(brief(work).await);
     }
+
+    /// Takes away all that bears the name of a container that does not live.
+    pub(super) async fn clear_host(&self, id: &ContainerId) -> Result<(), Error> {
+        let (spawner, tag, id) = (self.spawner.clone(), self.tag.clone(), id.clone());
+        let dirs = run_dirs(self.instance.run_dir());
+        brief(move || clear(spawner.as_ref(), &tag, &dirs, &id)).await
+    }
+}
+
+/// Where each container that runs has a directory: bundles, and the state of the runtimes.
+fn run_dirs(run: &Path) -> Vec<PathBuf> {
+    let oci = |runtime: OciRuntime| run.join("oci").join(runtime.as_str());
+    vec![run.join("containers"), oci(OciRuntime::Crun), oci(OciRuntime::Runc)]
+}
+
+fn clear(
+    spawner: &dyn Spawner,
+    tag: &Tag,
+    dirs: &[PathBuf],
+    id: &ContainerId,
+) -> Result<(), Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Host {
+        what: "take away what was left of a container",
+        source: std::io::Error::other(source),
+    };
+    spawner.cleanup_cgroup(&tag.cgroup(id)).map_err(|error| failed(error.into()))?;
+    let namespace = Wanted { namespace: tag.namespace(id), attachments: Vec::new() };
+    tare_netns::teardown(&namespace).map_err(|error| failed(error.into()))?;
+    dirs.iter().filter(|dir| dir.is_dir()).try_for_each(|dir| remove(dir, id))
 }
 
 /// The containers a directory has an entry for, and that are not known.

@@ -205,3 +205,30 @@ pub struct ExecSession {
     /// Who asked for it.
     pub started_by_uid: u32,
 }
+
+#[cfg(test)]
+impl Container {
+    pub(super) fn sample() -> Self {
+        Self {
+            id: ContainerId::random().unwrap(),
+            name: "sample".parse().unwrap(),
+            image_id: Digest::of(b"image"),
+            image_reference: "localhost/image:latest".into(),
+            owner_uid: 1000,
+            privileged: false,
+            state: State::Configured,
+            process: None,
+            exit: None,
+            created: Usec(1),
+            started: None,
+            started_monotonic: None,
+            finished: None,
+            cgroup: String::new(),
+            networks: Vec::new(),
+            addresses: Vec::new(),
+            public_labels: BTreeMap::new(),
+            jobs: Vec::new(),
+            processes: Vec::new(),
+        }
+    }
+}

@@ -21,9 +21,7 @@ use crate::engine::view::{Address, Exit};
 pub(crate) enum Stage {
     /// Being made; nothing of it may stay if the daemon ends here.
     Preparing,
-    /// All is made and the start has been decided: from here on it is carried through.
-    Starting,
-    /// Its first process runs, or ran.
+    /// Its first process is there, and is kept until it ends.
     Running,
     /// It has ended; what is left of it has to be taken down, and the end told.
     Ended {
@@ -34,6 +32,15 @@ pub(crate) enum Stage {
     },
 }
 
+/// A change of a container that runs, written down before it is begun: a daemon that finds it
+/// finishes it or takes it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Doing {
+    /// Its first process, which waits, is told to go on. That is carried through.
+    Start,
+}
+
 /// One start of a container, from before the first effect until all is taken down again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +49,8 @@ pub(crate) struct Incarnation {
     pub(crate) container: ContainerId,
     pub(crate) number: u32,
     pub(crate) stage: Stage,
+    /// What is being changed about it. Everything else here is what there is then at most.
+    pub(crate) doing: Option<Doing>,
     pub(crate) runtime: OciRuntime,
     /// Below the cgroup2 root; `supervisor` and `payload` are in it.
     pub(crate) cgroup: CgroupPath,
@@ -53,6 +62,27 @@ pub(crate) struct Incarnation {
     pub(crate) init: Option<Identity>,
     pub(crate) started: Option<Usec>,
     pub(crate) started_monotonic: Option<Usec>,
+}
+
+impl Incarnation {
+    /// As it is written down before `doing` is begun: with all that may be there from then on.
+    pub(crate) fn intend(&mut self, doing: Doing) {
+        self.doing = Some(doing);
+        match doing {
+            Doing::Start => self.stage = Stage::Running,
+        }
+    }
+
+    /// As it is written down after that.
+    pub(crate) fn fulfil(&mut self, now: Usec, now_monotonic: Usec) {
+        match self.doing.take() {
+            Some(Doing::Start) => {
+                self.started = Some(now);
+                self.started_monotonic = Some(now_monotonic);
+            }
+            None => {}
+        }
+    }
 }
 
 impl Record for Incarnation {
@@ -71,6 +101,13 @@ pub(crate) fn end_incarnation(c: &Connection, id: &ContainerId, now: Usec) -> Re
 }
 
 #[cfg(test)]
+impl Incarnation {
+    pub(crate) fn sample() -> Self {
+        serde_json::from_str(include_str!("incarnation.json")).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::records::volatile::scratch;
@@ -82,20 +119,15 @@ mod tests {
         c.execute("INSERT INTO records VALUES ('incarnation', ?1, ?2)", [key, document]).unwrap();
     }
 
-    fn golden() -> Incarnation {
-        serde_json::from_str(GOLDEN).unwrap()
-    }
-
     /// A daemon that was upgraded reads what its predecessor wrote.
     #[test]
     fn the_stored_form_is_a_format() {
         let stored: serde_json::Value = serde_json::from_str(GOLDEN).unwrap();
-        assert_eq!(serde_json::to_value(golden()).unwrap(), stored);
+        assert_eq!(serde_json::to_value(Incarnation::sample()).unwrap(), stored);
         let exit = Exit { code: 137, signal: 9, reason: ExitReason::Signaled };
         let ended = Stage::Ended { exit, finished: Usec(5) };
         for (stage, form) in [
             (Stage::Preparing, r#"{"at":"preparing"}"#),
-            (Stage::Starting, r#"{"at":"starting"}"#),
             (Stage::Running, r#"{"at":"running"}"#),
             (
                 ended,
@@ -105,6 +137,19 @@ mod tests {
             assert_eq!(serde_json::to_string(&stage).unwrap(), form);
             assert_eq!(serde_json::from_str::<Stage>(form).unwrap(), stage);
         }
+    }
+
+    #[test]
+    fn a_change_is_written_down_before_it_is_begun_and_after_it_is_done() {
+        let mut record = Incarnation { stage: Stage::Preparing, ..Incarnation::sample() };
+        (record.started, record.started_monotonic) = (None, None);
+        record.intend(Doing::Start);
+        assert_eq!((record.stage, record.started), (Stage::Running, None));
+        let form = serde_json::to_value(&record).unwrap();
+        assert_eq!(form["doing"], "start");
+        record.fulfil(Usec(5), Usec(6));
+        let times = (record.started, record.started_monotonic);
+        assert_eq!((record.doing, times), (None, (Some(Usec(5)), Some(Usec(6)))));
     }
 
     #[test]
@@ -119,7 +164,7 @@ mod tests {
         for (n, document) in broken.iter().enumerate() {
             insert(&c, &format!("{n:064x}"), document);
         }
-        record::put(&c, &golden()).unwrap();
+        record::put(&c, &Incarnation::sample()).unwrap();
         let found = record::all::<Incarnation>(&c).unwrap();
         let unread: Vec<String> =
             found.iter().filter_map(|it| Some(it.as_ref().err()?.0.to_string())).collect();

@@ -4,7 +4,7 @@ mod incarnation;
 mod leases;
 mod record;
 
-pub(crate) use incarnation::{Incarnation, Stage, end_incarnation};
+pub(crate) use incarnation::{Doing, Incarnation, Stage, end_incarnation};
 pub(crate) use leases::{highest_lease, leased, oldest_free_lease, take_lease};
 pub(crate) use record::{all, keys, put};
 

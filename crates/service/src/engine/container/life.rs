@@ -1,0 +1,151 @@
+//! What lives of a container, and what of that is seen.
+
+use std::sync::Arc;
+
+use super::Running;
+use crate::engine::records::durable::LifeRow;
+use crate::engine::records::volatile::Incarnation;
+use crate::engine::view::{self, State};
+
+/// What lives of a container.
+#[derive(Debug)]
+pub(in crate::engine) struct Life {
+    /// What is there of it.
+    pub(in crate::engine) now: Now,
+    /// How the last life began and ended.
+    pub(in crate::engine) last: LifeRow,
+    /// Number of the last incarnation.
+    pub(in crate::engine) incarnation: u32,
+    /// Number of the last exec session.
+    pub(in crate::engine) session: u32,
+}
+
+/// What is there of a container.
+#[derive(Debug)]
+pub(in crate::engine) enum Now {
+    /// Nothing.
+    Idle,
+    /// It is being made.
+    Starting,
+    /// It runs.
+    Running {
+        /// What it is made of.
+        record: Box<Incarnation>,
+        /// Its processes.
+        running: Arc<Running>,
+        /// How many are stopping it.
+        stopping: u32,
+    },
+    /// It has ended, and something of it could not be taken down.
+    Broken(Box<Incarnation>),
+    /// Something is, and may live, but what was written down about it cannot be read.
+    Unreadable,
+    /// Nothing, and it is on its way out.
+    Removing,
+    /// It is gone; whoever waited for the lock comes too late.
+    Removed,
+}
+
+impl Life {
+    /// Of a container that does not run.
+    pub(super) fn new(last: LifeRow) -> Self {
+        Self { now: Now::Idle, last, incarnation: 0, session: 0 }
+    }
+
+    /// Its processes, if it runs.
+    pub(in crate::engine) fn running(&self) -> Option<&Arc<Running>> {
+        match &self.now {
+            Now::Running { running, .. } => Some(running),
+            _ => None,
+        }
+    }
+
+    /// Somebody stops it, or gives that up again; nothing if it is another incarnation by now.
+    pub(in crate::engine) fn count_stops(&mut self, number: u32, count: impl FnOnce(u32) -> u32) {
+        if let Now::Running { running, stopping, .. } = &mut self.now
+            && running.number() == number
+        {
+            *stopping = count(*stopping);
+        }
+    }
+
+    /// Where it is, in the words of the contract.
+    fn state(&self) -> State {
+        match &self.now {
+            Now::Idle if self.last.exit.is_some() => State::Exited,
+            Now::Idle => State::Configured,
+            Now::Starting => State::Starting,
+            Now::Running { stopping: 0, .. } => State::Running,
+            Now::Running { .. } => State::Stopping,
+            Now::Broken(_) | Now::Unreadable => State::Broken,
+            Now::Removing | Now::Removed => State::Removing,
+        }
+    }
+
+    /// Writes all that is seen of it into a view; what else is there stays.
+    pub(super) fn describe(&self, view: &mut view::Container) {
+        let record = match &self.now {
+            Now::Running { record, .. } => Some(record),
+            _ => None,
+        };
+        view.state = self.state();
+        view.process = record
+            .and_then(|record| record.init.as_ref())
+            .map(|init| view::Process { pid: init.pid, pidfd_id: init.pidfd_inode });
+        view.exit = self.last.exit;
+        view.started = self.last.started;
+        view.started_monotonic = record.and_then(|record| record.started_monotonic);
+        view.finished = self.last.finished;
+        view.cgroup = record.map(|record| record.cgroup.to_string()).unwrap_or_default();
+        view.addresses = record.map(|record| record.addresses.clone()).unwrap_or_default();
+        if record.is_none() {
+            view.processes.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::clock::Usec;
+    use crate::engine::view::{Exit, ExitReason};
+
+    fn life(now: Now, exit: Option<Exit>) -> Life {
+        Life { now, ..Life::new(LifeRow { exit, ..LifeRow::default() }) }
+    }
+
+    #[test]
+    fn the_state_says_what_is_there() {
+        let exit = Some(Exit { code: 0, signal: 0, reason: ExitReason::Exited });
+        let left = || Now::Broken(Box::new(Incarnation::sample()));
+        for (now, exit, state) in [
+            (Now::Idle, None, State::Configured),
+            (Now::Idle, exit, State::Exited),
+            (Now::Starting, exit, State::Starting),
+            (left(), exit, State::Broken),
+            // It may run: neither configured nor exited.
+            (Now::Unreadable, None, State::Broken),
+            (Now::Removing, exit, State::Removing),
+        ] {
+            let about = format!("{now:?}");
+            assert_eq!(life(now, exit).state(), state, "{about}");
+        }
+    }
+
+    #[test]
+    fn of_what_has_ended_nothing_is_seen_but_how() {
+        let exit = Exit { code: 3, signal: 0, reason: ExitReason::Exited };
+        let (started, finished) = (Some(Usec(1)), Some(Usec(2)));
+        let life = Life::new(LifeRow { started, finished, exit: Some(exit) });
+        let mut view = view::Container::sample();
+        view.process = Some(view::Process { pid: 1, pidfd_id: 2 });
+        view.cgroup = "/tare/x".into();
+        (view.started_monotonic, view.processes, view.jobs) = (started, vec![1], vec![7]);
+        life.describe(&mut view);
+        let ended = view::Container { state: State::Exited, jobs: vec![7], ..view.clone() };
+        assert_eq!(view, ended);
+        assert_eq!((view.process, view.cgroup.as_str()), (None, ""));
+        assert_eq!((view.started_monotonic, view.processes), (None, Vec::new()));
+        assert_eq!((view.started, view.finished, view.exit), (started, finished, Some(exit)));
+    }
+}
