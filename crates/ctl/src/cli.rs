@@ -47,6 +47,13 @@ pub(crate) enum Command {
         #[arg(required = true)]
         containers: Vec<String>,
     },
+    /// Give a container another name.
+    Rename {
+        /// Name or id.
+        container: String,
+        /// The new name.
+        name: String,
+    },
     /// Remove containers and their data.
     Rm {
         /// Kill them first if they run.

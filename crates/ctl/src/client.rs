@@ -59,6 +59,8 @@ pub(crate) trait Container {
     #[zbus(allow_interactive_auth)]
     fn kill(&self, whom: &str, signal: i32, flags: u64) -> zbus::Result<()>;
     #[zbus(allow_interactive_auth)]
+    fn rename(&self, new_name: &str, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn remove(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn exec(

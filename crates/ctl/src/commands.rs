@@ -27,6 +27,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Create(command) => create(bus, command).await,
         Command::Start { containers } => start(bus, &containers).await,
         Command::Stop { time, containers } => stop(bus, time, &containers).await,
+        Command::Rename { container, name } => rename(bus, &container, &name).await,
         Command::Kill { signal, containers } => kill(bus, signal, &containers).await,
         Command::Rm { force, containers } => remove(bus, force, &containers).await,
         Command::Ps { all } => list(bus, all).await,
@@ -126,6 +127,11 @@ async fn kill(bus: &Connection, signal: i32, containers: &[String]) -> Outcome {
     for name in containers {
         client::container(bus, name).await?.kill("init", signal, 0).await?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rename(bus: &Connection, container: &str, name: &str) -> Outcome {
+    client::container(bus, container).await?.rename(name, 0).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bus;
+mod changes;
 mod contract;
 mod crash;
 mod failures;

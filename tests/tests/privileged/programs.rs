@@ -50,7 +50,8 @@ fn privileged_a_life_by_tarectl() {
         );
         assert!(!says(&tared, &["ps"]).contains("web"));
         assert!(says(&tared, &["ps", "--all"]).contains("exited"));
-        says(&tared, &["rm", "web"]);
+        says(&tared, &["rename", "web", "www"]);
+        says(&tared, &["rm", "www"]);
 
         let missing = tarectl(&tared, &["start", "web"]);
         assert!(!missing.status.success());

@@ -15,7 +15,7 @@ use super::options::{Dict, flags};
 use super::registry::Shown;
 use super::{paths, requests};
 use crate::engine::view;
-use crate::engine::{Exec, IfRunning, Kill, Needed, OpenLogs, Remove, Start, Stop};
+use crate::engine::{Exec, IfRunning, Kill, Needed, OpenLogs, Remove, Rename, Start, Stop};
 
 /// `Remove`: kill it first if it runs.
 const KILL_FIRST: u64 = 1;
@@ -108,6 +108,23 @@ impl Container {
         let request = Remove { container: self.view()?, running };
         let request = self.context.allow(caller, request).await?;
         Ok(reply_then_run(&self.context, self.context.engine.remove(request)?).await)
+    }
+
+    async fn rename(
+        &self,
+        new_name: &str,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        self::flags(flags, 0)?;
+        let name = requests::name(new_name)?;
+        let caller = self.context.caller(&header).await?;
+        let request = Rename { container: self.view()?, name };
+        let request = self.context.allow(caller, request).await?;
+        self.context.engine.rename(request).await?;
+        // PropertiesChanged comes before the reply.
+        self.context.engine.shown().await;
+        Ok(())
     }
 
     #[zbus(out_args("process", "fds"))]

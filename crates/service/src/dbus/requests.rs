@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tare_runtime::Signal;
 use tare_runtime::log::{Filter, Stream, Streams};
+use tare_runtime::{ContainerName, Signal};
 use tare_specgen::{Argument, ExecRequest, NetworkMode, Request};
 
 use super::error::ApiError;
 use super::options::{Dict, Options};
 use crate::engine::jobs::JobView;
 use crate::engine::view;
-use crate::engine::{Reference, RootfsConfig, Stdio, Which, Whom};
+use crate::engine::{Reference, RootfsConfig, Stdio, Which, Whom, container_name};
 
 /// Options of `CreateContainer`.
 pub(crate) fn create(options: Dict) -> Result<Request, ApiError> {
@@ -142,6 +142,11 @@ fn streams(names: Option<Vec<String>>) -> Result<Streams, ApiError> {
         (false, true) => Ok(Streams::Only(Stream::Stderr)),
         _ => Ok(Streams::Both),
     }
+}
+
+/// The name of a container.
+pub(crate) fn name(text: &str) -> Result<ContainerName, ApiError> {
+    Ok(container_name(text)?)
 }
 
 /// Arguments of `Kill`.

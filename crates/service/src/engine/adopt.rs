@@ -34,7 +34,7 @@ impl Engine {
     /// Reads all containers and settles each of them. Before this nobody is answered.
     pub(super) async fn adopt(&self) -> Result<(), Error> {
         for row in self.state.run(durable::containers).await? {
-            match row.map_err(Error::from).and_then(|(row, last)| self.load(row, last)) {
+            match row.map_err(Error::from).and_then(|(row, last)| self.load(&row, last)) {
                 Ok(()) => {}
                 Err(error) => self.host.taint_unreadable("a container", &error),
             }
@@ -50,9 +50,9 @@ impl Engine {
         Ok(())
     }
 
-    fn load(&self, row: ContainerRow, last: LifeRow) -> Result<(), Error> {
-        let view = self.first_view(&row, &self.effective_of(&row)?);
-        let container = Arc::new(Container::new(row, last, view, self.events.clone()));
+    fn load(&self, row: &ContainerRow, last: LifeRow) -> Result<(), Error> {
+        let definition = self.define(&row.root, row.definition.clone())?;
+        let container = Arc::new(Container::new(&row, definition, last, self.events.clone()));
         self.events.tell(Event::ContainerAdded(container.view()));
         self.containers.insert(container);
         Ok(())
@@ -101,7 +101,7 @@ impl Engine {
                 // Known, and told: only the rest of it has to go.
                 life.now = Now::Broken(record);
                 container.show(&life);
-                tracing::debug!(container = %container.row.id, exit_code = exit.code, "once more");
+                tracing::debug!(container = %container.id, exit_code = exit.code, "once more");
                 return self.mend(container, &mut life).await;
             }
             Stage::Ended { exit, .. } => exit,
@@ -113,7 +113,7 @@ impl Engine {
                         return Err(error);
                     }
                     self.now_runs(container, &mut life, record, running);
-                    tracing::info!(container = %container.row.id, "taken over");
+                    tracing::info!(container = %container.id, "taken over");
                     return Ok(());
                 }
                 Liveness::Gone => self.exit_now(&record, None),

@@ -15,8 +15,8 @@ use super::container::{Container, Life, Now};
 use super::events::Event;
 use super::images::Image;
 use super::jobs::{Job, JobKind, Output, Subject};
-use super::records::durable::{self, ContainerRow, LifeRow, Root, Use, uses};
-use super::view::{self, State};
+use super::records::durable::{self, ContainerRow, DefinitionRow, LifeRow, Root};
+use super::view;
 use super::{Engine, Error, Inner, Pending, Reference, key, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -28,7 +28,6 @@ pub struct Draft {
     image: Arc<Image>,
     image_reference: String,
     request: Request,
-    effective: Effective,
     reasons: Vec<Reason>,
 }
 
@@ -76,16 +75,15 @@ impl Inner {
     pub fn draft(&self, name: &str, image: &str, request: Request) -> Result<Draft, Error> {
         let name = match name {
             "" => None,
-            name => Some(parse_name(name)?),
+            name => Some(container_name(name)?),
         };
         let found = self.images.find(image)?;
-        let effective = effective(&request, &found.defaults);
-        let reasons = reasons(&effective);
+        let reasons = reasons(&effective(&request, &found.defaults));
         let image_reference = match image.parse::<Reference>() {
             Ok(reference) => reference.to_string(),
             Err(_) => found.id.to_string(),
         };
-        Ok(Draft { name, image: found, image_reference, request, effective, reasons })
+        Ok(Draft { name, image: found, image_reference, request, reasons })
     }
 
     /// Makes a container; nothing of it runs.
@@ -100,17 +98,18 @@ impl Inner {
             Some(name) => self.containers.reserve(name)?,
             None => self.reserve_made_up(&draft.image_reference, &id)?,
         };
+        let definition =
+            DefinitionRow { revision: 1, name: reservation.name().clone(), request: draft.request };
         let row = ContainerRow {
             id: id.clone(),
-            name: reservation.name().clone(),
             owner_uid: by.uid,
             root: Root::Image { id: draft.image.id, reference: draft.image_reference },
             created: Usec::now(),
-            request: draft.request,
+            definition: definition.clone(),
         };
+        let definition = self.define(&row.root, definition)?;
         self.write_container(&row).await?;
-        let view = self.first_view(&row, &draft.effective);
-        let container = Container::new(row, LifeRow::default(), view, self.events.clone());
+        let container = Container::new(&row, definition, LifeRow::default(), self.events.clone());
         self.events.tell(Event::ContainerAdded(container.view()));
         reservation.fulfil(Arc::new(container));
         tracing::info!(container = %id, caller_uid = by.uid, "created");
@@ -119,7 +118,7 @@ impl Inner {
 
     async fn write_container(&self, row: &ContainerRow) -> Result<(), Error> {
         let (store, id) = (self.store.clone(), row.id.clone());
-        let image = self.containers_image(row)?;
+        let image = self.image_of(&row.root)?;
         brief(move || {
             let top = image.layers.last().ok_or_else(|| Error::Bug("no layers".into()))?;
             store.create_container(&key(&id), top).map_err(Error::Storage)
@@ -134,8 +133,8 @@ impl Inner {
     }
 
     /// The image a container was made from; it cannot be removed while the container is there.
-    pub(super) fn containers_image(&self, row: &ContainerRow) -> Result<Arc<Image>, Error> {
-        let Root::Image { id, .. } = &row.root;
+    pub(super) fn image_of(&self, root: &Root) -> Result<Arc<Image>, Error> {
+        let Root::Image { id, .. } = root;
         self.images.find(&id.to_string())
     }
 
@@ -160,12 +159,12 @@ impl Inner {
 
     /// What a container is made of, with the settings of today where nobody asked for anything.
     pub(super) fn effective(&self, container: &Container) -> Result<Effective, Error> {
-        self.effective_of(&container.row)
+        self.effective_of(&container.root, &container.definition().row.request)
     }
 
-    pub(super) fn effective_of(&self, row: &ContainerRow) -> Result<Effective, Error> {
-        let mut effective = effective(&row.request, &self.containers_image(row)?.defaults);
-        if row.request.stop_timeout_usec.is_none() {
+    pub(super) fn effective_of(&self, root: &Root, request: &Request) -> Result<Effective, Error> {
+        let mut effective = effective(request, &self.image_of(root)?.defaults);
+        if request.stop_timeout_usec.is_none() {
             let timeout = Usec::from_duration(self.config().containers.stop_timeout);
             effective.stop_timeout_usec = timeout.0;
         }
@@ -192,43 +191,14 @@ impl Inner {
         let base = if base.parse::<ContainerName>().is_ok() { base } else { "container".into() };
         let mut taken = None;
         for at in 0..16 {
-            let name = parse_name(&format!("{base:.100}-{}", &id.as_str()[at * 4..at * 4 + 4]))?;
+            let name =
+                container_name(&format!("{base:.100}-{}", &id.as_str()[at * 4..at * 4 + 4]))?;
             match self.containers.reserve(name) {
                 Ok(reservation) => return Ok(reservation),
                 Err(error) => taken = Some(error),
             }
         }
         Err(taken.unwrap_or(Error::Bug("no name".into())))
-    }
-
-    /// What is seen of a container of which nothing lives.
-    pub(super) fn first_view(&self, row: &ContainerRow, effective: &Effective) -> view::Container {
-        let Root::Image { id: image_id, reference: image_reference } = row.root.clone();
-        let network = |needed| match needed {
-            Use::Network(name) => name,
-        };
-        view::Container {
-            id: row.id.clone(),
-            name: row.name.clone(),
-            image_id,
-            image_reference,
-            owner_uid: row.owner_uid,
-            privileged: !reasons(effective).is_empty(),
-            state: State::Configured,
-            process: None,
-            exit: None,
-            created: row.created,
-            started: None,
-            started_monotonic: None,
-            finished: None,
-            cgroup: String::new(),
-            networks: uses(&row.request).into_iter().map(network).collect(),
-            addresses: Vec::new(),
-            public_labels: self
-                .public_labels(effective.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
-            jobs: Vec::new(),
-            processes: Vec::new(),
-        }
     }
 }
 
@@ -249,31 +219,30 @@ impl Engine {
         let engine = self.clone();
         let subject = Subject::Container(request.container.id.clone());
         self.pending(JobKind::RemoveContainer, &subject, &by, move |job| async move {
-            let container = engine.container(&request.container.id)?;
-            engine.remove_container(&container, request.running, &job).await?;
+            engine.remove_container(&request, &job).await?;
             Ok(Output::default())
         })
     }
 
     async fn remove_container(
         &self,
-        container: &Arc<Container>,
-        if_running: IfRunning,
+        Remove { container: asked, running: if_running }: &Remove,
         job: &Job,
     ) -> Result<(), Error> {
-        let mut life = job.or_canceled(container.lock()).await??;
+        let container = &self.container(&asked.id)?;
+        let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
         if let Some(running) = life.running().cloned() {
-            if if_running == IfRunning::Refuse {
+            if *if_running == IfRunning::Refuse {
                 return Err(container.wrong_state("to be stopped"));
             }
             drop(life);
             self.kill_and_end(container, &running).await?;
-            life = job.or_canceled(container.lock()).await??;
+            life = job.or_canceled(container.lock_unchanged(asked)).await??;
             if life.running().is_some() {
                 return Err(container.wrong_state("to be stopped"));
             }
         }
-        if if_running == IfRunning::Refuse {
+        if *if_running == IfRunning::Refuse {
             self.check_alone(container)?;
         }
         match self.mend(container, &mut life).await {
@@ -302,15 +271,15 @@ impl Engine {
         life: &mut Life,
         before: &Now,
     ) -> Result<(), Error> {
-        let id = container.row.id.clone();
+        let id = container.id.clone();
         let deleted = self.state.run(move |c| durable::delete_container(c, &id)).await;
         match deleted.map_err(Error::from) {
             Ok(()) => {}
             // The disk may be full of what it wrote. If the daemon ends in between, there is a
             // container without content, which can still be removed.
             Err(Error::NoSpace(_)) => {
-                self.delete_directories(&container.row.id).await?;
-                let id = container.row.id.clone();
+                self.delete_directories(&container.id).await?;
+                let id = container.id.clone();
                 self.state.run(move |c| durable::delete_container(c, &id)).await?;
             }
             Err(error) => return Err(error),
@@ -320,12 +289,17 @@ impl Engine {
         }
         life.now = Now::Removed;
         self.containers.remove(container);
-        self.events.tell(Event::ContainerRemoved(container.row.id.clone()));
-        self.delete_directories(&container.row.id).await
+        self.events.tell(Event::ContainerRemoved(container.id.clone()));
+        self.delete_directories(&container.id).await
     }
 }
 
-fn parse_name(name: &str) -> Result<ContainerName, Error> {
+/// The name of a container, from a caller.
+///
+/// # Errors
+///
+/// [`Error::InvalidName`].
+pub fn container_name(name: &str) -> Result<ContainerName, Error> {
     name.parse()
         .map_err(|source| Error::InvalidName { name: super::table::shortened(name), source })
 }

@@ -35,7 +35,7 @@ impl Engine {
         tokio::spawn(async move {
             running.init.ended().await;
             if let Err(error) = engine.end(&container, running.number()).await {
-                tracing::error!(container = %container.row.id, "{}", error.chain());
+                tracing::error!(container = %container.id, "{}", error.chain());
             }
         });
     }
@@ -73,7 +73,7 @@ impl Engine {
         let remains = self.tear_down(&record, supervisor).await;
         let done = self.write_end(container, life, &record, &remains).await;
         remains.log();
-        let failed = done.and_then(|()| remains.report(&container.row.name));
+        let failed = done.and_then(|()| remains.report(&container.name()));
         life.now = if failed.is_ok() { Now::Idle } else { Now::Broken(record) };
         self.tell_end(container, life, exit, finished);
         failed
@@ -90,14 +90,14 @@ impl Engine {
                 let remains = self.tear_down(record, None).await;
                 remains.log();
                 self.write_end(container, life, record, &remains).await?;
-                remains.report(&container.row.name)?;
+                remains.report(&container.name())?;
             }
             Now::Unreadable => {
                 // What lives cannot be ended by one who does not know what it is.
                 self.check_alone(container)?;
-                self.clear_host(&container.row.id).await?;
+                self.clear_host(&container.id).await?;
                 self.lose(container, life);
-                self.forget_record(&container.row.id).await?;
+                self.forget_record(&container.id).await?;
             }
             _ => return Ok(()),
         }
@@ -112,7 +112,7 @@ impl Engine {
             let exit = Exit { code: -1, signal: 0, reason: ExitReason::Lost };
             life.last.finished = Some(Usec::now());
             life.last.exit = Some(exit);
-            let (id, last) = (container.row.id.clone(), life.last);
+            let (id, last) = (container.id.clone(), life.last);
             self.state.post(move |c| durable::update_life(c, &id, &last));
         }
     }
@@ -126,7 +126,7 @@ impl Engine {
         record: &Incarnation,
         remains: &Remains,
     ) -> Result<(), Error> {
-        let (id, last) = (container.row.id.clone(), life.last);
+        let (id, last) = (container.id.clone(), life.last);
         self.state.run(move |c| durable::update_life(c, &id, &last)).await?;
         if remains.is_empty() {
             self.forget_record(&record.container).await?;
@@ -142,12 +142,12 @@ impl Engine {
 
     fn tell_end(&self, container: &Container, life: &Life, exit: Exit, finished: Usec) {
         tracing::info!(
-            container = %container.row.id,
+            container = %container.id,
             exit_code = exit.code,
             reason = exit.reason.as_str(),
             "ended"
         );
-        self.events.tell(Event::ContainerExited(container.row.id.clone(), exit, finished));
+        self.events.tell(Event::ContainerExited(container.id.clone(), exit, finished));
         container.show(life);
     }
 

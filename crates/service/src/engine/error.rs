@@ -65,6 +65,9 @@ pub enum Error {
         /// Where it must be.
         needs: &'static str,
     },
+    /// The container is not what it was when the caller asked.
+    #[error("container '{0}' was changed meanwhile")]
+    Changed(ContainerName),
     /// The container does not run.
     #[error("container '{0}' is not running")]
     NotRunning(ContainerName),
@@ -199,7 +202,7 @@ impl Error {
             Self::NoSuchJob(_) => "NoSuchJob",
             Self::NotCancelable(_) => "NotCancelable",
             Self::Canceled => "Canceled",
-            Self::InvalidState { .. } => "InvalidState",
+            Self::InvalidState { .. } | Self::Changed(_) => "InvalidState",
             Self::NotRunning(_) => "NotRunning",
             Self::InvalidSpec(_) => "InvalidSpec",
             Self::InvalidArchive(_) => "InvalidArchive",

@@ -91,9 +91,9 @@ impl Engine {
     /// [`Error::NotRunning`], [`Error::CommandNotFound`], [`Error::CommandNotExecutable`],
     /// [`Error::InvalidSpec`] for an unknown user, [`Error::Runtime`].
     pub async fn exec(&self, request: Authorized<Exec>) -> Result<Executed, Error> {
-        let (Exec { container, request, stdio }, by) = request.into_parts();
-        let container = self.container(&container.id)?;
-        let session = self.session(&container).await?;
+        let (Exec { container: asked, request, stdio }, by) = request.into_parts();
+        let container = self.container(&asked.id)?;
+        let session = self.session(&container, &asked).await?;
         let (running, number) = (session.running.clone(), session.number);
         // Its end waits until this is done, one way or the other.
         let _in_use = running.in_use.read().await;
@@ -102,17 +102,21 @@ impl Engine {
         let execed = execed.map_err(|error| match error {
             Error::InvalidSpec(_) => error,
             // Whatever failed, that is why.
-            _ if running.init.has_ended() => Error::NotRunning(container.row.name.clone()),
+            _ if running.init.has_ended() => Error::NotRunning(container.name()),
             _ => error,
         })?;
         self.show_session(&container, running.clone(), number, execed, by.uid);
         Ok(Executed { number, pipes })
     }
 
-    async fn session(&self, container: &Container) -> Result<Session, Error> {
-        let mut life = container.lock().await?;
+    async fn session(
+        &self,
+        container: &Container,
+        asked: &view::Container,
+    ) -> Result<Session, Error> {
+        let mut life = container.lock_unchanged(asked).await?;
         let running = life.running().cloned();
-        let running = running.ok_or_else(|| Error::NotRunning(container.row.name.clone()))?;
+        let running = running.ok_or_else(|| Error::NotRunning(container.name()))?;
         life.session += 1;
         Ok(Session { run_dir: self.instance.run_dir().into(), running, number: life.session })
     }
@@ -124,8 +128,8 @@ impl Engine {
         request: ExecRequest,
         stdio: [OwnedFd; 3],
     ) -> Result<Execed, Error> {
-        let supervisor = session.running.supervisor(&container.row.name)?.pidfd();
-        let (spawner, name) = (self.spawner.clone(), container.row.name.clone());
+        let supervisor = session.running.supervisor(&container.name())?.pidfd();
+        let (spawner, name) = (self.spawner.clone(), container.name());
         brief(move || {
             let process = process_json(&name, &session, &request)?;
             write_session(&session, process)?;
@@ -153,7 +157,7 @@ impl Engine {
         let identity =
             execed.process.as_ref().and_then(|process| Identity::of(process.pidfd.as_fd()).ok());
         let session = Arc::new(ExecSession {
-            container: container.row.id.clone(),
+            container: container.id.clone(),
             number,
             pid: identity.map_or(0, |identity| identity.pid),
             pidfd_id: identity.map_or(0, |identity| identity.pidfd_inode),

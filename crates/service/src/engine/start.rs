@@ -64,18 +64,17 @@ impl Engine {
     /// [`Error::Host`] if there can be no job.
     pub fn start(&self, request: Authorized<Start>) -> Result<Pending, Error> {
         let (Start { container }, by) = request.into_parts();
-        let id = container.id.clone();
         let engine = self.clone();
-        let subject = Subject::Container(id.clone());
+        let subject = Subject::Container(container.id.clone());
         self.pending(JobKind::StartContainer, &subject, &by, move |job| async move {
-            let container = engine.container(&id)?;
             engine.start_container(&container, &job).await?;
             Ok(Output::default())
         })
     }
 
-    async fn start_container(&self, container: &Arc<Container>, job: &Job) -> Result<(), Error> {
-        let mut life = job.or_canceled(container.lock()).await??;
+    async fn start_container(&self, asked: &view::Container, job: &Job) -> Result<(), Error> {
+        let container = &self.container(&asked.id)?;
+        let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
         if life.running().is_some() {
             return Err(container.wrong_state("to be stopped"));
         }
@@ -109,10 +108,10 @@ impl Engine {
     /// Two of them on one root file system would destroy it: if there are processes in its control
     /// group that nobody recorded, it does not start.
     pub(super) fn check_alone(&self, container: &Container) -> Result<(), Error> {
-        let group = self.host.cgroups().open(self.tag.cgroup(&container.row.id).as_str());
+        let group = self.host.cgroups().open(self.tag.cgroup(&container.id).as_str());
         match group.and_then(|group| group.map_or(Ok(false), |group| group.is_populated())) {
             Ok(false) => Ok(()),
-            Ok(true) => Err(Error::StillThere(container.row.name.clone())),
+            Ok(true) => Err(Error::StillThere(container.name())),
             Err(error) => Err(Error::Host {
                 what: "look into the control group of a container",
                 source: std::io::Error::other(error),
@@ -129,7 +128,7 @@ impl Engine {
     ) -> Result<Incarnation, Error> {
         let runtime = self.host.runtime().ok_or(Error::NoRuntime)?;
         life.incarnation += 1;
-        let id = container.row.id.clone();
+        let id = container.id.clone();
         let record = Incarnation {
             v: Version,
             cgroup: self.tag.cgroup(&id),
@@ -195,7 +194,7 @@ impl Engine {
 
     async fn connect(&self, container: &Container, record: &Incarnation) -> Result<(), Error> {
         match record.network.clone() {
-            Some(wanted) => self.network.set_up(&container.row.name, wanted).await,
+            Some(wanted) => self.network.set_up(&container.name(), wanted).await,
             None => Ok(()),
         }
     }
@@ -205,9 +204,8 @@ impl Engine {
         container: &Container,
         effective: &Effective,
     ) -> Result<FileSystems, Error> {
-        let layers = self.containers_image(&container.row)?.layers.clone();
-        let (store, key, name) =
-            (self.store.clone(), key(&container.row.id), container.row.name.clone());
+        let layers = self.image_of(&container.root)?.layers.clone();
+        let (store, key, name) = (self.store.clone(), key(&container.id), container.name());
         let shm_size = NonZeroU64::new(effective.shm_size.bytes())
             .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?;
         brief(move || {
@@ -256,7 +254,7 @@ impl Engine {
             let path = wanted.namespace.path();
             placement.netns = path.to_string_lossy().parse().ok();
         }
-        placement.names = container.row.name.as_str().parse().into_iter().collect();
+        placement.names = container.name().as_str().parse().into_iter().collect();
         placement.networks = record.addresses.iter().map(network_facts).collect();
         Ok(placement)
     }
@@ -275,7 +273,7 @@ impl Engine {
             log_path: self.log_path(&record.container),
             stdin: Stdin::Null,
         };
-        let (spawner, name) = (self.spawner.clone(), container.row.name.clone());
+        let (spawner, name) = (self.spawner.clone(), container.name());
         let (created, supervisor, init) = brief(move || {
             let created = spawner
                 .create(&request, mounts)
@@ -296,7 +294,7 @@ impl Engine {
         let watch = |pidfd| {
             Watched::new(pidfd).map_err(|source| Error::Process {
                 what: "watch the processes of",
-                name: container.row.name.clone(),
+                name: container.name(),
                 source,
             })
         };
@@ -315,9 +313,9 @@ impl Engine {
         container: &Container,
         running: &Running,
     ) -> Result<(), Error> {
-        let supervisor = running.supervisor(&container.row.name)?.pidfd();
+        let supervisor = running.supervisor(&container.name())?.pidfd();
         let (spawner, name, target) =
-            (self.spawner.clone(), container.row.name.clone(), running.target.clone());
+            (self.spawner.clone(), container.name(), running.target.clone());
         brief(move || {
             spawner
                 .start(&target, supervisor.as_fd())
@@ -336,7 +334,7 @@ impl Engine {
     ) {
         life.last = LifeRow { started: record.started, finished: None, exit: None };
         // Only for after a power cut, to know that it ran; the start does not wait for the disk.
-        let (id, last) = (container.row.id.clone(), life.last);
+        let (id, last) = (container.id.clone(), life.last);
         self.state.post(move |c| durable::update_life(c, &id, &last));
         life.now = Now::Running { record, running: running.clone(), stopping: 0 };
         container.show(life);

@@ -95,8 +95,9 @@ impl Engine {
     pub fn kill(&self, request: Authorized<Kill>) -> Result<(), Error> {
         let (request, _) = request.into_parts();
         let container = self.container(&request.container.id)?;
-        let name = &container.row.name;
-        let running = container.running().ok_or(Error::NotRunning(name.clone()))?;
+        container.check_unchanged(&request.container)?;
+        let name = &request.container.name;
+        let running = container.running().ok_or_else(|| Error::NotRunning(name.clone()))?;
         match request.whom {
             Whom::All => self.kill_all(&container, &running),
             Whom::Init => signal::send(running.init.as_fd(), request.signal).map_err(|error| {
@@ -118,7 +119,7 @@ impl Engine {
             .and_then(|group| group.map_or(Ok(()), |group| group.kill()));
         killed.map_err(|source| Error::Process {
             what: "kill all processes of",
-            name: container.row.name.clone(),
+            name: container.name(),
             source: std::io::Error::other(source),
         })
     }
@@ -129,10 +130,10 @@ impl Engine {
         request: &Stop,
         job: &Job,
     ) -> Result<(), Error> {
-        let Some(running) = self.begin_to_stop(container, job).await? else {
+        let Some(running) = self.begin_to_stop(container, request, job).await? else {
             return match request.needed {
                 Needed::Nothing => Ok(()),
-                Needed::Running => Err(Error::NotRunning(container.row.name.clone())),
+                Needed::Running => Err(Error::NotRunning(container.name())),
             };
         };
         let stopped = async {
@@ -153,9 +154,11 @@ impl Engine {
     async fn begin_to_stop(
         &self,
         container: &Container,
+        request: &Stop,
         job: &Job,
     ) -> Result<Option<Arc<Running>>, Error> {
-        let mut life = job.or_canceled(container.lock()).await??;
+        let asked = container.lock_unchanged(&request.container);
+        let mut life = job.or_canceled(asked).await??;
         let Some(running) = life.running().cloned() else { return Ok(None) };
         life.count_stops(running.number(), |stops| stops + 1);
         container.show(&life);
@@ -190,7 +193,7 @@ impl Engine {
         if tokio::time::timeout(KILL_TIMEOUT, running.init.ended()).await.is_err() {
             return Err(Error::Process {
                 what: "end the processes of",
-                name: container.row.name.clone(),
+                name: container.name(),
                 source: std::io::ErrorKind::TimedOut.into(),
             });
         }

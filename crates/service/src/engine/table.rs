@@ -87,7 +87,7 @@ impl Table {
     /// Adds a container that is there already, under a name nobody else has.
     pub(super) fn insert(&self, container: Arc<Container>) {
         let mut tables = self.write();
-        let (id, name) = (container.row.id.clone(), container.row.name.clone());
+        let (id, name) = (container.id.clone(), container.name());
         tables.by_name.insert(name, Some(id.clone()));
         tables.by_id.insert(id, container);
     }
@@ -95,8 +95,8 @@ impl Table {
     /// Takes a container out.
     pub(super) fn remove(&self, container: &Container) {
         let mut tables = self.write();
-        tables.by_name.remove(&container.row.name);
-        tables.by_id.remove(&container.row.id);
+        tables.by_name.remove(&container.name());
+        tables.by_id.remove(&container.id);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -139,6 +139,14 @@ impl Reservation<'_> {
         self.fulfilled = true;
         self.table.insert(container);
     }
+
+    /// The container, which was called `before`, has this name now.
+    pub(super) fn give_to(mut self, container: &Container, before: &ContainerName) {
+        self.fulfilled = true;
+        let mut tables = self.table.write();
+        tables.by_name.remove(before);
+        tables.by_name.insert(self.name.clone(), Some(container.id.clone()));
+    }
 }
 
 impl Drop for Reservation<'_> {
@@ -152,4 +160,25 @@ impl Drop for Reservation<'_> {
 /// Names come from callers and go back to them: no longer than can be of use.
 pub(super) fn shortened(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_given_on_and_the_old_one_is_free() {
+        let table = Table::default();
+        let container = Arc::new(Container::sample("old"));
+        table.reserve("old".parse().unwrap()).unwrap().fulfil(container.clone());
+        let reservation = table.reserve("new".parse().unwrap()).unwrap();
+        assert!(matches!(table.reserve("new".parse().unwrap()), Err(Error::NameInUse(_))));
+        reservation.give_to(&container, &"old".parse().unwrap());
+        assert_eq!(table.find("new").unwrap().id, container.id);
+        assert!(table.find("old").is_err());
+        drop(table.reserve("old".parse().unwrap()).unwrap());
+        // One that was given up is free again.
+        drop(table.reserve("old".parse().unwrap()).unwrap());
+        assert!(matches!(table.reserve("new".parse().unwrap()), Err(Error::NameInUse(_))));
+    }
 }

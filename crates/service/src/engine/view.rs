@@ -126,6 +126,8 @@ pub struct Address {
 pub struct Container {
     /// Never changes.
     pub id: ContainerId,
+    /// Counts the changes of what it is to be.
+    pub revision: u64,
     /// Unique.
     pub name: ContainerName,
     /// What it was made from.
@@ -204,31 +206,4 @@ pub struct ExecSession {
     pub started: Usec,
     /// Who asked for it.
     pub started_by_uid: u32,
-}
-
-#[cfg(test)]
-impl Container {
-    pub(super) fn sample() -> Self {
-        Self {
-            id: ContainerId::random().unwrap(),
-            name: "sample".parse().unwrap(),
-            image_id: Digest::of(b"image"),
-            image_reference: "localhost/image:latest".into(),
-            owner_uid: 1000,
-            privileged: false,
-            state: State::Configured,
-            process: None,
-            exit: None,
-            created: Usec(1),
-            started: None,
-            started_monotonic: None,
-            finished: None,
-            cgroup: String::new(),
-            networks: Vec::new(),
-            addresses: Vec::new(),
-            public_labels: BTreeMap::new(),
-            jobs: Vec::new(),
-            processes: Vec::new(),
-        }
-    }
 }

@@ -137,7 +137,7 @@ mod tests {
         let exit = Exit { code: 3, signal: 0, reason: ExitReason::Exited };
         let (started, finished) = (Some(Usec(1)), Some(Usec(2)));
         let life = Life::new(LifeRow { started, finished, exit: Some(exit) });
-        let mut view = view::Container::sample();
+        let mut view = view::Container::clone(&super::super::Container::sample("c").view());
         view.process = Some(view::Process { pid: 1, pidfd_id: 2 });
         view.cgroup = "/tare/x".into();
         (view.started_monotonic, view.processes, view.jobs) = (started, vec![1], vec![7]);

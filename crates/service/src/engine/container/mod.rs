@@ -1,30 +1,36 @@
 //! One container: what was asked for, what lives of it, what is seen of it.
 
+mod definition;
 mod life;
 mod running;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tare_runtime::{ContainerId, ContainerName};
 
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::Error;
 use super::events::{Event, Events};
-use super::records::durable::{ContainerRow, LifeRow};
+use super::records::durable::{ContainerRow, LifeRow, Root};
 use super::view::{self, State};
 
+pub(super) use definition::Definition;
 pub(super) use life::{Life, Now};
 pub(super) use running::Running;
 
 /// A container.
 #[derive(Debug)]
 pub(super) struct Container {
-    /// What was asked for.
-    pub(super) row: ContainerRow,
+    pub(super) id: ContainerId,
+    pub(super) root: Root,
+    /// What it is to be. Changed under the lock alone.
+    definition: RwLock<Arc<Definition>>,
     /// Held by whoever changes it, so that changes of one container come one after the other;
     /// never while another container's is held.
     life: Mutex<Life>,
     /// The same as in `life`, for those who do not wait for the lock.
-    running: std::sync::Mutex<Option<Arc<Running>>>,
+    running: RwLock<Option<Arc<Running>>>,
     view: watch::Sender<Arc<view::Container>>,
     events: Events,
 }
@@ -32,15 +38,37 @@ pub(super) struct Container {
 impl Container {
     /// A container as it is found in the database, before anything of it is taken over.
     pub(super) fn new(
-        row: ContainerRow,
+        row: &ContainerRow,
+        definition: Definition,
         last: LifeRow,
-        mut view: view::Container,
         events: Events,
     ) -> Self {
         let life = Life::new(last);
-        life.describe(&mut view);
-        let view = watch::Sender::new(Arc::new(view));
-        Self { row, life: Mutex::new(life), running: std::sync::Mutex::default(), view, events }
+        Self {
+            id: row.id.clone(),
+            root: row.root.clone(),
+            view: watch::Sender::new(Arc::new(first_view(row, &definition, &life))),
+            definition: RwLock::new(Arc::new(definition)),
+            life: Mutex::new(life),
+            running: RwLock::default(),
+            events,
+        }
+    }
+
+    /// What it is to be.
+    pub(super) fn definition(&self) -> Arc<Definition> {
+        self.definition.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> ContainerName {
+        self.definition().row.name.clone()
+    }
+
+    /// From now on it is to be this; with the lock held.
+    pub(super) fn define(&self, definition: Definition, life: &Life) {
+        *self.definition.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(definition);
+        self.show(life);
     }
 
     /// Waits for its lock.
@@ -51,14 +79,41 @@ impl Container {
     pub(super) async fn lock(&self) -> Result<MutexGuard<'_, Life>, Error> {
         let life = self.life.lock().await;
         match life.now {
-            Now::Removed => Err(Error::NoSuchContainer(self.row.name.to_string())),
+            Now::Removed => Err(Error::NoSuchContainer(self.name().to_string())),
             _ => Ok(life),
+        }
+    }
+
+    /// Waits for its lock, for what was asked about `asked`: it must still be that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchContainer`] and [`Error::Changed`], if it is not when its turn comes.
+    pub(super) async fn lock_unchanged(
+        &self,
+        asked: &view::Container,
+    ) -> Result<MutexGuard<'_, Life>, Error> {
+        let life = self.lock().await?;
+        self.check_unchanged(asked)?;
+        Ok(life)
+    }
+
+    /// An error if it is not what was asked about any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Changed`].
+    pub(super) fn check_unchanged(&self, asked: &view::Container) -> Result<(), Error> {
+        if self.definition().row.revision == asked.revision {
+            Ok(())
+        } else {
+            Err(Error::Changed(asked.name.clone()))
         }
     }
 
     /// What lives of it, if it runs; also while somebody else changes it.
     pub(super) fn running(&self) -> Option<Arc<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is seen of it now.
@@ -76,10 +131,14 @@ impl Container {
         self.view.borrow().state
     }
 
-    /// Shows what lives of it; whoever changed that calls it, with the lock still held.
+    /// Shows what it is to be and what lives of it; whoever changed that calls it, with the lock still held.
     pub(super) fn show(&self, life: &Life) {
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = life.running().cloned();
-        self.change(|view| life.describe(view));
+        *self.running.write().unwrap_or_else(PoisonError::into_inner) = life.running().cloned();
+        let definition = self.definition();
+        self.change(|view| {
+            definition.describe(view);
+            life.describe(view);
+        });
     }
 
     /// Changes what is seen of it, and tells.
@@ -100,6 +159,70 @@ impl Container {
 
     /// The error for a container that is not where it must be.
     pub(super) fn wrong_state(&self, needs: &'static str) -> Error {
-        Error::InvalidState { name: self.row.name.clone(), state: self.state(), needs }
+        Error::InvalidState { name: self.name(), state: self.state(), needs }
+    }
+}
+
+/// What is seen of a container before anything of it is taken over.
+fn first_view(row: &ContainerRow, definition: &Definition, life: &Life) -> view::Container {
+    let Root::Image { id: image_id, reference: image_reference } = row.root.clone();
+    let mut view = view::Container {
+        id: row.id.clone(),
+        revision: 0,
+        name: row.definition.name.clone(),
+        image_id,
+        image_reference,
+        owner_uid: row.owner_uid,
+        privileged: false,
+        state: State::Configured,
+        process: None,
+        exit: None,
+        created: row.created,
+        started: None,
+        started_monotonic: None,
+        finished: None,
+        cgroup: String::new(),
+        networks: Vec::new(),
+        addresses: Vec::new(),
+        public_labels: std::collections::BTreeMap::new(),
+        jobs: Vec::new(),
+        processes: Vec::new(),
+    };
+    definition.describe(&mut view);
+    life.describe(&mut view);
+    view
+}
+
+#[cfg(test)]
+impl Container {
+    pub(super) fn sample(name: &str) -> Self {
+        let row = ContainerRow::sample(name);
+        let definition = Definition {
+            row: row.definition.clone(),
+            privileged: false,
+            public_labels: std::collections::BTreeMap::new(),
+        };
+        Self::new(&row, definition, LifeRow::default(), Events::channel().0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_asked_about_one_definition_is_not_done_to_the_next() {
+        let container = Container::sample("web");
+        let asked = container.view();
+        drop(container.lock_unchanged(&asked).await.unwrap());
+        let mut definition = Definition::clone(&container.definition());
+        definition.row.revision += 1;
+        definition.privileged = true;
+        container.define(definition, &*container.lock().await.unwrap());
+        let refused = container.lock_unchanged(&asked).await.map(drop);
+        assert!(matches!(refused, Err(Error::Changed(_))), "{refused:?}");
+        let now = container.view();
+        assert!(now.privileged, "it is seen at once");
+        drop(container.lock_unchanged(&now).await.unwrap());
     }
 }

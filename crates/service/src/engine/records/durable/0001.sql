@@ -38,6 +38,8 @@ CREATE TABLE containers (
     -- NULL where the root file system is not that of an image.
     image_id         TEXT REFERENCES images,
     image_reference  TEXT,
+    -- What it is to be; the revision goes up with each change of it.
+    revision         INTEGER NOT NULL,
     name             TEXT NOT NULL UNIQUE,
     request          TEXT NOT NULL,
     -- The last life.

@@ -11,13 +11,21 @@ use crate::engine::clock::Usec;
 use crate::engine::records::document::{from_document, to_document};
 use crate::engine::view::{Exit, ExitReason};
 
-/// A container, as it was asked for.
+/// A container. Of this, only its definition ever changes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ContainerRow {
     pub(crate) id: ContainerId,
     pub(crate) owner_uid: u32,
     pub(crate) created: Usec,
     pub(crate) root: Root,
+    pub(crate) definition: DefinitionRow,
+}
+
+/// What a container is to be, as it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DefinitionRow {
+    /// Counts its changes.
+    pub(crate) revision: u64,
     pub(crate) name: ContainerName,
     pub(crate) request: Request,
 }
@@ -45,9 +53,9 @@ pub(crate) struct LifeRow {
 pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(), Error> {
     let Root::Image { id: image, reference } = &row.root;
     c.prepare_cached(
-        "INSERT INTO containers (id, owner_uid, created_usec, image_id, image_reference, name,
-                                 request)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO containers (id, owner_uid, created_usec, image_id, image_reference,
+                                 revision, name, request)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         row.id.as_str(),
@@ -55,10 +63,27 @@ pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(),
         row.created.as_i64(),
         image.to_string(),
         reference,
-        row.name.as_str(),
-        to_document("request", &row.request)?,
+        as_i64(row.definition.revision),
+        row.definition.name.as_str(),
+        to_document("request", &row.definition.request)?,
     ])?;
-    uses::insert(c, &row.id, &uses::uses(&row.request))
+    uses::replace(c, &row.id, &uses::uses(&row.definition.request))
+}
+
+/// Changes what a container is to be, and with that what it needs.
+pub(crate) fn update_definition(
+    c: &Connection,
+    id: &ContainerId,
+    definition: &DefinitionRow,
+) -> Result<(), Error> {
+    c.prepare_cached("UPDATE containers SET revision = ?2, name = ?3, request = ?4 WHERE id = ?1")?
+        .execute(params![
+            id.as_str(),
+            as_i64(definition.revision),
+            definition.name.as_str(),
+            to_document("request", &definition.request)?,
+        ])?;
+    uses::replace(c, id, &uses::uses(&definition.request))
 }
 
 /// Takes a container out, with what it uses.
@@ -113,9 +138,16 @@ fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
         owner_uid: row.get("owner_uid")?,
         created: Usec::from_i64(row.get("created_usec")?),
         root,
-        name: text(row, "name")?,
-        request: from_document("request", &request)?,
+        definition: DefinitionRow {
+            revision: u64::try_from(row.get::<_, i64>("revision")?).unwrap_or_default(),
+            name: text(row, "name")?,
+            request: from_document("request", &request)?,
+        },
     })
+}
+
+fn as_i64(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn life(row: &Row<'_>) -> Result<LifeRow, Error> {
@@ -128,4 +160,24 @@ fn life(row: &Row<'_>) -> Result<LifeRow, Error> {
         _ => None,
     };
     Ok(LifeRow { started: usec("started_usec")?, finished: usec("finished_usec")?, exit })
+}
+
+#[cfg(test)]
+impl ContainerRow {
+    pub(crate) fn sample(name: &str) -> Self {
+        Self {
+            id: ContainerId::random().unwrap(),
+            owner_uid: 1000,
+            created: Usec(1),
+            root: Root::Image {
+                id: Digest::of(b"image"),
+                reference: "localhost/image:latest".into(),
+            },
+            definition: DefinitionRow {
+                revision: 1,
+                name: name.parse().unwrap(),
+                request: Request::default(),
+            },
+        }
+    }
 }

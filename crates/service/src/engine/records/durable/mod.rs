@@ -10,8 +10,8 @@ use rusqlite::Row;
 use crate::db::Error;
 
 pub(crate) use containers::{
-    ContainerRow, LifeRow, Root, container_ids, containers, delete_container, insert_container,
-    update_life,
+    ContainerRow, DefinitionRow, LifeRow, Root, container_ids, containers, delete_container,
+    insert_container, update_definition, update_life,
 };
 pub(crate) use images::{ImageRow, images, layers, put_image};
 pub(crate) use networks::{NetworkDefinition, NetworkRow, insert_network, networks};

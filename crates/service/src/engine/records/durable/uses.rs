@@ -25,8 +25,9 @@ pub(crate) fn uses(request: &Request) -> Vec<Use> {
     }
 }
 
-/// Writes down what a container needs.
-pub(super) fn insert(c: &Connection, id: &ContainerId, uses: &[Use]) -> Result<(), Error> {
+/// Writes down what a container needs, instead of what it did before.
+pub(super) fn replace(c: &Connection, id: &ContainerId, uses: &[Use]) -> Result<(), Error> {
+    c.prepare_cached("DELETE FROM uses WHERE container = ?1")?.execute([id.as_str()])?;
     let mut insert = c.prepare_cached("INSERT INTO uses (container, network) VALUES (?1, ?2)")?;
     for Use::Network(network) in uses {
         insert.execute(params![id.as_str(), network])?;
@@ -39,21 +40,10 @@ mod tests {
     use super::*;
     use crate::engine::clock::Usec;
     use crate::engine::records::durable::{
-        ContainerRow, ImageRow, NetworkRow, Root, delete_container, insert_container,
-        insert_network, put_image, scratch,
+        ContainerRow, ImageRow, NetworkRow, delete_container, insert_container, insert_network,
+        put_image, scratch, update_definition,
     };
     use tare_storage::Digest;
-
-    fn container(image: Digest, request: Request) -> ContainerRow {
-        ContainerRow {
-            id: ContainerId::random().unwrap(),
-            owner_uid: 0,
-            created: Usec(1),
-            root: Root::Image { id: image, reference: "localhost/i:latest".into() },
-            name: "c".parse().unwrap(),
-            request,
-        }
-    }
 
     #[test]
     fn what_a_container_needs_cannot_be_deleted_before_it() {
@@ -63,12 +53,19 @@ mod tests {
         put_image(&c, &ImageRow { id: image, pulled: Usec(1), size: 1, layers, references })
             .unwrap();
         insert_network(&c, &NetworkRow::sample(network::DEFAULT)).unwrap();
-        let row = container(image, Request::default());
+        let row = ContainerRow::sample("c");
         insert_container(&c, &row).unwrap();
         let delete = |table: &str| c.execute(&format!("DELETE FROM {table}"), []);
         for needed in ["networks", "images"] {
             assert!(delete(needed).is_err(), "{needed}");
         }
+        let mut changed = row.definition.clone();
+        changed.request.network_mode = NetworkMode::None;
+        update_definition(&c, &row.id, &changed).unwrap();
+        let networks: i64 = c.query_row("SELECT count(*) FROM uses", [], |row| row.get(0)).unwrap();
+        assert_eq!(networks, 0, "what it needs follows what it is");
+        update_definition(&c, &row.id, &row.definition).unwrap();
+        assert!(delete("networks").is_err());
         delete_container(&c, &row.id).unwrap();
         for free in ["networks", "images"] {
             assert_eq!(delete(free).unwrap(), 1, "{free}");

@@ -1,0 +1,31 @@
+//! What a container is to be.
+
+use std::collections::BTreeMap;
+
+use crate::engine::records::durable::{DefinitionRow, Use, uses};
+use crate::engine::view;
+
+/// What a container is to be, as it was asked for the last time; replaced as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::engine) struct Definition {
+    /// As it is written down.
+    pub(in crate::engine) row: DefinitionRow,
+    /// Whether what will run reaches the host: found out by today's rules, and so not written down.
+    pub(in crate::engine) privileged: bool,
+    /// Labels that every local user may read.
+    pub(in crate::engine) public_labels: BTreeMap<String, String>,
+}
+
+impl Definition {
+    /// Writes all that is seen of it into a view; what else is there stays.
+    pub(super) fn describe(&self, view: &mut view::Container) {
+        let network = |needed| match needed {
+            Use::Network(name) => name,
+        };
+        view.revision = self.row.revision;
+        view.name = self.row.name.clone();
+        view.privileged = self.privileged;
+        view.networks = uses(&self.row.request).into_iter().map(network).collect();
+        view.public_labels.clone_from(&self.public_labels);
+    }
+}
