@@ -9,12 +9,15 @@ use zbus::object_server::{ResponseDispatchNotifier, SignalEmitter};
 use zbus::{Fd, OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::Context;
+use super::counts::Counts;
 use super::error::ApiError;
+use super::kind::Kind;
 use super::manager::{no_options, reply_then_run, sent};
 use super::options::{Dict, flags};
 use super::registry::Shown;
 use super::{paths, requests};
-use crate::engine::view;
+use crate::engine::object::{ObjectId, Seen};
+use crate::engine::view::{self, State};
 use crate::engine::{Exec, IfRunning, Kill, Needed, OpenLogs, Remove, Rename, Start, Stop};
 
 /// `Remove`: kill it first if it runs.
@@ -30,16 +33,24 @@ pub(crate) struct Container {
     shown: Shown<view::Container>,
 }
 
+impl Kind for Container {
+    type View = view::Container;
+
+    fn new(context: &Arc<Context>, shown: Shown<view::Container>) -> Self {
+        Self { context: context.clone(), id: shown.get().id.clone(), shown }
+    }
+
+    fn shown(&self) -> &Shown<view::Container> {
+        &self.shown
+    }
+
+    fn counts(view: &view::Container) -> Counts {
+        let running = matches!(view.state, State::Running | State::Stopping);
+        Counts { containers: 1, running: running.into(), ..Counts::default() }
+    }
+}
+
 impl Container {
-    pub(crate) fn new(context: Arc<Context>, view: Arc<view::Container>) -> Self {
-        Self { context, id: view.id.clone(), shown: Shown::new(view) }
-    }
-
-    /// What the properties say from now on.
-    pub(crate) fn show(&self, view: Arc<view::Container>) {
-        self.shown.set(view);
-    }
-
     /// Itself, by its id: a name may look like anything.
     fn view(&self) -> Result<Arc<view::Container>, ApiError> {
         Ok(self.context.engine.get(&self.id)?)
@@ -142,7 +153,7 @@ impl Container {
         self.context.engine.shown().await;
         let names = ["stdin", "stdout", "stderr"];
         let fds = names.into_iter().zip(executed.pipes).filter_map(|(n, fd)| Some((n, sent(fd?))));
-        Ok((paths::process(&self.id, executed.number), fds.collect()))
+        Ok((paths::of(&ObjectId::Process(self.id.clone(), executed.number)), fds.collect()))
     }
 
     #[zbus(out_args("stream"))]
@@ -259,13 +270,14 @@ impl Container {
 
     #[zbus(property)]
     fn jobs(&self) -> Vec<OwnedObjectPath> {
-        self.shown.get().jobs.iter().map(|id| paths::job(*id)).collect()
+        self.shown.get().jobs.iter().map(|id| paths::of(&ObjectId::Job(*id))).collect()
     }
 
     #[zbus(property)]
     fn processes(&self) -> Vec<OwnedObjectPath> {
         let view = self.shown.get();
-        view.processes.iter().map(|number| paths::process(&view.id, *number)).collect()
+        let id = |number: &u32| ObjectId::Process(view.id.clone(), *number);
+        view.processes.iter().map(|number| paths::of(&id(number))).collect()
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
@@ -288,7 +300,7 @@ fn address(address: &view::Address) -> HashMap<&'static str, Variant<'static>> {
 pub(crate) fn row(view: &view::Container) -> HashMap<&'static str, Variant<'static>> {
     let labels: HashMap<String, String> = view.public_labels.clone().into_iter().collect();
     HashMap::from([
-        ("Path", Variant::from(zbus::ObjectPath::from(paths::container(&view.id)))),
+        ("Path", Variant::from(zbus::ObjectPath::from(paths::of(&view.id())))),
         ("Id", view.id.to_string().into()),
         ("Name", view.name.to_string().into()),
         ("State", view.state.as_str().into()),

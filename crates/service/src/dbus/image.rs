@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use zbus::{Variant, interface};
 
+use super::context::Context;
+use super::counts::Counts;
+use super::kind::Kind;
 use super::paths;
 use super::registry::Shown;
+use crate::engine::object::Seen;
 use crate::engine::view;
 
 /// One image.
@@ -15,14 +19,19 @@ pub(crate) struct Image {
     shown: Shown<view::Image>,
 }
 
-impl Image {
-    pub(crate) fn new(view: Arc<view::Image>) -> Self {
-        Self { shown: Shown::new(view) }
+impl Kind for Image {
+    type View = view::Image;
+
+    fn new(_: &Arc<Context>, shown: Shown<view::Image>) -> Self {
+        Self { shown }
     }
 
-    /// What the properties say from now on.
-    pub(crate) fn show(&self, view: Arc<view::Image>) {
-        self.shown.set(view);
+    fn shown(&self) -> &Shown<view::Image> {
+        &self.shown
+    }
+
+    fn counts(_: &view::Image) -> Counts {
+        Counts { images: 1, ..Counts::default() }
     }
 }
 
@@ -72,7 +81,7 @@ impl Image {
 /// An image in a list.
 pub(crate) fn row(view: &view::Image) -> HashMap<&'static str, Variant<'static>> {
     HashMap::from([
-        ("Path", Variant::from(zbus::ObjectPath::from(paths::image(&view.id)))),
+        ("Path", Variant::from(zbus::ObjectPath::from(paths::of(&view.id())))),
         ("Id", view.id.to_string().into()),
         ("Name", view.references.first().cloned().unwrap_or_default().into()),
         ("References", view.references.clone().into()),

@@ -88,9 +88,7 @@ pub(crate) async fn install_above(
 ) -> zbus::Result<()> {
     let mut path = added.as_str();
     while let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| *parent != ROOT) {
-        let is_object =
-            OwnedObjectPath::try_from(parent).is_ok_and(|p| context.registry.get(&p).is_some());
-        if !is_object && context.registry.has_one_child(parent) {
+        if !context.registry.contains(parent) && context.registry.has_one_child(parent) {
             replace(server, context, parent).await?;
         }
         path = parent;

@@ -12,12 +12,15 @@ use zbus::object_server::SignalEmitter;
 use zbus::{OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::Context;
+use super::counts::Counts;
 use super::error::{ApiError, PREFIX};
+use super::kind::Kind;
 use super::manager::{allow_job, cancel};
 use super::options::flags;
 use super::paths;
 use super::registry::Shown;
-use crate::engine::jobs::{self, JobState, JobView, Outcome, Subject};
+use crate::engine::jobs::{self, JobState, JobView, Outcome, Produced};
+use crate::engine::object::Seen;
 
 /// One long operation.
 #[derive(Clone, Debug)]
@@ -26,14 +29,22 @@ pub(crate) struct Job {
     shown: Shown<JobView>,
 }
 
-impl Job {
-    pub(crate) fn new(context: Arc<Context>, view: Arc<JobView>) -> Self {
-        Self { context, shown: Shown::new(view) }
+impl Kind for Job {
+    type View = JobView;
+
+    const MANAGED: bool = false;
+
+    fn new(context: &Arc<Context>, shown: Shown<JobView>) -> Self {
+        Self { context: context.clone(), shown }
     }
 
-    /// What the properties say from now on.
-    pub(crate) fn show(&self, view: Arc<JobView>) {
-        self.shown.set(view);
+    fn shown(&self) -> &Shown<JobView> {
+        &self.shown
+    }
+
+    fn counts(view: &JobView) -> Counts {
+        let unfinished = view.state != JobState::Finished;
+        Counts { jobs: unfinished.into(), ..Counts::default() }
     }
 }
 
@@ -86,7 +97,7 @@ impl Job {
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn object(&self) -> OwnedObjectPath {
-        object(&self.shown.get().subject)
+        object(&self.shown.get())
     }
 
     #[zbus(property(emits_changed_signal = "const"), name = "StartedByUID")]
@@ -152,17 +163,18 @@ impl Job {
 
     #[zbus(property)]
     fn output(&self) -> HashMap<&'static str, Variant<'static>> {
-        let view = self.shown.get();
-        let images: Vec<_> = view.output.images.iter().map(paths::image).collect();
-        if images.is_empty() { HashMap::new() } else { HashMap::from([("Images", images.into())]) }
+        self.shown.get().output.0.iter().map(|(key, it)| (*key, produced(it))).collect()
     }
 }
 
 /// What a job works on.
-pub(crate) fn object(subject: &Subject) -> OwnedObjectPath {
-    match subject {
-        Subject::Nothing => paths::none(),
-        Subject::Container(id) => paths::container(id),
+pub(crate) fn object(view: &JobView) -> OwnedObjectPath {
+    view.object.as_ref().map_or_else(paths::none, paths::of)
+}
+
+fn produced(produced: &Produced) -> Variant<'static> {
+    match produced {
+        Produced::Objects(objects) => objects.iter().map(paths::of).collect::<Vec<_>>().into(),
     }
 }
 
@@ -182,10 +194,10 @@ pub(crate) fn failure(view: &JobView) -> (String, String) {
 /// A job in a list.
 pub(crate) fn row(view: &JobView) -> HashMap<&'static str, Variant<'static>> {
     HashMap::from([
-        ("Path", Variant::from(zbus::ObjectPath::from(paths::job(view.id)))),
+        ("Path", Variant::from(zbus::ObjectPath::from(paths::of(&view.id())))),
         ("Id", view.id.into()),
         ("Type", view.kind.as_str().into()),
-        ("Object", zbus::ObjectPath::from(object(&view.subject)).into()),
+        ("Object", zbus::ObjectPath::from(object(view)).into()),
         ("State", view.state.as_str().into()),
         ("Result", result(view).into()),
         ("StartedByUID", view.started_by_uid.into()),

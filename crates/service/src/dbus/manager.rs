@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::options::{Dict, Options, flags};
 use super::{container, image, job, paths, requests};
 use crate::authority::{Action, Ask, Caller, Question};
+use crate::engine::object::{ObjectId, Seen};
 use crate::engine::{ImportImage, Pending};
 
 /// Goes up whenever a method, option, property or flag is added.
@@ -42,7 +43,7 @@ pub(crate) async fn reply_then_run(
 ) -> ResponseDispatchNotifier<OwnedObjectPath> {
     // JobNew comes before the reply.
     context.engine.shown().await;
-    let (reply, sent) = ResponseDispatchNotifier::new(paths::job(pending.id()));
+    let (reply, sent) = ResponseDispatchNotifier::new(paths::of(&ObjectId::Job(pending.id())));
     tokio::spawn(async move {
         sent.await;
         pending.run();
@@ -55,7 +56,7 @@ pub(crate) async fn reply_then_run(
 impl Manager {
     #[zbus(out_args("container"))]
     fn get_container(&self, id_or_name: &str) -> Result<OwnedObjectPath, ApiError> {
-        Ok(paths::container(&self.context.engine.find(id_or_name)?.id))
+        Ok(paths::of(&self.context.engine.find(id_or_name)?.id()))
     }
 
     #[zbus(out_args("containers", "seqnum"))]
@@ -82,12 +83,12 @@ impl Manager {
         let id = self.context.engine.create(draft).await?;
         // InterfacesAdded comes before the reply.
         self.context.engine.shown().await;
-        Ok(paths::container(&id))
+        Ok(paths::of(&ObjectId::Container(id)))
     }
 
     #[zbus(out_args("image"))]
     fn get_image(&self, reference: &str) -> Result<OwnedObjectPath, ApiError> {
-        Ok(paths::image(&self.context.engine.find_image(reference)?.id))
+        Ok(paths::of(&self.context.engine.find_image(reference)?.id()))
     }
 
     #[zbus(out_args("images", "seqnum"))]
@@ -118,7 +119,7 @@ impl Manager {
     #[zbus(out_args("job"))]
     fn get_job(&self, id: u32) -> Result<OwnedObjectPath, ApiError> {
         self.context.engine.jobs().get(id)?;
-        Ok(paths::job(id))
+        Ok(paths::of(&ObjectId::Job(id)))
     }
 
     #[zbus(out_args("jobs", "seqnum"))]

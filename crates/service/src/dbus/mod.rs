@@ -5,10 +5,12 @@
 
 mod container;
 mod context;
+mod counts;
 mod error;
 mod image;
 mod introspect;
 mod job;
+mod kind;
 mod log_control;
 mod manager;
 mod object_manager;

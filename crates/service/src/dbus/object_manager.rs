@@ -9,7 +9,7 @@ use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 
 use super::context::Context;
 use super::error::ApiError;
-use super::publish::Properties;
+use super::publish::{self, Properties};
 
 /// All objects below the manager.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl ObjectManager {
         let mut managed = HashMap::new();
         for (path, object) in self.context.registry.all() {
             if object.is_managed() {
-                let properties = object.properties(connection, &path).await?;
+                let properties = publish::properties(connection, &path, object.as_ref()).await?;
                 let interfaces = HashMap::from([(object.interface().to_string(), properties)]);
                 managed.insert(OwnedObjectPath::try_from(path)?, interfaces);
             }

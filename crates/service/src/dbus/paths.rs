@@ -1,30 +1,20 @@
 //! Object paths, from what never changes about a thing.
 
-use tare_runtime::ContainerId;
-use tare_storage::Digest;
 use zbus::{ObjectPath, OwnedObjectPath};
+
+use crate::engine::object::ObjectId;
 
 /// Where the manager is, and below it everything else.
 pub(crate) const ROOT: &str = "/org/tare/Containers1";
 
-/// `container/<64 hex>`.
-pub(crate) fn container(id: &ContainerId) -> OwnedObjectPath {
-    path(format!("{ROOT}/container/{id}"))
-}
-
-/// `container/<64 hex>/process/_<n>`.
-pub(crate) fn process(id: &ContainerId, number: u32) -> OwnedObjectPath {
-    path(format!("{ROOT}/container/{id}/process/_{number}"))
-}
-
-/// `image/sha256_<hex>`.
-pub(crate) fn image(id: &Digest) -> OwnedObjectPath {
-    path(format!("{ROOT}/image/sha256_{}", id.hex()))
-}
-
-/// `job/_<n>`.
-pub(crate) fn job(id: u32) -> OwnedObjectPath {
-    path(format!("{ROOT}/job/_{id}"))
+/// The object of a thing.
+pub(crate) fn of(object: &ObjectId) -> OwnedObjectPath {
+    path(match object {
+        ObjectId::Container(id) => format!("{ROOT}/container/{id}"),
+        ObjectId::Process(id, number) => format!("{ROOT}/container/{id}/process/_{number}"),
+        ObjectId::Image(id) => format!("{ROOT}/image/sha256_{}", id.hex()),
+        ObjectId::Job(number) => format!("{ROOT}/job/_{number}"),
+    })
 }
 
 /// No object.

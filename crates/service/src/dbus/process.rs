@@ -5,8 +5,11 @@ use std::sync::Arc;
 use zbus::object_server::SignalEmitter;
 use zbus::{OwnedObjectPath, interface};
 
+use super::context::Context;
+use super::kind::Kind;
 use super::paths;
 use super::registry::Shown;
+use crate::engine::object::ObjectId;
 use crate::engine::view;
 
 /// One exec session.
@@ -15,14 +18,15 @@ pub(crate) struct Process {
     shown: Shown<view::ExecSession>,
 }
 
-impl Process {
-    pub(crate) fn new(view: Arc<view::ExecSession>) -> Self {
-        Self { shown: Shown::new(view) }
+impl Kind for Process {
+    type View = view::ExecSession;
+
+    fn new(_: &Arc<Context>, shown: Shown<view::ExecSession>) -> Self {
+        Self { shown }
     }
 
-    /// What the properties say from now on.
-    pub(crate) fn show(&self, view: Arc<view::ExecSession>) {
-        self.shown.set(view);
+    fn shown(&self) -> &Shown<view::ExecSession> {
+        &self.shown
     }
 }
 
@@ -38,7 +42,7 @@ impl Process {
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn container(&self) -> OwnedObjectPath {
-        paths::container(&self.shown.get().container)
+        paths::of(&ObjectId::Container(self.shown.get().container.clone()))
     }
 
     #[zbus(property, name = "PID")]

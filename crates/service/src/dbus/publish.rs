@@ -3,29 +3,36 @@
 //! Waits for the bus alone, never for the engine, so the engine may wait for it.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use zbus::names::InterfaceName;
 use zbus::object_server::{Interface, SignalEmitter};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::container::Container;
 use super::context::Context;
+use super::counts::Counts;
 use super::image::Image;
 use super::job::{self, Job};
+use super::kind::{Kind, Node};
 use super::manager::Manager;
 use super::object_manager::ObjectManager;
 use super::process::Process;
-use super::registry::{Counts, Object};
+use super::registry::Shown;
 use super::{introspect, paths};
 use crate::engine::clock::Usec;
 use crate::engine::events::Event;
-use crate::engine::jobs::JobView;
-use crate::engine::view::{self, Exit, State};
+use crate::engine::jobs::{JobView, LogLine};
+use crate::engine::object::{Change, ObjectId, Seen};
+use crate::engine::view::Exit;
 
-/// Properties of the contract whose changes are not told.
-const QUIET: [&str; 0] = [];
+/// The counts of the manager change with nearly everything; they are told this long after the
+/// first change, with those that came meanwhile.
+const COUNTS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Properties by name.
 pub(crate) type Properties = HashMap<String, OwnedVariant>;
@@ -36,173 +43,124 @@ pub(crate) async fn run(
     context: Arc<Context>,
     mut told: mpsc::UnboundedReceiver<Event>,
 ) {
-    let publisher = Publisher { connection, context };
-    while let Some(event) = told.recv().await {
-        if let Err(error) = publisher.show(event).await {
+    let mut publisher = Publisher { connection, context, counts: Counts::default(), due: None };
+    loop {
+        let shown = tokio::select! {
+            event = told.recv() => match event {
+                Some(event) => publisher.show(event).await,
+                None => return,
+            },
+            () = reached(publisher.due) => publisher.tell_counts().await,
+        };
+        if let Err(error) = shown {
             // The bus is gone, and the daemon ends because of that.
             tracing::debug!("cannot show an event on the bus: {error}");
         }
     }
 }
 
+async fn reached(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => pending().await,
+    }
+}
+
 struct Publisher {
     connection: Connection,
     context: Arc<Context>,
+    /// As they were told last.
+    counts: Counts,
+    /// When they are told again, if they have changed.
+    due: Option<Instant>,
 }
 
 impl Publisher {
-    async fn show(&self, event: Event) -> zbus::Result<()> {
+    async fn show(&mut self, event: Event) -> zbus::Result<()> {
         if let Event::Barrier(shown) = event {
             let _ = shown.send(());
             return Ok(());
         }
         let result = self.show_change(event).await;
         self.context.registry.event_shown();
+        if self.due.is_none() && self.context.registry.counts() != self.counts {
+            self.due = Some(Instant::now() + COUNTS_INTERVAL);
+        }
         result
     }
 
     async fn show_change(&self, event: Event) -> zbus::Result<()> {
         match event {
-            Event::ContainerAdded(view) => self.container_added(view).await,
-            Event::ContainerChanged { old, new } => self.container_changed(&old, new).await,
-            Event::ContainerExited(id, exit, at) => self.container_exited(&id, exit, at).await,
-            Event::ContainerRemoved(id) => self.container_removed(&id).await,
-            Event::ImageAdded(view) => self.image_added(view).await,
-            Event::ImageChanged { new, .. } => self.image_changed(new).await,
-            Event::ImageRemoved(id) => self.image_removed(&id).await,
-            Event::ProcessAdded(view) => self.process_added(view).await,
-            Event::ProcessExited { new, exit, .. } => self.process_exited(new, exit).await,
-            Event::ProcessRemoved(id, number) => self.take(&paths::process(&id, number)).await,
-            Event::JobAdded(view) => self.job_added(view).await,
-            Event::JobChanged { new, .. } => self.job_changed(new).await,
+            Event::Container(change) => self.apply::<Container>(change).await,
+            Event::Image(change) => self.apply::<Image>(change).await,
+            Event::Process(change) => self.apply::<Process>(change).await,
+            Event::Job(Change::Added(view)) => self.job_added(view).await,
+            Event::Job(change) => self.apply::<Job>(change).await,
             Event::JobLogged { id, to, line } => self.job_logged(id, to, line).await,
             Event::JobFinished(view) => self.job_finished(&view).await,
-            Event::JobForgotten(id) => self.take(&paths::job(id)).await,
+            Event::Exited { object, exit, at } => self.exited(&object, exit, at).await,
             Event::Barrier(_) => Ok(()),
         }
     }
 
-    async fn container_added(&self, view: Arc<view::Container>) -> zbus::Result<()> {
-        let (path, running) = (paths::container(&view.id), runs(view.state));
-        let container = Container::new(self.context.clone(), view);
-        self.put(path, container.clone(), Object::Container(container)).await?;
-        self.count(|counts| {
-            counts.containers += 1;
-            counts.running += u32::from(running);
-        })
-        .await
-    }
-
-    async fn container_changed(
-        &self,
-        old: &view::Container,
-        new: Arc<view::Container>,
-    ) -> zbus::Result<()> {
-        let path = paths::container(&new.id);
-        let (before, after) = (runs(old.state), runs(new.state));
-        if let Some(Object::Container(container)) = self.context.registry.get(&path) {
-            self.change(&path, &container, || container.show(new)).await?;
-        }
-        self.count(|counts| {
-            counts.running = counts.running + u32::from(after) - u32::from(before);
-        })
-        .await
-    }
-
-    async fn container_exited(
-        &self,
-        id: &tare_runtime::ContainerId,
-        exit: Exit,
-        at: Usec,
-    ) -> zbus::Result<()> {
-        let emitter = SignalEmitter::new(&self.connection, paths::container(id))?;
-        let reason = exit.reason.as_str();
-        Container::exited(&emitter, exit.code, exit.signal, reason, at.0).await
-    }
-
-    async fn container_removed(&self, id: &tare_runtime::ContainerId) -> zbus::Result<()> {
-        self.take(&paths::container(id)).await?;
-        self.count(|counts| counts.containers -= 1).await
-    }
-
-    async fn image_added(&self, view: Arc<view::Image>) -> zbus::Result<()> {
-        let path = paths::image(&view.id);
-        let image = Image::new(view);
-        self.put(path, image.clone(), Object::Image(image)).await?;
-        self.count(|counts| counts.images += 1).await
-    }
-
-    async fn image_changed(&self, new: Arc<view::Image>) -> zbus::Result<()> {
-        let path = paths::image(&new.id);
-        match self.context.registry.get(&path) {
-            Some(Object::Image(image)) => self.change(&path, &image, || image.show(new)).await,
-            _ => Ok(()),
-        }
-    }
-
-    async fn image_removed(&self, id: &tare_storage::Digest) -> zbus::Result<()> {
-        self.take(&paths::image(id)).await?;
-        self.count(|counts| counts.images -= 1).await
-    }
-
-    async fn process_added(&self, view: Arc<view::ExecSession>) -> zbus::Result<()> {
-        let path = paths::process(&view.container, view.number);
-        let process = Process::new(view);
-        self.put(path, process.clone(), Object::Process(process)).await
-    }
-
-    async fn process_exited(&self, new: Arc<view::ExecSession>, exit: Exit) -> zbus::Result<()> {
-        let path = paths::process(&new.container, new.number);
-        let emitter = SignalEmitter::new(&self.connection, path.clone())?;
-        Process::exited(&emitter, exit.code, exit.signal, Usec::now().0).await?;
-        match self.context.registry.get(&path) {
-            Some(Object::Process(process)) => {
-                self.change(&path, &process, || process.show(new)).await
+    /// What became of an object, whatever it is.
+    async fn apply<K: Kind>(&self, change: Change<K::View>) -> zbus::Result<()> {
+        let registry = &self.context.registry;
+        let none = Counts::default();
+        match change {
+            Change::Added(view) => {
+                let path = paths::of(&view.id());
+                registry.count(none, K::counts(&view));
+                self.put(&path, K::new(&self.context, Shown::new(view))).await
             }
-            _ => Ok(()),
+            Change::Changed { old, new } => {
+                let Some(object) = registry.get::<K>(&paths::of(&new.id())) else { return Ok(()) };
+                registry.count(K::counts(&old), K::counts(&new));
+                self.change(&object, new).await
+            }
+            Change::Removed(id) => {
+                let path = paths::of(&id);
+                let Some(object) = registry.get::<K>(&path) else { return Ok(()) };
+                registry.count(K::counts(&object.shown().get()), none);
+                self.take::<K>(&path).await
+            }
+        }
+    }
+
+    async fn exited(&self, object: &ObjectId, exit: Exit, at: Usec) -> zbus::Result<()> {
+        let emitter = SignalEmitter::new(&self.connection, paths::of(object))?;
+        match object {
+            ObjectId::Container(_) => {
+                let reason = exit.reason.as_str();
+                Container::exited(&emitter, exit.code, exit.signal, reason, at.0).await
+            }
+            _ => Process::exited(&emitter, exit.code, exit.signal, at.0).await,
         }
     }
 
     async fn job_added(&self, view: Arc<JobView>) -> zbus::Result<()> {
-        let (path, object) = (paths::job(view.id), job::object(&view.subject));
+        let (path, object) = (paths::of(&view.id()), job::object(&view));
+        self.apply::<Job>(Change::Added(view.clone())).await?;
         let (id, kind) = (view.id, view.kind.as_str());
-        let job = Job::new(self.context.clone(), view);
-        self.put(path.clone(), job.clone(), Object::Job(job)).await?;
-        self.count(|counts| counts.jobs += 1).await?;
         Manager::job_new(&self.manager()?, id, path.into(), kind, object.into()).await
     }
 
-    async fn job_changed(&self, new: Arc<JobView>) -> zbus::Result<()> {
-        let path = paths::job(new.id);
-        match self.context.registry.get(&path) {
-            Some(Object::Job(job)) => self.change(&path, &job, || job.show(new)).await,
-            _ => Ok(()),
-        }
-    }
-
     /// For the one who started it alone: what is logged may name paths.
-    async fn job_logged(
-        &self,
-        id: u32,
-        to: String,
-        line: crate::engine::jobs::LogLine,
-    ) -> zbus::Result<()> {
+    async fn job_logged(&self, id: u32, to: String, line: LogLine) -> zbus::Result<()> {
         let to = zbus::names::UniqueName::try_from(to)?;
-        let emitter =
-            SignalEmitter::new(&self.connection, paths::job(id))?.set_destination(to.into());
+        let emitter = SignalEmitter::new(&self.connection, paths::of(&ObjectId::Job(id)))?;
+        let emitter = emitter.set_destination(to.into());
         Job::log_message(&emitter, line.priority.into(), &line.message).await
     }
 
     async fn job_finished(&self, view: &JobView) -> zbus::Result<()> {
-        self.count(|counts| counts.jobs -= 1).await?;
-        let (path, object) = (paths::job(view.id), job::object(&view.subject));
         let (error_name, error_message) = job::failure(view);
         Manager::job_removed(
             &self.manager()?,
             view.id,
-            path.into(),
+            paths::of(&view.id()).into(),
             view.kind.as_str(),
-            object.into(),
+            job::object(view).into(),
             job::result(view),
             &error_name,
             &error_message,
@@ -215,52 +173,39 @@ impl Publisher {
     }
 
     /// Puts an object on the bus.
-    async fn put<I: Interface>(
-        &self,
-        path: OwnedObjectPath,
-        interface: I,
-        object: Object,
-    ) -> zbus::Result<()> {
-        let managed = object.is_managed();
-        let properties = self.properties(&path, &interface).await?;
+    async fn put<K: Kind>(&self, path: &OwnedObjectPath, object: K) -> zbus::Result<()> {
+        let properties = properties(&self.connection, path, &object).await?;
         let server = self.connection.object_server();
-        server.at(path.clone(), interface).await?;
-        self.context.registry.insert(&path, object);
-        introspect::install_above(server, &self.context, &path).await?;
-        if managed {
-            let added = HashMap::from([(I::name().to_string(), properties)]);
-            ObjectManager::interfaces_added(&self.manager()?, path.into(), added).await?;
+        server.at(path.clone(), object.clone()).await?;
+        self.context.registry.insert(path, object);
+        introspect::install_above(server, &self.context, path).await?;
+        if K::MANAGED {
+            let added = HashMap::from([(K::name().to_string(), properties)]);
+            ObjectManager::interfaces_added(&self.manager()?, path.clone().into(), added).await?;
         }
         Ok(())
     }
 
     /// Takes an object off the bus.
-    async fn take(&self, path: &OwnedObjectPath) -> zbus::Result<()> {
-        let Some(object) = self.context.registry.remove(path) else { return Ok(()) };
-        let name = object.interface();
-        self.connection.object_server().remove_named(path.clone(), name.clone()).await?;
-        if object.is_managed() {
-            let removed = vec![name.to_string()];
+    async fn take<K: Kind>(&self, path: &OwnedObjectPath) -> zbus::Result<()> {
+        self.context.registry.remove(path);
+        self.connection.object_server().remove_named(path.clone(), K::name()).await?;
+        if K::MANAGED {
+            let removed = vec![K::name().to_string()];
             ObjectManager::interfaces_removed(&self.manager()?, path.clone().into(), removed)
                 .await?;
         }
         Ok(())
     }
 
-    /// Tells in one signal what `change` makes different about an object.
-    async fn change<I: Interface>(
-        &self,
-        path: &OwnedObjectPath,
-        interface: &I,
-        change: impl FnOnce(),
-    ) -> zbus::Result<()> {
-        let before = self.properties(path, interface).await?;
-        change();
-        let mut after = self.properties(path, interface).await?;
-        after.retain(|name, value| {
-            !QUIET.contains(&name.as_str()) && before.get(name) != Some(value)
-        });
-        self.properties_changed(path, &I::name(), after).await
+    /// Tells in one signal what is different about an object.
+    async fn change<K: Kind>(&self, object: &K, new: Arc<K::View>) -> zbus::Result<()> {
+        let path = paths::of(&new.id());
+        let before = properties(&self.connection, &path, object).await?;
+        object.shown().set(new);
+        let mut after = properties(&self.connection, &path, object).await?;
+        after.retain(|name, value| before.get(name) != Some(value));
+        self.properties_changed(&path, &K::name(), after).await
     }
 
     async fn properties_changed(
@@ -278,34 +223,28 @@ impl Publisher {
         self.connection.emit_signal(nobody, path, properties, "PropertiesChanged", &body).await
     }
 
-    async fn properties<I: Interface>(
-        &self,
-        path: &OwnedObjectPath,
-        interface: &I,
-    ) -> zbus::Result<Properties> {
-        let emitter = SignalEmitter::new(&self.connection, path.clone())?;
-        let server = self.connection.object_server();
-        Ok(interface.get_all(server, &self.connection, None, &emitter).await?)
-    }
-
-    async fn count(&self, change: impl FnOnce(&mut Counts)) -> zbus::Result<()> {
-        let (old, new) = self.context.registry.count(change);
-        let numbers = [
-            ("NContainers", old.containers, new.containers),
-            ("NRunning", old.running, new.running),
-            ("NImages", old.images, new.images),
-            ("NJobs", old.jobs, new.jobs),
-        ];
-        let changed = numbers
+    async fn tell_counts(&mut self) -> zbus::Result<()> {
+        self.due = None;
+        let now = self.context.registry.counts();
+        let before = std::mem::replace(&mut self.counts, now);
+        let changed = before
+            .properties()
             .into_iter()
-            .filter(|(_, old, new)| old != new)
-            .map(|(name, _, new)| Ok((name.into(), Variant::from(new).try_into_owned()?)))
+            .zip(now.properties())
+            .filter(|(before, now)| before != now)
+            .map(|(_, (name, number))| Ok((name.into(), Variant::from(number).try_into_owned()?)))
             .collect::<zbus::Result<Properties>>()?;
         let root = OwnedObjectPath::try_from(paths::ROOT)?;
         self.properties_changed(&root, &Manager::name(), changed).await
     }
 }
 
-fn runs(state: State) -> bool {
-    matches!(state, State::Running | State::Stopping)
+/// All properties of an object.
+pub(crate) async fn properties(
+    connection: &Connection,
+    path: &str,
+    object: &dyn Node,
+) -> zbus::Result<Properties> {
+    let emitter = SignalEmitter::new(connection, path)?;
+    Ok(object.get_all(connection.object_server(), connection, None, &emitter).await?)
 }

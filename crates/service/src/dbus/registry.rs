@@ -1,17 +1,14 @@
 //! What is on the bus now, as the last signals left it.
 
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use zbus::names::InterfaceName;
-use zbus::object_server::{Interface, SignalEmitter};
-use zbus::{Connection, OwnedObjectPath};
+use zbus::OwnedObjectPath;
 
-use super::container::Container;
-use super::image::Image;
-use super::job::Job;
-use super::process::Process;
-use super::publish::Properties;
+use super::counts::Counts;
+use super::kind::{Kind, Node};
 
 /// A snapshot that is replaced as a whole, in step with the signals about it.
 #[derive(Debug)]
@@ -37,59 +34,50 @@ impl<T> Shown<T> {
     }
 }
 
-/// An object that comes and goes.
-#[derive(Clone, Debug)]
-pub(crate) enum Object {
-    Container(Container),
-    Image(Image),
-    Process(Process),
-    Job(Job),
-}
-
-/// How much there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) containers: u32,
-    pub(crate) running: u32,
-    pub(crate) images: u32,
-    pub(crate) jobs: u32,
-}
-
 /// All objects below the manager. Changed by the publisher alone.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Registry {
-    objects: RwLock<BTreeMap<String, Object>>,
+    objects: RwLock<BTreeMap<String, Arc<dyn Node>>>,
     counts: Mutex<Counts>,
-    events: std::sync::atomic::AtomicU64,
+    events: AtomicU64,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.read().keys()).finish()
+    }
 }
 
 impl Registry {
-    pub(crate) fn get(&self, path: &OwnedObjectPath) -> Option<Object> {
-        self.objects.read().unwrap_or_else(PoisonError::into_inner).get(path.as_str()).cloned()
+    /// The object of that kind at a path.
+    pub(crate) fn get<K: Kind>(&self, path: &OwnedObjectPath) -> Option<K> {
+        let objects = self.read();
+        let object: &dyn Any = objects.get(path.as_str())?.as_ref();
+        object.downcast_ref::<K>().cloned()
     }
 
-    pub(crate) fn insert(&self, path: &OwnedObjectPath, object: Object) {
-        self.objects
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.to_string(), object);
+    pub(crate) fn contains(&self, path: &str) -> bool {
+        self.read().contains_key(path)
     }
 
-    pub(crate) fn remove(&self, path: &OwnedObjectPath) -> Option<Object> {
-        self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(path.as_str())
+    pub(crate) fn insert<K: Kind>(&self, path: &OwnedObjectPath, object: K) {
+        self.write().insert(path.to_string(), Arc::new(object));
+    }
+
+    pub(crate) fn remove(&self, path: &OwnedObjectPath) {
+        self.write().remove(path.as_str());
     }
 
     /// All of them, parents before children.
-    pub(crate) fn all(&self) -> Vec<(String, Object)> {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
-        objects.iter().map(|(path, object)| (path.clone(), object.clone())).collect()
+    pub(crate) fn all(&self) -> Vec<(String, Arc<dyn Node>)> {
+        self.read().iter().map(|(path, object)| (path.clone(), object.clone())).collect()
     }
 
     /// The last elements of the paths one level below `parent`.
     pub(crate) fn children(&self, parent: &str) -> Vec<String> {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let prefix = format!("{}/", parent.trim_end_matches('/'));
-        let mut names: Vec<String> = objects
+        let mut names: Vec<String> = self
+            .read()
             .range(prefix.clone()..)
             .map_while(|(path, _)| path.strip_prefix(&prefix))
             .map(|below| below.split('/').next().unwrap_or_default().to_string())
@@ -100,7 +88,7 @@ impl Registry {
 
     /// Whether exactly one object, with what is below it, is one level below `parent`.
     pub(crate) fn has_one_child(&self, parent: &str) -> bool {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.read();
         let prefix = format!("{}/", parent.trim_end_matches('/'));
         let below = |path: &str| {
             path.strip_prefix(&prefix).map(|rest| rest.split('/').next().map(str::to_owned))
@@ -117,53 +105,26 @@ impl Registry {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the counts; the values before and after.
-    pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) -> (Counts, Counts) {
+    /// What added `old` to the counts adds `new` now.
+    pub(crate) fn count(&self, old: Counts, new: Counts) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = *counts;
-        change(&mut counts);
-        (before, *counts)
+        *counts = *counts + new - old;
     }
 
     /// How many events have been shown.
     pub(crate) fn events(&self) -> u64 {
-        self.events.load(std::sync::atomic::Ordering::Acquire)
+        self.events.load(Ordering::Acquire)
     }
 
     pub(crate) fn event_shown(&self) {
-        self.events.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
-    }
-}
-
-impl Object {
-    /// The name of its interface.
-    pub(crate) fn interface(&self) -> InterfaceName<'static> {
-        match self {
-            Self::Container(_) => Container::name(),
-            Self::Image(_) => Image::name(),
-            Self::Process(_) => Process::name(),
-            Self::Job(_) => Job::name(),
-        }
+        self.events.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether it is among the managed objects. Jobs come and go too fast for that: they have
-    /// signals of their own.
-    pub(crate) fn is_managed(&self) -> bool {
-        !matches!(self, Self::Job(_))
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<dyn Node>>> {
+        self.objects.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All its properties.
-    pub(crate) async fn properties(
-        &self,
-        connection: &Connection,
-        path: &str,
-    ) -> zbus::Result<Properties> {
-        let (server, emitter) = (connection.object_server(), SignalEmitter::new(connection, path)?);
-        Ok(match self {
-            Self::Container(it) => it.get_all(server, connection, None, &emitter).await,
-            Self::Image(it) => it.get_all(server, connection, None, &emitter).await,
-            Self::Process(it) => it.get_all(server, connection, None, &emitter).await,
-            Self::Job(it) => it.get_all(server, connection, None, &emitter).await,
-        }?)
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Arc<dyn Node>>> {
+        self.objects.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,6 @@ use tare_spawn::{ErrorKind, Incarnation as Number, Layout};
 use tokio::sync::RwLock;
 
 use super::container::{Container, Now, Running};
-use super::events::Event;
 use super::records::durable::{self, ContainerRow, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
 use super::start::target;
@@ -53,7 +52,6 @@ impl Engine {
     fn load(&self, row: &ContainerRow, last: LifeRow) -> Result<(), Error> {
         let definition = self.define(&row.root, row.definition.clone())?;
         let container = Arc::new(Container::new(&row, definition, last, self.events.clone()));
-        self.events.tell(Event::ContainerAdded(container.view()));
         self.containers.insert(container);
         Ok(())
     }

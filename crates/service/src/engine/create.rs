@@ -12,9 +12,9 @@ use tare_specgen::{Effective, Reason, Request, effective, reasons};
 use super::blocking::brief;
 use super::clock::Usec;
 use super::container::{Container, Life, Now};
-use super::events::Event;
 use super::images::Image;
-use super::jobs::{Job, JobKind, Output, Subject};
+use super::jobs::{Job, JobKind, Output};
+use super::object::ObjectId;
 use super::records::durable::{self, ContainerRow, DefinitionRow, LifeRow, Root};
 use super::view;
 use super::{Engine, Error, Inner, Pending, Reference, key, random_id};
@@ -110,7 +110,6 @@ impl Inner {
         let definition = self.define(&row.root, definition)?;
         self.write_container(&row).await?;
         let container = Container::new(&row, definition, LifeRow::default(), self.events.clone());
-        self.events.tell(Event::ContainerAdded(container.view()));
         reservation.fulfil(Arc::new(container));
         tracing::info!(container = %id, caller_uid = by.uid, "created");
         Ok(id)
@@ -217,8 +216,8 @@ impl Engine {
     pub fn remove(&self, request: Authorized<Remove>) -> Result<Pending, Error> {
         let (request, by) = request.into_parts();
         let engine = self.clone();
-        let subject = Subject::Container(request.container.id.clone());
-        self.pending(JobKind::RemoveContainer, &subject, &by, move |job| async move {
+        let object = ObjectId::Container(request.container.id.clone());
+        self.pending(JobKind::RemoveContainer, Some(object), &by, move |job| async move {
             engine.remove_container(&request, &job).await?;
             Ok(Output::default())
         })
@@ -289,7 +288,7 @@ impl Engine {
         }
         life.now = Now::Removed;
         self.containers.remove(container);
-        self.events.tell(Event::ContainerRemoved(container.id.clone()));
+        container.seen.remove();
         self.delete_directories(&container.id).await
     }
 }

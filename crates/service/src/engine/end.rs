@@ -17,6 +17,7 @@ use tare_spawn::{Incarnation as Number, Layout};
 use super::clock::Usec;
 use super::container::{Container, Life, Now, Running};
 use super::events::Event;
+use super::object::ObjectId;
 use super::records::durable::{self, LifeRow};
 use super::records::volatile::{self, Incarnation, Stage};
 use super::teardown::Remains;
@@ -147,7 +148,8 @@ impl Engine {
             reason = exit.reason.as_str(),
             "ended"
         );
-        self.events.tell(Event::ContainerExited(container.id.clone(), exit, finished));
+        let object = ObjectId::Container(container.id.clone());
+        self.events.tell(Event::Exited { object, exit, at: finished });
         container.show(life);
     }
 

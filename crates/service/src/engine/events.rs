@@ -2,63 +2,33 @@
 
 use std::sync::Arc;
 
-use tare_runtime::ContainerId;
-use tare_storage::Digest;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Usec;
 use super::jobs::{JobView, LogLine};
+use super::object::{Change, ObjectId};
 use super::view::{Container, ExecSession, Exit, Image};
 
 /// One change of the world, after it has become true.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A container is there.
-    ContainerAdded(Arc<Container>),
-    /// Something visible of a container changed.
-    ContainerChanged {
-        /// Before.
-        old: Arc<Container>,
-        /// Now.
-        new: Arc<Container>,
-    },
-    /// A container ended; follows no `ContainerChanged`, precedes the one that says `exited`.
-    ContainerExited(ContainerId, Exit, Usec),
-    /// A container is gone.
-    ContainerRemoved(ContainerId),
-    /// An image is there.
-    ImageAdded(Arc<Image>),
-    /// Something visible of an image changed.
-    ImageChanged {
-        /// Before.
-        old: Arc<Image>,
-        /// Now.
-        new: Arc<Image>,
-    },
-    /// An image is gone.
-    ImageRemoved(Digest),
-    /// An exec session has begun.
-    ProcessAdded(Arc<ExecSession>),
-    /// An exec session has ended.
-    ProcessExited {
-        /// Before.
-        old: Arc<ExecSession>,
-        /// Now.
-        new: Arc<ExecSession>,
+    /// What became of a container.
+    Container(Change<Container>),
+    /// What became of an image.
+    Image(Change<Image>),
+    /// What became of an exec session.
+    Process(Change<ExecSession>),
+    /// What became of a job.
+    Job(Change<JobView>),
+    /// A container or an exec session has ended; precedes the change that says so.
+    Exited {
+        /// Which.
+        object: ObjectId,
         /// How.
         exit: Exit,
-    },
-    /// An exec session is forgotten.
-    ProcessRemoved(ContainerId, u32),
-    /// A job is there.
-    JobAdded(Arc<JobView>),
-    /// A job went on.
-    JobChanged {
-        /// Before.
-        old: Arc<JobView>,
-        /// Now.
-        new: Arc<JobView>,
+        /// When that was seen.
+        at: Usec,
     },
     /// A job has something to say to the one who started it.
     JobLogged {
@@ -71,8 +41,6 @@ pub enum Event {
     },
     /// A job is finished; its object stays for a while.
     JobFinished(Arc<JobView>),
-    /// A finished job is forgotten.
-    JobForgotten(u32),
     /// Answered when all that was told before has been shown.
     Barrier(oneshot::Sender<()>),
 }

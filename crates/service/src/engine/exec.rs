@@ -17,6 +17,7 @@ use super::clock::Usec;
 use super::container::{Container, Running};
 use super::end::how;
 use super::events::Event;
+use super::object::{Seen, Visible};
 use super::start::{MAX_ACCOUNTS, file_name, runtime_error};
 use super::view::{self, ExecSession};
 use super::watched::Watched;
@@ -156,7 +157,7 @@ impl Engine {
     ) {
         let identity =
             execed.process.as_ref().and_then(|process| Identity::of(process.pidfd.as_fd()).ok());
-        let session = Arc::new(ExecSession {
+        let session = ExecSession {
             container: container.id.clone(),
             number,
             pid: identity.map_or(0, |identity| identity.pid),
@@ -164,9 +165,9 @@ impl Engine {
             exit: None,
             started: Usec::now(),
             started_by_uid: uid,
-        });
-        self.events.tell(Event::ProcessAdded(session.clone()));
-        container.change(|view| view.processes.push(number));
+        };
+        let session = Visible::new(session, self.events.clone());
+        container.seen.show(|view| view.processes.push(number));
         self.watch_session(container.clone(), running, session, execed);
     }
 
@@ -174,7 +175,7 @@ impl Engine {
         &self,
         container: Arc<Container>,
         running: Arc<Running>,
-        session: Arc<ExecSession>,
+        session: Visible<ExecSession>,
         execed: Execed,
     ) {
         let engine = self.clone();
@@ -187,13 +188,14 @@ impl Engine {
             if let Some(supervisor) = execed.supervisor.and_then(watch) {
                 let _ = tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await;
             }
-            let exit = engine.session_exit(&running, &session, process.as_ref());
-            let new = Arc::new(ExecSession { pid: 0, exit: Some(exit), ..(*session).clone() });
-            engine.events.tell(Event::ProcessExited { old: session, new: new.clone(), exit });
-            engine.clean_session(&running, new.number).await;
+            let view = session.get();
+            let exit = engine.session_exit(&running, &view, process.as_ref());
+            engine.events.tell(Event::Exited { object: view.id(), exit, at: Usec::now() });
+            session.show(|view| (view.pid, view.exit) = (0, Some(exit)));
+            engine.clean_session(&running, view.number).await;
             tokio::time::sleep(LINGER).await;
-            container.change(|view| view.processes.retain(|number| *number != new.number));
-            engine.events.tell(Event::ProcessRemoved(new.container.clone(), new.number));
+            container.seen.show(|seen| seen.processes.retain(|number| *number != view.number));
+            session.remove();
         });
     }
 

@@ -17,8 +17,8 @@ use tare_storage::{ChainId, Digest, Layer, Limits, Store, Watch};
 
 use super::blocking::unbounded;
 use super::clock::Usec;
-use super::events::Event;
-use super::jobs::{Job, JobKind, Output, Subject};
+use super::jobs::{Job, JobKind, Output, Produced};
+use super::object::{ObjectId, Visible};
 use super::records::durable::{self, ImageRow};
 use super::reference::Reference;
 use super::{Engine, Error, Pending, view};
@@ -34,6 +34,7 @@ pub(super) struct Image {
     /// Base first.
     pub(super) layers: Vec<ChainId>,
     pub(super) defaults: ImageDefaults,
+    seen: Visible<view::Image>,
 }
 
 /// All images, by id and by reference.
@@ -42,7 +43,7 @@ pub(super) struct Images(RwLock<Tables>);
 
 #[derive(Debug, Default)]
 struct Tables {
-    by_id: BTreeMap<Digest, (Arc<Image>, Arc<view::Image>)>,
+    by_id: BTreeMap<Digest, Arc<Image>>,
     by_reference: HashMap<String, Digest>,
 }
 
@@ -57,51 +58,35 @@ impl Images {
             let reference: Reference = name.parse()?;
             tables.by_reference.get(reference.as_str()).copied().ok_or_else(missing)?
         };
-        tables.by_id.get(&id).map(|(image, _)| image.clone()).ok_or_else(missing)
+        tables.by_id.get(&id).cloned().ok_or_else(missing)
     }
 
     /// What is seen of the image of that reference, or of that digest.
     pub(super) fn find_view(&self, name: &str) -> Result<Arc<view::Image>, Error> {
-        let id = self.find(name)?.id;
-        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let view = tables.by_id.get(&id).map(|(_, view)| view.clone());
-        view.ok_or_else(|| Error::NoSuchImage(super::table::shortened(name)))
+        Ok(self.find(name)?.seen.get())
     }
 
     /// What is seen of all of them.
     pub(super) fn views(&self) -> Vec<Arc<view::Image>> {
         let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        tables.by_id.values().map(|(_, view)| view.clone()).collect()
+        tables.by_id.values().map(|image| image.seen.get()).collect()
     }
 
-    /// Adds an image, or replaces it, and says what else changed by that.
-    fn put(&self, image: Image, view: view::Image) -> Vec<Event> {
+    /// Adds an image, or what is new about it; its references are no other's any more.
+    fn put(&self, view: view::Image, new: impl FnOnce(view::Image) -> Image) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let mut events = Vec::new();
         for reference in &view.references {
-            let before = tables.by_reference.insert(reference.clone(), image.id);
-            if let Some(other) = before.filter(|other| *other != image.id) {
-                events.extend(tables.lose(&other, reference));
+            let before = tables.by_reference.insert(reference.clone(), view.id);
+            if let Some(other) = before.filter(|other| *other != view.id)
+                && let Some(other) = tables.by_id.get(&other)
+            {
+                other.seen.show(|view| view.references.retain(|r| r != reference));
             }
         }
-        let (image, new) = (Arc::new(image), Arc::new(view));
-        events.push(match tables.by_id.insert(new.id, (image, new.clone())) {
-            None => Event::ImageAdded(new),
-            Some((_, old)) => Event::ImageChanged { old, new },
-        });
-        events
-    }
-}
-
-impl Tables {
-    /// A reference has moved away from an image.
-    fn lose(&mut self, id: &Digest, reference: &str) -> Option<Event> {
-        let (_, view) = self.by_id.get_mut(id)?;
-        let old = view.clone();
-        let mut new = view::Image::clone(&old);
-        new.references.retain(|r| r != reference);
-        *view = Arc::new(new);
-        Some(Event::ImageChanged { old, new: view.clone() })
+        match tables.by_id.get(&view.id) {
+            Some(image) => drop(image.seen.show(|seen| *seen = view)),
+            None => drop(tables.by_id.insert(view.id, Arc::new(new(view)))),
+        }
     }
 }
 
@@ -149,7 +134,7 @@ impl Engine {
     pub fn import_image(&self, request: Authorized<ImportImage>) -> Result<Pending, Error> {
         let (request, by) = request.into_parts();
         let engine = self.clone();
-        self.pending(JobKind::ImportImage, &Subject::Nothing, &by, move |job| async move {
+        self.pending(JobKind::ImportImage, None, &by, move |job| async move {
             engine.import(request, job).await
         })
     }
@@ -177,7 +162,7 @@ impl Engine {
         let references = self.state.run(move |c| durable::put_image(c, &written)).await?;
         let id = row.id;
         self.add_image(ImageRow { references, ..row }, &config)?;
-        Ok(Output { images: vec![id] })
+        Ok(Output(vec![("Images", Produced::Objects(vec![ObjectId::Image(id)]))]))
     }
 
     /// Reads all images that are in the database.
@@ -194,10 +179,12 @@ impl Engine {
     fn add_image(&self, row: ImageRow, config: &[u8]) -> Result<(), Error> {
         let defaults = ImageDefaults::parse(config).map_err(Error::InvalidSpec)?;
         let view = self.image_view(&row, config)?;
-        let image = Image { id: row.id, layers: row.layers, defaults };
-        for event in self.images.put(image, view) {
-            self.events.tell(event);
-        }
+        self.images.put(view, |view| Image {
+            id: row.id,
+            layers: row.layers,
+            defaults,
+            seen: Visible::new(view, self.events.clone()),
+        });
         Ok(())
     }
 

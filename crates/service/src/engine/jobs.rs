@@ -6,4 +6,4 @@ mod view;
 
 pub use job::Job;
 pub use table::Jobs;
-pub use view::{JobKind, JobState, JobView, LogLine, Outcome, Output, Subject};
+pub use view::{JobKind, JobState, JobView, LogLine, Outcome, Output, Produced};

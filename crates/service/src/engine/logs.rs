@@ -126,7 +126,7 @@ async fn follow(
     gone: AsyncFd<Arc<OwnedFd>>,
     wake: mpsc::Sender<()>,
 ) {
-    let mut state = container.watch();
+    let mut state = container.seen.watch();
     let mut changes = Changes::of(&path).ok();
     loop {
         let alive = is_alive(&state.borrow_and_update());

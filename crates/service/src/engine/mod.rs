@@ -19,6 +19,7 @@ mod images;
 pub mod jobs;
 mod logs;
 mod network;
+pub mod object;
 mod open;
 mod records;
 mod redefine;
@@ -57,7 +58,8 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::instance::{Instance, Tag};
 use events::Events;
-use jobs::{Job, JobKind, Jobs, Output, Subject};
+use jobs::{Job, JobKind, Jobs, Output};
+use object::ObjectId;
 
 /// A label whose key or value is longer, in bytes, is not shown to everybody.
 const LONGEST_PUBLIC_LABEL: usize = 1024;
@@ -225,7 +227,7 @@ impl Inner {
     fn pending<W, F>(
         &self,
         kind: JobKind,
-        subject: &Subject,
+        object: Option<ObjectId>,
         by: &Caller,
         work: W,
     ) -> Result<Pending, Error>
@@ -233,19 +235,29 @@ impl Inner {
         W: FnOnce(Arc<Job>) -> F,
         F: Future<Output = Result<Output, Error>> + Send + 'static,
     {
-        let job = self.jobs.create(kind, subject.clone(), by)?;
-        if let Some(container) = subject_of(self, subject) {
-            container.change(|view| view.jobs.push(job.view().id));
+        let job = self.jobs.create(kind, object.clone(), by)?;
+        let shows_jobs = object.and_then(|object| self.shows_jobs(&object));
+        let id = job.view().id;
+        if let Some(container) = &shows_jobs {
+            container.seen.show(|view| view.jobs.push(id));
         }
-        let (container, id, work) = (subject_of(self, subject), job.view().id, work(job.clone()));
+        let work = work(job.clone());
         let work = async move {
             let result = work.await;
-            if let Some(container) = container {
-                container.change(|view| view.jobs.retain(|other| *other != id));
+            if let Some(container) = shows_jobs {
+                container.seen.show(|view| view.jobs.retain(|other| *other != id));
             }
             result
         };
         Ok(Pending { jobs: self.jobs.clone(), work: Box::pin(work), job })
+    }
+
+    /// Who shows the jobs at work on a thing.
+    fn shows_jobs(&self, object: &ObjectId) -> Option<Arc<container::Container>> {
+        match object {
+            ObjectId::Container(id) => self.containers.get(id),
+            _ => None,
+        }
     }
 
     /// Which of some labels every local user may read.
@@ -264,13 +276,6 @@ impl Inner {
             .take(MOST_PUBLIC_LABELS)
             .map(|(k, v)| (k.into(), v.into()))
             .collect()
-    }
-}
-
-fn subject_of(engine: &Inner, subject: &Subject) -> Option<Arc<container::Container>> {
-    match subject {
-        Subject::Container(id) => engine.containers.get(id),
-        Subject::Nothing => None,
     }
 }
 

@@ -24,7 +24,8 @@ use tokio::sync::RwLock;
 use super::blocking::brief;
 use super::container::{Container, Life, Now, Running};
 use super::host;
-use super::jobs::{Job, JobKind, Output, Subject};
+use super::jobs::{Job, JobKind, Output};
+use super::object::ObjectId;
 use super::records::Version;
 use super::records::durable::{self, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
@@ -65,8 +66,8 @@ impl Engine {
     pub fn start(&self, request: Authorized<Start>) -> Result<Pending, Error> {
         let (Start { container }, by) = request.into_parts();
         let engine = self.clone();
-        let subject = Subject::Container(container.id.clone());
-        self.pending(JobKind::StartContainer, &subject, &by, move |job| async move {
+        let object = ObjectId::Container(container.id.clone());
+        self.pending(JobKind::StartContainer, Some(object), &by, move |job| async move {
             engine.start_container(&container, &job).await?;
             Ok(Output::default())
         })

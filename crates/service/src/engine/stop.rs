@@ -10,7 +10,8 @@ use std::time::Duration;
 use tare_runtime::{Signal, signal};
 
 use super::container::{Container, Running};
-use super::jobs::{Job, JobKind, Output, Subject};
+use super::jobs::{Job, JobKind, Output};
+use super::object::ObjectId;
 use super::view;
 use super::{Engine, Error, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -79,8 +80,8 @@ impl Engine {
     pub fn stop(&self, request: Authorized<Stop>) -> Result<Pending, Error> {
         let (request, by) = request.into_parts();
         let engine = self.clone();
-        let subject = Subject::Container(request.container.id.clone());
-        self.pending(JobKind::StopContainer, &subject, &by, move |job| async move {
+        let object = ObjectId::Container(request.container.id.clone());
+        self.pending(JobKind::StopContainer, Some(object), &by, move |job| async move {
             let container = engine.container(&request.container.id)?;
             engine.stop_container(&container, &request, &job).await?;
             Ok(Output::default())

@@ -10,6 +10,8 @@ use tare_runtime::{ContainerId, ContainerName};
 use tare_storage::Digest;
 
 use super::clock::Usec;
+use super::events::Event;
+use super::object::{Change, ObjectId, Seen};
 
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,4 +208,34 @@ pub struct ExecSession {
     pub started: Usec,
     /// Who asked for it.
     pub started_by_uid: u32,
+}
+
+impl Seen for Container {
+    fn id(&self) -> ObjectId {
+        ObjectId::Container(self.id.clone())
+    }
+
+    fn event(change: Change<Self>) -> Event {
+        Event::Container(change)
+    }
+}
+
+impl Seen for Image {
+    fn id(&self) -> ObjectId {
+        ObjectId::Image(self.id)
+    }
+
+    fn event(change: Change<Self>) -> Event {
+        Event::Image(change)
+    }
+}
+
+impl Seen for ExecSession {
+    fn id(&self) -> ObjectId {
+        ObjectId::Process(self.container.clone(), self.number)
+    }
+
+    fn event(change: Change<Self>) -> Event {
+        Event::Process(change)
+    }
 }

@@ -8,10 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tare_runtime::{ContainerId, ContainerName};
 
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::Error;
-use super::events::{Event, Events};
+use super::events::Events;
+use super::object::Visible;
 use super::records::durable::{ContainerRow, LifeRow, Root};
 use super::view::{self, State};
 
@@ -31,12 +32,13 @@ pub(super) struct Container {
     life: Mutex<Life>,
     /// The same as in `life`, for those who do not wait for the lock.
     running: RwLock<Option<Arc<Running>>>,
-    view: watch::Sender<Arc<view::Container>>,
-    events: Events,
+    /// What is seen of it. All but the lists of what is at work in it follows from the above.
+    pub(super) seen: Visible<view::Container>,
 }
 
 impl Container {
-    /// A container as it is found in the database, before anything of it is taken over.
+    /// A container as it is written down, before anything of it is taken over; it is seen from now
+    /// on.
     pub(super) fn new(
         row: &ContainerRow,
         definition: Definition,
@@ -47,11 +49,10 @@ impl Container {
         Self {
             id: row.id.clone(),
             root: row.root.clone(),
-            view: watch::Sender::new(Arc::new(first_view(row, &definition, &life))),
+            seen: Visible::new(first_view(row, &definition, &life), events),
             definition: RwLock::new(Arc::new(definition)),
             life: Mutex::new(life),
             running: RwLock::default(),
-            events,
         }
     }
 
@@ -118,42 +119,21 @@ impl Container {
 
     /// What is seen of it now.
     pub(super) fn view(&self) -> Arc<view::Container> {
-        self.view.borrow().clone()
-    }
-
-    /// Follows what is seen of it.
-    pub(super) fn watch(&self) -> watch::Receiver<Arc<view::Container>> {
-        self.view.subscribe()
+        self.seen.get()
     }
 
     /// Where it is in its life.
     pub(super) fn state(&self) -> State {
-        self.view.borrow().state
+        self.seen.get().state
     }
 
     /// Shows what it is to be and what lives of it; whoever changed that calls it, with the lock still held.
     pub(super) fn show(&self, life: &Life) {
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = life.running().cloned();
         let definition = self.definition();
-        self.change(|view| {
+        self.seen.show(|view| {
             definition.describe(view);
             life.describe(view);
-        });
-    }
-
-    /// Changes what is seen of it, and tells.
-    pub(super) fn change(&self, change: impl FnOnce(&mut view::Container)) {
-        // Told while the value is locked, so that events come in the order of the changes.
-        self.view.send_if_modified(|view| {
-            let old = view.clone();
-            let mut new = view::Container::clone(&old);
-            change(&mut new);
-            if new == *old {
-                return false;
-            }
-            *view = Arc::new(new);
-            self.events.tell(Event::ContainerChanged { old, new: view.clone() });
-            true
         });
     }
 

@@ -14,6 +14,7 @@ use super::{JobState, JobView, LogLine, Outcome, Output};
 use crate::engine::Error;
 use crate::engine::clock::Usec;
 use crate::engine::events::{Event, Events};
+use crate::engine::object::Visible;
 
 /// A job keeps at most this many log lines; what follows is dropped.
 const LOG_LINES: usize = 1000;
@@ -24,7 +25,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Job {
     /// Unique name on the bus of whoever started it.
     starter: String,
-    view: watch::Sender<Arc<JobView>>,
+    seen: Visible<JobView>,
     canceled: AtomicBool,
     cancel: Notify,
     /// Readable once somebody asked the job to stop.
@@ -36,18 +37,18 @@ pub struct Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.view.borrow().fmt(f)
+        self.view().fmt(f)
     }
 }
 
 impl Job {
     /// A job whose work has not begun; `starter` is the unique name of whoever asked for it.
-    pub(super) fn new(view: Arc<JobView>, starter: String, events: Events) -> Result<Self, Error> {
+    pub(super) fn new(view: JobView, starter: String, events: Events) -> Result<Self, Error> {
         let cancel_event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Error::Host { what: "make a job", source: errno.into() })?;
         Ok(Self {
             starter,
-            view: watch::Sender::new(view),
+            seen: Visible::new(view, events.clone()),
             canceled: AtomicBool::new(false),
             cancel: Notify::new(),
             cancel_event,
@@ -59,12 +60,12 @@ impl Job {
 
     /// How it is now.
     pub fn view(&self) -> Arc<JobView> {
-        self.view.borrow().clone()
+        self.seen.get()
     }
 
     /// Follows it.
     pub fn watch(&self) -> watch::Receiver<Arc<JobView>> {
-        self.view.subscribe()
+        self.seen.watch()
     }
 
     /// Asks it to stop.
@@ -73,7 +74,7 @@ impl Job {
     ///
     /// [`Error::NotCancelable`] past its point of no return, or when it is over.
     pub fn cancel(&self) -> Result<(), Error> {
-        let canceled = self.change(|view| {
+        let canceled = self.seen.show(|view| {
             // Decided while the value is locked: it cannot finish in between.
             if view.cancelable && view.state != JobState::Finished {
                 view.state = JobState::Canceling;
@@ -127,7 +128,7 @@ impl Job {
 
     /// Says which part of the work begins.
     pub fn stage(&self, stage: &'static str) {
-        self.change(|view| {
+        self.seen.show(|view| {
             view.stage = stage;
             view.bytes_done = 0;
             view.bytes_total = 0;
@@ -139,7 +140,7 @@ impl Job {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|t| t.elapsed() >= PROGRESS_INTERVAL) {
             *told = Some(Instant::now());
-            self.change(|view| (view.bytes_done, view.bytes_total) = (done, total));
+            self.seen.show(|view| (view.bytes_done, view.bytes_total) = (done, total));
         }
     }
 
@@ -149,7 +150,7 @@ impl Job {
     ///
     /// [`Error::Canceled`] if it was already.
     pub fn point_of_no_return(&self) -> Result<(), Error> {
-        self.change(|view| view.cancelable = view.state == JobState::Canceling);
+        self.seen.show(|view| view.cancelable = view.state == JobState::Canceling);
         self.check()
     }
 
@@ -159,7 +160,7 @@ impl Job {
         if log.len() < LOG_LINES {
             let line = LogLine { time: Usec::now(), priority, message: message.into() };
             log.push(line.clone());
-            let (id, to) = (self.view.borrow().id, self.starter.clone());
+            let (id, to) = (self.view().id, self.starter.clone());
             self.events.tell(Event::JobLogged { id, to, line });
         }
     }
@@ -170,28 +171,16 @@ impl Job {
         log.get(from..).unwrap_or_default().to_vec()
     }
 
-    /// Changes what is seen of it, and tells; what is seen then.
-    fn change(&self, change: impl FnOnce(&mut JobView)) -> Arc<JobView> {
-        // Told while the value is locked, so that events come in the order of the changes.
-        self.view.send_if_modified(|view| {
-            let old = view.clone();
-            let mut new = JobView::clone(&old);
-            change(&mut new);
-            if new == *old {
-                return false;
-            }
-            *view = Arc::new(new);
-            self.events.tell(Event::JobChanged { old, new: view.clone() });
-            true
-        });
-        self.view()
+    /// It is forgotten.
+    pub(super) fn forget(&self) {
+        self.seen.remove();
     }
 
     pub(super) fn finish(&self, result: Result<Output, Error>) {
         if let Err(error) = &result {
             self.log(3, error.chain());
         }
-        self.change(|view| {
+        self.seen.show(|view| {
             view.state = JobState::Finished;
             view.cancelable = false;
             (view.outcome, view.output) = match result {

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Job, JobKind, JobState, JobView, Output, Subject};
+use super::{Job, JobKind, JobState, JobView, Output};
 use crate::authority::Caller;
 use crate::db::Db;
 use crate::engine::clock::Usec;
 use crate::engine::events::{Event, Events};
+use crate::engine::object::ObjectId;
 use crate::engine::{Error, records};
 
 /// A finished job stays readable for this long.
@@ -53,13 +54,18 @@ impl Jobs {
     /// # Errors
     ///
     /// [`Error::Host`] if the process has no descriptor left.
-    pub fn create(&self, kind: JobKind, subject: Subject, by: &Caller) -> Result<Arc<Job>, Error> {
+    pub fn create(
+        &self,
+        kind: JobKind,
+        object: Option<ObjectId>,
+        by: &Caller,
+    ) -> Result<Arc<Job>, Error> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         self.run.post(move |c| records::set_meta(c, LAST_JOB, &id.to_string()));
-        let view = Arc::new(JobView {
+        let view = JobView {
             id,
             kind,
-            subject,
+            object,
             started_by_uid: by.uid,
             created: Usec::now(),
             state: JobState::Running,
@@ -69,10 +75,9 @@ impl Jobs {
             cancelable: true,
             outcome: None,
             output: Output::default(),
-        });
-        let job = Arc::new(Job::new(view.clone(), by.bus_name.clone(), self.events.clone())?);
+        };
+        let job = Arc::new(Job::new(view, by.bus_name.clone(), self.events.clone())?);
         self.lock().insert(id, job.clone());
-        self.events.tell(Event::JobAdded(view));
         Ok(job)
     }
 
@@ -123,9 +128,11 @@ impl Jobs {
     /// Drops a job if it is finished.
     pub fn forget(&self, id: u32) {
         let mut table = self.lock();
-        if table.get(&id).is_some_and(|job| job.view().state == JobState::Finished) {
+        if let Some(job) = table.get(&id).cloned()
+            && job.view().state == JobState::Finished
+        {
             table.remove(&id);
-            self.events.tell(Event::JobForgotten(id));
+            job.forget();
         }
     }
 
@@ -151,6 +158,7 @@ mod tests {
     use super::*;
     use crate::db::Durability;
     use crate::engine::jobs::Outcome;
+    use crate::engine::object::Change;
 
     fn run_db(dir: &std::path::Path) -> Db {
         let migrations = records::volatile::MIGRATIONS;
@@ -171,7 +179,7 @@ mod tests {
             let run = run_db(dir.path());
             let (events, _told) = Events::channel();
             let jobs = Jobs::open(events, run.clone()).await.unwrap();
-            let job = jobs.create(JobKind::ImportImage, Subject::Nothing, &somebody()).unwrap();
+            let job = jobs.create(JobKind::ImportImage, None, &somebody()).unwrap();
             assert!(job.view().id > last, "{} after {last}", job.view().id);
             last = job.view().id;
             run.run(|_| Ok::<_, Error>(())).await.unwrap();
@@ -192,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_is_told_from_beginning_to_end() {
         let (jobs, mut events) = jobs().await;
-        let job = jobs.create(JobKind::ImportImage, Subject::Nothing, &somebody()).unwrap();
+        let job = jobs.create(JobKind::ImportImage, None, &somebody()).unwrap();
         let at_work = job.clone();
         jobs.run(job.clone(), async move {
             at_work.stage("unpacking");
@@ -202,8 +210,8 @@ mod tests {
         let mut told = Vec::new();
         while told.last() != Some(&"finished") {
             told.push(match events.recv().await.unwrap() {
-                Event::JobAdded(_) => "added",
-                Event::JobChanged { .. } => "changed",
+                Event::Job(Change::Added(_)) => "added",
+                Event::Job(Change::Changed { .. }) => "changed",
                 Event::JobFinished(_) => "finished",
                 Event::JobLogged { .. } => "logged",
                 other => panic!("{other:?}"),
@@ -215,7 +223,7 @@ mod tests {
     #[tokio::test]
     async fn cancel_ends_a_wait_and_is_no_failure() {
         let (jobs, _events) = jobs().await;
-        let job = jobs.create(JobKind::StopContainer, Subject::Nothing, &somebody()).unwrap();
+        let job = jobs.create(JobKind::StopContainer, None, &somebody()).unwrap();
         let waiting = job.clone();
         jobs.run(job.clone(), async move {
             waiting.or_canceled(std::future::pending::<()>()).await?;
@@ -230,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_failed_job() {
         let (jobs, _events) = jobs().await;
-        let job = jobs.create(JobKind::StartContainer, Subject::Nothing, &somebody()).unwrap();
+        let job = jobs.create(JobKind::StartContainer, None, &somebody()).unwrap();
         jobs.run(job.clone(), async { panic!("on purpose") });
         let outcome = finished(&job).await.outcome.clone();
         assert!(matches!(outcome, Some(Outcome::Failed { name: "Internal", .. })), "{outcome:?}");
@@ -240,7 +248,7 @@ mod tests {
     async fn finished_jobs_of_one_user_do_not_pile_up() {
         let (jobs, _events) = jobs().await;
         for _ in 0..LINGERING_PER_UID + 5 {
-            let job = jobs.create(JobKind::StopContainer, Subject::Nothing, &somebody()).unwrap();
+            let job = jobs.create(JobKind::StopContainer, None, &somebody()).unwrap();
             jobs.run(job.clone(), async { Ok(Output::default()) });
             finished(&job).await;
         }

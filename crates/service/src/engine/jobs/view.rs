@@ -1,9 +1,8 @@
 //! Jobs as others see them.
 
-use tare_runtime::ContainerId;
-use tare_storage::Digest;
-
 use crate::engine::clock::Usec;
+use crate::engine::events::Event;
+use crate::engine::object::{Change, ObjectId, Seen};
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,21 +30,16 @@ impl JobKind {
     }
 }
 
-/// What a job works on.
+/// What a job produced, by the names of the contract.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output(pub Vec<(&'static str, Produced)>);
+
+/// One thing a job produced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Subject {
-    /// It does not exist yet.
-    Nothing,
-    /// A container.
-    Container(ContainerId),
-}
-
-/// What a job produced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// Images that are here now.
-    pub images: Vec<Digest>,
+pub enum Produced {
+    /// Things that are here now.
+    Objects(Vec<ObjectId>),
 }
 
 /// How far a job is.
@@ -104,8 +98,8 @@ pub struct JobView {
     pub id: u32,
     /// What it does.
     pub kind: JobKind,
-    /// On what.
-    pub subject: Subject,
+    /// On what; `None` if that does not exist yet.
+    pub object: Option<ObjectId>,
     /// For whom.
     pub started_by_uid: u32,
     /// Since when.
@@ -127,7 +121,7 @@ pub struct JobView {
 }
 
 /// One line of a job's log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LogLine {
     /// When.
     pub time: Usec,
@@ -135,4 +129,14 @@ pub struct LogLine {
     pub priority: u8,
     /// What; may name paths, so it is for the one who started the job, and for administrators.
     pub message: String,
+}
+
+impl Seen for JobView {
+    fn id(&self) -> ObjectId {
+        ObjectId::Job(self.id)
+    }
+
+    fn event(change: Change<Self>) -> Event {
+        Event::Job(change)
+    }
 }

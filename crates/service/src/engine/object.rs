@@ -1,0 +1,133 @@
+//! The things there are: what tells each from all others, and how what is seen of it is told.
+
+use std::sync::Arc;
+
+use tare_runtime::ContainerId;
+use tare_storage::Digest;
+use tokio::sync::watch;
+
+use super::events::{Event, Events};
+
+/// What tells one thing from all others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ObjectId {
+    /// A container.
+    Container(ContainerId),
+    /// An exec session of a container, by its number in it.
+    Process(ContainerId, u32),
+    /// An image.
+    Image(Digest),
+    /// A job.
+    Job(u32),
+}
+
+/// What others may see of a thing, as an immutable snapshot. Nothing in it is secret.
+pub trait Seen: Clone + PartialEq + Send + Sync + 'static {
+    /// Of which thing.
+    fn id(&self) -> ObjectId;
+
+    /// A change of it, among all that is told.
+    fn event(change: Change<Self>) -> Event;
+}
+
+/// What became of a thing.
+#[derive(Debug)]
+pub enum Change<V> {
+    /// It is there.
+    Added(Arc<V>),
+    /// It is seen differently.
+    Changed {
+        /// Before.
+        old: Arc<V>,
+        /// Now.
+        new: Arc<V>,
+    },
+    /// It is gone.
+    Removed(ObjectId),
+}
+
+/// A thing that is seen: whatever changes about that is told, once and in order.
+#[derive(Debug)]
+pub(super) struct Visible<V> {
+    view: watch::Sender<Arc<V>>,
+    events: Events,
+}
+
+impl<V: Seen> Visible<V> {
+    /// From now on it is seen.
+    pub(super) fn new(view: V, events: Events) -> Self {
+        let view = Arc::new(view);
+        events.tell(V::event(Change::Added(view.clone())));
+        Self { view: watch::Sender::new(view), events }
+    }
+
+    /// What is seen of it now.
+    pub(super) fn get(&self) -> Arc<V> {
+        self.view.borrow().clone()
+    }
+
+    /// Follows what is seen of it.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<V>> {
+        self.view.subscribe()
+    }
+
+    /// Changes what is seen of it, and tells; what is seen then.
+    pub(super) fn show(&self, change: impl FnOnce(&mut V)) -> Arc<V> {
+        // Told while the value is locked, so that events come in the order of the changes.
+        self.view.send_if_modified(|view| {
+            let old = view.clone();
+            let mut new = V::clone(&old);
+            change(&mut new);
+            if new == *old {
+                return false;
+            }
+            *view = Arc::new(new);
+            self.events.tell(V::event(Change::Changed { old, new: view.clone() }));
+            true
+        });
+        self.get()
+    }
+
+    /// It is gone.
+    pub(super) fn remove(&self) {
+        self.events.tell(V::event(Change::Removed(self.view.borrow().id())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Number(u32);
+
+    impl Seen for Number {
+        fn id(&self) -> ObjectId {
+            ObjectId::Job(self.0)
+        }
+
+        fn event(change: Change<Self>) -> Event {
+            let told = match change {
+                Change::Added(new) => format!("+{}", new.0),
+                Change::Changed { old, new } => format!("{}>{}", old.0, new.0),
+                Change::Removed(id) => format!("-{id:?}"),
+            };
+            Event::JobLogged { id: 0, to: told, line: crate::engine::jobs::LogLine::default() }
+        }
+    }
+
+    #[test]
+    fn each_change_is_told_once_and_nothing_else() {
+        let (events, mut told) = Events::channel();
+        let number = Visible::new(Number(1), events);
+        assert_eq!(*number.show(|it| it.0 = 2), Number(2));
+        number.show(|it| it.0 = 2);
+        number.remove();
+        let mut heard = Vec::new();
+        while let Ok(Event::JobLogged { to, .. }) = told.try_recv() {
+            heard.push(to);
+        }
+        assert_eq!(heard, ["+1", "1>2", "-Job(2)"]);
+    }
+}
