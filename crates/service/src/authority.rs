@@ -6,6 +6,7 @@
 //! compile.
 
 mod action;
+mod audit;
 mod polkit;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use crate::engine::view::Container;
 
 pub use action::Action;
+pub use audit::Audit;
 pub use polkit::Polkit;
 
 /// Who called.
@@ -35,30 +37,48 @@ pub enum Interactive {
     No,
 }
 
-/// What is asked about a request: the action, and what a person or a rule should know of it.
+/// What is asked about a request: what it needs, and what a person or a rule should know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// The risk.
-    pub action: Action,
-    /// Whether the permission to manage one's own containers is enough as well.
-    pub own: Own,
+    /// All of these are needed; nothing, if anybody may.
+    pub needs: Vec<AnyOf>,
     /// Keys as `API.md` lists them.
     pub details: BTreeMap<&'static str, String>,
+}
+
+/// Permissions of which one is enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnyOf {
+    /// Asked about first, and without disturbing anybody.
+    pub quietly: Vec<Action>,
+    /// Asked about last, with a dialog if the caller allows one.
+    pub action: Action,
+}
+
+impl From<Action> for AnyOf {
+    fn from(action: Action) -> Self {
+        Self { quietly: Vec::new(), action }
+    }
 }
 
 impl Question {
     /// May `action` be done?
     pub fn new(action: Action) -> Self {
-        Self { action, own: Own::No, details: BTreeMap::new() }
+        Self { needs: vec![action.into()], details: BTreeMap::new() }
     }
 
-    /// May `action` be done to a container of `owner`? If that is the caller, and the container
-    /// does not reach the host, managing one's own containers is enough.
+    /// May be done by anybody.
+    pub fn free() -> Self {
+        Self { needs: Vec::new(), details: BTreeMap::new() }
+    }
+
+    /// May `action` be done to a container? If it is the caller's own, and does not reach the host,
+    /// managing one's own containers is enough.
     pub fn about(action: Action, container: &Container, caller: &Caller) -> Self {
         let own = container.owner_uid == caller.uid && !container.privileged;
-        let mut question = Self::new(action).with("container", container.name.as_str());
-        question.own = if own { Own::Yes } else { Own::No };
-        question
+        let quietly = own.then_some(Action::ManageOwnContainers).into_iter().collect();
+        let needs = vec![AnyOf { quietly, action }];
+        Self { needs, details: BTreeMap::new() }.with("container", container.name.as_str())
     }
 
     /// With the reasons that make it reach the host.
@@ -75,15 +95,6 @@ impl Question {
         self.details.insert(key, presentable(value.as_ref()));
         self
     }
-}
-
-/// Whether a question is about something of the caller's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Own {
-    /// It is, and it does not reach the host.
-    Yes,
-    /// It is somebody else's, or privileged, or not there yet.
-    No,
 }
 
 /// A detail is shown to a person who decides by it: no control characters, nothing that turns the
@@ -122,17 +133,7 @@ pub struct Authorized<T> {
 }
 
 impl<T> Authorized<T> {
-    /// Who asked.
-    pub fn by(&self) -> &Caller {
-        &self.by
-    }
-
-    /// What.
-    pub fn request(&self) -> &T {
-        &self.request
-    }
-
-    /// What, to be carried out.
+    /// What, to be carried out, and for whom.
     pub fn into_parts(self) -> (T, Caller) {
         (self.request, self.by)
     }
@@ -165,25 +166,21 @@ impl Authority {
         &self,
         caller: Caller,
         request: T,
-    ) -> Result<Authorized<T>, Refusal> {
+    ) -> (Audit, Result<Authorized<T>, Refusal>) {
         let question = request.question(&caller);
-        let verdict = match self {
+        let verdict = self.answer(&caller, &question).await;
+        let audit = Audit { uid: caller.uid, question };
+        (audit, verdict.map(|()| Authorized { request, by: caller }))
+    }
+
+    async fn answer(&self, caller: &Caller, question: &Question) -> Result<(), Refusal> {
+        match (self, question.needs.first()) {
             // The service works for root also when polkit does not.
             _ if caller.uid == 0 => Ok(()),
-            Self::RootAlone => Err(Refusal::Denied(question.action)),
-            Self::Polkit(polkit) => polkit.check(&caller, &question).await,
-        };
-        let detail = |key| question.details.get(key).map(String::as_str).unwrap_or_default();
-        tracing::info!(
-            caller_uid = caller.uid,
-            polkit_action = question.action.id(),
-            allowed = verdict.is_ok(),
-            container = detail("container"),
-            image = detail("image"),
-            "{}",
-            detail("verb"),
-        );
-        verdict.map(|()| Authorized { request, by: caller })
+            (_, None) => Ok(()),
+            (Self::RootAlone, Some(need)) => Err(Refusal::Denied(need.action)),
+            (Self::Polkit(polkit), _) => polkit.check(caller, question).await,
+        }
     }
 }
 
@@ -203,10 +200,21 @@ mod tests {
 
     #[tokio::test]
     async fn without_polkit_root_alone_may() {
-        let allowed = Authority::RootAlone.allow(caller(0), "request").await.unwrap();
-        assert_eq!(allowed.into_parts(), ("request", caller(0)));
-        let refused = Authority::RootAlone.allow(caller(1000), "request").await;
+        let (_, allowed) = Authority::RootAlone.allow(caller(0), "request").await;
+        assert_eq!(allowed.unwrap().into_parts(), ("request", caller(0)));
+        let (_, refused) = Authority::RootAlone.allow(caller(1000), "request").await;
         assert_eq!(refused.unwrap_err(), Refusal::Denied(Action::CreateContainer));
+    }
+
+    #[tokio::test]
+    async fn what_needs_nothing_anybody_may() {
+        struct Free;
+        impl Ask for Free {
+            fn question(&self, _: &Caller) -> Question {
+                Question::free()
+            }
+        }
+        Authority::RootAlone.allow(caller(1000), Free).await.1.map(drop).unwrap();
     }
 
     #[test]

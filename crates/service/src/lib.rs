@@ -10,6 +10,7 @@
 //!
 //! This library is the daemon's own; its interface to the world is the bus.
 
+mod api;
 pub mod authority;
 pub mod bus;
 pub mod config;

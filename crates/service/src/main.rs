@@ -159,7 +159,7 @@ async fn serve(
     }
     tracing::info!("ending; containers go on");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    service.refuse_changes();
+    engine.refuse_changes();
     if tokio::time::timeout(JOBS_TIMEOUT, engine.idle()).await.is_err() {
         tracing::warn!("some jobs did not end in time");
     }

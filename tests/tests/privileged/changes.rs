@@ -1,6 +1,6 @@
 //! What is changed about a container.
 
-use system_tests::{Client, Tared, on_scratch_host};
+use system_tests::{Client, Options, Tared, on_scratch_host};
 use zbus::OwnedObjectPath;
 
 use super::started;
@@ -46,5 +46,45 @@ fn privileged_a_container_that_runs_can_be_renamed() {
             client.remove(&path).await.done();
         }
         tared.stop();
+    });
+}
+
+/// Who did what is found in the journal: once, and with what came of it.
+#[test]
+fn privileged_every_call_that_changes_something_leaves_one_record() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = client.create("web", "sleep 1000").await;
+        client.create_with("web", Options::new()).await.unwrap_err();
+        let kill = ("init", 9_i32, 0_u64);
+        client.call(&path, "Container", "Kill", &kill).await.unwrap_err();
+        let start = client.start(&path).await;
+        start.done();
+        client.container(&path).await;
+        client.list("ListContainers").await;
+        let job = client.stop(&path).await;
+        client.call(&job.job, "Job", "Forget", &0_u64).await.unwrap();
+        client.remove(&path).await.done();
+        tared.stop();
+
+        let log = tared.log();
+        let records: Vec<_> = log.lines().filter(|line| line.contains("caller_uid=")).collect();
+        let wanted = [
+            ("import ", "result=\"begun\""),
+            ("create ", "result=\"done\""),
+            ("create ", "result=\"NameInUse\""),
+            ("kill ", "result=\"NotRunning\""),
+            ("start ", "result=\"begun\""),
+            ("stop ", "result=\"begun\""),
+            ("forget a job ", "result=\"done\""),
+            ("remove ", "result=\"begun\""),
+        ];
+        assert_eq!(records.len(), wanted.len(), "{records:#?}");
+        for (record, (verb, result)) in records.iter().zip(wanted) {
+            assert!(record.contains(&format!("INFO {verb}")), "{verb}: {record}");
+            assert!(record.contains(result), "{verb}: {record}");
+        }
     });
 }

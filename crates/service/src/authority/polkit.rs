@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use zbus::Message;
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
-use super::{Action, Caller, Interactive, Own, Question, Refusal};
+use super::{Action, AnyOf, Caller, Interactive, Question, Refusal};
 
 /// polkit, on the bus the daemon is called over.
 #[derive(Debug)]
@@ -22,15 +22,27 @@ impl Polkit {
         AuthorityProxy::new(client).await.map(Self)
     }
 
-    /// Asks about the caller's own things first, without disturbing anybody.
+    /// Asks about all that is needed; the first that is refused decides.
     pub(super) async fn check(&self, caller: &Caller, question: &Question) -> Result<(), Refusal> {
-        if question.own == Own::Yes {
-            let quietly = Caller { interactive: Interactive::No, ..caller.clone() };
-            if self.ask(&quietly, Action::ManageOwnContainers, question).await.is_ok() {
+        for need in &question.needs {
+            self.check_any(caller, need, question).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_any(
+        &self,
+        caller: &Caller,
+        need: &AnyOf,
+        question: &Question,
+    ) -> Result<(), Refusal> {
+        let quiet = Caller { interactive: Interactive::No, ..caller.clone() };
+        for action in &need.quietly {
+            if self.ask(&quiet, *action, question).await.is_ok() {
                 return Ok(());
             }
         }
-        self.ask(caller, question.action, question).await
+        self.ask(caller, need.action, question).await
     }
 
     async fn ask(

@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use tare_runtime::ContainerId;
 use zbus::message::Header;
-use zbus::object_server::{ResponseDispatchNotifier, SignalEmitter};
+use zbus::object_server::SignalEmitter;
 use zbus::{Fd, OwnedFd, OwnedObjectPath, Variant, interface};
 
-use super::context::Context;
+use super::context::{Context, JobPath};
 use super::counts::Counts;
-use super::error::ApiError;
 use super::kind::Kind;
-use super::manager::{no_options, reply_then_run, sent};
-use super::options::{Dict, flags};
+use super::paths;
 use super::registry::Shown;
-use super::{paths, requests};
+use super::value::{Dict, values};
+use crate::api::ApiError;
+use crate::api::{self, flags, no_options};
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::view::{self, State};
-use crate::engine::{Exec, IfRunning, Kill, Needed, OpenLogs, Remove, Rename, Start, Stop};
+use crate::engine::{Engine, Exec, IfRunning, Kill, Needed, OpenLogs, Remove, Rename, Start, Stop};
 
 /// `Remove`: kill it first if it runs.
 const KILL_FIRST: u64 = 1;
@@ -65,13 +65,13 @@ impl Container {
         flags: u64,
         options: Dict,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<ResponseDispatchNotifier<OwnedObjectPath>, ApiError> {
-        self::flags(flags, 0)?;
-        no_options(options)?;
-        let caller = self.context.caller(&header).await?;
-        let request = Start { container: self.view()? };
-        let request = self.context.allow(caller, request).await?;
-        Ok(reply_then_run(&self.context, self.context.engine.start(request)?).await)
+    ) -> Result<JobPath, ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            no_options(values(options)?)?;
+            Ok(Start { container: self.view()? })
+        };
+        self.context.job(&header, request, Engine::start).await
     }
 
     #[zbus(out_args("job"))]
@@ -80,16 +80,14 @@ impl Container {
         timeout_usec: u64,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<ResponseDispatchNotifier<OwnedObjectPath>, ApiError> {
-        let flags = self::flags(flags, IF_RUNNING)?;
-        let caller = self.context.caller(&header).await?;
-        let request = Stop {
-            container: self.view()?,
-            timeout: requests::timeout(timeout_usec),
-            needed: if flags & IF_RUNNING == 0 { Needed::Running } else { Needed::Nothing },
+    ) -> Result<JobPath, ApiError> {
+        let request = || {
+            let if_running = self::flags(flags, IF_RUNNING)? & IF_RUNNING != 0;
+            let needed = if if_running { Needed::Nothing } else { Needed::Running };
+            let timeout = api::change::timeout(timeout_usec);
+            Ok(Stop { container: self.view()?, timeout, needed })
         };
-        let request = self.context.allow(caller, request).await?;
-        Ok(reply_then_run(&self.context, self.context.engine.stop(request)?).await)
+        self.context.job(&header, request, Engine::stop).await
     }
 
     async fn kill(
@@ -99,12 +97,12 @@ impl Container {
         flags: u64,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), ApiError> {
-        self::flags(flags, 0)?;
-        let (whom, signal) = requests::kill(whom, signal)?;
-        let caller = self.context.caller(&header).await?;
-        let request = Kill { container: self.view()?, whom, signal };
-        let request = self.context.allow(caller, request).await?;
-        Ok(self.context.engine.kill(request)?)
+        let request = || {
+            self::flags(flags, 0)?;
+            let (whom, signal) = api::change::kill(whom, signal)?;
+            Ok(Kill { container: self.view()?, whom, signal })
+        };
+        self.context.act(&header, request, async |engine, kill| engine.kill(kill)).await
     }
 
     #[zbus(out_args("job"))]
@@ -112,13 +110,13 @@ impl Container {
         &self,
         flags: u64,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<ResponseDispatchNotifier<OwnedObjectPath>, ApiError> {
-        let flags = self::flags(flags, KILL_FIRST)?;
-        let caller = self.context.caller(&header).await?;
-        let running = if flags & KILL_FIRST == 0 { IfRunning::Refuse } else { IfRunning::Kill };
-        let request = Remove { container: self.view()?, running };
-        let request = self.context.allow(caller, request).await?;
-        Ok(reply_then_run(&self.context, self.context.engine.remove(request)?).await)
+    ) -> Result<JobPath, ApiError> {
+        let request = || {
+            let kill_first = self::flags(flags, KILL_FIRST)? & KILL_FIRST != 0;
+            let running = if kill_first { IfRunning::Kill } else { IfRunning::Refuse };
+            Ok(Remove { container: self.view()?, running })
+        };
+        self.context.job(&header, request, Engine::remove).await
     }
 
     async fn rename(
@@ -127,15 +125,12 @@ impl Container {
         flags: u64,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), ApiError> {
-        self::flags(flags, 0)?;
-        let name = requests::name(new_name)?;
-        let caller = self.context.caller(&header).await?;
-        let request = Rename { container: self.view()?, name };
-        let request = self.context.allow(caller, request).await?;
-        self.context.engine.rename(request).await?;
-        // PropertiesChanged comes before the reply.
-        self.context.engine.shown().await;
-        Ok(())
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(Rename { container: self.view()?, name: api::change::name(new_name)? })
+        };
+        let rename = async |engine: Engine, rename| engine.rename(rename).await;
+        self.context.act(&header, request, rename).await
     }
 
     #[zbus(out_args("process", "fds"))]
@@ -145,14 +140,14 @@ impl Container {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(OwnedObjectPath, HashMap<&'static str, Fd<'static>>), ApiError> {
-        let (request, stdio) = requests::exec(&argv, options)?;
-        let caller = self.context.caller(&header).await?;
-        let request = Exec { container: self.view()?, request, stdio };
-        let request = self.context.allow(caller, request).await?;
-        let executed = self.context.engine.exec(request).await?;
-        self.context.engine.shown().await;
-        let names = ["stdin", "stdout", "stderr"];
-        let fds = names.into_iter().zip(executed.pipes).filter_map(|(n, fd)| Some((n, sent(fd?))));
+        let request = || {
+            let (request, stdio) = api::exec::exec(&argv, values(options)?)?;
+            Ok(Exec { container: self.view()?, request, stdio })
+        };
+        let exec = async |engine: Engine, exec| engine.exec(exec).await;
+        let executed = self.context.act(&header, request, exec).await?;
+        let fds = ["stdin", "stdout", "stderr"].into_iter().zip(executed.pipes);
+        let fds = fds.filter_map(|(name, fd)| Some((name, fd?.into())));
         Ok((paths::of(&ObjectId::Process(self.id.clone(), executed.number)), fds.collect()))
     }
 
@@ -162,11 +157,12 @@ impl Container {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedFd, ApiError> {
-        let (filter, which) = requests::logs(options)?;
-        let caller = self.context.caller(&header).await?;
-        let request = OpenLogs { container: self.view()?, filter, which };
-        let request = self.context.allow(caller, request).await?;
-        Ok(self.context.engine.open_logs(request)?.into())
+        let request = || {
+            let (filter, which) = api::logs::logs(values(options)?)?;
+            Ok(OpenLogs { container: self.view()?, filter, which })
+        };
+        let open = async |engine: Engine, logs| engine.open_logs(logs);
+        Ok(self.context.act(&header, request, open).await?.into())
     }
 
     #[zbus(signal)]

@@ -1,19 +1,22 @@
 //! What every handler needs: the engine, who decides, and who calls.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use zbus::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::message::{Flags, Header};
 use zbus::names::UniqueName;
+use zbus::object_server::ResponseDispatchNotifier;
+use zbus::{Connection, OwnedObjectPath};
 
-use super::error::ApiError;
+use super::admission::Admission;
+use super::paths;
 use super::registry::Registry;
-use crate::authority::{Ask, Authority, Authorized, Caller, Interactive};
-use crate::engine::Engine;
+use crate::api::ApiError;
+use crate::authority::{Ask, Audit, Authority, Authorized, Caller, Interactive};
+use crate::engine::object::ObjectId;
+use crate::engine::{self, Engine, Pending};
 use crate::journal::LogControl;
 
 /// Callers that are remembered; a bus never gives a unique name twice, so none of them is ever
@@ -22,6 +25,9 @@ const REMEMBERED: usize = 1024;
 
 /// A question to the bus itself that takes longer than this has failed.
 const BUS_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// The path of a job whose work begins after the reply is sent.
+pub(crate) type JobPath = ResponseDispatchNotifier<OwnedObjectPath>;
 
 /// Shared by all objects on the bus.
 #[derive(Debug)]
@@ -32,7 +38,7 @@ pub(crate) struct Context {
     authority: Authority,
     bus: DBusProxy<'static>,
     uids: Mutex<HashMap<String, u32>>,
-    refusing: AtomicBool,
+    admission: Admission,
 }
 
 impl Context {
@@ -49,13 +55,8 @@ impl Context {
             authority,
             bus: DBusProxy::new(&client).await?,
             uids: Mutex::default(),
-            refusing: AtomicBool::new(false),
+            admission: Admission::default(),
         })
-    }
-
-    /// Calls that change something are refused from now on.
-    pub(crate) fn refuse_changes(&self) {
-        self.refusing.store(true, Ordering::Release);
     }
 
     /// Who calls, as the bus vouches for it.
@@ -90,24 +91,69 @@ impl Context {
         Ok(uid)
     }
 
-    /// Lets the caller do the request, or not.
-    pub(crate) async fn allow<T: Ask>(
+    /// The one door of all that changes something: the caller is let in, what they want is resolved
+    /// and frozen, asked about, done and written down once; the reply comes after all is shown.
+    ///
+    /// # Errors
+    ///
+    /// Of `resolve`, of the authority, or of `run`.
+    pub(crate) async fn act<T: Ask, R>(
         &self,
-        caller: Caller,
-        request: T,
-    ) -> Result<Authorized<T>, ApiError> {
-        self.check_serving()?;
-        let allowed = self.authority.allow(caller, request).await?;
-        // A person may have taken minutes to agree.
-        self.check_serving()?;
-        Ok(allowed)
+        header: &Header<'_>,
+        resolve: impl FnOnce() -> Result<T, ApiError>,
+        run: impl AsyncFnOnce(Engine, Authorized<T>) -> Result<R, engine::Error>,
+    ) -> Result<R, ApiError> {
+        let (done, audit) = self.decide_and_run(header, resolve, run).await?;
+        audit.write(done.as_ref().map_or_else(ApiError::short_name, |_| "done"), None);
+        self.engine.shown().await;
+        done
     }
 
-    fn check_serving(&self) -> Result<(), ApiError> {
-        if self.refusing.load(Ordering::Acquire) {
-            return Err(crate::engine::Error::ShuttingDown.into());
-        }
-        Ok(())
+    /// The same, for what a job goes on with.
+    ///
+    /// # Errors
+    ///
+    /// As of [`act`](Self::act).
+    pub(crate) async fn job<T: Ask>(
+        &self,
+        header: &Header<'_>,
+        resolve: impl FnOnce() -> Result<T, ApiError>,
+        begin: fn(&Engine, Authorized<T>) -> Result<Pending, engine::Error>,
+    ) -> Result<JobPath, ApiError> {
+        let run = async |engine: Engine, request| begin(&engine, request);
+        let (pending, audit) = self.decide_and_run(header, resolve, run).await?;
+        let id = pending.as_ref().ok().map(Pending::id);
+        audit.write(pending.as_ref().map_or_else(ApiError::short_name, |_| "begun"), id);
+        // JobNew comes before the reply.
+        self.engine.shown().await;
+        Ok(reply_then_run(pending?))
+    }
+
+    async fn decide_and_run<T: Ask, R>(
+        &self,
+        header: &Header<'_>,
+        resolve: impl FnOnce() -> Result<T, ApiError>,
+        run: impl AsyncFnOnce(Engine, Authorized<T>) -> Result<R, engine::Error>,
+    ) -> Result<(Result<R, ApiError>, Audit), ApiError> {
+        let caller = self.caller(header).await?;
+        let _admitted = self.admission.admit(&caller)?;
+        self.engine.check_serving()?;
+        let (audit, allowed) = self.authority.allow(caller, resolve()?).await;
+        let done = match allowed {
+            Ok(request) => self.run(request, run).await.map_err(ApiError::from),
+            Err(refusal) => Err(refusal.into()),
+        };
+        Ok((done, audit))
+    }
+
+    async fn run<T, R>(
+        &self,
+        request: Authorized<T>,
+        run: impl AsyncFnOnce(Engine, Authorized<T>) -> Result<R, engine::Error>,
+    ) -> Result<R, engine::Error> {
+        // A person may have taken minutes to agree.
+        self.engine.check_serving()?;
+        run(self.engine.clone(), request).await
     }
 
     /// Why the service is degraded.
@@ -118,4 +164,14 @@ impl Context {
         }
         taints
     }
+}
+
+/// Replies with the job; its work begins after the reply is sent, so that `JobRemoved` follows it.
+fn reply_then_run(pending: Pending) -> JobPath {
+    let (reply, sent) = ResponseDispatchNotifier::new(paths::of(&ObjectId::Job(pending.id())));
+    tokio::spawn(async move {
+        sent.await;
+        pending.run();
+    });
+    reply
 }

@@ -1,25 +1,20 @@
 //! `org.tare.Containers1.Job`.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd as StdFd;
 use std::sync::Arc;
 
-use serde_json::json;
-use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::Context;
 use super::counts::Counts;
-use super::error::{ApiError, PREFIX};
 use super::kind::Kind;
-use super::manager::{allow_job, cancel};
-use super::options::flags;
 use super::paths;
 use super::registry::Shown;
-use crate::engine::jobs::{self, JobState, JobView, Outcome, Produced};
+use crate::api::{ApiError, PREFIX, flags};
+use crate::engine::Engine;
+use crate::engine::jobs::{CancelJob, ForgetJob, JobState, JobView, OpenJobLog, Outcome, Produced};
 use crate::engine::object::Seen;
 
 /// One long operation.
@@ -55,13 +50,8 @@ impl Job {
     }
 
     async fn forget(&self, flags: u64, #[zbus(header)] header: Header<'_>) -> Result<(), ApiError> {
-        self::flags(flags, 0)?;
-        let caller = self.context.caller(&header).await?;
-        let id = self.shown.get().id;
-        let job = self.context.engine.jobs().get(id)?;
-        allow_job(&self.context, caller, &job, "forget").await?;
-        self.context.engine.jobs().forget(id);
-        Ok(())
+        let request = || self.request(flags).map(ForgetJob);
+        self.context.act(&header, request, async |engine, job| engine.forget_job(job)).await
     }
 
     #[zbus(out_args("stream"))]
@@ -70,12 +60,9 @@ impl Job {
         flags: u64,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedFd, ApiError> {
-        self::flags(flags, 0)?;
-        let caller = self.context.caller(&header).await?;
-        let job = self.context.engine.jobs().get(self.shown.get().id)?;
-        allow_job(&self.context, caller, &job, "read the log of").await?;
-        let stream = open_log(job).map_err(|error| ApiError::internal(&error))?;
-        Ok(stream.into())
+        let request = || self.request(flags).map(OpenJobLog);
+        let open = async |engine: Engine, job| engine.open_job_log(job);
+        Ok(self.context.act(&header, request, open).await?.into())
     }
 
     #[zbus(signal)]
@@ -167,6 +154,28 @@ impl Job {
     }
 }
 
+impl Job {
+    /// Itself, for a method that has no flags yet.
+    fn request(&self, flags: u64) -> Result<Arc<JobView>, ApiError> {
+        self::flags(flags, 0)?;
+        Ok(self.context.engine.job(self.shown.get().id)?)
+    }
+}
+
+/// `Cancel`, and `CancelJob` of the manager.
+pub(crate) async fn cancel(
+    context: &Context,
+    id: u32,
+    given: u64,
+    header: &Header<'_>,
+) -> Result<(), ApiError> {
+    let request = || {
+        flags(given, 0)?;
+        Ok(CancelJob(context.engine.job(id)?))
+    };
+    context.act(header, request, async |engine, job| engine.cancel_job(job)).await
+}
+
 /// What a job works on.
 pub(crate) fn object(view: &JobView) -> OwnedObjectPath {
     view.object.as_ref().map_or_else(paths::none, paths::of)
@@ -203,31 +212,4 @@ pub(crate) fn row(view: &JobView) -> HashMap<&'static str, Variant<'static>> {
         ("StartedByUID", view.started_by_uid.into()),
         ("CreatedTimestamp", view.created.0.into()),
     ])
-}
-
-/// The log from its start, as JSON lines, until the job is finished.
-fn open_log(job: Arc<jobs::Job>) -> std::io::Result<StdFd> {
-    let (reader, writer) = std::io::pipe()?;
-    let writer = StdFd::from(writer);
-    rustix::io::ioctl_fionbio(&writer, true)?;
-    let mut writer = pipe::Sender::from_owned_fd(writer)?;
-    tokio::spawn(async move {
-        let mut watch = job.watch();
-        let mut written = 0;
-        loop {
-            let finished = watch.borrow_and_update().state == JobState::Finished;
-            for line in job.log_from(written) {
-                written += 1;
-                let line =
-                    json!({"t": line.time.0, "priority": line.priority, "msg": line.message});
-                if writer.write_all(format!("{line}\n").as_bytes()).await.is_err() {
-                    return;
-                }
-            }
-            if finished || watch.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(reader.into())
 }

@@ -6,16 +6,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use zbus::message::Header;
-use zbus::object_server::{ResponseDispatchNotifier, SignalEmitter};
-use zbus::{Fd, ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
+use zbus::object_server::SignalEmitter;
+use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
-use super::context::Context;
-use super::error::ApiError;
-use super::options::{Dict, Options, flags};
-use super::{container, image, job, paths, requests};
-use crate::authority::{Action, Ask, Caller, Question};
+use super::context::{Context, JobPath};
+use super::value::{Dict, values};
+use super::{container, image, job, paths};
+use crate::api;
+use crate::api::ApiError;
+use crate::engine::Engine;
 use crate::engine::object::{ObjectId, Seen};
-use crate::engine::{ImportImage, Pending};
 
 /// Goes up whenever a method, option, property or flag is added.
 const API_LEVEL: u32 = 1;
@@ -36,21 +36,6 @@ impl Manager {
     }
 }
 
-/// Replies with the job; its work begins after the reply is sent, so that `JobRemoved` follows it.
-pub(crate) async fn reply_then_run(
-    context: &Context,
-    pending: Pending,
-) -> ResponseDispatchNotifier<OwnedObjectPath> {
-    // JobNew comes before the reply.
-    context.engine.shown().await;
-    let (reply, sent) = ResponseDispatchNotifier::new(paths::of(&ObjectId::Job(pending.id())));
-    tokio::spawn(async move {
-        sent.await;
-        pending.run();
-    });
-    reply
-}
-
 #[expect(clippy::unused_self, reason = "the macro calls methods, also those of constants")]
 #[interface(name = "org.tare.Containers1.Manager", introspection_docs = false)]
 impl Manager {
@@ -61,7 +46,7 @@ impl Manager {
 
     #[zbus(out_args("containers", "seqnum"))]
     fn list_containers(&self, filter: Dict) -> Result<(List, u64), ApiError> {
-        let filter = requests::ContainerFilter::parse(filter)?;
+        let filter = api::list::ContainerFilter::parse(values(filter)?)?;
         let seqnum = self.context.registry.events();
         let all = self.context.engine.containers();
         let list = all.iter().filter(|view| filter.fits(view)).take(filter.limit());
@@ -76,13 +61,11 @@ impl Manager {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, ApiError> {
-        let caller = self.context.caller(&header).await?;
-        let request = requests::create(options)?;
-        let draft = self.context.engine.draft(name, image, request)?;
-        let draft = self.context.allow(caller, draft).await?;
-        let id = self.context.engine.create(draft).await?;
-        // InterfacesAdded comes before the reply.
-        self.context.engine.shown().await;
+        let draft = || {
+            Ok(self.context.engine.draft(name, image, api::create::create(values(options)?)?)?)
+        };
+        let create = async |engine: Engine, draft| engine.create(draft).await;
+        let id = self.context.act(&header, draft, create).await?;
         Ok(paths::of(&ObjectId::Container(id)))
     }
 
@@ -93,7 +76,7 @@ impl Manager {
 
     #[zbus(out_args("images", "seqnum"))]
     fn list_images(&self, filter: Dict) -> Result<(List, u64), ApiError> {
-        let filter = requests::ImageFilter::parse(filter)?;
+        let filter = api::list::ImageFilter::parse(values(filter)?)?;
         let seqnum = self.context.registry.events();
         let all = self.context.engine.images();
         let list = all.iter().filter(|view| filter.fits(view)).take(filter.limit());
@@ -106,29 +89,23 @@ impl Manager {
         archive: OwnedFd,
         options: Dict,
         #[zbus(header)] header: Header<'_>,
-    ) -> Result<ResponseDispatchNotifier<OwnedObjectPath>, ApiError> {
-        let caller = self.context.caller(&header).await?;
-        let (reference, config) = requests::import(options)?;
-        let archive = std::fs::File::from(std::os::fd::OwnedFd::from(archive));
-        let request = ImportImage { archive, reference, config };
-        let request = self.context.allow(caller, request).await?;
-        let pending = self.context.engine.import_image(request)?;
-        Ok(reply_then_run(&self.context, pending).await)
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::import::import(archive.into(), values(options)?);
+        self.context.job(&header, request, Engine::import_image).await
     }
 
     #[zbus(out_args("job"))]
     fn get_job(&self, id: u32) -> Result<OwnedObjectPath, ApiError> {
-        self.context.engine.jobs().get(id)?;
-        Ok(paths::of(&ObjectId::Job(id)))
+        Ok(paths::of(&self.context.engine.job(id)?.id()))
     }
 
     #[zbus(out_args("jobs", "seqnum"))]
     fn list_jobs(&self, filter: Dict) -> Result<(List, u64), ApiError> {
-        let filter = requests::JobFilter::parse(filter)?;
+        let filter = api::list::JobFilter::parse(values(filter)?)?;
         let seqnum = self.context.registry.events();
-        let all = self.context.engine.jobs().list();
-        let list = all.iter().map(|job| job.view()).filter(|view| filter.fits(view));
-        Ok((list.map(|view| job::row(&view)).collect(), seqnum))
+        let all = self.context.engine.jobs();
+        let list = all.iter().filter(|view| filter.fits(view));
+        Ok((list.map(|view| job::row(view)).collect(), seqnum))
     }
 
     async fn cancel_job(
@@ -137,7 +114,7 @@ impl Manager {
         flags: u64,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), ApiError> {
-        cancel(&self.context, id, flags, &header).await
+        job::cancel(&self.context, id, flags, &header).await
     }
 
     #[zbus(signal)]
@@ -210,53 +187,4 @@ impl Manager {
     fn tainted(&self) -> Vec<String> {
         self.context.taints()
     }
-}
-
-/// Cancels a job of the caller's, or of others with permission.
-pub(crate) async fn cancel(
-    context: &Context,
-    id: u32,
-    given: u64,
-    header: &Header<'_>,
-) -> Result<(), ApiError> {
-    flags(given, 0)?;
-    let caller = context.caller(header).await?;
-    let job = context.engine.jobs().get(id)?;
-    allow_job(context, caller, &job, "cancel").await?;
-    Ok(job.cancel()?)
-}
-
-/// Whoever started a job may do with it what they like.
-pub(crate) async fn allow_job(
-    context: &Context,
-    caller: Caller,
-    job: &crate::engine::jobs::Job,
-    verb: &'static str,
-) -> Result<(), ApiError> {
-    if job.view().started_by_uid == caller.uid {
-        return Ok(());
-    }
-    context.allow(caller, JobOfAnother { verb }).await?.into_parts();
-    Ok(())
-}
-
-/// Something done to a job of somebody else's.
-struct JobOfAnother {
-    verb: &'static str,
-}
-
-impl Ask for JobOfAnother {
-    fn question(&self, _: &Caller) -> Question {
-        Question::new(Action::CancelJob).with("verb", self.verb)
-    }
-}
-
-/// A file descriptor as it is sent.
-pub(crate) fn sent(fd: std::os::fd::OwnedFd) -> Fd<'static> {
-    fd.into()
-}
-
-/// Options of a method that has none yet.
-pub(crate) fn no_options(options: Dict) -> Result<(), ApiError> {
-    Options::new(options).finish()
 }

@@ -3,6 +3,7 @@
 //! Every handler takes `&self`: an interface with a `&mut self` method is locked while it runs, and
 //! whoever asks for all properties then waits for it.
 
+mod admission;
 mod container;
 mod context;
 mod counts;
@@ -14,12 +15,11 @@ mod kind;
 mod log_control;
 mod manager;
 mod object_manager;
-mod options;
 mod paths;
 mod process;
 mod publish;
 mod registry;
-mod requests;
+mod value;
 
 use std::sync::Arc;
 
@@ -97,11 +97,6 @@ impl Service {
     /// Returns when the bus has gone away.
     pub async fn closed(&self) {
         self.connection.closed().await;
-    }
-
-    /// From now on, calls that change something are refused.
-    pub fn refuse_changes(&self) {
-        self.context.refuse_changes();
     }
 
     /// Goes off the bus after everything has been told.

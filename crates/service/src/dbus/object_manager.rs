@@ -8,8 +8,8 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 
 use super::context::Context;
-use super::error::ApiError;
 use super::publish::{self, Properties};
+use crate::api::ApiError;
 
 /// All objects below the manager.
 #[derive(Debug)]

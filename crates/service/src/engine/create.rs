@@ -111,7 +111,6 @@ impl Inner {
         self.write_container(&row).await?;
         let container = Container::new(&row, definition, LifeRow::default(), self.events.clone());
         reservation.fulfil(Arc::new(container));
-        tracing::info!(container = %id, caller_uid = by.uid, "created");
         Ok(id)
     }
 

@@ -1,9 +1,12 @@
 //! Long operations as things of their own: watched, canceled, and kept for a while when finished.
 
 mod job;
+mod log;
+mod requests;
 mod table;
 mod view;
 
-pub use job::Job;
-pub use table::Jobs;
+pub(super) use job::Job;
+pub use requests::{CancelJob, ForgetJob, OpenJobLog};
+pub(super) use table::Jobs;
 pub use view::{JobKind, JobState, JobView, LogLine, Outcome, Output, Produced};

@@ -37,6 +37,7 @@ mod watched;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tare_runtime::ContainerId;
@@ -89,6 +90,8 @@ pub struct Inner {
     /// Held by whoever writes down an image.
     registering: tokio::sync::Mutex<()>,
     jobs: Arc<Jobs>,
+    /// Whether the service is ending.
+    ending: AtomicBool,
     events: Events,
 }
 
@@ -144,9 +147,32 @@ impl Inner {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
-    /// All jobs.
-    pub fn jobs(&self) -> &Arc<Jobs> {
-        &self.jobs
+    /// What is seen of all jobs, oldest first.
+    pub fn jobs(&self) -> Vec<Arc<jobs::JobView>> {
+        self.jobs.list().iter().map(|job| job.view()).collect()
+    }
+
+    /// What is seen of the job of that number, also if it is finished and lingers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchJob`].
+    pub fn job(&self, id: u32) -> Result<Arc<jobs::JobView>, Error> {
+        Ok(self.jobs.get(id)?.view())
+    }
+
+    /// From now on nothing is changed any more: the service is ending.
+    pub fn refuse_changes(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// An error if the service is ending.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShuttingDown`].
+    pub fn check_serving(&self) -> Result<(), Error> {
+        if self.ending.load(Ordering::Acquire) { Err(Error::ShuttingDown) } else { Ok(()) }
     }
 
     /// The directories it works on.
@@ -235,6 +261,7 @@ impl Inner {
         W: FnOnce(Arc<Job>) -> F,
         F: Future<Output = Result<Output, Error>> + Send + 'static,
     {
+        self.check_serving()?;
         let job = self.jobs.create(kind, object.clone(), by)?;
         let shows_jobs = object.and_then(|object| self.shows_jobs(&object));
         let id = job.view().id;

@@ -50,6 +50,7 @@ impl Engine {
             images: super::images::Images::default(),
             registering: tokio::sync::Mutex::default(),
             jobs,
+            ending: false.into(),
             events,
         }));
         engine.make_cgroup().await?;

@@ -198,7 +198,7 @@ mod tests {
         let mut definition = Definition::clone(&container.definition());
         definition.row.revision += 1;
         definition.privileged = true;
-        container.define(definition, &*container.lock().await.unwrap());
+        container.define(definition, &container.lock().await.unwrap());
         let refused = container.lock_unchanged(&asked).await.map(drop);
         assert!(matches!(refused, Err(Error::Changed(_))), "{refused:?}");
         let now = container.view();

@@ -22,7 +22,7 @@ const LOG_LINES: usize = 1000;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A job.
-pub struct Job {
+pub(in crate::engine) struct Job {
     /// Unique name on the bus of whoever started it.
     starter: String,
     seen: Visible<JobView>,
@@ -59,12 +59,12 @@ impl Job {
     }
 
     /// How it is now.
-    pub fn view(&self) -> Arc<JobView> {
+    pub(in crate::engine) fn view(&self) -> Arc<JobView> {
         self.seen.get()
     }
 
     /// Follows it.
-    pub fn watch(&self) -> watch::Receiver<Arc<JobView>> {
+    pub(in crate::engine) fn watch(&self) -> watch::Receiver<Arc<JobView>> {
         self.seen.watch()
     }
 
@@ -73,7 +73,7 @@ impl Job {
     /// # Errors
     ///
     /// [`Error::NotCancelable`] past its point of no return, or when it is over.
-    pub fn cancel(&self) -> Result<(), Error> {
+    pub(in crate::engine) fn cancel(&self) -> Result<(), Error> {
         let canceled = self.seen.show(|view| {
             // Decided while the value is locked: it cannot finish in between.
             if view.cancelable && view.state != JobState::Finished {
@@ -91,12 +91,12 @@ impl Job {
     }
 
     /// Whether somebody asked it to stop.
-    pub fn is_canceled(&self) -> bool {
+    pub(in crate::engine) fn is_canceled(&self) -> bool {
         self.canceled.load(Ordering::Acquire)
     }
 
     /// A descriptor that polls readable once somebody asked it to stop, for threads that block.
-    pub fn cancel_event(&self) -> BorrowedFd<'_> {
+    pub(in crate::engine) fn cancel_event(&self) -> BorrowedFd<'_> {
         self.cancel_event.as_fd()
     }
 
@@ -105,7 +105,7 @@ impl Job {
     /// # Errors
     ///
     /// [`Error::Canceled`].
-    pub fn check(&self) -> Result<(), Error> {
+    pub(in crate::engine) fn check(&self) -> Result<(), Error> {
         if self.is_canceled() { Err(Error::Canceled) } else { Ok(()) }
     }
 
@@ -115,7 +115,10 @@ impl Job {
     /// # Errors
     ///
     /// [`Error::Canceled`].
-    pub async fn or_canceled<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+    pub(in crate::engine) async fn or_canceled<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Error> {
         let notified = self.cancel.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
@@ -127,7 +130,7 @@ impl Job {
     }
 
     /// Says which part of the work begins.
-    pub fn stage(&self, stage: &'static str) {
+    pub(in crate::engine) fn stage(&self, stage: &'static str) {
         self.seen.show(|view| {
             view.stage = stage;
             view.bytes_done = 0;
@@ -136,7 +139,7 @@ impl Job {
     }
 
     /// Says how far the present stage is; told at most five times a second.
-    pub fn progress(&self, done: u64, total: u64) {
+    pub(in crate::engine) fn progress(&self, done: u64, total: u64) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|t| t.elapsed() >= PROGRESS_INTERVAL) {
             *told = Some(Instant::now());
@@ -149,13 +152,13 @@ impl Job {
     /// # Errors
     ///
     /// [`Error::Canceled`] if it was already.
-    pub fn point_of_no_return(&self) -> Result<(), Error> {
+    pub(in crate::engine) fn point_of_no_return(&self) -> Result<(), Error> {
         self.seen.show(|view| view.cancelable = view.state == JobState::Canceling);
         self.check()
     }
 
     /// Adds a line to its log.
-    pub fn log(&self, priority: u8, message: impl Into<String>) {
+    pub(in crate::engine) fn log(&self, priority: u8, message: impl Into<String>) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.len() < LOG_LINES {
             let line = LogLine { time: Usec::now(), priority, message: message.into() };
@@ -166,7 +169,7 @@ impl Job {
     }
 
     /// The lines of its log from `from` on.
-    pub fn log_from(&self, from: usize) -> Vec<LogLine> {
+    pub(in crate::engine) fn log_from(&self, from: usize) -> Vec<LogLine> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.get(from..).unwrap_or_default().to_vec()
     }

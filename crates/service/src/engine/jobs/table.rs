@@ -25,7 +25,7 @@ const UNWRITTEN: u32 = 64;
 
 /// All jobs of the daemon.
 #[derive(Debug)]
-pub struct Jobs {
+pub(in crate::engine) struct Jobs {
     last_id: AtomicU32,
     table: Mutex<BTreeMap<u32, Arc<Job>>>,
     events: Events,
@@ -39,7 +39,7 @@ impl Jobs {
     /// # Errors
     ///
     /// [`Error::Database`].
-    pub async fn open(events: Events, run: Db) -> Result<Arc<Self>, Error> {
+    pub(in crate::engine) async fn open(events: Events, run: Db) -> Result<Arc<Self>, Error> {
         let noted = run.run(|c| records::meta(c, LAST_JOB)).await?;
         let first = match noted.and_then(|last| last.parse::<u32>().ok()) {
             // The last notes may not have been written when the daemon was killed.
@@ -54,7 +54,7 @@ impl Jobs {
     /// # Errors
     ///
     /// [`Error::Host`] if the process has no descriptor left.
-    pub fn create(
+    pub(in crate::engine) fn create(
         &self,
         kind: JobKind,
         object: Option<ObjectId>,
@@ -82,7 +82,7 @@ impl Jobs {
     }
 
     /// Does the work of a job to its end, whoever listens.
-    pub fn run<F>(self: &Arc<Self>, job: Arc<Job>, work: F)
+    pub(in crate::engine) fn run<F>(self: &Arc<Self>, job: Arc<Job>, work: F)
     where
         F: Future<Output = Result<Output, Error>> + Send + 'static,
     {
@@ -111,22 +111,17 @@ impl Jobs {
     /// # Errors
     ///
     /// [`Error::NoSuchJob`].
-    pub fn get(&self, id: u32) -> Result<Arc<Job>, Error> {
+    pub(in crate::engine) fn get(&self, id: u32) -> Result<Arc<Job>, Error> {
         self.lock().get(&id).cloned().ok_or(Error::NoSuchJob(id))
     }
 
     /// All of them, oldest first.
-    pub fn list(&self) -> Vec<Arc<Job>> {
+    pub(in crate::engine) fn list(&self) -> Vec<Arc<Job>> {
         self.lock().values().cloned().collect()
     }
 
-    /// How many are not finished.
-    pub fn unfinished(&self) -> usize {
-        self.lock().values().filter(|job| job.view().state != JobState::Finished).count()
-    }
-
     /// Drops a job if it is finished.
-    pub fn forget(&self, id: u32) {
+    pub(in crate::engine) fn forget(&self, id: u32) {
         let mut table = self.lock();
         if let Some(job) = table.get(&id).cloned()
             && job.view().state == JobState::Finished

@@ -140,3 +140,23 @@ impl Seen for JobView {
         Event::Job(change)
     }
 }
+
+#[cfg(test)]
+impl JobView {
+    pub(super) fn sample() -> Self {
+        Self {
+            id: 1,
+            kind: JobKind::ImportImage,
+            object: None,
+            started_by_uid: 7,
+            created: Usec(1),
+            state: JobState::Running,
+            stage: "",
+            bytes_done: 0,
+            bytes_total: 0,
+            cancelable: true,
+            outcome: None,
+            output: Output::default(),
+        }
+    }
+}

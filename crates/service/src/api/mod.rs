@@ -1,0 +1,21 @@
+//! What callers say, parsed into what the engine takes: one file for each kind of request, the same
+//! for every way to call.
+//!
+//! Nothing here looks anything up: a text becomes a type that cannot be wrong, or an error that
+//! says which option is, and what it may be.
+
+pub(crate) mod change;
+pub(crate) mod create;
+mod error;
+pub(crate) mod exec;
+mod glob;
+pub(crate) mod import;
+pub(crate) mod list;
+pub(crate) mod logs;
+mod options;
+mod text;
+mod value;
+
+pub(crate) use error::{ApiError, PREFIX};
+pub(crate) use options::{Values, flags, no_options};
+pub(crate) use value::Value;

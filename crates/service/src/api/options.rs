@@ -1,0 +1,177 @@
+//! Reading options: known keys only, generous numbers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+
+use super::error::ApiError;
+use super::value::Value;
+
+/// Options as they arrive.
+pub(crate) type Values = HashMap<String, Value>;
+
+/// Options being read: each key is taken once, and what is left over is an error.
+#[derive(Debug)]
+pub(crate) struct Options {
+    values: Values,
+    known: Vec<&'static str>,
+}
+
+impl Options {
+    pub(crate) fn new(values: Values) -> Self {
+        Self { values, known: Vec::new() }
+    }
+
+    /// A text.
+    pub(crate) fn string(&mut self, key: &'static str) -> Result<Option<String>, ApiError> {
+        self.take(key, "s, a string", Value::into_text)
+    }
+
+    /// True or false.
+    pub(crate) fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, ApiError> {
+        self.take(key, "b, true or false", Value::into_bool)
+    }
+
+    /// Texts.
+    pub(crate) fn strings(&mut self, key: &'static str) -> Result<Option<Vec<String>>, ApiError> {
+        self.take(key, "as, an array of strings", Value::into_texts)
+    }
+
+    /// Texts by text.
+    pub(crate) fn string_map(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<BTreeMap<String, String>>, ApiError> {
+        self.take(key, "a{ss}, strings by string", Value::into_text_map)
+    }
+
+    /// A descriptor.
+    pub(crate) fn fd(&mut self, key: &'static str) -> Result<Option<OwnedFd>, ApiError> {
+        self.take(key, "h, a file descriptor", Value::into_fd)
+    }
+
+    /// A number of any integer type, if `T` holds its value: `gdbus` sends what looks like a
+    /// number as int32, whatever the option wants.
+    pub(crate) fn number<T: TryFrom<i128>>(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(wide) = self.take(key, "an integer", Value::into_integer)? else {
+            return Ok(None);
+        };
+        let number = T::try_from(wide)
+            .map_err(|_| ApiError::invalid_args(format!("option '{key}' cannot be {wide}")))?;
+        Ok(Some(number))
+    }
+
+    fn take<T>(
+        &mut self,
+        key: &'static str,
+        wanted: &str,
+        read: impl FnOnce(Value) -> Result<T, Value>,
+    ) -> Result<Option<T>, ApiError> {
+        self.known.push(key);
+        let Some(value) = self.values.remove(key) else { return Ok(None) };
+        let wrong = |found: Value| {
+            let message = format!("option '{key}' must be {wanted}, not {}", found.kind());
+            ApiError::own("OptionType", message)
+        };
+        read(value).map(Some).map_err(wrong)
+    }
+
+    /// All keys that are known have been asked for.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownOption` for a key that is left, unless the caller listed it in `OptionalKeys`.
+    pub(crate) fn finish(mut self) -> Result<(), ApiError> {
+        let optional = self.strings("OptionalKeys")?.unwrap_or_default();
+        let mut unknown: Vec<_> =
+            self.values.into_keys().filter(|key| !optional.contains(key)).collect();
+        unknown.sort();
+        match unknown.first() {
+            None => Ok(()),
+            Some(key) => Err(ApiError::own(
+                "UnknownOption",
+                format!(
+                    "unknown option '{}'; known: {}",
+                    key.escape_debug(),
+                    self.known.join(", ")
+                ),
+            )),
+        }
+    }
+}
+
+/// Options of a method that has none yet.
+pub(crate) fn no_options(options: Values) -> Result<(), ApiError> {
+    Options::new(options).finish()
+}
+
+/// Flags a method knows; any other bit is an error.
+pub(crate) fn flags(given: u64, known: u64) -> Result<u64, ApiError> {
+    match given & !known {
+        0 => Ok(given),
+        unknown => Err(ApiError::invalid_args(format!("unknown flags 0x{unknown:x}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: Vec<(&str, Value)>) -> Options {
+        Options::new(pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+    }
+
+    fn texts(texts: &[&str]) -> Value {
+        Value::List(texts.iter().map(|text| Value::Text((*text).into())).collect())
+    }
+
+    #[test]
+    fn what_is_not_known_is_an_error_that_names_it() {
+        let mut o = options(vec![("Env", texts(&["A=1"])), ("ReadOnyl", Value::Bool(true))]);
+        assert_eq!(o.strings("Env").unwrap().unwrap(), ["A=1"]);
+        assert_eq!(o.boolean("ReadOnly").unwrap(), None);
+        let error = o.finish().unwrap_err();
+        assert_eq!(error.short_name(), "UnknownOption");
+        let sentence = error.message();
+        assert!(sentence.contains("'ReadOnyl'") && sentence.contains("ReadOnly"), "{sentence}");
+    }
+
+    #[test]
+    fn optional_keys_may_be_unknown() {
+        let o = options(vec![("New", Value::Integer(1)), ("OptionalKeys", texts(&["New"]))]);
+        o.finish().unwrap();
+    }
+
+    #[test]
+    fn a_wrong_type_says_what_is_wanted_and_what_came() {
+        let text = || Value::Text("7".into());
+        let mixed = Value::List(vec![text(), Value::Integer(1)]);
+        let given = vec![("Env", text()), ("TTY", Value::Integer(1)), ("N", text()), ("M", mixed)];
+        let mut o = options(given);
+        for (error, wanted) in [
+            (o.strings("Env").unwrap_err(), "'Env' must be as, an array of strings, not a string"),
+            (o.boolean("TTY").unwrap_err(), "'TTY' must be b, true or false, not an integer"),
+            (o.number::<u32>("N").unwrap_err(), "'N' must be an integer, not a string"),
+            (o.strings("M").unwrap_err(), "'M' must be as, an array of strings, not an array"),
+        ] {
+            assert_eq!(error.short_name(), "OptionType", "{error:?}");
+            assert_eq!(error.message(), format!("option {wanted}"));
+        }
+    }
+
+    #[test]
+    fn flags_are_known_or_refused() {
+        assert_eq!(flags(0b101, 0b111).unwrap(), 0b101);
+        assert_eq!(flags(0b1000, 0b111).unwrap_err().short_name(), "InvalidArgs");
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_is_refused() {
+        for (given, fits) in [(0, true), (255, true), (256, false), (-1, false)] {
+            let mut o = options(vec![("N", Value::Integer(given))]);
+            assert_eq!(o.number::<u8>("N").is_ok(), fits, "{given}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Options that are the text of something with a grammar.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use super::error::ApiError;
+use super::options::Options;
+
+/// One such text.
+pub(super) fn text<T>(o: &mut Options, key: &'static str) -> Result<Option<T>, ApiError>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    o.string(key)?.map(|text| parsed(key, &text)).transpose()
+}
+
+/// A list of such texts.
+pub(super) fn list<T>(o: &mut Options, key: &'static str) -> Result<Option<Vec<T>>, ApiError>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    let texts = o.strings(key)?;
+    texts.map(|texts| texts.iter().map(|text| parsed(key, text)).collect()).transpose()
+}
+
+/// Such texts by such texts.
+pub(super) fn map<K, V, E>(
+    o: &mut Options,
+    key: &'static str,
+    value: impl Fn(&str) -> Result<V, E>,
+) -> Result<BTreeMap<K, V>, ApiError>
+where
+    K: FromStr + Ord,
+    K::Err: Display,
+    E: Display,
+{
+    let Some(pairs) = o.string_map(key)? else { return Ok(BTreeMap::new()) };
+    let pair = |(name, text): (String, String)| {
+        let value = value(&text).map_err(|error| wrong(key, &error))?;
+        Ok((parsed(key, &name)?, value))
+    };
+    pairs.into_iter().map(pair).collect()
+}
+
+/// The text of an argument.
+pub(super) fn parsed<T>(key: &str, text: &str) -> Result<T, ApiError>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    text.parse().map_err(|error| wrong(key, &error))
+}
+
+/// What is wrong with an option.
+pub(super) fn wrong(key: &str, problem: &dyn Display) -> ApiError {
+    ApiError::invalid_args(format!("option '{key}': {problem}"))
+}

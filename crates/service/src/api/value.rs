@@ -1,0 +1,73 @@
+//! Values of options, whatever they came over.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+/// A value.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Bool(bool),
+    /// Of any width.
+    Integer(i128),
+    Text(String),
+    List(Vec<Value>),
+    Map(BTreeMap<String, Value>),
+    Fd(OwnedFd),
+    /// Of a type that no option has, by its name.
+    Other(String),
+}
+
+impl Value {
+    /// What it is, for a sentence.
+    pub(crate) fn kind(&self) -> &str {
+        match self {
+            Self::Bool(_) => "a boolean",
+            Self::Integer(_) => "an integer",
+            Self::Text(_) => "a string",
+            Self::List(_) => "an array",
+            Self::Map(_) => "a dictionary",
+            Self::Fd(_) => "a file descriptor",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// Each of these gives the value back if it is something else.
+    pub(crate) fn into_bool(self) -> Result<bool, Self> {
+        if let Self::Bool(it) = self { Ok(it) } else { Err(self) }
+    }
+
+    pub(crate) fn into_integer(self) -> Result<i128, Self> {
+        if let Self::Integer(it) = self { Ok(it) } else { Err(self) }
+    }
+
+    pub(crate) fn into_text(self) -> Result<String, Self> {
+        if let Self::Text(it) = self { Ok(it) } else { Err(self) }
+    }
+
+    pub(crate) fn into_fd(self) -> Result<OwnedFd, Self> {
+        if let Self::Fd(it) = self { Ok(it) } else { Err(self) }
+    }
+
+    pub(crate) fn into_texts(self) -> Result<Vec<String>, Self> {
+        match self {
+            Self::List(list) if list.iter().all(Self::is_text) => {
+                Ok(list.into_iter().filter_map(|it| it.into_text().ok()).collect())
+            }
+            other => Err(other),
+        }
+    }
+
+    pub(crate) fn into_text_map(self) -> Result<BTreeMap<String, String>, Self> {
+        match self {
+            Self::Map(map) if map.values().all(Self::is_text) => Ok(map
+                .into_iter()
+                .filter_map(|(key, it)| Some((key, it.into_text().ok()?)))
+                .collect()),
+            other => Err(other),
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+}
