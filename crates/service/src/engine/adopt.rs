@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use tare_runtime::ContainerId;
 use tare_runtime::identity::{self, Identity};
 use tare_spawn::{ErrorKind, Incarnation as Number, Layout};
@@ -18,6 +19,10 @@ use super::view::{Exit, ExitReason};
 use super::watched::Watched;
 use super::{Engine, Error, spawn_id};
 use crate::db;
+
+/// So many containers are settled side by side: each waits for the kernel, a runtime or the disk
+/// most of the time.
+const AT_ONCE: usize = 16;
 
 /// Whether what was written down is still there.
 enum Liveness {
@@ -38,12 +43,14 @@ impl Engine {
                 Err(error) => self.host.taint_unreadable("a container", &error),
             }
         }
-        for record in self.run.run(volatile::all::<Incarnation>).await? {
+        let records = self.run.run(volatile::all::<Incarnation>).await?;
+        let settled = records.into_iter().map(|record| async {
             match record {
                 Ok(record) => self.settle(record).await,
                 Err((id, error)) => self.leave_alone(&id, error).await,
             }
-        }
+        });
+        stream::iter(settled).buffer_unordered(AT_ONCE).collect::<()>().await;
         self.settle_the_lost().await;
         self.sweep().await;
         Ok(())
@@ -51,7 +58,7 @@ impl Engine {
 
     fn load(&self, row: &ContainerRow, last: LifeRow) -> Result<(), Error> {
         let definition = self.define(&row.root, row.definition.clone())?;
-        let container = Arc::new(Container::new(&row, definition, last, self.events.clone()));
+        let container = Arc::new(Container::new(row, definition, last, self.events.clone()));
         self.containers.insert(container);
         Ok(())
     }
