@@ -63,6 +63,7 @@ impl ApiError {
 impl From<engine::Error> for ApiError {
     fn from(error: engine::Error) -> Self {
         let message = match error {
+            engine::Error::TooManyJobs(_) => return Self::limits_exceeded(error.to_string()),
             // The caller gave it, so the caller may hear what is wrong with it.
             engine::Error::InvalidName { .. } | engine::Error::InvalidSpec(_) => {
                 match error.source() {

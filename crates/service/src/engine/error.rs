@@ -49,6 +49,9 @@ pub enum Error {
     /// No job of that number, or no longer.
     #[error("no job {0}")]
     NoSuchJob(u32),
+    /// The user has as many unfinished jobs as one may have.
+    #[error("{0} jobs are unfinished already")]
+    TooManyJobs(usize),
     /// The job is over, or past its point of no return.
     #[error("job {0} cannot be canceled any more")]
     NotCancelable(u32),
@@ -200,6 +203,7 @@ impl Error {
             Self::InvalidReference { .. } => "InvalidReference",
             Self::NoSuchImage(_) => "NoSuchImage",
             Self::NoSuchJob(_) => "NoSuchJob",
+            Self::TooManyJobs(_) => "LimitsExceeded",
             Self::NotCancelable(_) => "NotCancelable",
             Self::Canceled => "Canceled",
             Self::InvalidState { .. } | Self::Changed(_) => "InvalidState",

@@ -3,6 +3,7 @@
 mod job;
 mod log;
 mod requests;
+mod slots;
 mod table;
 mod view;
 

@@ -129,6 +129,24 @@ impl Job {
         }
     }
 
+    /// It waits for its turn.
+    pub(super) fn waits(&self) {
+        self.seen.show(|view| {
+            if view.state == JobState::Running {
+                view.state = JobState::Waiting;
+            }
+        });
+    }
+
+    /// Its turn has come.
+    pub(super) fn goes_on(&self) {
+        self.seen.show(|view| {
+            if view.state == JobState::Waiting {
+                view.state = JobState::Running;
+            }
+        });
+    }
+
     /// Says which part of the work begins.
     pub(in crate::engine) fn stage(&self, stage: &'static str) {
         self.seen.show(|view| {

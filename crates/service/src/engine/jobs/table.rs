@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::slots::{Slots, UNFINISHED};
 use super::{Job, JobKind, JobState, JobView, Output};
 use crate::authority::Caller;
 use crate::db::Db;
@@ -28,6 +29,7 @@ const UNWRITTEN: u32 = 64;
 pub(in crate::engine) struct Jobs {
     last_id: AtomicU32,
     table: Mutex<BTreeMap<u32, Arc<Job>>>,
+    slots: Slots,
     events: Events,
     run: Db,
 }
@@ -46,20 +48,34 @@ impl Jobs {
             Some(last) => last.saturating_add(UNWRITTEN),
             None => 0,
         };
-        Ok(Arc::new(Self { last_id: AtomicU32::new(first), table: Mutex::default(), events, run }))
+        Ok(Arc::new(Self {
+            last_id: AtomicU32::new(first),
+            table: Mutex::default(),
+            slots: Slots::default(),
+            events,
+            run,
+        }))
     }
 
     /// Makes a job; nothing is done yet.
     ///
     /// # Errors
     ///
-    /// [`Error::Host`] if the process has no descriptor left.
+    /// [`Error::TooManyJobs`]; [`Error::Host`] if the process has no descriptor left.
     pub(in crate::engine) fn create(
         &self,
         kind: JobKind,
         object: Option<ObjectId>,
         by: &Caller,
     ) -> Result<Arc<Job>, Error> {
+        let mut table = self.lock();
+        let theirs = |job: &&Arc<Job>| {
+            let view = job.view();
+            view.started_by_uid == by.uid && view.state != JobState::Finished
+        };
+        if by.uid != 0 && table.values().filter(theirs).count() >= UNFINISHED {
+            return Err(Error::TooManyJobs(UNFINISHED));
+        }
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         self.run.post(move |c| records::set_meta(c, LAST_JOB, &id.to_string()));
         let view = JobView {
@@ -77,7 +93,7 @@ impl Jobs {
             output: Output::default(),
         };
         let job = Arc::new(Job::new(view, by.bus_name.clone(), self.events.clone())?);
-        self.lock().insert(id, job.clone());
+        table.insert(id, job.clone());
         Ok(job)
     }
 
@@ -87,9 +103,14 @@ impl Jobs {
         F: Future<Output = Result<Output, Error>> + Send + 'static,
     {
         let jobs = self.clone();
+        let (slots, waiting) = (self.clone(), job.clone());
+        let in_turn = async move {
+            let _slot = slots.slots.turn(&waiting).await?;
+            work.await
+        };
         tokio::spawn(async move {
             // A task of its own, so that a panic ends the job instead of losing it.
-            let result = match tokio::spawn(work).await {
+            let result = match tokio::spawn(in_turn).await {
                 Ok(result) => result,
                 Err(panic) => Err(Error::Bug(panic.to_string())),
             };
@@ -153,6 +174,7 @@ mod tests {
     use super::*;
     use crate::db::Durability;
     use crate::engine::jobs::Outcome;
+    use crate::engine::jobs::slots::AT_WORK;
     use crate::engine::object::Change;
 
     fn run_db(dir: &std::path::Path) -> Db {
@@ -237,6 +259,42 @@ mod tests {
         jobs.run(job.clone(), async { panic!("on purpose") });
         let outcome = finished(&job).await.outcome.clone();
         assert!(matches!(outcome, Some(Outcome::Failed { name: "Internal", .. })), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_but_root_has_more_jobs_at_work_than_fit() {
+        let (jobs, _events) = jobs().await;
+        let root = Caller { uid: 0, ..somebody() };
+        let kind = JobKind::StopContainer;
+        let (go, _) = tokio::sync::broadcast::channel::<()>(1);
+        let begin = |by: &Caller| {
+            let job = jobs.create(kind, None, by)?;
+            let mut wait = go.subscribe();
+            jobs.run(job.clone(), async move {
+                wait.recv().await.ok();
+                Ok(Output::default())
+            });
+            Ok::<_, Error>(job)
+        };
+        let theirs: Vec<_> = (0..UNFINISHED).map(|_| begin(&somebody()).unwrap()).collect();
+        assert!(matches!(begin(&somebody()), Err(Error::TooManyJobs(_))));
+        let roots: Vec<_> = (0..=UNFINISHED).map(|_| begin(&root).unwrap()).collect();
+        let in_state =
+            |jobs: &[Arc<Job>], state| jobs.iter().filter(|job| job.view().state == state).count();
+        while in_state(&theirs, JobState::Waiting) < UNFINISHED - AT_WORK {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(in_state(&theirs, JobState::Running), AT_WORK);
+        assert_eq!(in_state(&roots, JobState::Running), roots.len());
+        // One that waits can be canceled, and makes room for another.
+        let waiting = theirs.iter().find(|job| job.view().state == JobState::Waiting).unwrap();
+        waiting.cancel().unwrap();
+        assert_eq!(finished(waiting).await.outcome, Some(Outcome::Canceled));
+        begin(&somebody()).unwrap();
+        drop(go);
+        for job in theirs.iter().chain(&roots) {
+            finished(job).await;
+        }
     }
 
     #[tokio::test]

@@ -45,6 +45,8 @@ pub enum Produced {
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
+    /// Others of the same user have to end first.
+    Waiting,
     /// At work.
     Running,
     /// Asked to stop, and not there yet.
@@ -57,6 +59,7 @@ impl JobState {
     /// The word for it on the bus.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Canceling => "canceling",
             Self::Finished => "finished",
