@@ -12,9 +12,9 @@ use tare_spawn::{ErrorKind, Incarnation as Number, Layout};
 use tokio::sync::RwLock;
 
 use super::container::{Container, Now, Running};
+use super::process::target;
 use super::records::durable::{self, ContainerRow, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
-use super::start::target;
 use super::view::{Exit, ExitReason};
 use super::watched::Watched;
 use super::{Engine, Error, spawn_id};

@@ -13,12 +13,13 @@ use tare_specgen::{ExecRequest, RootfsFacts, exec_process};
 use tare_storage::{Access, NewFile, Rootfs, write_files};
 
 use super::blocking::brief;
+use super::bundle::{MAX_ACCOUNTS, file_name};
 use super::clock::Usec;
 use super::container::{Container, Running};
 use super::end::how;
 use super::events::Event;
 use super::object::{Seen, Visible};
-use super::start::{MAX_ACCOUNTS, file_name, runtime_error};
+use super::process::runtime_error;
 use super::view::{self, ExecSession};
 use super::watched::Watched;
 use super::{Engine, Error};

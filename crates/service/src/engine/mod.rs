@@ -7,6 +7,7 @@
 mod adopt;
 mod amend;
 mod blocking;
+mod bundle;
 pub mod clock;
 mod container;
 mod create;
@@ -21,9 +22,11 @@ mod logs;
 mod network;
 pub mod object;
 mod open;
+mod process;
 mod records;
 mod redefine;
 mod reference;
+mod remove;
 mod start;
 mod stop;
 mod sweep;
@@ -44,13 +47,14 @@ use tare_runtime::ContainerId;
 use tare_spawn::Spawner;
 use tare_storage::{ContainerKey, Store};
 
-pub use create::{Draft, IfRunning, Remove, container_name};
+pub use create::{Draft, container_name};
 pub use error::Error;
 pub use exec::{Exec, Executed, Stdio};
 pub use images::{ImportImage, RootfsConfig};
 pub use logs::{OpenLogs, Which};
 pub use redefine::Rename;
 pub use reference::Reference;
+pub use remove::{IfRunning, Remove};
 pub use start::Start;
 pub use stop::{Kill, Needed, Stop, Whom};
 

@@ -5,33 +5,18 @@
 //! generated from what is known by then, and the runtime makes the container. Whatever fails, the
 //! same written record says what to take down.
 
-use std::fs::DirBuilder;
-use std::num::NonZeroU64;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use tare_runtime::BadCommand;
-use tare_runtime::identity::Identity;
-use tare_spawn::{Cause, Create, Incarnation as Number, Layout, Place, PlacedMount, Stdin, Target};
-use tare_specgen::{
-    Effective, Generated, NetworkFacts, NetworkMode, Placement, RootfsFacts, generate,
-};
-use tare_storage::{Access, FileName, NewFile, Rootfs, mount_shm, write_files};
+use tare_specgen::{Effective, NetworkMode};
 
-use tokio::sync::RwLock;
-
-use super::blocking::brief;
 use super::container::{Container, Life, Now, Running};
-use super::host;
 use super::jobs::{Job, JobKind, Output};
 use super::object::ObjectId;
 use super::records::Version;
 use super::records::durable::{self, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
 use super::view::{self, Exit, ExitReason};
-use super::watched::Watched;
-use super::{Engine, Error, Pending, key, spawn_id};
+use super::{Engine, Error, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
 /// A container to be started.
@@ -45,16 +30,6 @@ impl Ask for Start {
     fn question(&self, by: &Caller) -> Question {
         Question::about(Action::ManageContainers, &self.container, by).with("verb", "start")
     }
-}
-
-/// A passwd or group file larger than this is refused: it would be read into memory.
-pub(super) const MAX_ACCOUNTS: usize = tare_specgen::MAX_ACCOUNT_FILE;
-
-/// The file systems of a container, not yet at their places.
-struct FileSystems {
-    rootfs: Rootfs,
-    shm: OwnedFd,
-    facts: RootfsFacts,
 }
 
 impl Engine {
@@ -200,131 +175,6 @@ impl Engine {
         }
     }
 
-    async fn mount(
-        &self,
-        container: &Container,
-        effective: &Effective,
-    ) -> Result<FileSystems, Error> {
-        let layers = self.image_of(&container.root)?.layers.clone();
-        let (store, key, name) = (self.store.clone(), key(&container.id), container.name());
-        let shm_size = NonZeroU64::new(effective.shm_size.bytes())
-            .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?;
-        brief(move || {
-            let failed = |source| Error::Mount { name: name.clone(), source };
-            let rootfs = store.mount_rootfs(&layers, &key).map_err(failed)?;
-            let shm = mount_shm(shm_size, None).map_err(failed)?;
-            let mut facts = RootfsFacts::default();
-            facts.passwd = rootfs.read_file("/etc/passwd", MAX_ACCOUNTS).map_err(failed)?;
-            facts.group = rootfs.read_file("/etc/group", MAX_ACCOUNTS).map_err(failed)?;
-            Ok(FileSystems { rootfs, shm, facts })
-        })
-        .await
-    }
-
-    /// Generates the configuration and writes it, with the files it binds, into the bundle.
-    async fn place(
-        &self,
-        container: &Container,
-        record: &Incarnation,
-        effective: &Effective,
-        file_systems: FileSystems,
-        job: &Job,
-    ) -> Result<Vec<PlacedMount>, Error> {
-        let FileSystems { rootfs, shm, facts } = file_systems;
-        let placement = self.placement(container, record)?;
-        let host = self.host.facts();
-        let generated =
-            generate(effective, &host, &facts, &placement).map_err(Error::InvalidSpec)?;
-        for warning in &generated.warnings {
-            job.log(4, warning.to_string());
-        }
-        let (run_dir, id, number) =
-            (self.instance.run_dir().to_path_buf(), spawn_id(&record.container), record.number);
-        brief(move || write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated)).await?;
-        Ok(vec![
-            PlacedMount { place: Place::Rootfs, mount: rootfs.into() },
-            PlacedMount { place: Place::Shm, mount: shm },
-        ])
-    }
-
-    fn placement(&self, container: &Container, record: &Incarnation) -> Result<Placement, Error> {
-        let id = spawn_id(&record.container);
-        let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
-        let mut placement = host::placement(&layout, &record.container, &record.cgroup)?;
-        if let Some(wanted) = &record.network {
-            let path = wanted.namespace.path();
-            placement.netns = path.to_string_lossy().parse().ok();
-        }
-        placement.names = container.name().as_str().parse().into_iter().collect();
-        placement.networks = record.addresses.iter().map(network_facts).collect();
-        Ok(placement)
-    }
-
-    async fn create_process(
-        &self,
-        container: &Arc<Container>,
-        record: &mut Incarnation,
-        mounts: Vec<PlacedMount>,
-    ) -> Result<Arc<Running>, Error> {
-        let request = Create {
-            id: spawn_id(&record.container),
-            incarnation: Number(record.number),
-            runtime: record.runtime,
-            cgroup: record.cgroup.clone(),
-            log_path: self.log_path(&record.container),
-            stdin: Stdin::Null,
-        };
-        let (spawner, name) = (self.spawner.clone(), container.name());
-        let (created, supervisor, init) = brief(move || {
-            let created = spawner
-                .create(&request, mounts)
-                .map_err(|source| runtime_error("create", &name, source))?;
-            let identity = |pidfd: &OwnedFd| {
-                Identity::of(pidfd.as_fd()).map_err(|source| Error::Process {
-                    what: "watch the processes of",
-                    name: name.clone(),
-                    source: std::io::Error::other(source),
-                })
-            };
-            let supervisor = identity(&created.supervisor.pidfd)?;
-            let init = identity(&created.init.pidfd)?;
-            Ok((created, supervisor, init))
-        })
-        .await?;
-        (record.supervisor, record.init) = (Some(supervisor), Some(init));
-        let watch = |pidfd| {
-            Watched::new(pidfd).map_err(|source| Error::Process {
-                what: "watch the processes of",
-                name: container.name(),
-                source,
-            })
-        };
-        Ok(Arc::new(Running {
-            target: target(record),
-            cgroup: record.cgroup.clone(),
-            pid: init.pid,
-            init: watch(created.init.pidfd)?,
-            supervisor: Some(watch(created.supervisor.pidfd)?),
-            in_use: RwLock::new(()),
-        }))
-    }
-
-    pub(super) async fn run_process(
-        &self,
-        container: &Container,
-        running: &Running,
-    ) -> Result<(), Error> {
-        let supervisor = running.supervisor(&container.name())?.pidfd();
-        let (spawner, name, target) =
-            (self.spawner.clone(), container.name(), running.target.clone());
-        brief(move || {
-            spawner
-                .start(&target, supervisor.as_fd())
-                .map_err(|source| runtime_error("start", &name, source))
-        })
-        .await
-    }
-
     /// Shows that it runs, and watches for its end.
     pub(super) fn now_runs(
         &self,
@@ -341,66 +191,4 @@ impl Engine {
         container.show(life);
         self.watch(container.clone(), running);
     }
-}
-
-/// The container of a record, as the spawner knows it.
-pub(super) fn target(record: &Incarnation) -> Target {
-    Target {
-        id: spawn_id(&record.container),
-        incarnation: Number(record.number),
-        runtime: record.runtime,
-    }
-}
-
-/// What the runtime said, by what the caller can do about it.
-pub(super) fn runtime_error(
-    verb: &'static str,
-    name: &tare_runtime::ContainerName,
-    source: tare_spawn::Error,
-) -> Error {
-    let source = Box::new(source);
-    let name = name.clone();
-    match BadCommand::from_message(said(&source)) {
-        Some(BadCommand::NotFound) => Error::CommandNotFound { name, source },
-        Some(BadCommand::NotExecutable) => Error::CommandNotExecutable { name, source },
-        _ => Error::Runtime { verb, name, source },
-    }
-}
-
-/// What a runtime had to say when it failed.
-fn said(error: &tare_spawn::Error) -> &str {
-    match error.cause() {
-        Some(Cause::Runtime { message, .. }) => message,
-        _ => "",
-    }
-}
-
-/// A name of ours, for a file of ours.
-pub(super) fn file_name(name: &str) -> Result<FileName, Error> {
-    name.parse().map_err(|error| Error::Bug(format!("file name {name}: {error}")))
-}
-
-fn network_facts(address: &view::Address) -> NetworkFacts {
-    NetworkFacts::new(vec![address.address.addr()], address.gateway.into_iter().collect())
-}
-
-/// The configuration comes last, by a rename: where it is, all the rest is.
-fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> {
-    let failed = |source| Error::Host { what: "write the bundle of a container", source };
-    // The other directories of the bundle are the spawner's to make.
-    DirBuilder::new().recursive(true).mode(0o700).create(layout.files()).map_err(failed)?;
-    let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
-    let files: Vec<NewFile> = generated
-        .files
-        .into_iter()
-        .map(|file| {
-            let (name, content) = (file_name(file.name)?, file.content.into_bytes());
-            Ok(NewFile { name, content, access: Access::Public })
-        })
-        .collect::<Result<_, Error>>()?;
-    write_files(open(layout.files())?.as_fd(), &files).map_err(Error::Storage)?;
-    // It holds the environment, and that may hold secrets.
-    let (name, content) = (file_name("config.json")?, generated.config);
-    let config = NewFile { name, content, access: Access::Private };
-    write_files(open(layout.bundle())?.as_fd(), &[config]).map_err(Error::Storage)
 }

@@ -13,9 +13,9 @@ use tare_runtime::ContainerId;
 use tare_spawn::{OciRuntime, Spawner};
 
 use super::blocking::brief;
+use super::bundle::file_name;
 use super::records::durable;
 use super::records::volatile::{self, Incarnation};
-use super::start::file_name;
 use super::{Engine, Error, key};
 use crate::instance::Tag;
 

@@ -1,0 +1,121 @@
+//! The bundle of a container: its file systems, its configuration, and the files bound into it.
+
+use std::fs::DirBuilder;
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+
+use tare_spawn::{Incarnation as Number, Layout, Place, PlacedMount};
+use tare_specgen::{Effective, Generated, NetworkFacts, Placement, RootfsFacts, generate};
+use tare_storage::{Access, FileName, NewFile, Rootfs, mount_shm, write_files};
+
+use super::blocking::brief;
+use super::container::Container;
+use super::host;
+use super::jobs::Job;
+use super::records::volatile::Incarnation;
+use super::view;
+use super::{Engine, Error, key, spawn_id};
+
+/// A passwd or group file larger than this is refused: it would be read into memory.
+pub(super) const MAX_ACCOUNTS: usize = tare_specgen::MAX_ACCOUNT_FILE;
+
+/// The file systems of a container, not yet at their places.
+pub(super) struct FileSystems {
+    rootfs: Rootfs,
+    shm: OwnedFd,
+    facts: RootfsFacts,
+}
+
+impl Engine {
+    /// Mounts what is a container's own.
+    pub(super) async fn mount(
+        &self,
+        container: &Container,
+        effective: &Effective,
+    ) -> Result<FileSystems, Error> {
+        let layers = self.image_of(&container.root)?.layers.clone();
+        let (store, key, name) = (self.store.clone(), key(&container.id), container.name());
+        let shm_size = NonZeroU64::new(effective.shm_size.bytes())
+            .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?;
+        brief(move || {
+            let failed = |source| Error::Mount { name: name.clone(), source };
+            let rootfs = store.mount_rootfs(&layers, &key).map_err(failed)?;
+            let shm = mount_shm(shm_size, None).map_err(failed)?;
+            let mut facts = RootfsFacts::default();
+            facts.passwd = rootfs.read_file("/etc/passwd", MAX_ACCOUNTS).map_err(failed)?;
+            facts.group = rootfs.read_file("/etc/group", MAX_ACCOUNTS).map_err(failed)?;
+            Ok(FileSystems { rootfs, shm, facts })
+        })
+        .await
+    }
+
+    /// Generates the configuration and writes it, with the files it binds, into the bundle.
+    pub(super) async fn place(
+        &self,
+        container: &Container,
+        record: &Incarnation,
+        effective: &Effective,
+        file_systems: FileSystems,
+        job: &Job,
+    ) -> Result<Vec<PlacedMount>, Error> {
+        let FileSystems { rootfs, shm, facts } = file_systems;
+        let placement = self.placement(container, record)?;
+        let host = self.host.facts();
+        let generated =
+            generate(effective, &host, &facts, &placement).map_err(Error::InvalidSpec)?;
+        for warning in &generated.warnings {
+            job.log(4, warning.to_string());
+        }
+        let (run_dir, id, number) =
+            (self.instance.run_dir().to_path_buf(), spawn_id(&record.container), record.number);
+        brief(move || write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated)).await?;
+        Ok(vec![
+            PlacedMount { place: Place::Rootfs, mount: rootfs.into() },
+            PlacedMount { place: Place::Shm, mount: shm },
+        ])
+    }
+
+    fn placement(&self, container: &Container, record: &Incarnation) -> Result<Placement, Error> {
+        let id = spawn_id(&record.container);
+        let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
+        let mut placement = host::placement(&layout, &record.container, &record.cgroup)?;
+        if let Some(wanted) = &record.network {
+            let path = wanted.namespace.path();
+            placement.netns = path.to_string_lossy().parse().ok();
+        }
+        placement.names = container.name().as_str().parse().into_iter().collect();
+        placement.networks = record.addresses.iter().map(network_facts).collect();
+        Ok(placement)
+    }
+}
+
+/// A name of ours, for a file of ours.
+pub(super) fn file_name(name: &str) -> Result<FileName, Error> {
+    name.parse().map_err(|error| Error::Bug(format!("file name {name}: {error}")))
+}
+
+fn network_facts(address: &view::Address) -> NetworkFacts {
+    NetworkFacts::new(vec![address.address.addr()], address.gateway.into_iter().collect())
+}
+
+/// The configuration comes last, by a rename: where it is, all the rest is.
+fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> {
+    let failed = |source| Error::Host { what: "write the bundle of a container", source };
+    // The other directories of the bundle are the spawner's to make.
+    DirBuilder::new().recursive(true).mode(0o700).create(layout.files()).map_err(failed)?;
+    let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
+    let files: Vec<NewFile> = generated
+        .files
+        .into_iter()
+        .map(|file| {
+            let (name, content) = (file_name(file.name)?, file.content.into_bytes());
+            Ok(NewFile { name, content, access: Access::Public })
+        })
+        .collect::<Result<_, Error>>()?;
+    write_files(open(layout.files())?.as_fd(), &files).map_err(Error::Storage)?;
+    // It holds the environment, and that may hold secrets.
+    let (name, content) = (file_name("config.json")?, generated.config);
+    let config = NewFile { name, content, access: Access::Private };
+    write_files(open(layout.bundle())?.as_fd(), &[config]).map_err(Error::Storage)
+}

@@ -1,0 +1,121 @@
+//! Removing containers, with all that is theirs.
+
+use std::sync::Arc;
+
+use super::container::{Container, Life, Now};
+use super::jobs::{Job, JobKind, Output};
+use super::object::ObjectId;
+use super::records::durable;
+use super::view;
+use super::{Engine, Error, Pending};
+use crate::authority::{Action, Ask, Authorized, Caller, Question};
+
+/// A container to be removed.
+#[derive(Debug)]
+pub struct Remove {
+    /// Which.
+    pub container: Arc<view::Container>,
+    /// What to do if it runs.
+    pub running: IfRunning,
+}
+
+/// What to do with a container that runs and must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfRunning {
+    /// Nothing; that is an error.
+    Refuse,
+    /// Kill it first.
+    Kill,
+}
+
+impl Ask for Remove {
+    fn question(&self, by: &Caller) -> Question {
+        Question::about(Action::RemoveContainers, &self.container, by).with("verb", "remove")
+    }
+}
+
+impl Engine {
+    /// Begins to remove a container and its data.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] if there can be no job.
+    pub fn remove(&self, request: Authorized<Remove>) -> Result<Pending, Error> {
+        let (request, by) = request.into_parts();
+        let engine = self.clone();
+        let object = ObjectId::Container(request.container.id.clone());
+        self.pending(JobKind::RemoveContainer, Some(object), &by, move |job| async move {
+            engine.remove_container(&request, &job).await?;
+            Ok(Output::default())
+        })
+    }
+
+    async fn remove_container(
+        &self,
+        Remove { container: asked, running: if_running }: &Remove,
+        job: &Job,
+    ) -> Result<(), Error> {
+        let container = &self.container(&asked.id)?;
+        let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
+        if let Some(running) = life.running().cloned() {
+            if *if_running == IfRunning::Refuse {
+                return Err(container.wrong_state("to be stopped"));
+            }
+            drop(life);
+            self.kill_and_end(container, &running).await?;
+            life = job.or_canceled(container.lock_unchanged(asked)).await??;
+            if life.running().is_some() {
+                return Err(container.wrong_state("to be stopped"));
+            }
+        }
+        if *if_running == IfRunning::Refuse {
+            self.check_alone(container)?;
+        }
+        match self.mend(container, &mut life).await {
+            // All but a note of its end is taken down; to be removed is how it makes space.
+            Err(Error::NoSpace(_)) => {}
+            mended => mended?,
+        }
+        // Whatever is written down or not: what lives does not lose its root.
+        self.check_alone(container)?;
+        job.point_of_no_return()?;
+        let before = std::mem::replace(&mut life.now, Now::Removing);
+        container.show(&life);
+        let forgotten = self.forget(container, &mut life, &before).await;
+        if forgotten.is_err() && !matches!(life.now, Now::Removed) {
+            life.now = before;
+            container.show(&life);
+        }
+        forgotten
+    }
+
+    /// Row first, then directories: what has no row is swept away at the latest by the next start
+    /// of the daemon.
+    async fn forget(
+        &self,
+        container: &Container,
+        life: &mut Life,
+        before: &Now,
+    ) -> Result<(), Error> {
+        let id = container.id.clone();
+        let deleted = self.state.run(move |c| durable::delete_container(c, &id)).await;
+        match deleted.map_err(Error::from) {
+            Ok(()) => {}
+            // The disk may be full of what it wrote. If the daemon ends in between, there is a
+            // container without content, which can still be removed.
+            Err(Error::NoSpace(_)) => {
+                self.delete_directories(&container.id).await?;
+                let id = container.id.clone();
+                self.state.run(move |c| durable::delete_container(c, &id)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        if let Now::Broken(record) = before {
+            self.forget_record(&record.container).await?;
+        }
+        life.now = Now::Removed;
+        self.containers.remove(container);
+        container.seen.remove();
+        self.delete_directories(&container.id).await
+    }
+}
