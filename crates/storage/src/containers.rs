@@ -13,8 +13,8 @@ use crate::store::{Published, Scratch, Store, open_directory};
 use crate::sys::{self, Stat, Step, Target, perform};
 
 /// Names in a container's directory: what it changed, and the room overlayfs works in.
-const UPPER: &str = "upper";
-const WORK: &str = "work";
+pub(crate) const UPPER: &str = "upper";
+pub(crate) const WORK: &str = "work";
 
 impl Store {
     /// Creates the layer of a container that stands on the layer `top`, durably.

@@ -125,9 +125,25 @@ impl ChainId {
         Self(Digest::of(format!("{self} {diff_id}").as_bytes()))
     }
 
+    /// The chains of a whole stack, the base first.
+    pub fn stack(diff_ids: &[Digest]) -> Vec<Self> {
+        let mut stack: Vec<Self> = Vec::with_capacity(diff_ids.len());
+        for diff_id in diff_ids {
+            stack.push(match stack.last() {
+                None => Self::base(*diff_id),
+                Some(below) => below.child(diff_id),
+            });
+        }
+        stack
+    }
+
     /// The 64 hex digits alone: always one safe path component.
     pub fn hex(&self) -> String {
         self.0.hex()
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.0
     }
 
     pub(crate) fn from_hex(text: &str) -> Result<Self, InvalidDigest> {
@@ -190,6 +206,7 @@ mod tests {
             base.child(&b).to_string(),
             "sha256:51c0c8ace48498d6f5fee6b0592cc06f2da0f3cbe09c5a34a97dce85c3889676"
         );
+        assert_eq!(ChainId::stack(&[a, b, c]), [base, base.child(&b), base.child(&b).child(&c)]);
         assert_eq!(
             base.child(&b).child(&c).to_string(),
             "sha256:2fce7f8ce91bcf0a1428b36e1024639fdbd9469eea762dba98aa749631885106"

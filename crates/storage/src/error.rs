@@ -2,15 +2,18 @@
 
 mod archive;
 mod failure;
+mod image;
 
 use std::path::PathBuf;
 use std::{error, io};
 
+use crate::attach::Holder;
 use crate::digest::{ChainId, Digest};
-use crate::names::{ContainerKey, FileName};
+use crate::names::{ContainerKey, FileName, VolumeName};
 
 pub use archive::{Limit, Malformed, Refusal};
 pub use failure::{Failure, Leftover};
+pub use image::ImageFault;
 
 /// Everything that can go wrong in this crate.
 ///
@@ -78,11 +81,62 @@ pub enum Error {
         /// The digest it is stored under.
         digest: Digest,
     },
+    /// What was to be stored as a blob has another digest.
+    #[error("what should be blob {expected} is {actual}")]
+    BlobDigest {
+        /// The digest it was to have.
+        expected: Digest,
+        /// The digest it has.
+        actual: Digest,
+    },
+    /// What was to be stored as a blob has another size.
+    #[error("what should be blob {digest} has {actual} bytes or more instead of {expected}")]
+    BlobSize {
+        /// The digest it was to have.
+        digest: Digest,
+        /// Bytes it was to have.
+        expected: u64,
+        /// Bytes read.
+        actual: u64,
+    },
     /// A blob could not be removed.
     #[error("cannot remove blob {digest}")]
     RemoveBlob {
         /// Its digest.
         digest: Digest,
+        /// What failed.
+        source: Failure,
+    },
+
+    /// An image is not valid, or not what was asked for.
+    #[error("the image is refused")]
+    Image {
+        /// What is wrong with it.
+        source: ImageFault,
+    },
+    /// An image layout, or an image archive in a file, could not be read.
+    #[error("cannot read the image")]
+    ReadLayout {
+        /// What failed.
+        source: Failure,
+    },
+    /// The disk has less room than what was to be stored takes.
+    #[error("the disk has room for {available} bytes, and {needed} are needed")]
+    NoRoom {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// It could not be found out how much room the disk has.
+    #[error("cannot tell how much room there is on the disk")]
+    Space {
+        /// What failed.
+        source: Failure,
+    },
+    /// The ballast could not be kept or released.
+    #[error("cannot keep or release the ballast")]
+    Ballast {
         /// What failed.
         source: Failure,
     },
@@ -148,6 +202,14 @@ pub enum Error {
         /// The layer asked for.
         layer: ChainId,
     },
+    /// A layer is not the one its image names.
+    #[error("what should be layer {expected} is {actual}")]
+    LayerDigest {
+        /// The digest its uncompressed archive was to have.
+        expected: Digest,
+        /// The digest it has.
+        actual: Digest,
+    },
     /// A layer could not be removed; if it is no longer listed, the store's next opening
     /// removes the rest.
     #[error("cannot remove layer {layer}")]
@@ -188,6 +250,31 @@ pub enum Error {
         source: Failure,
     },
 
+    /// A root that nothing flushed was mounted when the host last went down: what its container
+    /// wrote may be lost in part. See [`Store::accept_loss`](crate::Store::accept_loss).
+    #[error("data of container {key} may be lost")]
+    DataMayBeLost {
+        /// The container.
+        key: ContainerKey,
+    },
+    /// This kernel or filesystem cannot do it.
+    #[error("{what}: {needs} needed")]
+    Unsupported {
+        /// What.
+        what: &'static str,
+        /// What can.
+        needs: &'static str,
+    },
+    /// The root of an image could not be mounted.
+    #[error("cannot mount {count} layers{}", said(message))]
+    MountLayers {
+        /// How many.
+        count: usize,
+        /// What the kernel said besides, one message a line; may be empty.
+        message: String,
+        /// What failed.
+        source: Failure,
+    },
     /// No layers, or more than the kernel stacks.
     #[error("cannot stack {count} layers, only 1 to {max}", max = crate::overlay::MAX_LAYERS)]
     LayerCount {
@@ -211,9 +298,9 @@ pub enum Error {
         /// What failed.
         source: Failure,
     },
-    /// Shared memory could not be mounted.
-    #[error("cannot mount {size} bytes of shared memory{}", said(message))]
-    MountShm {
+    /// A filesystem in memory could not be mounted.
+    #[error("cannot mount {size} bytes of memory{}", said(message))]
+    MountTmpfs {
         /// Its size in bytes.
         size: u64,
         /// What the kernel said besides, one message a line; may be empty.
@@ -243,6 +330,163 @@ pub enum Error {
         path: String,
         /// What the caller takes, in bytes.
         max: usize,
+    },
+
+    /// A mount could not be put over a name.
+    #[error("cannot mount on {name}")]
+    Attach {
+        /// The name.
+        name: FileName,
+        /// What failed.
+        source: Failure,
+    },
+    /// Something could not be unmounted.
+    #[error("cannot unmount {name}")]
+    Detach {
+        /// Its name in the directory given.
+        name: FileName,
+        /// What failed.
+        source: Failure,
+    },
+    /// Something could not be unmounted because it is in use.
+    #[error("cannot unmount {name}, which is used by {}", listed(holders))]
+    Busy {
+        /// Its name in the directory given.
+        name: FileName,
+        /// Who uses it, as far as that can be told.
+        holders: Vec<Holder>,
+        /// What failed.
+        source: Failure,
+    },
+
+    /// What the host lives in is not relabelled.
+    #[error("{path:?} is a part of the host, and is not relabelled")]
+    RelabelHost {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// Something could not be relabelled, or not in full.
+    #[error("cannot relabel {path:?}")]
+    Relabel {
+        /// Where it is.
+        path: PathBuf,
+        /// What failed.
+        source: Failure,
+    },
+    /// The writer of an archive failed.
+    #[error("cannot write the archive")]
+    WriteArchive {
+        /// The writer's answer.
+        source: io::Error,
+    },
+
+    /// A volume could not be created.
+    #[error("cannot create volume {name}")]
+    CreateVolume {
+        /// The volume.
+        name: VolumeName,
+        /// What failed.
+        source: Failure,
+    },
+    /// There is a volume of that name.
+    #[error("volume {name} is there already")]
+    VolumeExists {
+        /// The volume.
+        name: VolumeName,
+    },
+    /// There is no volume of that name.
+    #[error("no volume {name}")]
+    NoVolume {
+        /// The volume.
+        name: VolumeName,
+    },
+    /// A volume could not be looked at or changed.
+    #[error("cannot work with volume {name}")]
+    OpenVolume {
+        /// The volume.
+        name: VolumeName,
+        /// What failed.
+        source: Failure,
+    },
+    /// A volume could not be removed.
+    #[error("cannot remove volume {name}")]
+    RemoveVolume {
+        /// The volume.
+        name: VolumeName,
+        /// What failed.
+        source: Failure,
+    },
+
+    /// Something of the host could not be pinned.
+    #[error("cannot pin it")]
+    Pin {
+        /// What failed.
+        source: Failure,
+    },
+    /// What was pinned is not there any more, or is something else.
+    #[error("{path:?} is not what it was")]
+    PinMoved {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// What was pinned could not be looked at.
+    #[error("cannot open {path:?} again")]
+    Reopen {
+        /// Where it was.
+        path: PathBuf,
+        /// What failed.
+        source: Failure,
+    },
+    /// A mount of something that is open could not be made.
+    #[error("cannot make a mount of it")]
+    Bind {
+        /// What failed.
+        source: Failure,
+    },
+
+    /// Something in a root could not be made, changed or removed.
+    #[error("cannot change {path:?} in the root")]
+    ChangeRoot {
+        /// The path asked for.
+        path: String,
+        /// What failed.
+        source: Failure,
+    },
+    /// A container's own layer could not be looked at.
+    #[error("cannot open the layer of container {key}")]
+    OpenContainer {
+        /// The container.
+        key: ContainerKey,
+        /// What failed.
+        source: Failure,
+    },
+    /// What a container changed could not be found out.
+    #[error("cannot tell what became of {path:?}")]
+    Diff {
+        /// The path below the root.
+        path: PathBuf,
+        /// What failed.
+        source: Failure,
+    },
+    /// Something could not be put into an archive.
+    #[error("cannot archive {path:?}")]
+    Pack {
+        /// Its path below the top of the archive.
+        path: PathBuf,
+        /// What failed.
+        source: Failure,
+    },
+    /// A file cannot be in a layer, where a name that starts with `.wh.` hides another.
+    #[error("{path:?} cannot be in a layer, where its name would hide another")]
+    PackName {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A file became shorter while it was read.
+    #[error("{path:?} became shorter while it was read")]
+    Changed {
+        /// Its path.
+        path: PathBuf,
     },
 
     /// A file could not be written; those before it have been taken back.
@@ -277,6 +521,11 @@ fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(" ({message})") }
 }
 
+fn listed(holders: &[Holder]) -> String {
+    let all: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    if all.is_empty() { "somebody".into() } else { all.join(", ") }
+}
+
 fn things(leftovers: &[Leftover]) -> String {
     match leftovers {
         [one] => format!("one thing (\"{}\" failed)", one.undo),
@@ -292,8 +541,10 @@ pub enum ErrorKind {
     NotFound,
     /// What was to be made is there.
     AlreadyExists,
-    /// Somebody else has the store open.
+    /// Somebody else has the store open, or uses a mount.
     InUse,
+    /// This kernel or filesystem cannot do it.
+    Unsupported,
     /// The archive, blob or file is at fault, not this host: trying again cannot help.
     InvalidInput,
     /// The disk or the quota is full.
@@ -312,22 +563,31 @@ impl Error {
     /// The class of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoBlob { .. } | Self::NoLayer { .. } | Self::NoContainer { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::ContainerExists { .. } => ErrorKind::AlreadyExists,
-            Self::Locked { .. } => ErrorKind::InUse,
+            Self::NoBlob { .. }
+            | Self::NoLayer { .. }
+            | Self::NoContainer { .. }
+            | Self::NoVolume { .. } => ErrorKind::NotFound,
+            Self::ContainerExists { .. } | Self::VolumeExists { .. } => ErrorKind::AlreadyExists,
+            Self::Locked { .. } | Self::Busy { .. } => ErrorKind::InUse,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::NoRoom { .. } => ErrorKind::NoSpace,
             Self::Malformed { .. }
+            | Self::Image { .. }
             | Self::Refused { .. }
             | Self::Limit { .. }
             | Self::LayerCount { .. }
             | Self::BlobTooLarge { .. }
+            | Self::BlobDigest { .. }
+            | Self::BlobSize { .. }
+            | Self::LayerDigest { .. }
+            | Self::PackName { .. }
+            | Self::RelabelHost { .. }
             | Self::BlobDamaged { .. }
             | Self::NotRegular { .. }
             | Self::FileTooLarge { .. } => ErrorKind::InvalidInput,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Leftovers { .. } => ErrorKind::NeedsRepair,
-            Self::ReadArchive { .. } => ErrorKind::Other,
+            Self::ReadArchive { .. } | Self::WriteArchive { .. } => ErrorKind::Other,
             _ => self.failure().map_or(ErrorKind::Other, Failure::kind),
         }
     }

@@ -38,8 +38,12 @@
     reason = "names out of an archive may hold anything, so messages escape them"
 )]
 
+mod attach;
+mod bind;
 mod blobs;
+mod commit;
 mod containers;
+mod diff;
 mod digest;
 mod error;
 #[cfg(not(feature = "fault"))]
@@ -47,27 +51,55 @@ mod fault;
 #[cfg(feature = "fault")]
 pub mod fault;
 mod files;
+mod gc;
+mod holds;
+mod images;
+mod labels;
 mod layers;
 mod names;
 mod overlay;
+mod pack;
+mod pin;
 mod remove;
 mod rootfs;
-mod shm;
+mod space;
 mod store;
 mod sys;
+mod tmpfs;
 mod undo;
 mod unpack;
+mod volumes;
+mod walk;
 
+pub use attach::{Detached, Holder, attach, detach};
+pub use bind::{BindOptions, MountAccess, Propagation, bind};
+pub use blobs::BlobWriter;
+pub use commit::Committed;
+pub use diff::{Change, ChangeKind, Changes, RUNTIME_PATHS};
 pub use digest::{ChainId, Digest, InvalidDigest};
-pub use error::{Error, ErrorKind, Failure, Leftover, Limit, Malformed, Refusal};
+pub use error::{Error, ErrorKind, Failure, ImageFault, Leftover, Limit, Malformed, Refusal};
 pub use files::{Access, NewFile, write_files};
+pub use gc::{Collected, Needed};
+pub use holds::Hold;
+pub use images::{
+    Archive, Blobs, Descriptor, ExportedImage, Format, ImageFacts, ImportOptions, ImportedImage,
+    Imports, IndexEntry, InvalidPlatform, MAX_CONFIG, MAX_MANIFEST, Manifest, Platform, choose_for,
+    is_index, parse_index,
+};
+pub use labels::{Categories, Context, Relabeled, Sharing, relabel, selinux_enabled};
 pub use layers::{Imported, Layer};
-pub use names::{ContainerKey, FileName, InvalidName, MountLabel};
+pub use names::{ContainerKey, FileName, InvalidName, MountLabel, VolumeName};
+pub use overlay::{Durability, RootOptions};
+pub use pack::TarStream;
+pub use pin::Pin;
 pub use remove::{Removed, remove_tree};
-pub use rootfs::Rootfs;
-pub use shm::mount_shm;
+pub use rootfs::{NewEntry, Rootfs, Transferred, Within};
+pub use space::{Estimate, Space};
 pub use store::Store;
-pub use unpack::{Limits, Watch};
+pub use sys::{Kind, Stat};
+pub use tmpfs::{TmpfsOptions, mount_shm, mount_tmpfs};
+pub use unpack::{Compression, Devices, Limits, Watch};
+pub use volumes::{Filled, SizeLimit, Volume, VolumeOptions};
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

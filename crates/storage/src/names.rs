@@ -25,12 +25,42 @@ impl FromStr for ContainerKey {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         check_length(text, Self::MAX_LEN)?;
-        let allowed = |at: usize, byte: u8| match byte {
-            b'_' | b'.' | b'-' => at > 0,
-            byte => byte.is_ascii_alphanumeric(),
-        };
-        check_bytes(text, allowed)?;
+        check_bytes(text, is_of_name)?;
         Ok(Self(text.into()))
+    }
+}
+
+/// Name of a volume; always one safe path component.
+///
+/// 1 to 128 bytes of `[a-zA-Z0-9_.-]`, the first a letter or digit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VolumeName(Box<str>);
+
+impl VolumeName {
+    /// Longest accepted name, in bytes: that of a container.
+    pub const MAX_LEN: usize = 128;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for VolumeName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        check_length(text, Self::MAX_LEN)?;
+        check_bytes(text, is_of_name)?;
+        Ok(Self(text.into()))
+    }
+}
+
+/// Whether a byte may be there in a name that begins with a letter or digit.
+fn is_of_name(at: usize, byte: u8) -> bool {
+    match byte {
+        b'_' | b'.' | b'-' => at > 0,
+        byte => byte.is_ascii_alphanumeric(),
     }
 }
 
@@ -141,7 +171,7 @@ macro_rules! display_as_text {
         }
     )*};
 }
-display_as_text!(ContainerKey, FileName, MountLabel);
+display_as_text!(ContainerKey, VolumeName, FileName, MountLabel);
 
 #[cfg(test)]
 mod tests {
@@ -164,6 +194,13 @@ mod tests {
             ("not ASCII", "caf\u{e9}".into(), Err(Byte { at: 3 })),
         ] {
             assert_eq!(input.parse::<ContainerKey>().map(drop), want, "{about}: {input:?}");
+            // Volumes may have longer names, but for that the same ones.
+            let volume = input.parse::<VolumeName>().map(drop);
+            match want {
+                Err(Length { len: 65, .. }) => assert_eq!(volume, Ok(())),
+                Err(Length { len, .. }) => assert_eq!(volume, Err(Length { len, max: 128 })),
+                want => assert_eq!(volume, want, "{about}: {input:?}"),
+            }
         }
     }
 

@@ -6,19 +6,24 @@
 //! [overlayfs.rst]: https://docs.kernel.org/filesystems/overlayfs.html
 
 mod older;
+mod options;
+mod volatile;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use crate::containers::open_container_in;
+pub use options::{Durability, RootOptions};
+
+use crate::bind::{self, BindOptions, MountAccess};
+use crate::containers::{UPPER, WORK};
 use crate::digest::ChainId;
 use crate::error::{Error, Failure};
 use crate::names::ContainerKey;
 use crate::rootfs::Rootfs;
-use crate::store::Store;
-use crate::sys::{NewFd, Step, kernel_messages, perform};
+use crate::store::{Store, open_directory};
+use crate::sys::{self, NewFd, Step, Target, kernel_messages, perform};
 
 /// Layers the kernel stacks at most (`OVL_MAX_STACK`).
 pub(crate) const MAX_LAYERS: usize = 500;
@@ -38,8 +43,7 @@ const OPTIONS: [(&str, &str); 3] = [
     // The same for renamed directories: none are made, and none found in a layer are followed.
     ("redirect_dir", "nofollow"),
     // Not set: `xino`, for all layers lie on one filesystem, where inode numbers are stable;
-    // `volatile`, for such a mount refuses to come back after a power cut; `userxattr`, for this
-    // is the mount of root.
+    // `userxattr`, for this is the mount of root.
 ];
 
 impl Store {
@@ -56,17 +60,42 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::LayerCount`], [`Error::NoLayer`], [`Error::NoContainer`], [`Error::OpenLayer`],
-    /// [`Error::LayersTooLong`] or [`Error::MountRootfs`].
+    /// [`Error::LayersTooLong`], [`Error::DataMayBeLost`], [`Error::OpenContainer`] or
+    /// [`Error::MountRootfs`].
     pub fn mount_rootfs(&self, layers: &[ChainId], key: &ContainerKey) -> Result<Rootfs, Error> {
-        if !(1..=MAX_LAYERS).contains(&layers.len()) {
-            return Err(Error::LayerCount { count: layers.len() });
-        }
-        let stack = Stack { layers, key };
-        let mount = match stack.mount(self)? {
-            Some(mount) => mount,
-            None => older::mount(&stack, self)?,
-        };
-        Ok(Rootfs::from_fd(mount))
+        self.mount_rootfs_with(layers, key, &RootOptions::new())
+    }
+
+    /// [`mount_rootfs`](Self::mount_rootfs) with options.
+    ///
+    /// # Errors
+    ///
+    /// Those, and [`Error::Unsupported`] for what this kernel cannot.
+    pub fn mount_rootfs_with(
+        &self,
+        layers: &[ChainId],
+        key: &ContainerKey,
+        options: &RootOptions<'_>,
+    ) -> Result<Rootfs, Error> {
+        let stack = Stack { layers, key: Some(key), options };
+        stack.mount_in(self).map(Rootfs::from_fd)
+    }
+
+    /// Mounts `layers`, of which the base is first, to be read: the root of an image.
+    ///
+    /// The mount is detached, read-only, `nodev` and `nosuid`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LayerCount`], [`Error::NoLayer`], [`Error::OpenLayer`], [`Error::LayersTooLong`] or
+    /// [`Error::MountLayers`].
+    pub fn mount_layers(&self, layers: &[ChainId]) -> Result<OwnedFd, Error> {
+        let options = RootOptions::new().with_access(MountAccess::ReadOnly);
+        let stack = Stack { layers, key: None, options: &options };
+        let [layer] = layers else { return stack.mount_in(self) };
+        // overlayfs wants two directories at least.
+        let options = BindOptions::new().with_access(MountAccess::ReadOnly);
+        bind::make(self.open_layer(layer)?.as_fd(), &options).map_err(stack.failed_silently())
     }
 }
 
@@ -75,39 +104,124 @@ impl Store {
 struct Stack<'a> {
     /// The base first.
     layers: &'a [ChainId],
-    key: &'a ContainerKey,
+    /// The container whose layer is the uppermost; without, there is nothing to write to.
+    key: Option<&'a ContainerKey>,
+    options: &'a RootOptions<'a>,
+}
+
+/// The directories of a container's own layer.
+struct Own {
+    upper: OwnedFd,
+    work: OwnedFd,
 }
 
 impl Stack<'_> {
+    fn mount_in(&self, store: &Store) -> Result<OwnedFd, Error> {
+        if !(1..=MAX_LAYERS).contains(&self.layers.len()) {
+            return Err(Error::LayerCount { count: self.layers.len() });
+        }
+        match self.mount(store)? {
+            Some(mount) => Ok(mount),
+            None if self.options.users.is_some() => {
+                Err(Error::Unsupported { what: "layers with mapped owners", needs: "Linux 6.15" })
+            }
+            None => older::mount(self, store),
+        }
+    }
+
     /// Tells the kernel every directory by a descriptor; `None` if it takes none.
     fn mount(&self, store: &Store) -> Result<Option<OwnedFd>, Error> {
-        let [upper, work] = self.open_own(store.containers.as_fd())?;
+        let own = self.open_own(store.containers.as_fd())?;
         let fs = self.open_fs()?;
         let fs = fs.as_fd();
-        // The uppermost comes first; one at a time, for 500 descriptors at once are too many.
+        // The uppermost comes first; one at a time, for 500 descriptors at once are too many. But
+        // what is mounted by its descriptor alone has to stay until the overlay is.
+        let mut mapped = Vec::new();
         for (nth, layer) in self.layers.iter().rev().enumerate() {
-            let dir = store.open_layer(layer)?;
+            let plain = store.open_layer(layer)?;
+            let dir = self.mapped(plain.as_fd()).map_err(self.failed_silently())?.unwrap_or(plain);
+            if let (0, Some(own)) = (nth, &own) {
+                self.take_over_root(own, dir.as_fd()).map_err(self.failed_silently())?;
+            }
             match perform(&Step::SetDir { fs, key: "lowerdir+", dir: dir.as_fd() }) {
                 Err(failure) if nth == 0 && is_too_new(&failure) => return Ok(None),
                 set => set.map_err(self.failed(fs))?,
             }
+            mapped.extend(self.options.users.map(|_| dir));
         }
-        let own = [("upperdir", upper.as_fd()), ("workdir", work.as_fd())];
+        let own =
+            own.iter().flat_map(|Own { upper, work }| [("upperdir", upper), ("workdir", work)]);
         { own }
-            .into_iter()
-            .try_for_each(|(key, dir)| perform(&Step::SetDir { fs, key, dir }))
-            .and_then(|()| create(fs))
+            .try_for_each(|(key, dir)| perform(&Step::SetDir { fs, key, dir: dir.as_fd() }))
+            .and_then(|()| self.create(fs))
             .map(Some)
             .map_err(self.failed(fs))
     }
 
-    fn open_own(&self, containers: BorrowedFd<'_>) -> Result<[OwnedFd; 2], Error> {
-        let own = open_container_in(containers, self.key).map_err(self.failed_silently())?;
-        own.ok_or_else(|| Error::NoContainer { key: self.key.clone() })
+    /// The container's own layer, fit to be mounted.
+    fn open_own(&self, containers: BorrowedFd<'_>) -> Result<Option<Own>, Error> {
+        let Some(key) = self.key else { return Ok(None) };
+        let dir = match open_directory(containers, key.as_str()) {
+            Err(failure) if failure.is(Errno::NOENT) => {
+                return Err(Error::NoContainer { key: key.clone() });
+            }
+            dir => dir.map_err(self.failed_silently())?,
+        };
+        volatile::prepare(dir.as_fd(), key)?;
+        let open = || {
+            if self.options.durability == Durability::Volatile {
+                volatile::note_boot(dir.as_fd())?;
+            }
+            let [upper, work] = [UPPER, WORK].map(|name| open_directory(dir.as_fd(), name));
+            Ok(Some(Own { upper: upper?, work: work? }))
+        };
+        open().map_err(self.failed_silently())
+    }
+
+    /// Maps the owner of the root, too: in the container's own layer it is still as it is on disk.
+    fn take_over_root(&self, own: &Own, top: BorrowedFd<'_>) -> Result<(), Failure> {
+        let Some(upper) = self.mapped(own.upper.as_fd())? else { return Ok(()) };
+        let owner = |file| {
+            let stat = sys::stat(file).map_err(Failure::read("look at the root"))?;
+            Ok::<_, Failure>((stat.uid, stat.gid))
+        };
+        let (uid, gid) = owner(top)?;
+        // Mapped, it is another one if it was before, or if the container gave it away.
+        if owner(upper.as_fd())? != (uid, gid) {
+            return Ok(());
+        }
+        perform(&Step::Own { target: Target::Open(own.upper.as_fd()), uid, gid })
+    }
+
+    /// A mount of a directory with owners mapped; `None` if that is not wanted.
+    fn mapped(&self, dir: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Failure> {
+        let Some(users) = self.options.users else { return Ok(None) };
+        bind::make(dir, &BindOptions::new().with_users(users)).map(Some)
     }
 
     fn open_fs(&self) -> Result<OwnedFd, Error> {
         perform(&NewFd::Fs { kind: "overlay" }).map_err(self.failed_silently())
+    }
+
+    /// Mounts an overlay that knows its directories.
+    fn create(&self, fs: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+        for (key, value) in [("source", SOURCE)].into_iter().chain(OPTIONS) {
+            perform(&Step::Set { fs, key, value })?;
+        }
+        if self.options.durability == Durability::Volatile {
+            perform(&Step::SetFlag { fs, key: "volatile" })?;
+        }
+        perform(&Step::CreateFs { fs })?;
+        perform(&NewFd::Mount { fs, attributes: self.attributes() })
+    }
+
+    fn attributes(&self) -> MountAttrFlags {
+        let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
+        let read_only = self.options.access == MountAccess::ReadOnly;
+        attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
+        // A container has set-user-id programs of its own; whoever reads an image needs none.
+        attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, self.key.is_none());
+        attributes
     }
 
     /// The error of a failure on which the kernel may have had more to say.
@@ -121,7 +235,10 @@ impl Stack<'_> {
     }
 
     fn error(&self, message: String, source: Failure) -> Error {
-        Error::MountRootfs { key: self.key.clone(), message, source }
+        match self.key {
+            Some(key) => Error::MountRootfs { key: key.clone(), message, source },
+            None => Error::MountLayers { count: self.layers.len(), message, source },
+        }
     }
 }
 
@@ -130,14 +247,4 @@ impl Stack<'_> {
 /// (`EINVAL`, which can mean other things: those come up again then).
 fn is_too_new(failure: &Failure) -> bool {
     failure.is(Errno::OPNOTSUPP) || failure.is(Errno::INVAL)
-}
-
-/// Mounts an overlay that knows its directories.
-fn create(fs: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
-    for (key, value) in [("source", SOURCE)].into_iter().chain(OPTIONS) {
-        perform(&Step::Set { fs, key, value })?;
-    }
-    perform(&Step::CreateFs { fs })?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
-    perform(&NewFd::Mount { fs, attributes })
 }

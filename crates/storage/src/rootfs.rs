@@ -1,12 +1,19 @@
-//! Reading in a root that somebody else fills.
+//! A root that somebody else fills: the one way to anything in it.
 
+mod change;
+mod transfer;
+
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+pub use change::{NewEntry, Within};
+pub use transfer::Transferred;
+
 use crate::error::{Error, Failure};
-use crate::sys::{self, Kind};
+use crate::sys::{self, Kind, Stat};
 
 /// The root of a container, by descriptor.
 ///
@@ -31,10 +38,9 @@ impl Rootfs {
     ///
     /// [`Error::NotRegular`], [`Error::FileTooLarge`] or [`Error::ReadFile`].
     pub fn read_file(&self, path: &str, max: usize) -> Result<Option<Vec<u8>>, Error> {
-        let Some(place) = self.find(path)? else { return Ok(None) };
+        let Some((place, stat)) = self.look(path)? else { return Ok(None) };
         let fail = |step| move |errno| read_error(path, Failure::read(step)(errno));
         let too_large = || Error::FileTooLarge { path: path.to_owned(), max };
-        let stat = sys::stat(&place).map_err(fail("look at it"))?;
         if stat.kind != Kind::Regular {
             return Err(Error::NotRegular { path: path.to_owned() });
         }
@@ -47,20 +53,123 @@ impl Rootfs {
         bytes.map(Some).ok_or_else(too_large)
     }
 
+    /// Opens a regular file for reading; `None` if nothing is there.
+    ///
+    /// A FIFO, a socket or a device is not opened, so this never waits for anybody.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRegular`] or [`Error::ReadFile`].
+    pub fn open_file(&self, path: &str) -> Result<Option<File>, Error> {
+        let Some((place, stat)) = self.look(path)? else { return Ok(None) };
+        if stat.kind != Kind::Regular {
+            return Err(Error::NotRegular { path: path.to_owned() });
+        }
+        let file = sys::reopen(place.as_fd());
+        file.map(|file| Some(file.into()))
+            .map_err(|errno| read_error(path, Failure::read("open it")(errno)))
+    }
+
+    /// Opens a place without touching what is there (`O_PATH`), links followed; `None` if nothing
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadFile`].
+    pub fn open_place(&self, path: &str) -> Result<Option<OwnedFd>, Error> {
+        self.find(path)
+    }
+
+    /// Takes the directory `path` for a root of its own, out of which no link leads; `None` if
+    /// nothing is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadFile`], also if it is no directory.
+    pub fn subdirectory(&self, path: &str) -> Result<Option<Self>, Error> {
+        match sys::open_path(&self.fd, path, sys::in_root(), OFlags::DIRECTORY) {
+            Ok(place) => Ok(Some(Self::from_fd(place))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(read_error(path, Failure::read("open it as a directory")(errno))),
+        }
+    }
+
+    /// The same, but `None` if something else is there, too.
+    pub(crate) fn subdirectory_if_any(&self, path: &str) -> Result<Option<Self>, Error> {
+        if self.is_dir(path)? { self.subdirectory(path) } else { Ok(None) }
+    }
+
+    /// What is at `path`, links followed; `None` if nothing is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadFile`].
+    pub fn stat(&self, path: &str) -> Result<Option<Stat>, Error> {
+        Ok(self.look(path)?.map(|(_, stat)| stat))
+    }
+
+    /// What is at `path` itself, a link if it is one; `None` if nothing is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadFile`].
+    pub fn stat_link(&self, path: &str) -> Result<Option<Stat>, Error> {
+        let Some(place) = self.find_with(path, OFlags::NOFOLLOW)? else { return Ok(None) };
+        let fail = |errno| read_error(path, Failure::read("look at it")(errno));
+        sys::stat(&place).map(Some).map_err(fail)
+    }
+
+    /// Where the symbolic link at `path` points to, which may be anything; `None` if nothing is
+    /// there, or no link.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadFile`].
+    pub fn read_link(&self, path: &str) -> Result<Option<std::ffi::OsString>, Error> {
+        let Some(place) = self.find_with(path, OFlags::NOFOLLOW)? else { return Ok(None) };
+        match sys::read_link(&place) {
+            Ok(target) => Ok(Some(target)),
+            // What the kernel says of `O_PATH` descriptors of anything else.
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(errno) => Err(read_error(path, Failure::read("read the link")(errno))),
+        }
+    }
+
+    /// The names in the directory `path`, sorted; `None` if nothing is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadFile`], also if it is no directory.
+    pub fn list(&self, path: &str) -> Result<Option<Vec<std::ffi::OsString>>, Error> {
+        let Some(Self { fd }) = self.subdirectory(path)? else { return Ok(None) };
+        let names = sys::open_dir_at(&fd, c".", sys::beneath()).and_then(sys::list);
+        let mut names = names.map_err(|errno| read_error(path, Failure::read("list it")(errno)))?;
+        names.sort_unstable();
+        Ok(Some(names))
+    }
+
     /// Whether `path` is a directory, or a link to one.
     ///
     /// # Errors
     ///
     /// [`Error::ReadFile`].
     pub fn is_dir(&self, path: &str) -> Result<bool, Error> {
-        let Some(place) = self.find(path)? else { return Ok(false) };
+        Ok(self.stat(path)?.is_some_and(|stat| stat.kind == Kind::Directory))
+    }
+
+    fn look(&self, path: &str) -> Result<Option<(OwnedFd, Stat)>, Error> {
+        let Some(place) = self.find(path)? else { return Ok(None) };
         let stat = sys::stat(&place)
             .map_err(|errno| read_error(path, Failure::read("look at it")(errno)))?;
-        Ok(stat.kind == Kind::Directory)
+        Ok(Some((place, stat)))
     }
 
     fn find(&self, path: &str) -> Result<Option<OwnedFd>, Error> {
-        match sys::open_path(&self.fd, path, sys::in_root(), OFlags::empty()) {
+        self.find_with(path, OFlags::empty())
+    }
+
+    fn find_with(&self, path: &str, more: OFlags) -> Result<Option<OwnedFd>, Error> {
+        match sys::open_path(&self.fd, path, sys::in_root(), more) {
             Ok(place) => Ok(Some(place)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(errno) => Err(read_error(path, Failure::read("find it")(errno))),
@@ -85,80 +194,4 @@ impl From<Rootfs> for OwnedFd {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-    use std::os::unix::net::UnixListener;
-
-    /// A directory with a root in it and a secret beside that.
-    fn world() -> (tempfile::TempDir, Rootfs) {
-        let world = tempfile::tempdir().unwrap();
-        let root = world.path().join("root");
-        fs::create_dir_all(root.join("etc")).unwrap();
-        fs::write(world.path().join("secret"), "host").unwrap();
-        let fd = fs::File::open(&root).unwrap().into();
-        (world, Rootfs::from_fd(fd))
-    }
-
-    #[test]
-    fn links_end_at_the_root() {
-        let (world, rootfs) = world();
-        let root = world.path().join("root");
-        fs::write(root.join("etc/passwd"), "inside").unwrap();
-        symlink("/etc/passwd", root.join("absolute")).unwrap();
-        symlink("../../../../etc/passwd", root.join("up")).unwrap();
-        symlink("../secret", root.join("out")).unwrap();
-        symlink("loop", root.join("loop")).unwrap();
-        let read = |path: &str| rootfs.read_file(path, 100);
-        for path in ["etc/passwd", "/etc/passwd", "../etc/passwd", "absolute", "up"] {
-            assert_eq!(read(path).unwrap().as_deref(), Some(&b"inside"[..]), "{path}");
-        }
-        for path in ["out", "../secret", "nowhere", "etc/passwd/x", "no/where"] {
-            assert_eq!(read(path).unwrap(), None, "{path}");
-        }
-        for path in ["loop", "", "a\0b"] {
-            assert!(matches!(read(path), Ok(None) | Err(Error::ReadFile { .. })), "{path:?}");
-        }
-        assert!(matches!(read("loop"), Err(Error::ReadFile { .. })));
-    }
-
-    #[test]
-    fn only_regular_files_are_read_and_nothing_is_waited_for() {
-        let (world, rootfs) = world();
-        let root = world.path().join("root");
-        let made = std::process::Command::new("mkfifo").arg(root.join("fifo")).status().unwrap();
-        assert!(made.success());
-        let _listener = UnixListener::bind(root.join("socket")).unwrap();
-        for path in ["fifo", "socket", "etc", "/"] {
-            let error = rootfs.read_file(path, 100).unwrap_err();
-            assert!(matches!(error, Error::NotRegular { .. }), "{path}: {error:?}");
-        }
-    }
-
-    #[test]
-    fn size_is_bounded_to_the_byte() {
-        let (world, rootfs) = world();
-        fs::write(world.path().join("root/five"), "12345").unwrap();
-        assert_eq!(rootfs.read_file("five", 5).unwrap().as_deref(), Some(&b"12345"[..]));
-        let error = rootfs.read_file("five", 4).unwrap_err();
-        assert!(matches!(error, Error::FileTooLarge { max: 4, .. }), "{error:?}");
-        // Files whose size is not known before they are read say 0.
-        let proc = Rootfs::from_fd(fs::File::open("/proc/self").unwrap().into());
-        let error = proc.read_file("status", 10).unwrap_err();
-        assert!(matches!(error, Error::FileTooLarge { .. }), "{error:?}");
-    }
-
-    #[test]
-    fn directories_are_told_from_the_rest() {
-        let (world, rootfs) = world();
-        let root = world.path().join("root");
-        fs::write(root.join("file"), "").unwrap();
-        symlink("/etc", root.join("link")).unwrap();
-        for (path, want) in
-            [("etc", true), ("/", true), ("link", true), ("file", false), ("nowhere", false)]
-        {
-            assert_eq!(rootfs.is_dir(path).unwrap(), want, "{path}");
-        }
-    }
-}
+mod tests;

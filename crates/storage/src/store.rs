@@ -3,20 +3,22 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{CWD, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Failure, Leftover};
+use crate::holds::{Hold, Holds};
 use crate::remove;
-use crate::sys::{self, Step, perform};
+use crate::sys::{self, NewFd, Step, perform};
 use crate::undo::UndoStack;
 
 /// The layers and blobs of images, and the layers of containers, in one directory.
 ///
 /// Below the root, all of mode 0700: `blobs/sha256/<hex>`, `layers/<chain id>/diff`,
-/// `containers/<key>/{upper,work}` and `tmp`, which holds what is not finished. Only one `Store`
+/// `containers/<key>/{upper,work}`, `volumes/<name>/_data` and `tmp`, which holds what is not finished. Only one `Store`
 /// can have it open; dropping that lets go of it. It may be shared between threads.
 ///
 /// Images and containers are told from half-finished ones by where they are: they come in by one
@@ -29,13 +31,15 @@ pub struct Store {
     pub(crate) blobs: OwnedFd,
     pub(crate) layers: OwnedFd,
     pub(crate) containers: OwnedFd,
+    pub(crate) volumes: OwnedFd,
+    pub(crate) holds: Arc<Holds>,
     tmp: OwnedFd,
     /// Numbers the names in `tmp`; nobody else makes names there.
     next: AtomicU64,
 }
 
 /// Parents before children.
-const DIRECTORIES: [&str; 5] = ["blobs", "blobs/sha256", "layers", "containers", "tmp"];
+const DIRECTORIES: [&str; 6] = ["blobs", "blobs/sha256", "layers", "containers", "volumes", "tmp"];
 
 impl Store {
     /// Opens the store at `root`, whose parent must exist; creates what is missing with mode 0700
@@ -68,15 +72,23 @@ impl Store {
         }
         let opened = (|| {
             let open = |name| open_directory(root.as_fd(), name);
-            Ok([open("blobs/sha256")?, open("layers")?, open("containers")?, open("tmp")?])
+            let opened = ["blobs/sha256", "layers", "containers", "volumes", "tmp"].map(open);
+            let [blobs, layers, containers, volumes, tmp] = opened;
+            let (next, holds) = (AtomicU64::new(0), Arc::default());
+            Ok((blobs?, layers?, containers?, volumes?, tmp?, next, holds))
         })();
         match opened {
-            Ok([blobs, layers, containers, tmp]) => {
+            Ok((blobs, layers, containers, volumes, tmp, next, holds)) => {
                 undo.commit();
-                Ok(Self { root, blobs, layers, containers, tmp, next: AtomicU64::new(0) })
+                Ok(Self { root, blobs, layers, containers, volumes, holds, tmp, next })
             }
             Err(source) => Err(undo.roll_back(fail(source))),
         }
+    }
+
+    /// Keeps garbage collection from what is stored, or found there, from now on.
+    pub fn hold(&self) -> Hold {
+        self.holds.hold()
     }
 
     fn empty_tmp(&self) -> Result<(), Failure> {
@@ -112,6 +124,11 @@ impl Store {
     /// Removes what [`move_out`](Self::move_out) moved.
     pub(crate) fn dispose(&self, name: &OsStr) -> Result<remove::Removed, Failure> {
         remove::tree(self.tmp.as_fd(), name)
+    }
+
+    /// A file without a name in `tmp`, gone when it is closed.
+    pub(crate) fn nameless_file(&self) -> Result<OwnedFd, Failure> {
+        perform(&NewFd::NamelessFile { dir: self.tmp.as_fd() })
     }
 
     /// Has the whole filesystem of the store on disk.
@@ -221,6 +238,27 @@ impl Scratch<'_> {
                 self.name = own_name;
                 Err(self.discard(error))
             }
+        }
+    }
+
+    /// Puts it, durably, in the place of the empty directory `name`; it is given back if that is not
+    /// empty.
+    pub(crate) fn replace(
+        mut self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+        error: impl Fn(Failure) -> Error,
+    ) -> Result<Option<Self>, Error> {
+        let step = Step::Replace { from: self.tmp, name: &self.name, to: dir, new_name: name };
+        match perform(&step) {
+            Ok(()) => {
+                self.name.clear();
+                perform(&Step::Sync { file: dir }).map(|()| None).map_err(error)
+            }
+            Err(failure) if failure.is(Errno::NOTEMPTY) || failure.is(Errno::EXIST) => {
+                Ok(Some(self))
+            }
+            Err(failure) => Err(self.discard(error(failure))),
         }
     }
 

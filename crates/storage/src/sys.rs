@@ -1,5 +1,11 @@
 //! Every effect of this crate: plain-data steps, and the one function that runs them.
 
+#[expect(unsafe_code, reason = "name_to_handle_at(2) has no wrapper")]
+mod handle;
+#[expect(unsafe_code, reason = "mount_setattr(2) has no wrapper")]
+mod mount;
+#[expect(unsafe_code, reason = "the calls for quotas of projects have no wrapper")]
+mod quota;
 mod read;
 mod step;
 #[expect(unsafe_code, reason = "unshare(2) is unsafe for what it can do to descriptors")]
@@ -8,9 +14,14 @@ mod thread;
 use std::fmt;
 use std::io;
 
+pub(crate) use handle::handle;
+pub(crate) use mount::{Attach, Attributes, Detach, SetAttributes};
+pub(crate) use quota::{ProjectLimit, SetProject, project};
+pub use read::{Kind, Stat};
 pub(crate) use read::{
-    Kind, Stat, beneath, in_root, kernel_messages, list, open_dir_at, open_path, open_root,
-    read_up_to, reopen, stat, stat_at,
+    anywhere, beneath, in_root, kernel_messages, list, mount_id, next_data, open_dir_at, open_path,
+    open_root, path_of, read_at, read_link, read_up_to, reopen, room, stat, stat_at, xattr,
+    xattr_names, xattr_of_place,
 };
 pub(crate) use step::{NewFd, Step, Target, write_all_at};
 pub(crate) use thread::Own;

@@ -1,31 +1,59 @@
-//! Unpacking an archive nobody vouches for into an empty directory.
+//! Unpacking an archive nobody vouches for, below one directory.
 //!
 //! `stream` turns the caller's bytes into those of a tar archive, `archive` splits that into
 //! entries, `entry` decides what to make of each, and `tree` makes it.
 
+mod acl;
 mod archive;
+mod below;
 mod entry;
 mod header;
 mod limits;
 mod path;
 mod pax;
+mod sparse;
 mod stream;
 mod tree;
+mod whiteout;
 
 use std::io::{BufReader, Read};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-pub use limits::{Limits, Watch};
+pub use limits::{Devices, Limits, Watch};
 
 use crate::digest::Digest;
 use crate::error::{Error, Limit};
 use crate::sys::{Step, perform, write_all_at};
-use archive::Archive;
-use entry::{Entry, Meta, Node};
-use header::{Extent, Head};
-use path::EntryPath;
-use stream::{CHUNK, Gauge, Plain};
-use tree::{Tree, Trouble};
+pub(crate) use archive::{Archive, Input};
+pub(crate) use below::{Below, is_opaque};
+pub(crate) use entry::is_kept;
+use entry::{DeviceNode, Entry, Meta, Node};
+use header::Extent;
+pub(crate) use header::Head;
+pub(crate) use path::EntryPath;
+pub use stream::Compression;
+pub(crate) use stream::{CHUNK, Gauge, Plain, sniff};
+use tree::{Replace, Tree, Trouble};
+use whiteout::Mark;
+pub(crate) use whiteout::{OPAQUE, PREFIX, is_marked};
+
+/// What an archive is unpacked as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form<'a> {
+    /// A whole root: there is nothing a whiteout could hide, so it is refused.
+    Root,
+    /// The lowest layer of an image: whiteouts hide nothing and are left out.
+    Base,
+    /// A layer over others, kept the way overlayfs keeps layers.
+    Layer(Below<'a>),
+    /// Changes to a tree that is in use: whiteouts delete.
+    Changes,
+    /// Files for a tree that is in use: names mean nothing but themselves, and the top keeps its
+    /// attributes.
+    Files,
+    /// The same for all there is in a tree, the attributes of the top included.
+    Whole,
+}
 
 /// What was unpacked.
 #[derive(Clone, Copy, Debug)]
@@ -46,20 +74,33 @@ pub(crate) struct Totals {
     pub(crate) dropped_xattrs: u64,
 }
 
-/// Unpacks the archive `input` into the empty directory `root`.
+/// Unpacks the archive `input` into the directory `root`.
 ///
 /// If it fails, part of the archive is there; nothing outside of `root` ever is.
 pub(crate) fn unpack(
     root: BorrowedFd<'_>,
+    form: Form<'_>,
     input: &mut dyn Read,
     limits: &Limits,
     watch: &dyn Watch,
 ) -> Result<Unpacked, Error> {
     let gauge = Gauge::new(limits, watch);
-    let plain = BufReader::with_capacity(CHUNK, Plain::open(input, &gauge)?);
+    let plain = Plain::open(input, &gauge)?;
+    unpack_plain(root, form, plain, &gauge)
+}
+
+/// [`unpack`] for what is open already.
+pub(crate) fn unpack_plain<'a>(
+    root: BorrowedFd<'a>,
+    form: Form<'a>,
+    plain: Plain<'a>,
+    gauge: &'a Gauge<'a>,
+) -> Result<Unpacked, Error> {
+    let plain = BufReader::with_capacity(CHUNK, plain);
     let mut unpacker = Unpacker {
-        archive: Archive::new(plain, &gauge),
-        tree: Tree::new(root),
+        archive: Archive::new(plain, gauge),
+        tree: tree_for(root, form)?,
+        form,
         limits: gauge.limits(),
         totals: Totals::default(),
         buffer: vec![0; CHUNK],
@@ -70,9 +111,21 @@ pub(crate) fn unpack(
     unpacker.finish()
 }
 
+fn tree_for<'a>(root: BorrowedFd<'a>, form: Form<'a>) -> Result<Tree<'a>, Error> {
+    match form {
+        Form::Root | Form::Base => Ok(Tree::new(root, Replace::Anything)),
+        Form::Layer(below) => Tree::new(root, Replace::Anything)
+            .over(below)
+            .map_err(|source| Error::Import { source }),
+        Form::Changes => Ok(Tree::new(root, Replace::Anything).remembering()),
+        Form::Files | Form::Whole => Ok(Tree::new(root, Replace::Files)),
+    }
+}
+
 struct Unpacker<'a, R> {
     archive: Archive<'a, R>,
     tree: Tree<'a>,
+    form: Form<'a>,
     limits: &'a Limits,
     totals: Totals,
     buffer: Vec<u8>,
@@ -91,7 +144,14 @@ impl<'a> Unpacker<'a, BufReader<Plain<'a>>> {
     }
 }
 
-impl<R: Read> Unpacker<'_, R> {
+/// Whether a name was all there is to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heeded {
+    Done,
+    Nothing,
+}
+
+impl<R: Input> Unpacker<'_, R> {
     fn entry(&mut self, head: Head) -> Result<(), Error> {
         let name = path::to_path_buf(&head.path);
         self.unpack(head).map_err(|trouble| match trouble {
@@ -104,6 +164,9 @@ impl<R: Read> Unpacker<'_, R> {
     fn unpack(&mut self, head: Head) -> Result<(), Trouble> {
         let Entry { path, node, meta, dropped_xattrs } = Entry::plan(head)?;
         self.admit(&path, &node)?;
+        if self.heed(&path)? == Heeded::Done {
+            return self.check_entries().map_err(Trouble::from);
+        }
         self.totals.dropped_xattrs += dropped_xattrs;
         match node {
             Node::Directory => self.tree.directory(path, meta)?,
@@ -112,9 +175,34 @@ impl<R: Read> Unpacker<'_, R> {
             Node::Fifo => self.tree.fifo(&path, &meta)?,
             Node::HardLink { target } if self.tree.was_skipped(&target) => self.skip(path)?,
             Node::HardLink { target } => self.tree.hard_link(&path, &target)?,
-            Node::Device => self.skip(path)?,
+            Node::Device(device) => self.device(path, device, &meta)?,
         }
         self.check_entries().map_err(Trouble::from)
+    }
+
+    /// Does what the name of an entry says, if that says more than where it goes.
+    fn heed(&mut self, path: &EntryPath) -> Result<Heeded, Trouble> {
+        if matches!(self.form, Form::Files | Form::Whole) {
+            let kept = path.split().is_none() && matches!(self.form, Form::Files);
+            return Ok(if kept { Heeded::Done } else { Heeded::Nothing });
+        }
+        match (Mark::read(path)?, self.form) {
+            (Mark::Plain, _) | (_, Form::Files | Form::Whole) => return Ok(Heeded::Nothing),
+            (_, Form::Root) => return Err(crate::error::Refusal::Whiteout.into()),
+            (Mark::Ignored, _) | (_, Form::Base) => {}
+            (Mark::Whiteout(path), Form::Layer(below)) => self.tree.hide(&path, &below)?,
+            (Mark::Opaque(path), Form::Layer(_)) => self.tree.hide_content(&path)?,
+            (Mark::Whiteout(path), Form::Changes) => self.tree.delete(&path)?,
+            (Mark::Opaque(path), Form::Changes) => self.tree.delete_content(&path)?,
+        }
+        Ok(Heeded::Done)
+    }
+
+    fn device(&mut self, path: EntryPath, device: DeviceNode, meta: &Meta) -> Result<(), Trouble> {
+        match self.limits.devices() {
+            Devices::LeaveOut => self.skip(path),
+            Devices::Make => self.tree.device(&path, device, meta),
+        }
     }
 
     /// Counts an entry before anything is made of it.
@@ -155,7 +243,8 @@ impl<R: Read> Unpacker<'_, R> {
     ) -> Result<(), Trouble> {
         let file = self.tree.file(path)?;
         let mut end = 0;
-        for extent in extents {
+        // A map may end in a piece without length, to say where the file ends.
+        for extent in extents.iter().filter(|extent| extent.length > 0) {
             self.copy(file.as_fd(), *extent)?;
             end = extent.offset + extent.length;
         }

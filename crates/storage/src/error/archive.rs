@@ -40,9 +40,20 @@ pub enum Refusal {
     /// The name, or the name linked to, is longer than 4,095 bytes, or a part of it than 255.
     #[error("its name is too long")]
     LongName,
-    /// The name has a part that starts with `.wh.`: a whiteout, which a base layer cannot have.
-    #[error("it is a whiteout")]
+    /// A part of the name starts with `.wh.`, where that hides nothing: in a whole root, in the
+    /// middle of a name, or with no name after it.
+    #[error("it is a whiteout of nothing")]
     Whiteout,
+    /// All that lower layers have would be hidden, which overlayfs cannot do.
+    #[error("it would hide the whole root")]
+    OpaqueRoot,
+    /// It is a directory where something else is, or the reverse, in a tree that is not ours to
+    /// take apart.
+    #[error("it is a directory and what is there is not, or the reverse")]
+    Replaces,
+    /// A character device 0:0, which overlayfs takes for a whiteout.
+    #[error("it is a device that overlayfs takes for a whiteout")]
+    WhiteoutDevice,
     /// The root itself is something else than a directory.
     #[error("it would replace the root")]
     Root,

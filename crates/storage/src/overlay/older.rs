@@ -16,11 +16,11 @@ use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::{panic, thread};
 
-use super::{OPTIONS, SOURCE, Stack, create};
+use super::{Durability, OPTIONS, Own as OwnLayer, SOURCE, Stack};
 use crate::error::{Error, Failure};
 use crate::layers::open_layer_in;
 use crate::store::{Store, open_directory};
-use crate::sys::{self, NewFd, Own, Step, perform};
+use crate::sys::{self, Attributes, NewFd, Own, SetAttributes, Step, perform};
 
 /// Longest value of one option of fsconfig(2), in bytes.
 const MAX_VALUE: usize = 255;
@@ -57,15 +57,15 @@ fn on_own_thread<T: Send>(body: impl FnOnce() -> T + Send) -> io::Result<T> {
 struct Opened {
     /// The uppermost first.
     lower: Vec<OwnedFd>,
-    own: [OwnedFd; 2],
+    own: Option<OwnLayer>,
 }
 
 /// What the kernel is told, seen from `/proc/thread-self/fd`.
 #[derive(Debug, PartialEq, Eq)]
 struct Names {
     lower: String,
-    upper: String,
-    work: String,
+    /// Upper and work.
+    own: Option<[String; 2]>,
 }
 
 impl Opened {
@@ -80,9 +80,9 @@ impl Opened {
     }
 
     fn names(&self) -> Names {
-        let [upper, work] = self.own.each_ref().map(name);
+        let own = self.own.as_ref().map(|own| [name(&own.upper), name(&own.work)]);
         let lower: Vec<_> = self.lower.iter().map(name).collect();
-        Names { lower: lower.join(":"), upper, work }
+        Names { lower: lower.join(":"), own }
     }
 }
 
@@ -91,11 +91,17 @@ fn name(dir: &impl AsRawFd) -> String {
 }
 
 impl Names {
+    fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let own =
+            self.own.iter().flat_map(|[upper, work]| [("upperdir", &**upper), ("workdir", work)]);
+        [("lowerdir", &*self.lower)].into_iter().chain(own)
+    }
+
     /// The options of mount(2); `None` if they do not fit.
-    fn options(&self) -> Option<CString> {
-        let own = [("lowerdir", &*self.lower), ("upperdir", &self.upper), ("workdir", &self.work)];
-        let all = own.into_iter().chain(OPTIONS).map(|(key, value)| format!("{key}={value}"));
-        let text = all.collect::<Vec<_>>().join(",");
+    fn options(&self, durability: Durability) -> Option<CString> {
+        let all = self.all().chain(OPTIONS).map(|(key, value)| format!("{key}={value}"));
+        let volatile = (durability == Durability::Volatile).then(|| "volatile".to_owned());
+        let text = all.chain(volatile).collect::<Vec<_>>().join(",");
         if text.len() > MAX_OPTIONS { None } else { CString::new(text).ok() }
     }
 }
@@ -105,11 +111,10 @@ fn configure(stack: &Stack<'_>, names: &Names) -> Result<OwnedFd, Error> {
     enter_names().map_err(stack.failed_silently())?;
     let fs = stack.open_fs()?;
     let fs = fs.as_fd();
-    let set = |(key, value): (_, &String)| perform(&Step::Set { fs, key, value });
-    [("lowerdir", &names.lower), ("upperdir", &names.upper), ("workdir", &names.work)]
-        .into_iter()
-        .try_for_each(set)
-        .and_then(|()| create(fs))
+    names
+        .all()
+        .try_for_each(|(key, value)| perform(&Step::Set { fs, key, value }))
+        .and_then(|()| stack.create(fs))
         .map_err(stack.failed(fs))
 }
 
@@ -121,7 +126,8 @@ fn mount_unseen(stack: &Stack<'_>, store: &Store) -> Result<OwnedFd, Error> {
     let open = |name| open_directory(root.as_fd(), name).map_err(&fail);
     let opened = Opened::in_store(stack, open("layers")?.as_fd(), open("containers")?.as_fd())?;
     let count = stack.layers.len();
-    let options = opened.names().options().ok_or(Error::LayersTooLong { count })?;
+    let options =
+        opened.names().options(stack.options.durability).ok_or(Error::LayersTooLong { count })?;
     let mount = || {
         enter_names()?;
         let at = format!("{}/{STAGE}", name(&root));
@@ -129,7 +135,12 @@ fn mount_unseen(stack: &Stack<'_>, store: &Store) -> Result<OwnedFd, Error> {
         let copy = perform(&NewFd::MountCopy { dir: root.as_fd(), name: STAGE });
         // The root must go with its last descriptor, not when the kernel gets to the namespace.
         let unmounted = perform(&Own::Unmount { at: &at });
-        copy.and_then(|copy| unmounted.map(|()| copy))
+        let copy = copy.and_then(|copy| unmounted.map(|()| copy))?;
+        // mount(2) made it `nodev` alone.
+        let attributes =
+            Attributes { set: stack.attributes().bits().into(), ..Attributes::default() };
+        let set = SetAttributes { mount: copy.as_fd(), attributes, users: None, recursive: false };
+        perform(&set).map(|()| copy)
     };
     mount().map_err(&fail)
 }
@@ -157,22 +168,25 @@ mod tests {
 
     fn names(lower: &[usize]) -> Names {
         let lower: Vec<_> = lower.iter().map(ToString::to_string).collect();
-        Names { lower: lower.join(":"), upper: "3".into(), work: "4".into() }
+        Names { lower: lower.join(":"), own: Some(["3".into(), "4".into()]) }
     }
 
     #[test]
     fn options_name_directories_by_number() {
-        let options = names(&[12, 11]).options().unwrap();
+        let options = names(&[12, 11]).options(Durability::Normal).unwrap();
         let want =
             "lowerdir=12:11,upperdir=3,workdir=4,index=off,metacopy=off,redirect_dir=nofollow";
         assert_eq!(options.to_str().unwrap(), want);
+        let bare = Names { own: None, ..names(&[12, 11]) }.options(Durability::Volatile).unwrap();
+        let want = "lowerdir=12:11,index=off,metacopy=off,redirect_dir=nofollow,volatile";
+        assert_eq!(bare.to_str().unwrap(), want);
     }
 
     #[test]
     fn as_many_layers_as_the_kernel_stacks_fit_into_the_options() {
         for (first, fits) in [(100, true), (100_000, true), (10_000_000, false)] {
             let lower: Vec<_> = (first..).take(MAX_LAYERS).collect();
-            let options = names(&lower).options();
+            let options = names(&lower).options(Durability::Normal);
             assert_eq!(options.is_some(), fits, "descriptors from {first}");
             assert!(options.is_none_or(|options| options.count_bytes() <= MAX_OPTIONS));
         }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use rustix::path::Arg;
 
 /// Resolution that stays on this side of mount points and follows no link at all.
@@ -17,6 +18,11 @@ pub(crate) fn beneath() -> ResolveFlags {
 /// Resolution as a process inside that root would see it: links and `..` end at the root.
 pub(crate) fn in_root() -> ResolveFlags {
     ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS
+}
+
+/// Resolution as the host has it; for paths of the host's own.
+pub(crate) fn anywhere() -> ResolveFlags {
+    ResolveFlags::NO_MAGICLINKS
 }
 
 /// Opens a directory by a path of the caller's own, links followed.
@@ -50,39 +56,100 @@ pub(crate) fn reopen(place: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(super::step::proc_path(place), flags, Mode::empty())
 }
 
-/// What kind of file something is, as far as this crate tells them apart.
+/// What kind of file something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+#[non_exhaustive]
+pub enum Kind {
+    /// A directory.
     Directory,
+    /// A regular file.
     Regular,
+    /// A symbolic link.
     Symlink,
+    /// A FIFO.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+    /// None of these.
     Other,
 }
 
-/// The part of `stat(2)` this crate looks at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stat {
-    pub(crate) kind: Kind,
+impl From<FileType> for Kind {
+    fn from(kind: FileType) -> Self {
+        match kind {
+            FileType::Directory => Self::Directory,
+            FileType::RegularFile => Self::Regular,
+            FileType::Symlink => Self::Symlink,
+            FileType::Fifo => Self::Fifo,
+            FileType::Socket => Self::Socket,
+            FileType::CharacterDevice => Self::Character,
+            FileType::BlockDevice => Self::Block,
+            FileType::Unknown => Self::Other,
+        }
+    }
+}
+
+/// What `stat(2)` says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stat {
+    /// What it is.
+    pub kind: Kind,
     /// Permission bits, set-user-id, set-group-id and sticky bit.
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Bytes.
-    pub(crate) size: u64,
+    pub size: u64,
+    /// Names it has.
+    pub links: u64,
+    /// Number of the filesystem.
+    pub device: u64,
+    /// Number in the filesystem.
+    pub inode: u64,
+    /// Major and minor number, if it is a device.
+    pub node: (u32, u32),
+    /// Last change of the content: seconds since 1970, and nanoseconds after that.
+    pub mtime: (i64, u32),
+    /// Bytes it takes on disk.
+    pub allocated: u64,
+}
+
+impl Stat {
+    /// Whether overlayfs takes it for a whiteout.
+    pub(crate) fn is_whiteout(&self) -> bool {
+        self.kind == Kind::Character && self.node == (0, 0)
+    }
 }
 
 impl From<rustix::fs::Stat> for Stat {
     fn from(stat: rustix::fs::Stat) -> Self {
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Kind::Directory,
-            FileType::RegularFile => Kind::Regular,
-            FileType::Symlink => Kind::Symlink,
-            _ => Kind::Other,
-        };
-        let mode = stat.st_mode & 0o7777;
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        Self { kind, mode, uid: stat.st_uid, gid: stat.st_gid, size }
+        Self {
+            kind: FileType::from_raw_mode(stat.st_mode).into(),
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            links: wide(stat.st_nlink),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            node: (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)),
+            // The kernel keeps less than a second there, whatever the type may hold.
+            mtime: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+        }
     }
+}
+
+/// Its width depends on the architecture.
+fn wide(links: impl Into<u64>) -> u64 {
+    links.into()
 }
 
 pub(crate) fn stat(file: impl AsFd) -> rustix::io::Result<Stat> {
@@ -92,6 +159,48 @@ pub(crate) fn stat(file: impl AsFd) -> rustix::io::Result<Stat> {
 /// Looks at a name without following it.
 pub(crate) fn stat_at(dir: impl AsFd, name: &OsStr) -> rustix::io::Result<Stat> {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(Stat::from)
+}
+
+/// Bytes and files that root may still write to a filesystem; no count of files where it has none.
+pub(crate) fn room(file: impl AsFd) -> rustix::io::Result<(u64, Option<u64>)> {
+    let stat = rustix::fs::fstatvfs(file)?;
+    let bytes = stat.f_bfree.saturating_mul(stat.f_frsize);
+    Ok((bytes, (stat.f_files > 0).then_some(stat.f_ffree)))
+}
+
+/// The number of the mount that something open is in.
+pub(crate) fn mount_id(place: BorrowedFd<'_>) -> rustix::io::Result<u64> {
+    use rustix::fs::{StatxFlags, statx};
+    statx(place, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id)
+}
+
+/// The path of an open file, as it is now.
+pub(crate) fn path_of(file: BorrowedFd<'_>) -> rustix::io::Result<OsString> {
+    let path = rustix::fs::readlink(super::step::proc_path(file), Vec::new())?;
+    Ok(OsString::from_vec(path.into_bytes()))
+}
+
+/// Where a symbolic link found by [`open_path`] points to.
+pub(crate) fn read_link(place: impl AsFd) -> rustix::io::Result<OsString> {
+    let target = rustix::fs::readlinkat(place, c"", Vec::new())?;
+    Ok(OsString::from_vec(target.into_bytes()))
+}
+
+/// Reads at an offset, again if a signal came in between.
+pub(crate) fn read_at(file: impl AsFd, buffer: &mut [u8], at: u64) -> rustix::io::Result<usize> {
+    rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *buffer, at))
+}
+
+/// The next piece of a file that is no hole, from `at` on: where it starts and ends. `None` if
+/// there is none; without holes where the filesystem knows none.
+pub(crate) fn next_data(file: impl AsFd, at: u64) -> rustix::io::Result<Option<(u64, u64)>> {
+    use rustix::fs::{SeekFrom, seek};
+    let start = match seek(&file, SeekFrom::Data(at)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(errno) => return Err(errno),
+    };
+    Ok(Some((start, seek(&file, SeekFrom::Hole(start))?)))
 }
 
 /// The names in a directory, in no order.
@@ -114,6 +223,56 @@ pub(crate) fn read_up_to(file: OwnedFd, max: usize) -> io::Result<Option<Vec<u8>
     let bound = (max as u64).saturating_add(1);
     std::fs::File::from(file).take(bound).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= max).then_some(bytes))
+}
+
+/// An extended attribute of an open file; `None` if it has none of that name.
+pub(crate) fn xattr(file: impl AsFd, name: &OsStr) -> rustix::io::Result<Option<Vec<u8>>> {
+    xattr_with(|value| rustix::fs::fgetxattr(&file, name, value))
+}
+
+/// An extended attribute of what is at a place ([`open_path`]), a link included.
+pub(crate) fn xattr_of_place(
+    place: BorrowedFd<'_>,
+    name: &OsStr,
+) -> rustix::io::Result<Option<Vec<u8>>> {
+    xattr_with(|value| rustix::fs::getxattr(super::step::proc_path(place), name, value))
+}
+
+fn xattr_with(
+    get: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Option<Vec<u8>>> {
+    // What most have; 64 KiB is what Linux allows.
+    for len in [256, 1 << 16] {
+        let mut value = vec![0; len];
+        match get(&mut value) {
+            Ok(len) => {
+                value.truncate(len);
+                return Ok(Some(value));
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::RANGE)
+}
+
+/// The names of the extended attributes of what is at a place, a link's too.
+pub(crate) fn xattr_names(place: BorrowedFd<'_>) -> rustix::io::Result<Vec<OsString>> {
+    let path = super::step::proc_path(place);
+    for len in [256, 1 << 16] {
+        let mut names = vec![0; len];
+        match rustix::fs::listxattr(&path, &mut names[..]) {
+            Ok(len) => {
+                let names = names[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+                return Ok(names.map(|name| OsString::from_vec(name.to_vec())).collect());
+            }
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::RANGE)
 }
 
 /// What the kernel has to say about a filesystem being configured, one message a line.

@@ -37,6 +37,13 @@ pub(crate) enum Step<'a> {
         to: BorrowedFd<'a>,
         new_name: &'a OsStr,
     },
+    /// Renames, in the place of an empty directory or a file.
+    Replace {
+        from: BorrowedFd<'a>,
+        name: &'a OsStr,
+        to: BorrowedFd<'a>,
+        new_name: &'a OsStr,
+    },
     /// Gives a name to a file made by [`NewFd::NamelessFile`], unless the name is taken.
     Publish {
         file: BorrowedFd<'a>,
@@ -59,6 +66,19 @@ pub(crate) enum Step<'a> {
         dir: BorrowedFd<'a>,
         name: &'a OsStr,
     },
+    /// Makes a device node of mode 0600.
+    Device {
+        dir: BorrowedFd<'a>,
+        name: &'a OsStr,
+        kind: FileType,
+        major: u32,
+        minor: u32,
+    },
+    /// Makes what overlayfs takes for "nothing here".
+    Whiteout {
+        dir: BorrowedFd<'a>,
+        name: &'a OsStr,
+    },
     Own {
         target: Target<'a>,
         uid: u32,
@@ -77,7 +97,17 @@ pub(crate) enum Step<'a> {
         name: &'a OsStr,
         value: &'a [u8],
     },
+    /// Sets the `SELinux` label of what is at a place, a link included.
+    Label {
+        place: BorrowedFd<'a>,
+        label: &'a str,
+    },
     Resize {
+        file: BorrowedFd<'a>,
+        len: u64,
+    },
+    /// Takes room on the disk for so many bytes.
+    Allocate {
         file: BorrowedFd<'a>,
         len: u64,
     },
@@ -96,6 +126,11 @@ pub(crate) enum Step<'a> {
         fs: BorrowedFd<'a>,
         key: &'static str,
         value: &'a str,
+    },
+    /// The same for one that has no value.
+    SetFlag {
+        fs: BorrowedFd<'a>,
+        key: &'static str,
     },
     /// The same, with a directory for value.
     SetDir {
@@ -136,19 +171,27 @@ impl fmt::Display for Step<'_> {
             Self::RemoveDir { name, .. } => write!(f, "remove directory {name:?}"),
             Self::Unlink { name, .. } => write!(f, "remove {name:?}"),
             Self::Rename { name, new_name, .. } => write!(f, "rename {name:?} to {new_name:?}"),
+            Self::Replace { name, new_name, .. } => write!(f, "put {name:?} for {new_name:?}"),
             Self::Publish { name, .. } => write!(f, "create file {name:?}"),
             Self::HardLink { name, new_name, .. } => write!(f, "link {new_name:?} to {name:?}"),
             Self::Symlink { name, .. } => write!(f, "create symbolic link {name:?}"),
             Self::Fifo { name, .. } => write!(f, "create FIFO {name:?}"),
+            Self::Device { name, major, minor, .. } => {
+                write!(f, "create device {name:?} {major}:{minor}")
+            }
+            Self::Whiteout { name, .. } => write!(f, "hide {name:?}"),
             Self::Own { uid, gid, .. } => write!(f, "set the owner to {uid}:{gid}"),
             Self::Mode { mode, .. } => write!(f, "set the mode to {mode:04o}"),
             Self::Times { .. } => write!(f, "set the time of last change"),
             Self::Xattr { name, .. } => write!(f, "set extended attribute {name:?}"),
+            Self::Label { label, .. } => write!(f, "set the label {label}"),
             Self::Resize { len, .. } => write!(f, "set the size to {len} bytes"),
+            Self::Allocate { len, .. } => write!(f, "take {len} bytes of the disk"),
             Self::Sync { .. } => write!(f, "flush to disk"),
             Self::SyncFilesystem { .. } => write!(f, "flush the filesystem to disk"),
             Self::Lock { .. } => write!(f, "lock"),
             Self::Set { key, value, .. } => write!(f, "set mount option {key}={value}"),
+            Self::SetFlag { key, .. } => write!(f, "set mount option {key}"),
             Self::SetDir { key, .. } => write!(f, "set mount option {key} to a directory"),
             Self::CreateFs { .. } => write!(f, "create the filesystem"),
         }
@@ -168,6 +211,7 @@ impl Effect for Step<'_> {
             Self::Rename { from, name, to, new_name } => {
                 fs::renameat_with(from, name, to, new_name, noreplace)
             }
+            Self::Replace { from, name, to, new_name } => fs::renameat(from, name, to, new_name),
             Self::Publish { file, dir, name } => {
                 fs::linkat(CWD, proc_path(file), dir, name, AtFlags::SYMLINK_FOLLOW)
             }
@@ -178,17 +222,34 @@ impl Effect for Step<'_> {
             Self::Fifo { dir, name } => {
                 fs::mknodat(dir, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
             }
+            Self::Device { dir, name, kind, major, minor } => {
+                let device = fs::makedev(major, minor);
+                fs::mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, device)
+            }
+            Self::Whiteout { dir, name } => {
+                fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
+            }
             Self::Own { target, uid, gid } => own(target, uid, gid),
             Self::Mode { target, mode } => set_mode(target, Mode::from_raw_mode(mode)),
             Self::Times { target, times } => set_times(target, times),
             Self::Xattr { file, name, value } => {
                 fs::fsetxattr(file, name, value, XattrFlags::empty())
             }
+            Self::Label { place, label } => {
+                // With the NUL at its end, as libselinux writes it.
+                let value = [label.as_bytes(), b"\0"].concat();
+                let path = proc_path(place);
+                fs::setxattr(path, "security.selinux", &value, XattrFlags::empty())
+            }
             Self::Resize { file, len } => fs::ftruncate(file, len),
+            Self::Allocate { file, len } => {
+                fs::fallocate(file, fs::FallocateFlags::empty(), 0, len)
+            }
             Self::Sync { file } => fs::fsync(file),
             Self::SyncFilesystem { file } => fs::syncfs(file),
             Self::Lock { file } => fs::flock(file, FlockOperation::NonBlockingLockExclusive),
             Self::Set { fs, key, value } => mount::fsconfig_set_string(fs, key, value),
+            Self::SetFlag { fs, key } => mount::fsconfig_set_flag(fs, key),
             Self::SetDir { fs, key, dir } => mount::fsconfig_set_fd(fs, key, dir),
             Self::CreateFs { fs } => mount::fsconfig_create(fs),
         }
@@ -241,6 +302,8 @@ pub(crate) enum NewFd<'a> {
     Mount { fs: BorrowedFd<'a>, attributes: MountAttrFlags },
     /// A detached copy of the mount at a place.
     MountCopy { dir: BorrowedFd<'a>, name: &'static str },
+    /// A detached mount of what is at a place, with the mounts below it if so wanted.
+    Bind { place: BorrowedFd<'a>, recursive: bool },
 }
 
 impl fmt::Display for NewFd<'_> {
@@ -251,6 +314,7 @@ impl fmt::Display for NewFd<'_> {
             Self::Fs { kind } => write!(f, "open filesystem {kind}"),
             Self::Mount { .. } => write!(f, "create a detached mount"),
             Self::MountCopy { .. } => write!(f, "copy the mount"),
+            Self::Bind { .. } => write!(f, "make a mount of it"),
         }
     }
 }
@@ -267,7 +331,8 @@ impl Effect for NewFd<'_> {
                 rustix::fs::openat(dir, name, flags, mode)
             }
             Self::NamelessFile { dir } => {
-                rustix::fs::openat(dir, c".", write | OFlags::TMPFILE, mode)
+                let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
+                rustix::fs::openat(dir, c".", flags, mode)
             }
             Self::Fs { kind } => rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC),
             Self::Mount { fs, attributes } => {
@@ -276,6 +341,13 @@ impl Effect for NewFd<'_> {
             Self::MountCopy { dir, name } => {
                 let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
                 rustix::mount::open_tree(dir, name, flags)
+            }
+            Self::Bind { place, recursive } => {
+                let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+                    | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                    | OpenTreeFlags::AT_EMPTY_PATH;
+                flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+                rustix::mount::open_tree(place, c"", flags)
             }
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
 use super::header::{Extensions, Extent, Head, check_sum, extents, has_content};
+use super::sparse::{Map, MapReader, Sparse};
 use super::stream::Gauge;
 use crate::error::{Error, Limit, Malformed};
 
@@ -19,7 +20,7 @@ const MAX_EXTENSION: u64 = 1 << 20;
 /// The `tar` crate reads the fields of a header; going from header to header is done here, because
 /// a hostile one must not choose how much is read into memory, and because a record of an extended
 /// header must not pose as another.
-pub(super) struct Archive<'a, R> {
+pub(crate) struct Archive<'a, R> {
     input: R,
     gauge: &'a Gauge<'a>,
     /// Content bytes of the current entry not read yet.
@@ -28,13 +29,24 @@ pub(super) struct Archive<'a, R> {
     padding: u64,
 }
 
-impl<'a, R: Read> Archive<'a, R> {
-    pub(super) fn new(input: R, gauge: &'a Gauge<'a>) -> Self {
+/// What an archive is read from.
+pub(crate) trait Input: Read {
+    /// Passes over so many bytes; whether there were as many.
+    fn skip(&mut self, bytes: u64) -> io::Result<bool> {
+        Ok(io::copy(&mut self.take(bytes), &mut io::sink())? == bytes)
+    }
+}
+
+impl Input for &[u8] {}
+impl<R: Read> Input for io::BufReader<R> {}
+
+impl<'a, R: Input> Archive<'a, R> {
+    pub(crate) fn new(input: R, gauge: &'a Gauge<'a>) -> Self {
         Self { input, gauge, left: 0, padding: 0 }
     }
 
     /// The next entry; `None` at the end marker.
-    pub(super) fn next(&mut self) -> Result<Option<Head>, Error> {
+    pub(crate) fn next(&mut self) -> Result<Option<Head>, Error> {
         self.skip(self.left)?;
         self.skip(self.padding)?;
         (self.left, self.padding) = (0, 0);
@@ -62,7 +74,7 @@ impl<'a, R: Read> Archive<'a, R> {
     }
 
     /// Reads content of the current entry; 0 at its end.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         if wanted == 0 {
             return Ok(0);
@@ -89,16 +101,43 @@ impl<'a, R: Read> Archive<'a, R> {
             head.extents = self.sparse_map(header)?;
         }
         let stored = if has_content(head.kind) { head.size } else { 0 };
+        self.left = stored;
+        self.padding = stored.wrapping_neg() % BLOCK as u64;
+        let sparse = Sparse::of(&head.pax).map_err(|problem| self.gauge.malformed(problem))?;
         if let (EntryType::GNUSparse, Some(gnu)) = (head.kind, header.as_gnu()) {
             head.size =
                 gnu.real_size().map_err(|_| self.gauge.malformed(Malformed::Field("size")))?;
+        } else if let Some(Sparse { size, name, map }) = sparse.filter(|_| head.kind.is_file()) {
+            head.size = size;
+            head.path = name.unwrap_or(head.path);
+            head.extents = match map {
+                Map::Here(extents) => extents,
+                Map::InContent => self.map_in_content()?,
+            };
         } else {
             head.size = stored;
             head.extents = vec![Extent { offset: 0, length: stored }];
         }
-        self.left = stored;
-        self.padding = stored.wrapping_neg() % BLOCK as u64;
         Ok(head)
+    }
+
+    fn map_in_content(&mut self) -> Result<Vec<Extent>, Error> {
+        let mut reader = MapReader::default();
+        for _ in 0..MAX_EXTENSION / BLOCK as u64 {
+            let mut block = [0; BLOCK];
+            let mut filled = 0;
+            while filled < BLOCK {
+                match self.read(&mut block[filled..])? {
+                    0 => return Err(self.gauge.malformed(Malformed::Field("map of holes"))),
+                    read => filled += read,
+                }
+            }
+            let map = reader.feed(&block).map_err(|problem| self.gauge.malformed(problem))?;
+            if let Some(map) = map {
+                return Ok(map);
+            }
+        }
+        Err(too_long())
     }
 
     fn sparse_map(&mut self, header: &Header) -> Result<Vec<Extent>, Error> {
@@ -148,11 +187,15 @@ impl<'a, R: Read> Archive<'a, R> {
         }
     }
 
+    /// The input, at the content of the current entry.
+    pub(crate) fn input(&self) -> &R {
+        &self.input
+    }
+
     fn skip(&mut self, bytes: u64) -> Result<(), Error> {
-        let mut part = (&mut self.input).take(bytes);
-        match io::copy(&mut part, &mut io::sink()) {
-            Ok(skipped) if skipped == bytes => Ok(()),
-            Ok(_) => Err(self.gauge.malformed(Malformed::Truncated)),
+        match self.input.skip(bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.gauge.malformed(Malformed::Truncated)),
             Err(error) => Err(self.gauge.explain(error)),
         }
     }

@@ -3,9 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use rustix::fs::{Timespec, Timestamps};
+use rustix::fs::{FileType, Timespec, Timestamps};
 use tar::EntryType;
 
+use super::acl;
 use super::header::{Extent, Head};
 use super::path::EntryPath;
 use crate::error::Refusal;
@@ -36,8 +37,15 @@ pub(super) enum Node {
         target: EntryPath,
     },
     Fifo,
-    /// A device node: counted, not made.
-    Device,
+    Device(DeviceNode),
+}
+
+/// A device node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DeviceNode {
+    pub(super) kind: FileType,
+    pub(super) major: u32,
+    pub(super) minor: u32,
 }
 
 /// Attributes of a file or directory.
@@ -85,17 +93,21 @@ fn node(head: Head) -> Result<Node, Refusal> {
         EntryType::Symlink => symlink(head.link),
         EntryType::Link => Ok(Node::HardLink { target: link_target(&head.link)? }),
         EntryType::Fifo => Ok(Node::Fifo),
-        EntryType::Char | EntryType::Block => Ok(Node::Device),
+        EntryType::Char => device(FileType::CharacterDevice, head.device),
+        EntryType::Block => device(FileType::BlockDevice, head.device),
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => file(head),
         _ => Err(Refusal::Kind),
     }
 }
 
-fn file(head: Head) -> Result<Node, Refusal> {
-    // The newer formats of GNU tar for sparse files store the map of holes as content.
-    if head.pax.records().any(|(key, _)| key.starts_with(b"GNU.sparse.")) {
-        return Err(Refusal::Kind);
+fn device(kind: FileType, (major, minor): (u32, u32)) -> Result<Node, Refusal> {
+    if kind == FileType::CharacterDevice && (major, minor) == (0, 0) {
+        return Err(Refusal::WhiteoutDevice);
     }
+    Ok(Node::Device(DeviceNode { kind, major, minor }))
+}
+
+fn file(head: Head) -> Result<Node, Refusal> {
     let stored = head.extents.iter().try_fold(0_u64, |end, extent| {
         let follows = extent.offset >= end;
         extent.offset.checked_add(extent.length).filter(|_| follows)
@@ -125,22 +137,42 @@ fn id(id: u64) -> Result<u32, Refusal> {
 
 /// The extended attributes that are kept, and how many are not.
 fn xattrs(head: &Head) -> (Vec<(OsString, Vec<u8>)>, u64) {
-    let all = head
-        .pax
-        .records()
-        .filter_map(|(key, value)| Some((key.strip_prefix(b"SCHILY.xattr.")?, value)));
-    let (kept, dropped): (Vec<_>, Vec<_>) = all.partition(|(name, _)| is_kept(name));
-    let owned =
-        |(name, value): (&[u8], &[u8])| (OsStr::from_bytes(name).to_owned(), value.to_vec());
-    (kept.into_iter().map(owned).collect(), dropped.len() as u64)
+    let mut kept = Vec::new();
+    let mut dropped = 0;
+    for (key, value) in head.pax.records() {
+        match xattr(key, value) {
+            Some(Some(attribute)) => kept.push(attribute),
+            Some(None) => dropped += 1,
+            None => {}
+        }
+    }
+    (kept, dropped)
 }
+
+/// The extended attribute a record is; `None` if it is none, `Some(None)` if it is not kept.
+#[expect(clippy::option_option, reason = "the two are counted apart")]
+fn xattr(key: &[u8], value: &[u8]) -> Option<Option<(OsString, Vec<u8>)>> {
+    let owned = |name: &[u8], value| (OsStr::from_bytes(name).to_owned(), value);
+    match key {
+        b"SCHILY.acl.access" => Some(acl::attribute(value).map(|value| owned(ACL_ACCESS, value))),
+        b"SCHILY.acl.default" => Some(acl::attribute(value).map(|value| owned(ACL_DEFAULT, value))),
+        _ => {
+            let name = key.strip_prefix(b"SCHILY.xattr.")?;
+            Some(is_kept(name).then(|| owned(name, value.to_vec())))
+        }
+    }
+}
+
+const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
+const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
 
 /// `trusted.*` and `user.overlay.*` would speak to overlayfs, `security.selinux` and the like to
 /// this host's policy; capabilities are part of how an image works.
-fn is_kept(name: &[u8]) -> bool {
+pub(crate) fn is_kept(name: &[u8]) -> bool {
     let user = name.strip_prefix(b"user.").is_some_and(|rest| !rest.is_empty());
     let valid = !name.contains(&0) && name.len() <= 255;
-    valid && (name == b"security.capability" || user && !name.starts_with(b"user.overlay."))
+    let known = [b"security.capability", ACL_ACCESS, ACL_DEFAULT].contains(&name);
+    valid && (known || user && !name.starts_with(b"user.overlay."))
 }
 
 #[cfg(test)]
@@ -158,6 +190,7 @@ mod tests {
             gid: 2,
             mtime: (3, 4),
             size: 0,
+            device: (1, 3),
             extents: vec![],
             pax: Pax::default(),
         }
@@ -178,8 +211,8 @@ mod tests {
             (EntryType::Symlink, Ok(Node::Symlink { target: "target".into() })),
             (EntryType::Link, Ok(Node::HardLink { target })),
             (EntryType::Fifo, Ok(Node::Fifo)),
-            (EntryType::Char, Ok(Node::Device)),
-            (EntryType::Block, Ok(Node::Device)),
+            (EntryType::Char, device(FileType::CharacterDevice, (1, 3))),
+            (EntryType::Block, device(FileType::BlockDevice, (1, 3))),
             (EntryType::new(b'V'), Err(Refusal::Kind)),
         ] {
             assert_eq!(node(head(kind)), want, "{kind:?}");
@@ -217,6 +250,11 @@ mod tests {
             ("link to nothing", links(b"", EntryType::Symlink), Refusal::SymlinkTarget),
             ("NUL in a link", links(b"a\0", EntryType::Symlink), Refusal::SymlinkTarget),
             ("long link", links(&[b'a'; 4096], EntryType::Symlink), Refusal::SymlinkTarget),
+            (
+                "a whiteout of overlayfs",
+                Head { device: (0, 0), ..head(EntryType::Char) },
+                Refusal::WhiteoutDevice,
+            ),
             ("root as a link", root(EntryType::Symlink), Refusal::Root),
             ("root as a file", root(EntryType::Regular), Refusal::Root),
         ] {
@@ -234,7 +272,8 @@ mod tests {
             ("security.capability2", false),
             ("trusted.overlay.opaque", false),
             ("user.overlay.opaque", false),
-            ("system.posix_acl_access", false),
+            ("system.posix_acl_access", true),
+            ("system.posix_acl_other", false),
             ("user.", false),
             ("user.a\0b", false),
         ] {

@@ -9,18 +9,20 @@ use crate::error::Malformed;
 
 /// All that is said about one entry before its content, long names and overrides resolved.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) path: Vec<u8>,
+pub(crate) struct Head {
+    pub(crate) path: Vec<u8>,
     /// What a link points to; empty for others.
-    pub(super) link: Vec<u8>,
-    pub(super) kind: EntryType,
+    pub(crate) link: Vec<u8>,
+    pub(crate) kind: EntryType,
     pub(super) mode: u32,
     pub(super) uid: u64,
     pub(super) gid: u64,
     /// Seconds since 1970, and nanoseconds after that.
     pub(super) mtime: (i64, u32),
     /// Bytes of content, holes counted.
-    pub(super) size: u64,
+    pub(crate) size: u64,
+    /// Major and minor number of a device.
+    pub(super) device: (u32, u32),
     /// Where the bytes that are in the archive belong; in a file without holes, one piece.
     pub(super) extents: Vec<Extent>,
     pub(super) pax: Pax,
@@ -71,12 +73,24 @@ impl Extensions {
                 None => (seconds()?.cast_signed(), 0),
             },
             size: or_field(pax.number("size")?, header.entry_size(), "size")?,
+            device: device(header)?,
             extents: Vec::new(),
             path,
             link,
             pax,
         })
     }
+}
+
+fn device(header: &Header) -> Result<(u32, u32), Malformed> {
+    let kind = header.entry_type();
+    if !kind.is_character_special() && !kind.is_block_special() {
+        return Ok((0, 0));
+    }
+    let number = |field: io::Result<Option<u32>>| {
+        field.map(Option::unwrap_or_default).map_err(|_| Malformed::Field("device number"))
+    };
+    Ok((number(header.device_major())?, number(header.device_minor())?))
 }
 
 /// GNU's long name wins over pax over the header, as in Go's `archive/tar`.

@@ -10,6 +10,16 @@ pub struct Limits {
     bytes: u64,
     depth: u64,
     ratio: u64,
+    devices: Devices,
+}
+
+/// What becomes of the device nodes in an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// They are left out and counted: a node that anybody may open is a way to the host.
+    LeaveOut,
+    /// They are made.
+    Make,
 }
 
 impl Default for Limits {
@@ -24,6 +34,7 @@ impl Default for Limits {
             depth: 256,
             // Programs and text compress 3 to 10 times, whole images at most 40 times.
             ratio: 200,
+            devices: Devices::LeaveOut,
         }
     }
 }
@@ -59,6 +70,17 @@ impl Limits {
         self
     }
 
+    /// Sets what becomes of device nodes; they are left out by default.
+    pub fn with_devices(mut self, devices: Devices) -> Self {
+        self.devices = devices;
+        self
+    }
+
+    /// What becomes of device nodes.
+    pub fn devices(&self) -> Devices {
+        self.devices
+    }
+
     /// Files, links and directories there may be.
     pub fn entries(&self) -> u64 {
         self.entries
@@ -87,6 +109,11 @@ pub trait Watch {
     /// Called after each read from the archive with the bytes read so far, as they came
     /// (compressed); `Break` cancels the import.
     fn progress(&self, bytes: u64) -> ControlFlow<()>;
+
+    /// Called before, if it is known how many bytes there are to be read.
+    fn expect(&self, bytes: u64) {
+        let _ = bytes;
+    }
 }
 
 impl<F: Fn(u64) -> ControlFlow<()>> Watch for F {

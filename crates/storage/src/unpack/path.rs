@@ -13,12 +13,12 @@ const MAX_PART: usize = 255;
 /// Where an entry goes: the parts of a path below the root, joined by `/`; empty for the root.
 ///
 /// A leading `/`, `.` parts and doubled or trailing slashes are dropped. Names that are empty, too
-/// long, or have a `..` or a NUL are refused, and so are whiteouts (a part starting with `.wh.`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct EntryPath(Vec<u8>);
+/// long, or have a `..` or a NUL are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct EntryPath(Vec<u8>);
 
 impl EntryPath {
-    pub(super) fn parse(name: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(name: &[u8]) -> Result<Self, Refusal> {
         match name {
             [] => return Err(Refusal::EmptyName),
             _ if name.len() > MAX_PATH => return Err(Refusal::LongName),
@@ -37,7 +37,7 @@ impl EntryPath {
     }
 
     /// The directory it is in and its name there; `None` for the root.
-    pub(super) fn split(&self) -> Option<(&[u8], &OsStr)> {
+    pub(crate) fn split(&self) -> Option<(&[u8], &OsStr)> {
         let (parent, name) = match self.0.iter().rposition(|&byte| byte == b'/') {
             Some(at) => (&self.0[..at], &self.0[at + 1..]),
             None if self.0.is_empty() => return None,
@@ -46,16 +46,22 @@ impl EntryPath {
         Some((parent, OsStr::from_bytes(name)))
     }
 
+    /// Its child of that name.
+    pub(crate) fn join(&self, name: &OsStr) -> Self {
+        let slash = if self.0.is_empty() { &b""[..] } else { b"/" };
+        Self([&*self.0, slash, name.as_bytes()].concat())
+    }
+
     /// How many parts it has; 0 for the root.
-    pub(super) fn depth(&self) -> u64 {
+    pub(crate) fn depth(&self) -> u64 {
         prefixes(&self.0).count() as u64
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    pub(super) fn to_path_buf(&self) -> PathBuf {
+    pub(crate) fn to_path_buf(&self) -> PathBuf {
         to_path_buf(&self.0)
     }
 }
@@ -76,7 +82,6 @@ fn check_part(part: &[u8]) -> Result<(), Refusal> {
     match part {
         b".." => Err(Refusal::ParentName),
         _ if part.len() > MAX_PART => Err(Refusal::LongName),
-        _ if part.starts_with(b".wh.") => Err(Refusal::Whiteout),
         _ => Ok(()),
     }
 }
@@ -108,9 +113,6 @@ mod tests {
             ("NUL", "a\0b", Err(Refusal::NulName)),
             ("one too long", &format!("{long}n"), Err(Refusal::LongName)),
             ("part too long", &format!("{part}n"), Err(Refusal::LongName)),
-            ("whiteout", "etc/.wh.passwd", Err(Refusal::Whiteout)),
-            ("opaque", "etc/.wh..wh..opq", Err(Refusal::Whiteout)),
-            ("below a whiteout", ".wh.etc/x", Err(Refusal::Whiteout)),
         ] {
             let want = want.map(|path: &str| path.as_bytes().to_vec());
             assert_eq!(EntryPath::parse(name.as_bytes()).map(|path| path.0), want, "{about}");

@@ -57,7 +57,8 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((record, rest))
 }
 
-fn digits(text: &[u8]) -> Option<u64> {
+/// A number of decimal digits alone, at least one.
+pub(super) fn digits(text: &[u8]) -> Option<u64> {
     if !text.iter().all(u8::is_ascii_digit) {
         return None;
     }

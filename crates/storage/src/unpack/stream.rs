@@ -12,14 +12,14 @@ use crate::digest::Digest;
 use crate::error::{Error, Limit, Malformed};
 
 /// Bytes read at a time.
-pub(super) const CHUNK: usize = 128 << 10;
+pub(crate) const CHUNK: usize = 128 << 10;
 
 /// Largest window of a zstd frame, as a power of two: 128 MiB, what `zstd` itself takes without
 /// `--long`, and what a frame can make this process allocate.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// What the readers of one import share: counters, limits, and why they stopped.
-pub(super) struct Gauge<'a> {
+pub(crate) struct Gauge<'a> {
     limits: &'a Limits,
     watch: &'a dyn Watch,
     compressed: Cell<u64>,
@@ -30,24 +30,24 @@ pub(super) struct Gauge<'a> {
 }
 
 impl<'a> Gauge<'a> {
-    pub(super) fn new(limits: &'a Limits, watch: &'a dyn Watch) -> Self {
+    pub(crate) fn new(limits: &'a Limits, watch: &'a dyn Watch) -> Self {
         let (compressed, uncompressed) = (Cell::new(0), Cell::new(0));
         Self { limits, watch, compressed, uncompressed, stop: Cell::new(None) }
     }
 
-    pub(super) fn limits(&self) -> &'a Limits {
+    pub(crate) fn limits(&self) -> &'a Limits {
         self.limits
     }
 
     /// What a failed read means.
-    pub(super) fn explain(&self, error: io::Error) -> Error {
+    pub(crate) fn explain(&self, error: io::Error) -> Error {
         self.stop.take().unwrap_or_else(|| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.malformed(Malformed::Truncated),
             _ => self.malformed(Malformed::Compressed(error)),
         })
     }
 
-    pub(super) fn malformed(&self, source: Malformed) -> Error {
+    pub(crate) fn malformed(&self, source: Malformed) -> Error {
         Error::Malformed { at: self.uncompressed.get(), source }
     }
 
@@ -101,30 +101,48 @@ impl Read for Tap<'_> {
 }
 
 /// The uncompressed archive, counted and digested as it is read.
-pub(super) struct Plain<'a> {
+pub(crate) struct Plain<'a> {
     decoder: Box<dyn Read + 'a>,
     hasher: Sha256,
     gauge: &'a Gauge<'a>,
+    /// What was looked at and is still to be read, and how much of it was read.
+    peeked: (Vec<u8>, usize),
 }
 
 impl<'a> Plain<'a> {
-    pub(super) fn open(input: &'a mut dyn Read, gauge: &'a Gauge<'a>) -> Result<Self, Error> {
+    pub(crate) fn open(input: &'a mut dyn Read, gauge: &'a Gauge<'a>) -> Result<Self, Error> {
         let mut input = BufReader::with_capacity(CHUNK, Tap { input, gauge });
         // Two reads, for a pipe may hand over its first byte alone.
         let start = read_start(&mut input).map_err(|error| gauge.explain(error))?;
         let format = sniff(&start).map_err(|problem| gauge.malformed(problem))?;
         let input = io::Cursor::new(start).chain(input);
         let decoder = decoder(format, input).map_err(|error| gauge.explain(error))?;
-        Ok(Self { decoder, hasher: Sha256::new(), gauge })
+        Ok(Self { decoder, hasher: Sha256::new(), gauge, peeked: (Vec::new(), 0) })
     }
 
-    pub(super) fn digest(self) -> Digest {
+    /// Looks at the first `len` bytes, or as many as there are; before anything is read.
+    pub(crate) fn peek(&mut self, len: usize) -> Result<&[u8], Error> {
+        let mut start = Vec::new();
+        let read = self.take(len as u64).read_to_end(&mut start);
+        read.map_err(|error| self.gauge.explain(error))?;
+        self.peeked = (start, 0);
+        Ok(&self.peeked.0)
+    }
+
+    pub(crate) fn digest(self) -> Digest {
         Digest::finish(self.hasher)
     }
 }
 
 impl Read for Plain<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (peeked, given) = &mut self.peeked;
+        if *given < peeked.len() {
+            let len = (peeked.len() - *given).min(buffer.len());
+            buffer[..len].copy_from_slice(&peeked[*given..*given + len]);
+            *given += len;
+            return Ok(len);
+        }
         let read = self.decoder.read(buffer)?;
         self.hasher.update(&buffer[..read]);
         self.gauge.count_uncompressed(read)?;
@@ -138,11 +156,11 @@ fn read_start(input: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-fn decoder<'a>(format: Format, input: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+fn decoder<'a>(format: Compression, input: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match format {
-        Format::Tar => Box::new(input),
-        Format::Gzip => Box::new(MultiGzDecoder::new(input)),
-        Format::Zstd => {
+        Compression::None => Box::new(input),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
             Box::new(decoder)
@@ -152,10 +170,24 @@ fn decoder<'a>(format: Format, input: impl BufRead + 'a) -> io::Result<Box<dyn R
 
 /// How an archive is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Tar,
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// With gzip, which everything reads.
     Gzip,
+    /// With zstd, which is faster and packs more.
     Zstd,
+}
+
+impl Compression {
+    /// What a layer that is compressed so is called in a manifest.
+    pub(crate) fn layer_type(self) -> &'static str {
+        match self {
+            Self::None => "application/vnd.oci.image.layer.v1.tar",
+            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
 }
 
 /// Bytes at the start of an archive that tell its format.
@@ -163,14 +195,14 @@ const MAGIC_LEN: usize = 6;
 
 /// Tells the compression by the first [`MAGIC_LEN`] bytes; what has no known one is taken for a
 /// plain archive, which is then recognised by its checksum.
-fn sniff(start: &[u8]) -> Result<Format, Malformed> {
+pub(crate) fn sniff(start: &[u8]) -> Result<Compression, Malformed> {
     match start {
-        [0x1f, 0x8b, ..] => Ok(Format::Gzip),
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
         // A frame, or a skippable frame before it (RFC 8878, 3.1).
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Format::Zstd),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
         [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(Malformed::Compression("xz")),
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => Err(Malformed::Compression("bzip2")),
-        _ => Ok(Format::Tar),
+        _ => Ok(Compression::None),
     }
 }
 
@@ -183,12 +215,12 @@ mod tests {
     fn formats_are_told_by_their_magic() {
         let zstd = zstd::encode_all(&b"x"[..], 0).unwrap();
         for (about, start, want) in [
-            ("gzip", &[0x1f, 0x8b, 8, 0, 0, 0][..], Some(Format::Gzip)),
-            ("zstd", &zstd[..6], Some(Format::Zstd)),
-            ("zstd, skippable frame", &[0x5a, 0x2a, 0x4d, 0x18, 0, 0], Some(Format::Zstd)),
-            ("a name", b"etc/pa", Some(Format::Tar)),
-            ("a name like bzip2's magic", b"BZh1/x", Some(Format::Tar)),
-            ("nothing", b"", Some(Format::Tar)),
+            ("gzip", &[0x1f, 0x8b, 8, 0, 0, 0][..], Some(Compression::Gzip)),
+            ("zstd", &zstd[..6], Some(Compression::Zstd)),
+            ("zstd, skippable frame", &[0x5a, 0x2a, 0x4d, 0x18, 0, 0], Some(Compression::Zstd)),
+            ("a name", b"etc/pa", Some(Compression::None)),
+            ("a name like bzip2's magic", b"BZh1/x", Some(Compression::None)),
+            ("nothing", b"", Some(Compression::None)),
             ("xz", b"\xfd7zXZ\0", None),
             ("bzip2", b"BZh91AY", None),
         ] {

@@ -1,5 +1,8 @@
 //! A root being filled, by directory descriptors only.
 
+mod attributes;
+mod whiteouts;
+
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -7,7 +10,8 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::entry::Meta;
+use super::below::Below;
+use super::entry::{DeviceNode, Meta};
 use super::path::{EntryPath, prefixes};
 use crate::error::{Error, Failure, Limit, Refusal};
 use crate::remove;
@@ -20,6 +24,18 @@ const MAX_NAME_BYTES: u64 = 64 << 20;
 
 /// Mode of a directory that entries are in but that has no entry of its own.
 const IMPLIED_MODE: u32 = 0o755;
+
+use attributes::finish_directory;
+pub(super) use attributes::set_attributes;
+
+/// What becomes of something that is where an entry goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replace {
+    /// It makes room, whatever it is, but a directory for a directory.
+    Anything,
+    /// It makes room unless it or the entry is a directory; a link to a directory stands for one.
+    Files,
+}
 
 /// Why an entry could not be unpacked.
 pub(super) enum Trouble {
@@ -62,18 +78,43 @@ pub(super) struct Tree<'a> {
     name_bytes: u64,
     /// Directories made that have no entry of their own.
     implied: u64,
+    replace: Replace,
+    /// Where the attributes of implied directories come from, if there is something below.
+    below: Option<Below<'a>>,
+    /// What was made until now, if that has to be known.
+    made: HashSet<EntryPath>,
+    remembers: bool,
 }
 
 impl<'a> Tree<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>) -> Self {
+    pub(super) fn new(root: BorrowedFd<'a>, replace: Replace) -> Self {
         Self {
             root,
+            replace,
+            below: None,
+            made: HashSet::new(),
+            remembers: false,
             last: None,
             directories: Vec::new(),
             skipped: HashSet::new(),
             name_bytes: 0,
             implied: 0,
         }
+    }
+
+    /// Gives the root, and every directory without an entry of its own, the attributes it has
+    /// `below`.
+    pub(super) fn over(mut self, below: Below<'a>) -> Result<Self, Failure> {
+        let root = below.directory(b"")?;
+        self.directories.extend(root.map(|meta| (EntryPath::default(), meta)));
+        self.below = Some(below);
+        Ok(self)
+    }
+
+    /// Has whiteouts spare what was made.
+    pub(super) fn remembering(mut self) -> Self {
+        self.remembers = true;
+        self
     }
 
     pub(super) fn implied(&self) -> u64 {
@@ -83,14 +124,39 @@ impl<'a> Tree<'a> {
     /// Makes a directory, or keeps the one there is; its attributes follow at the end.
     pub(super) fn directory(&mut self, path: EntryPath, meta: Meta) -> Result<(), Trouble> {
         self.remember(&path)?;
-        if path.split().is_some() {
-            self.place(&path, |dir, name| match perform(&Step::MakeDir { dir, name }) {
-                Err(failure) if failure.is(Errno::EXIST) && is_directory(dir, name) => Ok(()),
-                other => other,
-            })?;
+        if path.split().is_some() && self.make_directory(&path)? == Made::BehindLink {
+            return Ok(());
         }
         self.directories.push((path, meta));
         Ok(())
+    }
+
+    fn make_directory(&mut self, path: &EntryPath) -> Result<Made, Trouble> {
+        let (root, replace) = (self.root, self.replace);
+        let hid = std::cell::Cell::new(false);
+        let made = self.place_as(Shape::Directory, path, |dir, name| {
+            match perform(&Step::MakeDir { dir, name }) {
+                Ok(()) => {
+                    if hid.get() {
+                        whiteouts::make_opaque(dir, name)?;
+                    }
+                    Ok(Made::Here)
+                }
+                Err(failure) if failure.is(Errno::EXIST) => {
+                    let there = sys::stat_at(dir, name);
+                    hid.set(there.is_ok_and(|stat| stat.is_whiteout()));
+                    match there.map(|stat| stat.kind) {
+                        Ok(Kind::Directory) => Ok(Made::Here),
+                        Ok(Kind::Symlink) if replace == Replace::Files && leads_on(root, path) => {
+                            Ok(Made::BehindLink)
+                        }
+                        _ => Err(failure),
+                    }
+                }
+                Err(failure) => Err(failure),
+            }
+        })?;
+        Ok(made)
     }
 
     /// Makes an empty file.
@@ -115,6 +181,22 @@ impl<'a> Tree<'a> {
     pub(super) fn fifo(&mut self, path: &EntryPath, meta: &Meta) -> Result<(), Trouble> {
         self.place(path, |dir, name| {
             perform(&Step::Fifo { dir, name })?;
+            let target = Target::Named { dir, name };
+            perform(&Step::Own { target, uid: meta.uid, gid: meta.gid })?;
+            perform(&Step::Mode { target, mode: meta.mode })?;
+            perform(&Step::Times { target, times: &meta.times() })
+        })
+    }
+
+    pub(super) fn device(
+        &mut self,
+        path: &EntryPath,
+        device: DeviceNode,
+        meta: &Meta,
+    ) -> Result<(), Trouble> {
+        let DeviceNode { kind, major, minor } = device;
+        self.place(path, |dir, name| {
+            perform(&Step::Device { dir, name, kind, major, minor })?;
             let target = Target::Named { dir, name };
             perform(&Step::Own { target, uid: meta.uid, gid: meta.gid })?;
             perform(&Step::Mode { target, mode: meta.mode })?;
@@ -165,18 +247,31 @@ impl<'a> Tree<'a> {
         Ok(dropped)
     }
 
-    /// Makes something new at `path`, in place of what is there.
+    /// Makes something new at `path` that is no directory, in place of what is there.
     fn place<T>(
         &mut self,
         path: &EntryPath,
         make: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<T, Failure>,
     ) -> Result<T, Trouble> {
+        self.place_as(Shape::Other, path, make)
+    }
+
+    fn place_as<T>(
+        &mut self,
+        shape: Shape,
+        path: &EntryPath,
+        make: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<T, Failure>,
+    ) -> Result<T, Trouble> {
         let (parent, name) = path.split().ok_or(Refusal::Root)?;
         let dir = self.parent(parent)?;
+        if self.remembers {
+            self.remember(path)?;
+            self.made.insert(path.clone());
+        }
         match make(dir.as_fd(), name) {
             Err(failure) if failure.is(Errno::EXIST) => {
-                // What goes may be what `parent` leads through: it has to be resolved again.
-                remove::tree(dir.as_fd(), name)?;
+                self.make_room(shape, dir.as_fd(), name)?;
+                // What went may be what `parent` leads through: it has to be resolved again.
                 Ok(make(dir.as_fd(), name)?)
             }
             result => {
@@ -186,12 +281,28 @@ impl<'a> Tree<'a> {
         }
     }
 
+    fn make_room(&self, shape: Shape, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Trouble> {
+        match (self.replace, shape) {
+            (Replace::Anything, _) => remove::tree(dir, name).map(drop)?,
+            (Replace::Files, Shape::Directory) => return Err(Refusal::Replaces.into()),
+            (Replace::Files, Shape::Other) => match perform(&Step::Unlink { dir, name }) {
+                Err(failure) if failure.is(Errno::ISDIR) => return Err(Refusal::Replaces.into()),
+                other => other?,
+            },
+        }
+        Ok(())
+    }
+
     /// The directory `path`, made if it is not there.
     fn parent(&mut self, path: &[u8]) -> Result<OwnedFd, Trouble> {
         match self.last.take() {
             Some((last, dir)) if last == path => Ok(dir),
             _ => match self.resolve(path) {
                 Err(failure) if failure.is(Errno::NOENT) => self.imply(path),
+                // A whiteout of this layer may be in the way.
+                Err(failure) if failure.is(Errno::NOTDIR) && self.below.is_some() => {
+                    self.imply(path)
+                }
                 other => directory_or_refusal(other),
             },
         }
@@ -207,10 +318,17 @@ impl<'a> Tree<'a> {
     fn imply(&mut self, path: &[u8]) -> Result<OwnedFd, Trouble> {
         let mut dir = self.resolve(b"")?;
         for prefix in prefixes(path) {
+            let name = prefix.rsplit(|&byte| byte == b'/').next().unwrap_or(prefix);
             dir = match self.resolve(prefix) {
+                Err(failure)
+                    if failure.is(Errno::NOTDIR) && is_whiteout(&dir, bytes_as_os_str(name)) =>
+                {
+                    self.imply_over_whiteout(dir.as_fd(), bytes_as_os_str(name))?
+                }
                 Err(failure) if failure.is(Errno::NOENT) => {
-                    let name = prefix.rsplit(|&byte| byte == b'/').next().unwrap_or(prefix);
-                    self.imply_one(dir.as_fd(), bytes_as_os_str(name))?
+                    let made = self.imply_one(dir.as_fd(), bytes_as_os_str(name))?;
+                    self.take_over(prefix)?;
+                    made
                 }
                 other => directory_or_refusal(other)?,
             };
@@ -232,41 +350,35 @@ impl<'a> Tree<'a> {
         Ok(made)
     }
 
+    /// Makes a directory that shows nothing of what this layer has hidden.
+    fn imply_over_whiteout(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> Result<OwnedFd, Trouble> {
+        perform(&Step::Unlink { dir, name })?;
+        let made = self.imply_one(dir, name)?;
+        whiteouts::make_opaque(dir, name)?;
+        Ok(made)
+    }
+
+    /// Notes the attributes that a directory has below.
+    fn take_over(&mut self, path: &[u8]) -> Result<(), Trouble> {
+        let Some(below) = self.below else { return Ok(()) };
+        if let Some(meta) = below.directory(path)? {
+            let path = EntryPath::parse(path)?;
+            self.remember(&path)?;
+            self.directories.push((path, meta));
+        }
+        Ok(())
+    }
+
     fn remember(&mut self, path: &EntryPath) -> Result<(), Error> {
         self.name_bytes += path.as_bytes().len() as u64;
         if self.name_bytes > MAX_NAME_BYTES {
             return Err(Error::Limit { limit: Limit::NameBytes, allowed: MAX_NAME_BYTES });
         }
         Ok(())
-    }
-}
-
-/// Gives an open file or directory its attributes; returns how many extended attributes the
-/// filesystem does not take.
-pub(super) fn set_attributes(file: BorrowedFd<'_>, meta: &Meta) -> Result<u64, Failure> {
-    let target = Target::Open(file);
-    // A change of owner clears capabilities and set-user-id, so it goes first.
-    perform(&Step::Own { target, uid: meta.uid, gid: meta.gid })?;
-    let mut dropped = 0;
-    for (name, value) in &meta.xattrs {
-        match perform(&Step::Xattr { file, name, value }) {
-            Ok(()) => {}
-            Err(failure) if failure.is(Errno::OPNOTSUPP) => dropped += 1,
-            Err(failure) => return Err(failure),
-        }
-    }
-    perform(&Step::Mode { target, mode: meta.mode })?;
-    perform(&Step::Times { target, times: &meta.times() })?;
-    Ok(dropped)
-}
-
-fn finish_directory(root: BorrowedFd<'_>, path: &EntryPath, meta: &Meta) -> Result<u64, Failure> {
-    let name = if path.as_bytes().is_empty() { b"." } else { path.as_bytes() };
-    match sys::open_dir_at(root, name, sys::in_root()) {
-        Ok(dir) => set_attributes(dir.as_fd(), meta),
-        // A later entry has put something else there.
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(0),
-        Err(errno) => Err(Failure::read("open the directory")(errno)),
     }
 }
 
@@ -279,8 +391,27 @@ fn directory_or_refusal(resolved: Result<OwnedFd, Failure>) -> Result<OwnedFd, T
     }
 }
 
-fn is_directory(dir: BorrowedFd<'_>, name: &OsStr) -> bool {
-    sys::stat_at(dir, name).is_ok_and(|stat| stat.kind == Kind::Directory)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Directory,
+    Other,
+}
+
+/// Where a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    Here,
+    /// Where a link leads, which keeps its attributes.
+    BehindLink,
+}
+
+/// Whether `path`, which is a link, leads to a directory.
+fn leads_on(root: BorrowedFd<'_>, path: &EntryPath) -> bool {
+    sys::open_path(root, path.as_bytes(), sys::in_root(), OFlags::DIRECTORY).is_ok()
+}
+
+fn is_whiteout(dir: &OwnedFd, name: &OsStr) -> bool {
+    sys::stat_at(dir, name).is_ok_and(|stat| stat.is_whiteout())
 }
 
 fn bytes_as_os_str(bytes: &[u8]) -> &OsStr {

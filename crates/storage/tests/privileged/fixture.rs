@@ -142,6 +142,10 @@ pub(crate) fn header(kind: EntryType, path: &str, link: &str) -> Header {
     header.set_gid(0);
     header.set_mtime(1_000_000_000);
     header.set_size(0);
+    if kind.is_character_special() || kind.is_block_special() {
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(3).unwrap();
+    }
     header
 }
 

@@ -8,10 +8,19 @@
     reason = "all of this is a test"
 )]
 
+mod binds;
+mod changes;
 #[cfg(feature = "fault")]
 mod faults;
 mod fixture;
+mod garbage;
 mod hostile;
+mod images;
 mod import;
+mod layers;
 mod mounts;
+mod options;
+mod pictures;
 mod store;
+mod trees;
+mod volumes;

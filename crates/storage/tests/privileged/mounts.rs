@@ -124,7 +124,7 @@ fn privileged_shared_memory_is_bounded_and_harmless() {
     if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
         let label = "system_u:object_r:container_file_t:s0".parse().unwrap();
         let error = mount_shm(NonZeroU64::MIN, Some(&label)).unwrap_err();
-        let Error::MountShm { message, .. } = &error else { panic!("{error:?}") };
+        let Error::MountTmpfs { message, .. } = &error else { panic!("{error:?}") };
         assert!(message.contains("context"), "the kernel's own words: {message:?}");
     }
 }

@@ -1,0 +1,50 @@
+use std::os::fd::BorrowedFd;
+
+use crate::bind::MountAccess;
+
+/// What a power cut may take of what a container changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// What filesystems always may lose.
+    #[default]
+    Normal,
+    /// Anything: nothing that a container flushes to disk is. After a power cut its root does not
+    /// mount again ([`Error::DataMayBeLost`](crate::Error::DataMayBeLost)).
+    Volatile,
+}
+
+/// How the root of a container is mounted.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct RootOptions<'a> {
+    pub(super) access: MountAccess,
+    pub(super) durability: Durability,
+    pub(super) users: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> RootOptions<'a> {
+    /// Writable, of normal durability, owners as they are on disk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets whether the container may write to it.
+    pub fn with_access(mut self, access: MountAccess) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Sets what a power cut may take.
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Maps owners in the layers as this user namespace does: what is root's on disk is root's in the
+    /// container, and no file is changed for that. What the container makes is on disk as it is: the
+    /// kernel lets who is not in the namespace make nothing in a mapped directory. Needs Linux 6.15.
+    pub fn with_users(mut self, users: BorrowedFd<'a>) -> Self {
+        self.users = Some(users);
+        self
+    }
+}

@@ -1,0 +1,227 @@
+//! Volumes: directories that outlive containers.
+
+mod content;
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+pub use content::Filled;
+
+use crate::error::{Error, Failure};
+use crate::names::VolumeName;
+use crate::remove::{self, Removed};
+use crate::store::{Published, Scratch, Store, open_directory};
+use crate::sys::{self, NewFd, ProjectLimit, SetProject, Step, Target, perform};
+
+/// Where the content is, in the volume's directory.
+const DATA: &str = "_data";
+/// A file that is there until the volume is used.
+const FRESH: &str = "fresh";
+
+/// What a volume is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct VolumeOptions {
+    owner: (u32, u32),
+    mode: Option<u32>,
+    limit: Option<SizeLimit>,
+}
+
+/// How much a volume may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeLimit {
+    /// Number by which the filesystem counts it; of this volume alone, and not 0.
+    pub project: u32,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl VolumeOptions {
+    /// Of root, mode 0755, as large as the disk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets owner and group.
+    pub fn with_owner(mut self, uid: u32, gid: u32) -> Self {
+        self.owner = (uid, gid);
+        self
+    }
+
+    /// Sets the mode.
+    pub fn with_mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode & 0o7777);
+        self
+    }
+
+    /// Limits what it may hold, where the filesystem has project quota (ext4, XFS).
+    pub fn with_limit(mut self, limit: SizeLimit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+/// A volume, open.
+#[derive(Debug)]
+pub struct Volume<'s> {
+    store: &'s Store,
+    name: VolumeName,
+    /// Its own directory, that of the content in it.
+    dir: OwnedFd,
+    data: OwnedFd,
+}
+
+impl Store {
+    /// Creates a volume, durably.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::VolumeExists`], [`Error::Unsupported`] for a limit, or [`Error::CreateVolume`]; there
+    /// is no new volume then.
+    pub fn create_volume(
+        &self,
+        name: &VolumeName,
+        options: &VolumeOptions,
+    ) -> Result<Volume<'_>, Error> {
+        let fail = |source| Error::CreateVolume { name: name.clone(), source };
+        let scratch = self.scratch("volume").map_err(fail)?;
+        if let Err(error) = fill(&scratch, options, fail) {
+            return Err(scratch.discard(error));
+        }
+        match scratch.publish(self.volumes.as_fd(), OsStr::new(name.as_str()), fail)? {
+            Published::Now => self.open_volume(name),
+            Published::AlreadyThere => Err(Error::VolumeExists { name: name.clone() }),
+        }
+    }
+
+    /// Opens a volume.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoVolume`] or [`Error::OpenVolume`].
+    pub fn open_volume(&self, name: &VolumeName) -> Result<Volume<'_>, Error> {
+        let open = || {
+            let dir = open_directory(self.volumes.as_fd(), name.as_str())?;
+            let data = open_directory(dir.as_fd(), DATA)?;
+            Ok::<_, Failure>((dir, data))
+        };
+        let name = name.clone();
+        match open() {
+            Ok((dir, data)) => Ok(Volume { store: self, name, dir, data }),
+            Err(failure) if failure.is(Errno::NOENT) => Err(Error::NoVolume { name }),
+            Err(source) => Err(Error::OpenVolume { name, source }),
+        }
+    }
+
+    /// The volumes there are, in no order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::List`].
+    pub fn volumes(&self) -> Result<Vec<VolumeName>, Error> {
+        let names = sys::list(&self.volumes)
+            .map_err(Failure::read("read the directory"))
+            .map_err(|source| Error::List { what: "volumes", source })?;
+        let parse = |name: OsString| {
+            let volume = name.to_str().and_then(|name| name.parse().ok());
+            if volume.is_none() {
+                tracing::warn!(?name, "not a volume");
+            }
+            volume
+        };
+        Ok(names.into_iter().filter_map(parse).collect())
+    }
+
+    /// Removes a volume with all that is in it; nobody may use it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RemoveVolume`]; if it is no longer listed, the store's next opening removes the rest.
+    pub fn remove_volume(&self, name: &VolumeName) -> Result<Removed, Error> {
+        let remove = || {
+            let volumes = self.volumes.as_fd();
+            let Some(out) = self.move_out(volumes, OsStr::new(name.as_str()))? else {
+                return Ok(Removed::WasAbsent);
+            };
+            // A power cut must not bring it back with only part of its files.
+            perform(&Step::Sync { file: volumes })?;
+            self.dispose(&out)
+        };
+        remove().map_err(|source| Error::RemoveVolume { name: name.clone(), source })
+    }
+}
+
+fn fill(
+    scratch: &Scratch<'_>,
+    options: &VolumeOptions,
+    fail: impl Fn(Failure) -> Error,
+) -> Result<(), Error> {
+    let make = || {
+        perform(&NewFd::File { dir: scratch.dir(), name: OsStr::new(FRESH) })?;
+        perform(&Step::MakeDir { dir: scratch.dir(), name: OsStr::new(DATA) })?;
+        let data = open_directory(scratch.dir(), DATA)?;
+        let target = Target::Open(data.as_fd());
+        let (uid, gid) = options.owner;
+        perform(&Step::Own { target, uid, gid })?;
+        perform(&Step::Mode { target, mode: options.mode.unwrap_or(0o755) })?;
+        Ok(data)
+    };
+    let data = make().map_err(&fail)?;
+    if let Some(limit) = options.limit {
+        set_limit(data.as_fd(), limit).map_err(|source| limit_error(source, &fail))?;
+    }
+    perform(&Step::Sync { file: data.as_fd() })
+        .and_then(|()| perform(&Step::Sync { file: scratch.dir() }))
+        .map_err(fail)
+}
+
+fn set_limit(data: BorrowedFd<'_>, SizeLimit { project, bytes }: SizeLimit) -> Result<(), Failure> {
+    perform(&SetProject { dir: data, project })?;
+    perform(&ProjectLimit { dir: data, project, bytes })
+}
+
+impl Volume<'_> {
+    /// Its name.
+    pub fn name(&self) -> &VolumeName {
+        &self.name
+    }
+
+    /// Changes how much it may hold; what it holds already stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] or [`Error::OpenVolume`].
+    pub fn set_limit(&self, limit: SizeLimit) -> Result<(), Error> {
+        let change =
+            ProjectLimit { dir: self.data.as_fd(), project: limit.project, bytes: limit.bytes };
+        perform(&change).map_err(|source| limit_error(source, |source| self.error(source)))
+    }
+
+    /// Marks it as used: from now on it is not filled from an image. Whether it was fresh.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OpenVolume`].
+    pub fn begin_use(&self) -> Result<bool, Error> {
+        match remove::tree(self.dir.as_fd(), OsStr::new(FRESH)).map_err(|e| self.error(e))? {
+            Removed::Tree { .. } => Ok(true),
+            Removed::WasAbsent => Ok(false),
+        }
+    }
+
+    fn error(&self, source: Failure) -> Error {
+        Error::OpenVolume { name: self.name.clone(), source }
+    }
+}
+
+/// What a filesystem without project quota answers.
+fn limit_error(failure: Failure, other: impl FnOnce(Failure) -> Error) -> Error {
+    let without = [Errno::NOTTY, Errno::OPNOTSUPP, Errno::NOSYS, Errno::SRCH, Errno::INVAL];
+    if without.into_iter().any(|errno| failure.is(errno)) {
+        let needs = "a filesystem with project quota";
+        return Error::Unsupported { what: "the size of a volume cannot be limited", needs };
+    }
+    other(failure)
+}
