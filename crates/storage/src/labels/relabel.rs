@@ -163,4 +163,28 @@ mod tests {
         let etc = fs::File::open(world.path().join("data")).unwrap();
         assert!(is_of_host(&path_of(etc.as_fd()).unwrap(), &[]));
     }
+
+    /// Labels can be set without `SELinux`, too: they are attributes then.
+    #[test]
+    fn privileged_a_tree_is_labelled_and_nothing_that_a_link_leads_to() {
+        let world = tempfile::tempdir_in("/var/tmp").unwrap();
+        fs::create_dir_all(world.path().join("top/dir")).unwrap();
+        fs::write(world.path().join("outside"), "").unwrap();
+        fs::write(world.path().join("top/dir/file"), "").unwrap();
+        std::os::unix::fs::symlink("../outside", world.path().join("top/link")).unwrap();
+        let top = fs::File::open(world.path().join("top")).unwrap();
+        let label = |path: &str| {
+            let mut value = [0; 100];
+            let path = world.path().join(path);
+            let len = rustix::fs::lgetxattr(&path, "security.selinux", &mut value[..]).ok()?;
+            Some(String::from_utf8(value[..len].to_vec()).unwrap())
+        };
+        assert_eq!(tree(top.as_fd(), "u:r:t:s0").unwrap(), Relabeled::Tree { entries: 4 });
+        for path in ["top", "top/dir", "top/dir/file", "top/link"] {
+            assert_eq!(label(path).as_deref(), Some("u:r:t:s0\0"), "{path}");
+        }
+        assert_eq!(label("outside"), None);
+        let proc = fs::File::open("/proc/self/status").unwrap();
+        assert_eq!(tree(proc.as_fd(), "u:r:t:s0").unwrap(), Relabeled::NotKept);
+    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::remove::Removed;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -72,4 +73,84 @@ fn directories_are_told_from_the_rest() {
     {
         assert_eq!(rootfs.is_dir(path).unwrap(), want, "{path}");
     }
+}
+
+/// Who runs the tests, so that they need not be root.
+fn own(mode: u32) -> NewEntry {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    NewEntry { uid, gid, mode }
+}
+
+#[test]
+fn what_is_made_is_made_inside_whatever_links_say() {
+    let (world, rootfs) = world();
+    let root = world.path().join("root");
+    symlink("/etc", root.join("absolute")).unwrap();
+    symlink("../../../..", root.join("up")).unwrap();
+    symlink("/nowhere", root.join("dangling")).unwrap();
+    let is_new = |result: Result<Within, Error>| result.unwrap() == Within::Made;
+
+    assert!(is_new(rootfs.make_directories("/absolute/a/b", own(0o751))));
+    assert!(root.join("etc/a/b").is_dir());
+    assert!(!is_new(rootfs.make_directories("absolute/a/b", own(0o700))), "kept as it is");
+    assert!(is_new(rootfs.make_file("up/file", own(0o640), b"x")));
+    assert_eq!(fs::read(root.join("file")).unwrap(), b"x");
+    assert!(is_new(rootfs.make_symlink("absolute/link", "/secret")));
+    let mode = |path: &str| {
+        let meta = fs::metadata(root.join(path)).unwrap();
+        std::os::unix::fs::MetadataExt::mode(&meta) & 0o7777
+    };
+    assert_eq!((mode("etc/a"), mode("etc/a/b"), mode("file")), (0o751, 0o751, 0o640));
+    // What is there is neither replaced nor followed in the last place.
+    for path in ["file", "dangling", "etc/link", "etc"] {
+        assert!(!is_new(rootfs.make_file(path, own(0o644), b"other")), "{path}");
+    }
+    assert!(!world.path().join("root/nowhere").exists());
+    assert_eq!(fs::read_to_string(world.path().join("secret")).unwrap(), "host");
+    for path in ["dangling", "file", "file/x", "dangling/x"] {
+        let error = rootfs.make_directory(path, own(0o755)).unwrap_err();
+        assert!(matches!(error, Error::ChangeRoot { .. }), "{path}: {error:?}");
+    }
+    rootfs.set_owner_and_mode("absolute/a", own(0o700)).unwrap();
+    assert_eq!(mode("etc/a"), 0o700);
+}
+
+#[test]
+fn what_is_removed_is_inside_and_links_go_themselves() {
+    let (world, rootfs) = world();
+    let root = world.path().join("root");
+    fs::create_dir_all(root.join("etc/full/of")).unwrap();
+    symlink("../../secret", root.join("link")).unwrap();
+    symlink("..", root.join("up")).unwrap();
+    for path in ["link", "/etc/full/"] {
+        assert!(matches!(rootfs.remove(path).unwrap(), Removed::Tree { .. }), "{path}");
+        assert_eq!(rootfs.remove(path).unwrap(), Removed::WasAbsent, "{path}");
+    }
+    assert_eq!(rootfs.remove("up/secret").unwrap(), Removed::WasAbsent);
+    assert_eq!(rootfs.remove("no/where").unwrap(), Removed::WasAbsent);
+    for path in ["", "/", ".", "..", "etc/..", "etc/."] {
+        assert!(rootfs.remove(path).is_err(), "{path:?}");
+    }
+    assert_eq!(fs::read_to_string(world.path().join("secret")).unwrap(), "host");
+    assert!(root.join("etc").is_dir());
+}
+
+#[test]
+fn what_is_there_is_told_with_and_without_following() {
+    let (world, rootfs) = world();
+    let root = world.path().join("root");
+    fs::write(root.join("etc/passwd"), "inside").unwrap();
+    symlink("/etc/passwd", root.join("link")).unwrap();
+    let kind = |stat: Result<Option<Stat>, Error>| stat.unwrap().map(|stat| stat.kind);
+    assert_eq!(kind(rootfs.stat("link")), Some(Kind::Regular));
+    assert_eq!(kind(rootfs.stat_link("link")), Some(Kind::Symlink));
+    assert_eq!(kind(rootfs.stat("nowhere")), None);
+    assert_eq!(rootfs.read_link("link").unwrap().unwrap(), "/etc/passwd");
+    assert_eq!(rootfs.read_link("etc").unwrap(), None);
+    assert_eq!(rootfs.list("/").unwrap().unwrap(), ["etc", "link"]);
+    assert_eq!(rootfs.list("nowhere").unwrap(), None);
+    assert!(rootfs.list("link").is_err());
+    let below = rootfs.subdirectory("etc").unwrap().unwrap();
+    assert_eq!(below.read_file("../../etc/passwd", 10).unwrap(), None, "a root of its own");
+    assert_eq!(below.read_file("passwd", 10).unwrap().unwrap(), b"inside");
 }

@@ -1,15 +1,21 @@
 //! Every step of every operation fails once: the store is then as before, or says what is left.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 use std::os::fd::AsFd as _;
 
 use tare_storage::{
-    Access, ContainerKey, Error, ErrorKind, NewFile, Store, fault, mount_shm, write_files,
+    Access, Archive, BindOptions, Blobs, Compression, ContainerKey, Error, ErrorKind,
+    ImportOptions, Limits, Needed, NewEntry, NewFile, Rootfs, Store, TmpfsOptions, VolumeOptions,
+    bind, fault, mount_shm, mount_tmpfs, write_files,
 };
 
 use crate::fixture::{Lab, picture, small_root};
+use crate::images::example;
+
+const NO_WATCH: fn(u64) -> std::ops::ControlFlow<()> = |_| std::ops::ControlFlow::Continue(());
 
 thread_local! {
     /// Steps that still work, and whether those after the first failure work.
@@ -78,6 +84,94 @@ fn privileged_a_failed_creation_leaves_nothing() {
     lab.store.mount_rootfs(&[layer], &key).unwrap();
     fail_everywhere(|| lab.picture(), || lab.store.mount_rootfs(&[layer], &key));
     fail_everywhere(|| lab.picture(), || mount_shm(std::num::NonZeroU64::MIN, None));
+}
+
+#[test]
+fn privileged_a_failed_import_of_an_image_leaves_what_garbage_collection_takes() {
+    let lab = Lab::new();
+    let archive = example().oci_archive();
+    for blobs in [Blobs::Keep, Blobs::Drop] {
+        let options = ImportOptions::new().with_blobs(blobs);
+        let collect = || {
+            let plan = PLAN.replace(Plan::Off);
+            lab.store.collect_garbage(|| Ok::<_, Error>(Needed::default())).unwrap();
+            PLAN.set(plan);
+        };
+        let steps = fail_everywhere(
+            || {
+                collect();
+                lab.picture()
+            },
+            || {
+                let hold = lab.store.hold();
+                lab.store.import(Archive::Stream(&mut &*archive), &options, &hold, &NO_WATCH)
+            },
+        );
+        assert!(steps > 80, "{steps}");
+        collect();
+    }
+}
+
+#[test]
+fn privileged_a_failed_commit_leaves_what_garbage_collection_takes() {
+    let lab = Lab::new();
+    let layer = lab.import(&small_root()).unwrap().chain_id;
+    let key: ContainerKey = "c".parse().unwrap();
+    lab.store.create_container(&key, &layer).unwrap();
+    let root = lab.store.mount_rootfs(&[layer], &key).unwrap();
+    root.make_file("new", NewEntry::FILE, b"content").unwrap();
+    root.remove("etc/passwd").unwrap();
+    drop(root);
+    let picture = || {
+        let plan = PLAN.replace(Plan::Off);
+        let needed = Needed { layers: [layer].into(), blobs: BTreeSet::new() };
+        lab.store.collect_garbage(|| Ok::<_, Error>(needed)).unwrap();
+        PLAN.set(plan);
+        lab.picture()
+    };
+    fail_everywhere(picture, || {
+        lab.store.commit(&[layer], &key, &[], Compression::Gzip, &NO_WATCH)
+    });
+}
+
+#[test]
+fn privileged_a_volume_that_fails_is_not_there_and_one_half_filled_is_empty() {
+    let lab = Lab::new();
+    let layer = lab.import(&small_root()).unwrap().chain_id;
+    let image = Rootfs::from_fd(lab.store.mount_layers(&[layer]).unwrap());
+    let (name, options) = ("v".parse().unwrap(), VolumeOptions::new());
+    fail_everywhere(|| lab.picture(), || lab.store.create_volume(&name, &options).map(drop));
+    let mut filled = 0;
+    for steps in 0.. {
+        let volume = lab.store.open_volume(&name).unwrap();
+        PLAN.set(Plan::Once(steps));
+        let result = volume.fill(&image, "/etc", &Limits::default(), &NO_WATCH);
+        if matches!(PLAN.replace(Plan::Off), Plan::Once(_)) {
+            // Whether it was filled then or before: it is whole.
+            result.unwrap();
+            break;
+        }
+        let names = std::fs::read_dir(lab.path("volumes/v/_data")).unwrap().count();
+        assert!(matches!(names, 0 | 2), "step {steps}: {names}");
+        assert_eq!(std::fs::read_dir(lab.path("tmp")).unwrap().count(), 0, "step {steps}");
+        filled = names;
+    }
+    assert_eq!(filled, 2, "the last step that can fail comes after it is in its place");
+}
+
+#[test]
+fn privileged_failed_changes_of_a_root_are_said_and_mounts_are_not_left() {
+    let lab = Lab::new();
+    let dir = lab.dir.path().join("root");
+    std::fs::create_dir(&dir).unwrap();
+    let root = Rootfs::from_fd(std::fs::File::open(&dir).unwrap().into());
+    // It has its name last, so that nobody sees less of it.
+    fail_everywhere(|| lab.picture(), || root.make_file("file", NewEntry::FILE, b"x"));
+    fail_everywhere(|| lab.picture(), || bind(root.as_fd(), &BindOptions::new()));
+    let size = std::num::NonZeroU64::MIN;
+    fail_everywhere(|| lab.picture(), || mount_tmpfs(&TmpfsOptions::new(size)));
+    let layer = lab.import(&small_root()).unwrap().chain_id;
+    fail_everywhere(|| lab.picture(), || lab.store.mount_layers(&[layer]));
 }
 
 #[test]

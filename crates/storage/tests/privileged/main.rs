@@ -13,6 +13,7 @@ mod changes;
 #[cfg(feature = "fault")]
 mod faults;
 mod fixture;
+mod full;
 mod garbage;
 mod hostile;
 mod images;

@@ -357,3 +357,33 @@ proptest! {
         }
     }
 }
+
+/// What GNU tar makes of an archive is what comes out here: of two directories of this host, which
+/// are as real as any.
+#[test]
+fn privileged_a_real_tree_is_unpacked_as_gnu_tar_does() {
+    let lab = Lab::new();
+    let archive = Command::new("tar")
+        .args(["--create", "--format=posix", "--xattrs", "--xattrs-include=*", "--acls"])
+        .args([
+            "--numeric-owner",
+            "--sparse",
+            "--one-file-system",
+            "--directory=/",
+            "etc",
+            "usr/sbin",
+        ])
+        .output()
+        .unwrap();
+    // Somebody may be writing there meanwhile: then the archive is as good as any other.
+    assert!(archive.status.code().is_some_and(|code| code < 2));
+    let layer = lab.import(&archive.stdout).unwrap();
+    let other = tempfile::tempdir_in("/var/tmp").unwrap();
+    gnu_extract(&archive.stdout, other.path());
+    let (mut got, want) = (tree(&lab.diff(&layer)), tree(other.path()));
+    for made_up in [".", "./usr"] {
+        got.insert(made_up.into(), want[Path::new(made_up)].clone());
+    }
+    assert!(got == want, "{}", difference(&got, &want));
+    assert!(got.len() > 100, "{}", got.len());
+}
