@@ -1,31 +1,42 @@
-//! Image layers, overlay roots and mounts of containers.
+//! Images, layers, volumes and mounts of containers.
 //!
 //! # What it does
 //!
-//! A [`Store`] keeps blobs and unpacked layers by their digests, and a layer of its own for each
-//! container. [`Store::import_layer`] unpacks an archive nobody vouches for;
-//! [`Store::mount_rootfs`] stacks layers into a detached overlay mount, a [`Rootfs`], in which
-//! files can be read without being led astray. Beside that: [`mount_shm`], [`write_files`] and
-//! [`remove_tree`].
+//! A [`Store`] keeps blobs and unpacked layers by their digests, volumes by their names, and a layer of
+//! its own for each container. [`Store::import`] takes images out of archives and layouts nobody
+//! vouches for, [`Store::import_layer`] and [`Store::unpack_layer`] single layers;
+//! [`Store::collect_garbage`] takes away what nothing needs. [`Store::mount_rootfs`] stacks layers into
+//! a detached overlay mount, a [`Rootfs`]: the one way to anything in a root, out of which no path
+//! leads. [`Store::changes`], [`Store::diff`] and [`Store::commit`] say what a container changed.
+//! [`Pin`], [`bind()`] and [`mount_tmpfs`] make mounts of what is open.
 //!
 //! # What it does not do
 //!
-//! It pulls nothing, reads no image manifests, keeps no names and counts no references: who removes
-//! a layer knows that nothing stands on it. It attaches no mount to a namespace. It makes no device
-//! nodes, whatever an archive holds.
+//! It pulls nothing, keeps no names of images and counts no references: who removes a layer knows that
+//! nothing stands on it. Only [`attach`] puts a mount where others see it. It makes no device nodes
+//! unless it is told to ([`Devices`]), and starts no programs.
 //!
 //! # Threads
 //!
-//! Calls block. A [`Store`] may be used by many threads at once, also for imports. Nothing of the
-//! process is changed: no working directory, no umask, no namespace. On kernels before 6.13
-//! [`Store::mount_rootfs`] works on a thread of its own that ends with the call.
+//! Calls block. A [`Store`] may be used by many threads at once, also for imports: a layer that several
+//! want is unpacked by one. Nothing of the process is changed: no working directory, no umask, no
+//! namespace. On kernels before 6.13 [`Store::mount_rootfs`] works on a thread of its own that ends
+//! with the call.
+//!
+//! # Power cuts
+//!
+//! A layer, a blob, a volume and a container's own layer come into the store by one rename, when they
+//! are complete and on disk, and go out by one rename. So each is there as a whole or not at all,
+//! whenever the host or the process ends.
 //!
 //! # Privileges and kernels
 //!
-//! Unpacking needs `CAP_CHOWN`, `CAP_FOWNER`, `CAP_DAC_OVERRIDE`, `CAP_FSETID`, and `CAP_SETFCAP`
-//! for archives with file capabilities; mounting needs `CAP_SYS_ADMIN`. Linux 5.6 for all but
-//! [`Store::mount_rootfs`], which needs 5.14; `/proc` must be mounted. Tested on 6.1, 6.12 and 6.18.
-//! The filesystem of the store must be one overlayfs takes as its upper: ext4, XFS, btrfs, tmpfs.
+//! Unpacking needs `CAP_CHOWN`, `CAP_FOWNER`, `CAP_DAC_OVERRIDE`, `CAP_FSETID`, `CAP_SETFCAP` for
+//! archives with file capabilities, `CAP_MKNOD` and `CAP_SYS_ADMIN` for layers that hide something;
+//! mounting needs `CAP_SYS_ADMIN`. Linux 5.6 for all but mounting, which needs 5.14, and mapped owners
+//! in layers, which need 6.15; `/proc` must be mounted. Tested on 6.18; roots of containers also on 6.1
+//! and 6.12. The filesystem of the store must be one overlayfs takes as its upper: ext4, XFS, btrfs,
+//! tmpfs.
 //!
 //! # References
 //!
