@@ -1,5 +1,6 @@
 //! Times images and changes: `cargo run --release -p tare-storage --example time_images ARCHIVE` as
-//! root imports an archive, whatever it is, says what that took, and commits a container on top.
+//! root imports an archive, whatever it is, says what that took, and commits a container on top; with
+//! the name of another file, that becomes an archive of the image with the container's changes.
 //!
 //! `time_images diff FILES CHANGES` makes a root of so many files, changes some, and lists that.
 
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 use std::{env, io};
 
 use tare_storage::{
-    Archive, ChainId, Compression, ContainerKey, ImportOptions, Imports, Limits, RUNTIME_PATHS,
-    Store,
+    Archive, ChainId, Committed, Compression, ContainerKey, ExportedImage, ImportOptions, Imports,
+    Limits, Platform, RUNTIME_PATHS, Store,
 };
 
 const NO_WATCH: fn(u64) -> ControlFlow<()> = |_| ControlFlow::Continue(());
@@ -50,20 +51,43 @@ fn main() -> Result<(), Box<dyn Error>> {
         &format!("{} layers, {entries} entries, {} MB", layers.len(), size >> 20),
     )?;
     report_memory()?;
-    commit(&store, &layers.iter().map(|layer| layer.chain_id).collect::<Vec<_>>())
+    let layers: Vec<_> = layers.iter().map(|layer| layer.chain_id).collect();
+    let top = commit(&store, &layers)?;
+    match arguments.next() {
+        Some(out) => export(&store, &[layers, vec![top.layer.chain_id]].concat(), &out),
+        None => Ok(()),
+    }
 }
 
-fn commit(store: &Store, layers: &[ChainId]) -> Result<(), Box<dyn Error>> {
+/// Packs every layer anew: that of a root filesystem was not kept as it came.
+fn export(store: &Store, layers: &[ChainId], out: &str) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let packed = layers.iter().map(|layer| store.pack_layer(layer, Compression::Zstd, &NO_WATCH));
+    let (blobs, diff_ids): (Vec<_>, Vec<_>) =
+        packed.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let config = serde_json::json!({
+        "architecture": Platform::host().architecture(), "os": "linux", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    });
+    let (_, manifest) = store.put_image(config.to_string().as_bytes(), &blobs)?;
+    let image = ExportedImage { manifest, name: Some("timed:1".into()) };
+    store.export_images(&[image], &mut fs::File::create(out)?, &NO_WATCH)?;
+    report("pack and export", start.elapsed(), &format!("{} layers", blobs.len()))?;
+    Ok(())
+}
+
+fn commit(store: &Store, layers: &[ChainId]) -> Result<Committed, Box<dyn Error>> {
     let key: ContainerKey = "timed".parse()?;
     store.create_container(&key, layers.last().ok_or("no layers")?)?;
     let root = store.mount_rootfs(layers, &key)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()));
     fs::write(path.join("new"), vec![b'x'; 1 << 20])?;
+    let _ = fs::remove_file(path.join("etc/motd"));
     drop(root);
     let start = Instant::now();
-    store.commit(layers, &key, RUNTIME_PATHS, Compression::Zstd, &NO_WATCH)?;
+    let committed = store.commit(layers, &key, RUNTIME_PATHS, Compression::Zstd, &NO_WATCH)?;
     report("commit of 1 MB", start.elapsed(), "")?;
-    Ok(())
+    Ok(committed)
 }
 
 fn diff(store: &Store, files: usize, changes: usize) -> Result<(), Box<dyn Error>> {
