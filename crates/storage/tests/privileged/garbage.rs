@@ -107,6 +107,7 @@ fn privileged_one_layer_is_unpacked_once_by_many() {
 
 /// Environment of the process that is killed: the store, and after how many steps.
 const KILLED_STORE: &str = "TARE_STORAGE_TEST_STORE";
+#[cfg(feature = "fault")]
 const KILLED_AFTER: &str = "TARE_STORAGE_TEST_STEPS";
 
 /// Imports and collects without end, in a process of its own; nothing without its environment.
