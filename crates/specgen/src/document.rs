@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{LinuxNamespace, LinuxResources, Mount, Root, User};
+use oci_spec::runtime::{LinuxNamespace, Mount, Root, User};
 use serde::Serialize;
 
 use crate::capability::CapabilitySet;
+use crate::cgroup::Limits;
 use crate::rlimit::{RlimitKind, Ulimit};
 use crate::seccomp::Filter;
 use crate::text::EnvVar;
@@ -48,6 +49,8 @@ pub(crate) struct Process<'a> {
     pub(crate) capabilities: Capabilities,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) apparmor_profile: Option<&'a str>,
 }
 
 /// `process.capabilities`.
@@ -100,7 +103,7 @@ pub(crate) struct Linux<'a> {
     pub(crate) cgroups_path: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sysctl: BTreeMap<&'static str, &'static str>,
-    pub(crate) resources: LinuxResources,
+    pub(crate) resources: Limits<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seccomp: Option<Filter<'a>>,
     pub(crate) masked_paths: Vec<String>,

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::apparmor::AppArmor;
 use crate::capability::{self, CapabilitySet};
 use crate::image::ImageDefaults;
 use crate::names::{DnsOption, DomainName, Hostname, SearchDomain};
 use crate::request::{NetworkMode, NewPrivileges, Request, RootfsAccess, Seccomp};
+use crate::resources::Resources;
 use crate::rlimit::Ulimit;
 use crate::signal::Signal;
 use crate::text::{AnnotationKey, Argument, EnvVar, LabelKey, ShmSize, WorkingDir};
@@ -64,6 +66,10 @@ pub struct Effective {
     pub shm_size: ShmSize,
     /// Which system calls are filtered.
     pub seccomp: Seccomp,
+    /// Which AppArmor profile confines it.
+    pub apparmor: AppArmor,
+    /// How much of the host it may use.
+    pub resources: Resources,
 }
 
 /// Lays a request over the defaults of an image.
@@ -97,6 +103,8 @@ pub fn effective(request: &Request, image: &ImageDefaults) -> Effective {
         ulimits: request.ulimits.clone(),
         shm_size: request.shm_size.unwrap_or(ShmSize::DEFAULT),
         seccomp: request.seccomp,
+        apparmor: request.apparmor.clone(),
+        resources: request.resources.clone(),
     }
 }
 

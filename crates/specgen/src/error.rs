@@ -2,6 +2,7 @@
 
 use crate::capability::CapabilitySet;
 use crate::rlimit::RlimitKind;
+use crate::text::InvalidText;
 use crate::user::UnknownAccount;
 
 /// The cause of an error, as text and chain only.
@@ -50,6 +51,30 @@ pub enum Error {
         /// The host's hard limit.
         allowed: u64,
     },
+    /// An option does not go together with the others.
+    #[error("option '{option}' {rule}")]
+    Option {
+        /// Which one.
+        option: &'static str,
+        /// What is the matter, and what is allowed.
+        rule: &'static str,
+    },
+    /// A limit was asked for that this host cannot keep.
+    #[error("option '{option}' needs the cgroup controller {controller}, which this host lacks")]
+    Controller {
+        /// Which limit.
+        option: &'static str,
+        /// The controller that is missing.
+        controller: String,
+    },
+    /// An AppArmor profile was asked for that cannot be had.
+    #[error("cannot confine the container by the AppArmor profile \"{name}\"")]
+    AppArmor {
+        /// The profile as asked for.
+        name: String,
+        /// What is missing.
+        source: InvalidText,
+    },
     /// The config.json of a container cannot be read.
     #[error("cannot read the container's own config.json")]
     ContainerConfig {
@@ -83,10 +108,12 @@ impl Error {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::ImageConfig { .. } => ErrorKind::Image,
-            Self::NoCommand | Self::User { .. } => ErrorKind::Request,
-            Self::SeccompProfile { .. } | Self::Capabilities { .. } | Self::Ulimit { .. } => {
-                ErrorKind::Host
-            }
+            Self::NoCommand | Self::User { .. } | Self::Option { .. } => ErrorKind::Request,
+            Self::SeccompProfile { .. }
+            | Self::Capabilities { .. }
+            | Self::Ulimit { .. }
+            | Self::Controller { .. }
+            | Self::AppArmor { .. } => ErrorKind::Host,
             Self::ContainerConfig { .. } | Self::Encode { .. } => ErrorKind::Internal,
         }
     }

@@ -24,6 +24,11 @@ pub struct HostFacts {
     pub cgroup_mode: CgroupMode,
     /// Names of the cgroup controllers at hand, as in `cgroup.controllers`.
     pub controllers: BTreeSet<String>,
+    /// Whether swap can be limited: `memory.swap.max` is there.
+    pub swap_limits: bool,
+    /// Names of the AppArmor profiles in the kernel, without their modes, as in
+    /// `/sys/kernel/security/apparmor/profiles`; nothing if the kernel does not use AppArmor.
+    pub apparmor_profiles: Option<BTreeSet<String>>,
     /// Capabilities in the bounding set of whoever starts the container.
     pub capabilities: CapabilitySet,
     /// Hard resource limits that whoever starts the container cannot exceed. A kind that is not
@@ -51,6 +56,8 @@ impl HostFacts {
             seccomp_profile,
             cgroup_mode: CgroupMode::V2,
             controllers: BTreeSet::new(),
+            swap_limits: false,
+            apparmor_profiles: None,
             capabilities: CapabilitySet::EMPTY,
             hard_limits: BTreeMap::new(),
             hostname: None,

@@ -15,6 +15,7 @@ use crate::names::Hostname;
 use crate::process::{bounding, process};
 use crate::request::NetworkMode;
 use crate::resolv_conf::resolv_conf;
+use crate::resources::check_controllers;
 use crate::user;
 use crate::warning::Warning;
 
@@ -52,8 +53,9 @@ pub struct TextFile {
 /// Makes the configuration of a container; same input, same bytes.
 ///
 /// # Errors
-/// [`Error::NoCommand`], [`Error::User`], [`Error::Capabilities`] and [`Error::Ulimit`] when what
-/// was asked for cannot be had with this image on this host.
+/// [`Error::NoCommand`], [`Error::User`], [`Error::Capabilities`], [`Error::Ulimit`],
+/// [`Error::Controller`] and [`Error::AppArmor`] when what was asked for cannot be had with this
+/// image on this host.
 pub fn generate(
     effective: &Effective,
     host: &HostFacts,
@@ -65,6 +67,7 @@ pub fn generate(
         .map_err(|source| Error::User { user: effective.user.to_string(), source })?;
     let hostname = hostname(effective, host, placement);
     let bounding = bounding(effective, host)?;
+    check_controllers(&effective.resources, &host.controllers)?;
     let process = process(effective, host, &user, hostname, bounding, &mut warnings)?;
     let files = text_files(effective, host, placement, hostname, &mut warnings);
     let stop_signal = effective.stop_signal.number().to_string();

@@ -29,7 +29,9 @@
 struct Readme;
 
 mod accounts;
+mod apparmor;
 mod capability;
+mod cgroup;
 mod document;
 mod effective;
 mod error;
@@ -45,6 +47,7 @@ mod process;
 mod reason;
 mod request;
 mod resolv_conf;
+mod resources;
 mod rlimit;
 mod seccomp;
 mod signal;
@@ -56,6 +59,7 @@ mod warning;
 mod testing;
 
 pub use accounts::MAX_ACCOUNT_FILE;
+pub use apparmor::{AppArmor, AppArmorName, DEFAULT_APPARMOR_PROFILE};
 pub use capability::{Capability, CapabilityChoice, CapabilitySet};
 pub use effective::{DEFAULT_STOP_TIMEOUT_USEC, Effective, effective};
 pub use error::{Cause, Error, ErrorKind};
@@ -72,6 +76,10 @@ pub use names::{
 pub use reason::{Reason, reasons};
 pub use request::{NetworkMode, NewPrivileges, Request, RootfsAccess, Seccomp};
 pub use resolv_conf::MAX_NAMESERVERS;
+pub use resources::{
+    CgroupFile, CgroupValue, CpuQuota, DeviceNumber, MemoryLimit, NumberList, PageSize, PidsLimit,
+    Rate, Resources, UNLIMITED, Weight,
+};
 pub use rlimit::{RlimitKind, Ulimit};
 pub use seccomp::{MAX_SECCOMP_PROFILE, SeccompProfile};
 pub use signal::Signal;

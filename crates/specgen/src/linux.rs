@@ -2,18 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci_spec::runtime::{
-    LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceType, LinuxPids, LinuxResources,
-};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 
 use crate::capability::CapabilitySet;
+use crate::cgroup::{self, DeviceRule};
 use crate::document::Linux;
 use crate::effective::Effective;
 use crate::facts::{CgroupMode, HostFacts, Placement};
 use crate::request::{NetworkMode, Seccomp};
-
-/// Most processes and threads of one container, as in podman.
-const PIDS_LIMIT: i64 = 2048;
 
 /// Hidden from every container: what podman and moby hide, taken together. They tell of the host
 /// (keys, timers, memory, interrupts), let its power draw be measured (powercap: a side channel
@@ -41,7 +37,7 @@ const READ_ONLY: [&str; 5] =
 
 /// The `linux` part of the document.
 pub(crate) fn linux<'a>(
-    effective: &Effective,
+    effective: &'a Effective,
     host: &'a HostFacts,
     placement: &'a Placement,
     bounding: CapabilitySet,
@@ -52,11 +48,13 @@ pub(crate) fn linux<'a>(
         }
         Seccomp::Unconfined => None,
     };
+    let mut resources = cgroup::limits(&effective.resources, host);
+    resources.devices.push(NO_DEVICE);
     Linux {
         namespaces: namespaces(effective.network_mode, host.cgroup_mode, placement),
         cgroups_path: &placement.cgroups_path,
         sysctl: sysctl(effective.network_mode),
-        resources: resources(&host.controllers),
+        resources,
         seccomp,
         masked_paths: masked_paths(&host.thermal_throttle_cpus),
         readonly_paths: &READ_ONLY,
@@ -99,18 +97,8 @@ fn sysctl(network: NetworkMode) -> BTreeMap<&'static str, &'static str> {
 
 /// No device but the few that runtimes add themselves (`null`, `zero`, `full`, `random`,
 /// `urandom`, `tty`, terminals).
-fn resources(controllers: &BTreeSet<String>) -> LinuxResources {
-    let mut all_devices = LinuxDeviceCgroup::default();
-    all_devices.set_allow(false).set_access(Some("rwm".to_owned()));
-    let mut resources = LinuxResources::default();
-    resources.set_devices(Some(vec![all_devices]));
-    if controllers.contains("pids") {
-        let mut pids = LinuxPids::default();
-        pids.set_limit(PIDS_LIMIT);
-        resources.set_pids(Some(pids));
-    }
-    resources
-}
+const NO_DEVICE: DeviceRule =
+    DeviceRule { allow: false, kind: None, major: None, minor: None, access: "rwm" };
 
 fn masked_paths(thermal_throttle_cpus: &BTreeSet<u32>) -> Vec<String> {
     let throttle = |cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle");

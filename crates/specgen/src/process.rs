@@ -2,6 +2,7 @@
 
 use oci_spec::runtime::User;
 
+use crate::apparmor;
 use crate::capability::CapabilitySet;
 use crate::document::{Capabilities, Process};
 use crate::effective::{Effective, overlaid};
@@ -47,6 +48,7 @@ pub(crate) fn process<'a>(
         capabilities: Capabilities::new(bounding, user.uid),
         rlimits: limits.into_iter().map(Into::into).collect(),
         no_new_privileges: effective.new_privileges.into(),
+        apparmor_profile: apparmor::profile(&effective.apparmor, host)?,
     })
 }
 

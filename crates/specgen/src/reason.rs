@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use crate::apparmor::{AppArmor, AppArmorName};
 use crate::capability::{Capability, CapabilitySet};
 use crate::effective::Effective;
 use crate::request::{NetworkMode, Seccomp};
 
 /// One way in which a container can reach the host; `Display` is short text for a dialog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
     /// It shares the network of the host.
@@ -16,6 +17,10 @@ pub enum Reason {
     Capability(Capability),
     /// Its system calls are not filtered.
     NoSeccomp,
+    /// It is not confined by AppArmor.
+    NoAppArmor,
+    /// It is confined by another AppArmor profile than the default one, which may allow more.
+    AppArmorProfile(AppArmorName),
 }
 
 impl fmt::Display for Reason {
@@ -24,6 +29,8 @@ impl fmt::Display for Reason {
             Self::HostNetwork => f.write_str("host network"),
             Self::Capability(capability) => write!(f, "capability {}", capability.short_name()),
             Self::NoSeccomp => f.write_str("no seccomp"),
+            Self::NoAppArmor => f.write_str("no AppArmor"),
+            Self::AppArmorProfile(name) => write!(f, "AppArmor profile {name}"),
         }
     }
 }
@@ -35,7 +42,13 @@ pub fn reasons(effective: &Effective) -> Vec<Reason> {
     let network = (effective.network_mode == NetworkMode::Host).then_some(Reason::HostNetwork);
     let added = effective.capabilities - CapabilitySet::DEFAULT;
     let seccomp = (effective.seccomp == Seccomp::Unconfined).then_some(Reason::NoSeccomp);
-    network.into_iter().chain(added.iter().map(Reason::Capability)).chain(seccomp).collect()
+    let apparmor = match &effective.apparmor {
+        AppArmor::Default => None,
+        AppArmor::Unconfined => Some(Reason::NoAppArmor),
+        AppArmor::Named(name) => Some(Reason::AppArmorProfile(name.clone())),
+    };
+    let capabilities = added.iter().map(Reason::Capability);
+    network.into_iter().chain(capabilities).chain(seccomp).chain(apparmor).collect()
 }
 
 #[cfg(test)]
@@ -56,7 +69,7 @@ mod tests {
 
     #[test]
     fn what_is_a_reason() {
-        let cases: [(&str, &str, &[&str]); 8] = [
+        let cases: [(&str, &str, &[&str]); 11] = [
             ("defaults", r#""Env":[]"#, &[]),
             ("none network", r#""NetworkMode":"none""#, &[]),
             ("host network", r#""NetworkMode":"host""#, &["host network"]),
@@ -65,6 +78,9 @@ mod tests {
             ("added and dropped", r#""CapAdd":["SYS_ADMIN"],"CapDrop":["SYS_ADMIN"]"#, &[]),
             ("fewer", r#""CapDrop":["ALL"],"NoNewPrivileges":true"#, &[]),
             ("no seccomp", r#""Seccomp":"unconfined""#, &["no seccomp"]),
+            ("no AppArmor", r#""AppArmorProfile":"unconfined""#, &["no AppArmor"]),
+            ("profile", r#""AppArmorProfile":"mine""#, &["AppArmor profile mine"]),
+            ("limits", r#""Resources":{"Memory":1048576}"#, &[]),
         ];
         for (about, json, want) in cases {
             assert_eq!(texts(&request(json), &ImageDefaults::default()), want, "{about}");

@@ -7,8 +7,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::apparmor::AppArmor;
 use crate::capability::CapabilityChoice;
+use crate::error::Error;
 use crate::names::{DnsOption, DomainName, Hostname, SearchDomain};
+use crate::resources::Resources;
 use crate::rlimit::Ulimit;
 use crate::signal::Signal;
 use crate::text::{
@@ -91,6 +94,22 @@ pub struct Request {
     /// Which system calls are filtered.
     #[serde(default)]
     pub seccomp: Seccomp,
+    /// Which AppArmor profile confines it.
+    #[serde(default, rename = "AppArmorProfile")]
+    pub apparmor: AppArmor,
+    /// How much of the host it may use.
+    #[serde(default)]
+    pub resources: Resources,
+}
+
+impl Request {
+    /// Whether its options go together.
+    ///
+    /// # Errors
+    /// [`Error::Option`] that names one that does not.
+    pub fn check(&self) -> Result<(), Error> {
+        self.resources.check()
+    }
 }
 
 /// Version 1 of the JSON form; a number in JSON, and no other number is read.
@@ -234,7 +253,10 @@ mod tests {
         "DNSSearch": [".", "example.org"], "DNSOptions": ["ndots:2"],
         "Hosts": {"db": "192.0.2.7"}, "CapAdd": ["CAP_NET_ADMIN"], "CapDrop": ["ALL"],
         "NoNewPrivileges": true, "Ulimits": [["RLIMIT_NOFILE", 10, 20]], "ShmSize": 65536,
-        "Seccomp": "unconfined"
+        "Seccomp": "unconfined", "AppArmorProfile": "my-profile",
+        "Resources": {"Memory": 1048576, "MemorySwap": 18446744073709551615, "CPUWeight": 200,
+            "CPUSet": "0-1", "IOReadIOPS": {"8:0": 5}, "HugepageLimits": {"2MB": 0},
+            "Unified": {"memory.high": "max"}}
     }"#;
 
     #[test]
@@ -270,6 +292,10 @@ mod tests {
             r#""StopSignal":65"#,
             r#""ShmSize":0"#,
             r#""Seccomp":"/etc/shadow""#,
+            r#""AppArmorProfile":"a\nb""#,
+            r#""Resources":{"Memory":1}"#,
+            r#""Resources":{"MemoryMax":1048576}"#,
+            r#""Resources":{"Unified":{"cgroup.procs":"1"}}"#,
         ] {
             let json = format!("{{\"v\":1,{wrong}}}");
             assert!(serde_json::from_str::<Request>(&json).is_err(), "{wrong}");

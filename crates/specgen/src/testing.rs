@@ -13,7 +13,9 @@ pub(crate) fn host() -> HostFacts {
     let kernel = KernelVersion { major: 6, minor: 12 };
     let mut host = HostFacts::new(Architecture::X86_64, kernel, SeccompProfile::embedded());
     host.capabilities = CapabilitySet::ALL;
-    host.controllers = ["cpu", "memory", "pids"].map(str::to_owned).into();
+    host.controllers =
+        ["cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids"].map(str::to_owned).into();
+    host.swap_limits = true;
     host.hostname = "the-host".parse().ok();
     host.resolv_conf = Some("nameserver 192.0.2.1\n".to_owned());
     host

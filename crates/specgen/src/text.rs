@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 /// Longest argument or environment entry, in bytes: the kernel's `MAX_ARG_STRLEN` (32 pages of
 /// 4 KiB) less the NUL that ends it.
 pub const MAX_ARGUMENT: usize = 32 * 4096 - 1;
@@ -96,6 +94,47 @@ macro_rules! text_type {
     };
 }
 pub(crate) use text_type;
+
+/// Makes a number type out of its bounds: `TryFrom<u64>`, and serde through it.
+macro_rules! number_type {
+    (
+        $(#[$doc:meta])* $name:ident, $what:literal, $min:expr, $max:expr,
+        $(or $infinity:expr,)? $rule:literal
+    ) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+        )]
+        #[serde(try_from = "u64", into = "u64")]
+        pub struct $name(u64);
+
+        impl $name {
+            /// The number.
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<u64> for $name {
+            type Error = $crate::InvalidText;
+
+            fn try_from(number: u64) -> Result<Self, Self::Error> {
+                let (min, max): (u64, u64) = ($min, $max);
+                if (min..=max).contains(&number) $(|| number == $infinity)? {
+                    return Ok(Self(number));
+                }
+                Err($crate::InvalidText::new($what, $crate::text::Problem::Form($rule)))
+            }
+        }
+
+        impl From<$name> for u64 {
+            fn from(number: $name) -> Self {
+                number.0
+            }
+        }
+    };
+}
+pub(crate) use number_type;
 
 /// Checks the length in bytes, then every byte (given with its offset).
 pub(crate) fn check_bytes(
@@ -232,39 +271,21 @@ fn check_annotation(text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Size of `/dev/shm` in bytes: 4 KiB to 1 TiB; [`ShmSize::DEFAULT`] is 64 MiB as in podman.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
-pub struct ShmSize(u64);
+number_type! {
+    /// Size of `/dev/shm` in bytes: 4 KiB to 1 TiB; [`ShmSize::DEFAULT`] is 64 MiB as in podman.
+    ///
+    /// One page at least: tmpfs(5) rounds up to it, and takes 0 as "no limit". More than 1 TiB is a
+    /// slip of the keyboard.
+    ShmSize, "size of /dev/shm", 4096, 1 << 40, "is not within 4 KiB and 1 TiB"
+}
 
 impl ShmSize {
     /// 64 MiB.
     pub const DEFAULT: Self = Self(64 << 20);
-    /// One page; tmpfs(5) rounds up to it, and takes 0 as "no limit".
-    const MIN: u64 = 4096;
-    /// More memory than the hosts this is for have: a larger figure is a slip of the keyboard.
-    const MAX: u64 = 1 << 40;
 
     /// The size in bytes.
     pub const fn bytes(self) -> u64 {
         self.0
-    }
-}
-
-impl TryFrom<u64> for ShmSize {
-    type Error = InvalidText;
-
-    fn try_from(bytes: u64) -> Result<Self, Self::Error> {
-        if (Self::MIN..=Self::MAX).contains(&bytes) {
-            return Ok(Self(bytes));
-        }
-        Err(InvalidText::new("size of /dev/shm", Problem::Form("is not within 4 KiB and 1 TiB")))
-    }
-}
-
-impl From<ShmSize> for u64 {
-    fn from(size: ShmSize) -> Self {
-        size.0
     }
 }
 

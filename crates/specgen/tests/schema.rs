@@ -42,12 +42,18 @@ fn generated_configurations_are_valid() {
     for architecture in [Architecture::X86_64, Architecture::Aarch64, Architecture::S390x] {
         let mut host = HostFacts::new(architecture, kernel, SeccompProfile::embedded());
         host.capabilities = CapabilitySet::ALL;
-        host.controllers.insert("pids".to_owned());
+        let all = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+        host.controllers.extend(all.map(str::to_owned));
+        host.swap_limits = true;
+        host.apparmor_profiles = Some(["mine".to_owned()].into());
         host.thermal_throttle_cpus.insert(3);
         for request in [
             r#"{"v":1}"#,
             r#"{"v":1,"NetworkMode":"host","CapAdd":["ALL"],"Seccomp":"unconfined"}"#,
             r#"{"v":1,"User":"7:8","ReadOnlyRootfs":true,"CapDrop":["ALL"],"NoNewPrivileges":true,
+                "AppArmorProfile":"mine","Resources":{"Memory":1048576,"CPUWeight":3,"CPUSet":"0",
+                "CPUQuotaPerSecUSec":20000,"PidsMax":3,"IOReadIOPS":{"8:0":5},"IOWeight":3,
+                "HugepageLimits":{"2MB":0},"Unified":{"memory.high":"max"}},
                 "Ulimits":[["core",0,18446744073709551615]],"Annotations":{"a":"b"},"StopSignal":9}"#,
         ] {
             let config = config(request, &host);

@@ -13,6 +13,7 @@ pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod logs;
 mod options;
+mod resources;
 mod text;
 mod value;
 

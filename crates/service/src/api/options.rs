@@ -44,6 +44,14 @@ impl Options {
         self.take(key, "a{ss}, strings by string", Value::into_text_map)
     }
 
+    /// Numbers, each of something that is named.
+    pub(crate) fn numbers(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<Vec<(String, u64)>>, ApiError> {
+        self.take(key, "a(st), pairs of a string and a number", Value::into_numbers)
+    }
+
     /// A descriptor.
     pub(crate) fn fd(&mut self, key: &'static str) -> Result<Option<OwnedFd>, ApiError> {
         self.take(key, "h, a file descriptor", Value::into_fd)
@@ -148,13 +156,24 @@ mod tests {
     fn a_wrong_type_says_what_is_wanted_and_what_came() {
         let text = || Value::Text("7".into());
         let mixed = Value::List(vec![text(), Value::Integer(1)]);
-        let given = vec![("Env", text()), ("TTY", Value::Integer(1)), ("N", text()), ("M", mixed)];
+        let single = Value::List(vec![Value::Tuple(vec![text()])]);
+        let given = vec![
+            ("Env", text()),
+            ("TTY", Value::Integer(1)),
+            ("N", text()),
+            ("M", mixed),
+            ("P", single),
+        ];
         let mut o = options(given);
         for (error, wanted) in [
             (o.strings("Env").unwrap_err(), "'Env' must be as, an array of strings, not a string"),
             (o.boolean("TTY").unwrap_err(), "'TTY' must be b, true or false, not an integer"),
             (o.number::<u32>("N").unwrap_err(), "'N' must be an integer, not a string"),
             (o.strings("M").unwrap_err(), "'M' must be as, an array of strings, not an array"),
+            (
+                o.numbers("P").unwrap_err(),
+                "'P' must be a(st), pairs of a string and a number, not an array",
+            ),
         ] {
             assert_eq!(error.short_name(), "OptionType", "{error:?}");
             assert_eq!(error.message(), format!("option {wanted}"));

@@ -1,4 +1,4 @@
-//! Options that are the text of something with a grammar.
+//! Options that are the text of something with a grammar, or a number with bounds of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -43,6 +43,36 @@ where
         Ok((parsed(key, &name)?, value))
     };
     pairs.into_iter().map(pair).collect()
+}
+
+/// A number with bounds of its own.
+pub(super) fn number<T>(o: &mut Options, key: &'static str) -> Result<Option<T>, ApiError>
+where
+    T: TryFrom<u64>,
+    T::Error: Display,
+{
+    o.number::<u64>(key)?.map(|number| bounded(key, number)).transpose()
+}
+
+/// Such numbers, each of something that is named.
+pub(super) fn numbers<K, V>(o: &mut Options, key: &'static str) -> Result<BTreeMap<K, V>, ApiError>
+where
+    K: FromStr + Ord,
+    K::Err: Display,
+    V: TryFrom<u64>,
+    V::Error: Display,
+{
+    let pair = |(name, number): (String, u64)| Ok((parsed(key, &name)?, bounded(key, number)?));
+    o.numbers(key)?.unwrap_or_default().into_iter().map(pair).collect()
+}
+
+/// A number of an argument.
+pub(super) fn bounded<N, T>(key: &str, number: N) -> Result<T, ApiError>
+where
+    T: TryFrom<N>,
+    T::Error: Display,
+{
+    T::try_from(number).map_err(|error| wrong(key, &error))
 }
 
 /// The text of an argument.

@@ -11,6 +11,8 @@ pub(crate) enum Value {
     Integer(i128),
     Text(String),
     List(Vec<Value>),
+    /// Of a fixed number of values, each with its meaning.
+    Tuple(Vec<Value>),
     Map(BTreeMap<String, Value>),
     Fd(OwnedFd),
     /// Of a type that no option has, by its name.
@@ -25,6 +27,7 @@ impl Value {
             Self::Integer(_) => "an integer",
             Self::Text(_) => "a string",
             Self::List(_) => "an array",
+            Self::Tuple(_) => "a struct",
             Self::Map(_) => "a dictionary",
             Self::Fd(_) => "a file descriptor",
             Self::Other(name) => name,
@@ -67,7 +70,38 @@ impl Value {
         }
     }
 
+    /// Pairs of a text and a number.
+    pub(crate) fn into_numbers(self) -> Result<Vec<(String, u64)>, Self> {
+        self.rows(|row| match row {
+            [Self::Text(name), Self::Integer(number)] => {
+                Some((name.clone(), u64::try_from(*number).ok()?))
+            }
+            _ => None,
+        })
+    }
+
+    /// A list of tuples, each of which `read` knows.
+    fn rows<T>(self, read: impl Fn(&[Self]) -> Option<T>) -> Result<Vec<T>, Self> {
+        let row = |it: &Self| if let Self::Tuple(row) = it { read(row) } else { None };
+        let rows = if let Self::List(list) = &self { list.iter().map(row).collect() } else { None };
+        rows.ok_or(self)
+    }
+
     fn is_text(&self) -> bool {
         matches!(self, Self::Text(_))
+    }
+}
+
+#[cfg(test)]
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+#[cfg(test)]
+impl From<i128> for Value {
+    fn from(number: i128) -> Self {
+        Self::Integer(number)
     }
 }

@@ -28,6 +28,9 @@ fn value(variant: &Variant<'_>) -> Result<Value, ApiError> {
         Variant::Array(array) => {
             Value::List(array.inner().iter().map(value).collect::<Result<_, _>>()?)
         }
+        Variant::Structure(fields) => {
+            Value::Tuple(fields.fields().iter().map(value).collect::<Result<_, _>>()?)
+        }
         Variant::Dict(dict) => return map(dict),
         Variant::Fd(fd) => {
             let fd = fd.try_to_owned().map_err(|error| ApiError::internal(&error))?;
@@ -64,6 +67,7 @@ mod tests {
         assert!(read(true).into_bool().unwrap());
         assert_eq!(read("x").into_text().unwrap(), "x");
         assert_eq!(read(vec!["x", "y"]).into_texts().unwrap(), ["x", "y"]);
+        assert_eq!(read(vec![("x", 1_u8)]).into_numbers().unwrap(), [("x".to_owned(), 1)]);
         assert_eq!(read(Vec::<String>::new()).into_texts().unwrap(), [""; 0]);
         assert_eq!(read(map).into_text_map().unwrap()["a"], "b");
         assert!(read(Variant::Fd((&reader).into())).into_fd().is_ok());

@@ -77,6 +77,7 @@ impl Host {
         let name = rustix::system::uname().nodename().to_string_lossy().parse().ok();
         let mut facts = self.facts.clone();
         (facts.hostname, facts.resolv_conf) = (name, resolv_conf());
+        facts.apparmor_profiles = apparmor_profiles();
         facts
     }
 
@@ -240,10 +241,28 @@ fn facts(cgroups: &cgroup::Host) -> Result<HostFacts, Error> {
         cgroup::Kind::Legacy => CgroupMode::V1,
     };
     facts.controllers = cgroups.controllers.iter().cloned().collect();
+    facts.swap_limits = swap_limits(cgroups.kind);
     facts.capabilities = bounding_set();
     facts.hard_limits = hard_limits();
     facts.thermal_throttle_cpus = thermal_throttle_cpus();
     Ok(facts)
+}
+
+/// Whether the kernel keeps limits of swap: it does where it has swap at all, but on version 1 only
+/// if it was told to when it booted.
+fn swap_limits(kind: cgroup::Kind) -> bool {
+    let file = match kind {
+        cgroup::Kind::Unified => "/proc/swaps",
+        _ => "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes",
+    };
+    Path::new(file).exists()
+}
+
+/// The profiles in the kernel; its list has one on each line, as in `man_groff (enforce)`.
+fn apparmor_profiles() -> Option<BTreeSet<String>> {
+    let list = fs::read_to_string("/sys/kernel/security/apparmor/profiles").ok()?;
+    let name = |line: &str| line.rsplit_once(" (").map(|(name, _mode)| name.to_owned());
+    Some(list.lines().filter_map(name).collect())
 }
 
 /// The site's profile if it has one that can be used, else ours.

@@ -1,0 +1,137 @@
+//! The AppArmor profile that a container's processes are confined by; see apparmor(7).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::facts::HostFacts;
+use crate::text::{InvalidText, Problem, check_bytes, text_type};
+
+/// Name of the profile that containers get if nobody asks for another.
+pub const DEFAULT_APPARMOR_PROFILE: &str = "tare-default";
+
+text_type! {
+    /// Name of a profile in the kernel: 1 to 256 bytes of visible ASCII, not starting with `:`,
+    /// which is how another namespace of profiles is named.
+    AppArmorName, "AppArmor profile", |text| {
+        check_bytes(text, 256, |at, byte| byte.is_ascii_graphic() && (at > 0 || byte != b':'))
+    }
+}
+
+/// Which profile confines the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
+pub enum AppArmor {
+    /// [`DEFAULT_APPARMOR_PROFILE`] where it is loaded, else none.
+    #[default]
+    Default,
+    /// None.
+    Unconfined,
+    /// This one, which must be loaded.
+    Named(AppArmorName),
+}
+
+impl FromStr for AppArmor {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "default" => Ok(Self::Default),
+            "unconfined" => Ok(Self::Unconfined),
+            name => name.parse().map(Self::Named),
+        }
+    }
+}
+
+impl TryFrom<String> for AppArmor {
+    type Error = InvalidText;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<AppArmor> for String {
+    fn from(profile: AppArmor) -> Self {
+        profile.to_string()
+    }
+}
+
+impl fmt::Display for AppArmor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Unconfined => "unconfined",
+            Self::Named(name) => name.as_str(),
+        })
+    }
+}
+
+/// The `apparmorProfile` of a process, if it is to have one.
+///
+/// # Errors
+/// [`Error::AppArmor`] for a named profile that the kernel does not have.
+pub(crate) fn profile<'a>(
+    wanted: &'a AppArmor,
+    host: &HostFacts,
+) -> Result<Option<&'a str>, Error> {
+    let loaded = |name: &str| match &host.apparmor_profiles {
+        Some(profiles) if profiles.contains(name) => Ok(()),
+        Some(_) => Err(Problem::Form("is not loaded")),
+        None => Err(Problem::Form("cannot be used: the host's kernel does not use AppArmor")),
+    };
+    match wanted {
+        AppArmor::Default => {
+            Ok(loaded(DEFAULT_APPARMOR_PROFILE).is_ok().then_some(DEFAULT_APPARMOR_PROFILE))
+        }
+        // Where there is no AppArmor, nobody has to be freed of it.
+        AppArmor::Unconfined => Ok(host.apparmor_profiles.as_ref().map(|_| "unconfined")),
+        AppArmor::Named(name) => match loaded(name.as_str()) {
+            Ok(()) => Ok(Some(name.as_str())),
+            Err(problem) => Err(Error::AppArmor {
+                name: name.to_string(),
+                source: InvalidText::new("the profile", problem),
+            }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn profiles_by_host() {
+        let with = |profiles: Option<&[&str]>, wanted: &str| {
+            let mut host = testing::host();
+            host.apparmor_profiles =
+                profiles.map(|list| list.iter().map(|name| (*name).to_owned()).collect());
+            let wanted = wanted.parse().unwrap();
+            profile(&wanted, &host).map(|name| name.map(str::to_owned)).map_err(|e| e.to_string())
+        };
+        let loaded = Some(["mine", DEFAULT_APPARMOR_PROFILE].as_slice());
+        let named = |name: &str| Ok(Some(name.to_owned()));
+        assert_eq!(with(loaded, "default"), named(DEFAULT_APPARMOR_PROFILE));
+        assert_eq!(with(Some(&[]), "default"), Ok(None), "not loaded yet");
+        assert_eq!(with(None, "default"), Ok(None));
+        assert_eq!(with(loaded, "unconfined"), named("unconfined"));
+        assert_eq!(with(None, "unconfined"), Ok(None));
+        assert_eq!(with(loaded, "mine"), named("mine"));
+        assert!(with(loaded, "other").unwrap_err().contains("\"other\""));
+        assert!(with(None, "mine").unwrap_err().contains("\"mine\""));
+    }
+
+    #[test]
+    fn names() {
+        for good in ["/usr/bin/man", "a//b", "docker-default", "snap.x.y"] {
+            assert!(matches!(good.parse(), Ok(AppArmor::Named(_))), "{good}");
+        }
+        for bad in ["", "a b", "a\n", ":ns:x", &"a".repeat(257)] {
+            assert!(bad.parse::<AppArmor>().is_err(), "{bad:?}");
+        }
+    }
+}
