@@ -10,8 +10,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tare_specgen::{
-    Architecture, CapabilitySet, HostFacts, ImageDefaults, KernelVersion, Placement, Request,
-    RootfsFacts, SeccompProfile, effective, generate,
+    Architecture, CapabilitySet, Foreign, HostFacts, ImageDefaults, KernelVersion, Placement,
+    Request, RootfsFacts, SeccompProfile, effective, generate,
 };
 
 const ROUNDS: usize = 5_000;
@@ -38,9 +38,12 @@ fn main() {
         "machine.slice:tare:x",
     );
 
-    let effective_once = effective(&request, &image);
+    let effective_once = effective(&request, &image, &Foreign::default()).unwrap();
     println!("parse the seccomp profile    {:>8.1?}", median(SeccompProfile::embedded));
-    println!("effective, 100 variables     {:>8.1?}", median(|| effective(&request, &image)));
+    println!(
+        "effective, 100 variables     {:>8.1?}",
+        median(|| effective(&request, &image, &Foreign::default()).unwrap())
+    );
     println!(
         "generate, 100 variables      {:>8.1?}",
         median(|| generate(&effective_once, &host, &rootfs, &placement).unwrap())

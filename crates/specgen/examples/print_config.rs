@@ -13,7 +13,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use tare_specgen::{
-    CapabilitySet, HostFacts, ImageDefaults, NetworkMode, Placement, Request, RlimitKind,
+    CapabilitySet, Foreign, HostFacts, ImageDefaults, NetworkMode, Placement, Request, RlimitKind,
     RootfsFacts, SeccompProfile, effective, generate, reasons,
 };
 
@@ -24,11 +24,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     request.command = arguments.map(TryInto::try_into).collect::<Result<_, _>>()?;
     request.network_mode = NetworkMode::None;
 
-    let effective = effective(&request, &ImageDefaults::parse(br#"{"config":{}}"#)?);
+    let effective =
+        effective(&request, &ImageDefaults::parse(br#"{"config":{}}"#)?, &Foreign::default())?;
     let made = generate(&effective, &host()?, &rootfs(&bundle), &placement(&bundle)?)?;
 
     for file in &made.files {
-        fs::write(bundle.join(file.name), &file.content)?;
+        fs::write(bundle.join(&file.name), &file.content)?;
     }
     fs::write(bundle.join("config.json"), &made.config)?;
     println!("{}", String::from_utf8(made.config)?);

@@ -1,6 +1,6 @@
 //! The AppArmor profile that a container's processes are confined by; see apparmor(7).
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,10 @@ use crate::text::{InvalidText, Problem, check_bytes, text_type};
 pub const DEFAULT_APPARMOR_PROFILE: &str = "tare-default";
 
 text_type! {
-    /// Name of a profile in the kernel: 1 to 256 bytes of visible ASCII, not starting with `:`,
-    /// which is how another namespace of profiles is named.
+    /// Name of a profile in the kernel: 1 to 256 bytes of visible ASCII but `"`, not starting
+    /// with `:`, which is how another namespace of profiles is named.
     AppArmorName, "AppArmor profile", |text| {
-        check_bytes(text, 256, |at, byte| byte.is_ascii_graphic() && (at > 0 || byte != b':'))
+        check_bytes(text, 256, |at, byte| byte.is_ascii_graphic() && byte != b'"' && (at > 0 || byte != b':'))
     }
 }
 
@@ -99,6 +99,59 @@ pub(crate) fn profile<'a>(
     }
 }
 
+/// Text of the default profile under this name, for `apparmor_parser(8)` on its standard input.
+///
+/// A container may do what its capabilities allow, but not mount, nor write to what of `/proc` and
+/// `/sys` is the host's, nor look into processes that are not in a container. It names no file of
+/// the host's AppArmor, so that it is the same everywhere.
+pub fn apparmor_profile(name: &AppArmorName) -> String {
+    let mut text = format!(
+        "profile \"{name}\" flags=(attach_disconnected, mediate_deleted) {{\n  \
+         network,\n  capability,\n  file,\n  umount,\n  deny mount,\n  \
+         signal (send, receive) peer=\"{name}\",\n  \
+         ptrace (trace, tracedby, read, readby) peer=\"{name}\",\n"
+    );
+    for peer in SIGNALLING_PEERS {
+        let _ = writeln!(text, "  signal (receive) peer={peer},");
+    }
+    for path in NOT_WRITTEN {
+        let _ = writeln!(text, "  deny {path} wkl,");
+    }
+    for path in NOT_TOUCHED {
+        let _ = writeln!(text, "  deny {path} rwklx,");
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// Who may end the processes of a container: the service, and the programs it runs.
+const SIGNALLING_PEERS: [&str; 5] = ["unconfined", "tared", "crun", "runc", "conmon"];
+
+/// Files right in `/proc` and directories that are no process; of `/proc/sys` all but `kernel/shm*`,
+/// which is the container's own; of `/sys` all but `fs/cgroup`. AppArmor knows no "all but": each
+/// pattern says where the name may part from the one that is left out.
+const NOT_WRITTEN: [&str; 11] = [
+    "/proc/*",
+    "/proc/{[^1-9s]*,s[^ey]*}/**",
+    "/proc/sys/[^k]**",
+    "/proc/sys/k[^e]**",
+    "/proc/sys/kernel/{?,??,[^s]**,s[^h]**,sh[^m]**}",
+    "/sys/[^f]**",
+    "/sys/f[^s]**",
+    "/sys/fs/[^c]**",
+    "/sys/fs/c[^g]**",
+    "/sys/fs/cg[^r]**",
+    "/sys/fs/cgr[^o]**",
+];
+
+const NOT_TOUCHED: [&str; 5] = [
+    "/proc/kcore",
+    "/proc/sysrq-trigger",
+    "/sys/firmware/**",
+    "/sys/devices/virtual/powercap/**",
+    "/sys/kernel/security/**",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +176,19 @@ mod tests {
         assert_eq!(with(loaded, "mine"), named("mine"));
         assert!(with(loaded, "other").unwrap_err().contains("\"other\""));
         assert!(with(None, "mine").unwrap_err().contains("\"mine\""));
+    }
+
+    #[test]
+    fn the_default_profile_keeps_to_its_lines() {
+        let text = apparmor_profile(&DEFAULT_APPARMOR_PROFILE.parse().unwrap());
+        let (first, rest) = text.split_once('\n').unwrap();
+        let want = r#"profile "tare-default" flags=(attach_disconnected, mediate_deleted) {"#;
+        assert_eq!(first, want);
+        let rules: Vec<_> = rest.lines().collect();
+        let (last, rules) = rules.split_last().unwrap();
+        assert_eq!(*last, "}");
+        assert!(rules.iter().all(|rule| rule.starts_with("  ") && rule.ends_with(',')));
+        assert!(rules.contains(&"  deny mount,") && rules.contains(&"  deny /proc/kcore rwklx,"));
     }
 
     #[test]

@@ -216,8 +216,13 @@ impl From<CapabilityChoice> for String {
 /// The capabilities a container is to have, before the host is looked at.
 ///
 /// A capability named in `drop` is never in it; one named in `add` is, even when all are dropped.
-pub(crate) fn wanted(add: &[CapabilityChoice], drop: &[CapabilityChoice]) -> CapabilitySet {
-    let base = match (add.contains(&CapabilityChoice::All), drop.contains(&CapabilityChoice::All)) {
+pub(crate) fn wanted(
+    add: &[CapabilityChoice],
+    drop: &[CapabilityChoice],
+    privileged: bool,
+) -> CapabilitySet {
+    let all = privileged || add.contains(&CapabilityChoice::All);
+    let base = match (all, drop.contains(&CapabilityChoice::All)) {
         (_, true) => CapabilitySet::EMPTY,
         (true, false) => CapabilitySet::ALL,
         (false, false) => CapabilitySet::DEFAULT,
@@ -281,11 +286,11 @@ mod tests {
             ("named in both", &["KILL", "BPF"], &["ALL", "BPF"], &["KILL"]),
         ];
         for (about, add, drop, want) in cases {
-            assert_eq!(names(wanted(&choices(add), &choices(drop))), want, "{about}");
+            assert_eq!(names(wanted(&choices(add), &choices(drop), false)), want, "{about}");
         }
-        assert_eq!(wanted(&[], &[]), CapabilitySet::DEFAULT);
-        assert_eq!(names(wanted(&choices(&["ALL"]), &[])).len(), all_but_default);
-        let fewer = wanted(&choices(&["ALL"]), &choices(&["SYS_ADMIN"]));
+        assert_eq!(wanted(&[], &[], false), CapabilitySet::DEFAULT);
+        assert_eq!(names(wanted(&choices(&["ALL"]), &[], false)).len(), all_but_default);
+        let fewer = wanted(&[], &choices(&["SYS_ADMIN"]), true);
         assert_eq!(names(fewer).len(), all_but_default - 1);
     }
 

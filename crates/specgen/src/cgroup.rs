@@ -38,7 +38,7 @@ pub(crate) struct Limits<'a> {
 pub(crate) struct DeviceRule {
     pub(crate) allow: bool,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub(crate) kind: Option<char>,
+    pub(crate) kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) major: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]

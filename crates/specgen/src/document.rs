@@ -1,18 +1,27 @@
 //! The shape of config.json.
 //!
-//! Leaves are the types of `oci-spec`. The nodes above them are ours, for two reasons: `oci-spec`
-//! keeps capabilities in hash sets, whose order changes from run to run, and here the rules of the
-//! seccomp profile go in as they were rendered when it was parsed.
+//! It is ours where it matters, and of `oci-spec` where not, for three reasons: `oci-spec` keeps
+//! capabilities and maps in hash tables, whose order changes from run to run; here texts are borrowed
+//! from the request, where `oci-spec` wants a copy of each; and the rules of the seccomp profile go
+//! in as they were rendered when it was parsed. Tests read what comes out with `oci-spec`, and with
+//! the schema.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{LinuxNamespace, Mount, Root, User};
+use oci_spec::runtime::{Root, User};
 use serde::Serialize;
 
 use crate::capability::CapabilitySet;
 use crate::cgroup::Limits;
+use crate::device::OciDevice;
+use crate::hooks::OciHooks;
+use crate::idmap::OciMapping;
+use crate::mount::OciMount;
+use crate::namespace::Namespace;
 use crate::rlimit::{RlimitKind, Ulimit};
 use crate::seccomp::Filter;
+use crate::services::{IntelRdt, RdtSchema};
 use crate::text::EnvVar;
 
 /// Version of the runtime-spec: the newest that crun 1.8 and runc 1.1 know, and later ones read.
@@ -31,8 +40,11 @@ pub(crate) struct Config<'a> {
     pub(crate) oci_version: &'a str,
     pub(crate) process: Process<'a>,
     pub(crate) root: Root,
-    pub(crate) hostname: &'a str,
-    pub(crate) mounts: Vec<Mount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hostname: Option<&'a str>,
+    pub(crate) mounts: Vec<OciMount<'a>>,
+    #[serde(skip_serializing_if = "OciHooks::is_empty_for_runtime")]
+    pub(crate) hooks: OciHooks,
     pub(crate) annotations: BTreeMap<&'a str, &'a str>,
     pub(crate) linux: Linux<'a>,
 }
@@ -51,6 +63,10 @@ pub(crate) struct Process<'a> {
     pub(crate) no_new_privileges: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) apparmor_profile: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) selinux_label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oom_score_adj: Option<i32>,
 }
 
 /// `process.capabilities`.
@@ -99,13 +115,57 @@ impl From<Ulimit> for Rlimit {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Linux<'a> {
-    pub(crate) namespaces: Vec<LinuxNamespace>,
+    pub(crate) namespaces: Vec<Namespace<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) uid_mappings: Vec<OciMapping>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gid_mappings: Vec<OciMapping>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) time_offsets: BTreeMap<&'static str, TimeOffset>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) devices: Vec<OciDevice<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) cgroups_path: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) sysctl: BTreeMap<&'static str, &'static str>,
+    pub(crate) sysctl: BTreeMap<&'a str, &'a str>,
     pub(crate) resources: Limits<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rootfs_propagation: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seccomp: Option<Filter<'a>>,
-    pub(crate) masked_paths: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) masked_paths: Vec<Cow<'static, str>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) readonly_paths: &'a [&'a str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mount_label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) intel_rdt: Option<Rdt<'a>>,
+}
+
+/// An entry of `linux.timeOffsets`.
+#[derive(Debug, Serialize)]
+pub(crate) struct TimeOffset {
+    pub(crate) secs: i64,
+}
+
+/// `linux.intelRdt`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rdt<'a> {
+    #[serde(rename = "closID")]
+    clos_id: &'a str,
+    #[serde(rename = "l3CacheSchema", skip_serializing_if = "Option::is_none")]
+    l3_cache: Option<&'a str>,
+    #[serde(rename = "memBwSchema", skip_serializing_if = "Option::is_none")]
+    memory_bandwidth: Option<&'a str>,
+}
+
+impl<'a> From<&'a IntelRdt> for Rdt<'a> {
+    fn from(rdt: &'a IntelRdt) -> Self {
+        Self {
+            clos_id: rdt.clos_id.as_str(),
+            l3_cache: rdt.l3_cache.as_ref().map(RdtSchema::as_str),
+            memory_bandwidth: rdt.memory_bandwidth.as_ref().map(RdtSchema::as_str),
+        }
+    }
 }

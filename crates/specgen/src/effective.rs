@@ -1,17 +1,21 @@
 //! What will really run: the request laid over the defaults of the image.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::apparmor::AppArmor;
 use crate::capability::{self, CapabilitySet};
+use crate::error::Error;
+use crate::facts::Placement;
+use crate::idmap::IdMapping;
 use crate::image::ImageDefaults;
-use crate::names::{DnsOption, DomainName, Hostname, SearchDomain};
-use crate::request::{NetworkMode, NewPrivileges, Request, RootfsAccess, Seccomp};
-use crate::resources::Resources;
-use crate::rlimit::Ulimit;
+use crate::mount::MountTarget;
+use crate::namespace::NamespaceMode;
+use crate::reason::Foreign;
+use crate::request::{Privileged, Request, Seccomp};
+use crate::selinux::SELinux;
+use crate::services;
 use crate::signal::Signal;
-use crate::text::{AnnotationKey, Argument, EnvVar, LabelKey, ShmSize, WorkingDir};
+use crate::text::{Argument, EnvVar, LabelKey, ShmSize, WorkingDir};
 use crate::user::UserSpec;
 
 /// Time to stop in, in microseconds, when the request says nothing: 10 seconds, as in podman.
@@ -24,6 +28,8 @@ pub const DEFAULT_STOP_TIMEOUT_USEC: u64 = 10_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Effective {
+    /// What was asked for. Where there is a field of the same name here, that one is what counts.
+    pub request: Request,
     /// The program and its arguments; empty if neither the request nor the image names one.
     pub argv: Vec<Argument>,
     /// The environment, each name once.
@@ -32,79 +38,110 @@ pub struct Effective {
     pub working_dir: WorkingDir,
     /// Who the process is.
     pub user: UserSpec,
-    /// The hostname, if the request names one.
-    pub hostname: Option<Hostname>,
     /// Labels of the image and the request.
     pub labels: BTreeMap<LabelKey, String>,
-    /// Annotations of the request; an image has none.
-    pub annotations: BTreeMap<AnnotationKey, Argument>,
-    /// Whether the container may write to its root file system.
-    pub rootfs_access: RootfsAccess,
     /// How it is told to stop.
     pub stop_signal: Signal,
     /// Time between the stop signal and `SIGKILL`, in microseconds.
     pub stop_timeout_usec: u64,
-    /// Which network it sees.
-    pub network_mode: NetworkMode,
-    /// Name servers in place of the host's.
-    pub dns: Vec<IpAddr>,
-    /// Search list in place of the host's.
-    pub dns_search: Vec<SearchDomain>,
-    /// Resolver options in place of the host's.
-    pub dns_options: Vec<DnsOption>,
-    /// Further lines of the hosts file.
-    pub hosts: BTreeMap<DomainName, IpAddr>,
     /// The capabilities it is to have, so far as the host has them.
     pub capabilities: CapabilitySet,
     /// Those of them that were asked for by name: the host must have these.
     pub required_capabilities: CapabilitySet,
-    /// Whether set-user-ID programs and file capabilities work.
-    pub new_privileges: NewPrivileges,
-    /// Resource limits asked for.
-    pub ulimits: Vec<Ulimit>,
     /// Size of `/dev/shm`.
     pub shm_size: ShmSize,
     /// Which system calls are filtered.
     pub seccomp: Seccomp,
     /// Which AppArmor profile confines it.
     pub apparmor: AppArmor,
-    /// How much of the host it may use.
-    pub resources: Resources,
+    /// How it is labelled.
+    pub selinux: SELinux,
+    /// Whether it is made for systemd.
+    pub systemd: bool,
+    /// What it reaches that is not its owner's.
+    pub foreign: Foreign,
 }
 
 /// Lays a request over the defaults of an image.
-pub fn effective(request: &Request, image: &ImageDefaults) -> Effective {
-    let capabilities = capability::wanted(&request.cap_add, &request.cap_drop);
+///
+/// # Errors
+/// [`Error::Option`] when the options of the request do not go together.
+pub fn effective(
+    request: &Request,
+    image: &ImageDefaults,
+    foreign: &Foreign,
+) -> Result<Effective, Error> {
+    request.check()?;
+    let privileged = request.privileged == Privileged::Yes;
+    let capabilities = capability::wanted(&request.cap_add, &request.cap_drop, privileged);
+    let argv = argv(request, image);
+    let systemd = services::is_systemd(request.systemd, &argv);
     let mut labels = image.labels.clone();
     labels.extend(request.labels.clone());
-    Effective {
-        argv: argv(request, image),
+    let working_dir =
+        first(request.working_dir.as_ref(), image.working_dir.as_ref(), WorkingDir::root);
+    Ok(Effective {
         env: overlaid([&image.env, &request.env]),
-        working_dir: first(
-            request.working_dir.as_ref(),
-            image.working_dir.as_ref(),
-            WorkingDir::root,
-        ),
+        working_dir,
         user: first(request.user.as_ref(), image.user.as_ref(), UserSpec::default),
-        hostname: request.hostname.clone(),
         labels,
-        annotations: request.annotations.clone(),
-        rootfs_access: request.rootfs_access,
-        stop_signal: request.stop_signal.or(image.stop_signal).unwrap_or(Signal::TERM),
+        stop_signal: stop_signal(request, image, systemd),
         stop_timeout_usec: request.stop_timeout_usec.unwrap_or(DEFAULT_STOP_TIMEOUT_USEC),
-        network_mode: request.network_mode,
-        dns: request.dns.clone(),
-        dns_search: request.dns_search.clone(),
-        dns_options: request.dns_options.clone(),
-        hosts: request.hosts.clone(),
         capabilities,
         required_capabilities: capabilities & capability::named(&request.cap_add),
-        new_privileges: request.new_privileges,
-        ulimits: request.ulimits.clone(),
         shm_size: request.shm_size.unwrap_or(ShmSize::DEFAULT),
-        seccomp: request.seccomp,
-        apparmor: request.apparmor.clone(),
-        resources: request.resources.clone(),
+        seccomp: unless(privileged, &request.seccomp, Seccomp::Unconfined),
+        apparmor: unless(privileged, &request.apparmor, AppArmor::Unconfined),
+        selinux: unless(privileged, &request.selinux, SELinux::Disabled),
+        systemd,
+        foreign: foreign.clone(),
+        argv,
+        request: request.clone(),
+    })
+}
+
+/// A privileged container is not confined, unless the request says how.
+fn unless<T: Clone + Default + PartialEq>(privileged: bool, asked: &T, unconfined: T) -> T {
+    if privileged && *asked == T::default() { unconfined } else { asked.clone() }
+}
+
+/// systemd takes `SIGTERM` for something else.
+fn stop_signal(request: &Request, image: &ImageDefaults, systemd: bool) -> Signal {
+    let usual = if systemd { Signal::RTMIN_PLUS_3 } else { Signal::TERM };
+    request.stop_signal.or(image.stop_signal).unwrap_or(usual)
+}
+
+/// Where the image wants directories that outlive the container, and the request mounts nothing:
+/// who stores the request adds an anonymous volume for each.
+pub fn anonymous_volumes(request: &Request, image: &ImageDefaults) -> Vec<MountTarget> {
+    let taken: BTreeSet<_> = request.mounts.iter().map(|mount| &mount.target).collect();
+    let places: BTreeSet<MountTarget> =
+        image.volumes.iter().filter_map(|path| path.as_str().parse().ok()).collect();
+    places.into_iter().filter(|place| !taken.contains(place)).collect()
+}
+
+impl Effective {
+    /// The user ids of the container's own user namespace; empty if it has none.
+    pub(crate) fn uid_map<'a>(&'a self, placement: &'a Placement) -> &'a [IdMapping] {
+        self.id_map(&self.request.uid_map, &placement.uid_map)
+    }
+
+    /// The same for groups.
+    pub(crate) fn gid_map<'a>(&'a self, placement: &'a Placement) -> &'a [IdMapping] {
+        let asked = if self.request.gid_map.is_empty() {
+            &self.request.uid_map
+        } else {
+            &self.request.gid_map
+        };
+        self.id_map(asked, &placement.gid_map)
+    }
+
+    fn id_map<'a>(&self, asked: &'a [IdMapping], assigned: &'a [IdMapping]) -> &'a [IdMapping] {
+        match (&self.request.namespaces.user, asked) {
+            (NamespaceMode::Host, _) => &[],
+            (_, []) => assigned,
+            (_, asked) => asked,
+        }
     }
 }
 
@@ -167,7 +204,11 @@ mod tests {
         for (about, entrypoint, command, want) in cases {
             let mut request = Request::default();
             (request.entrypoint, request.command) = (entrypoint.map(args), args(command));
-            assert_eq!(effective(&request, &image).argv, args(want), "{about}");
+            assert_eq!(
+                effective(&request, &image, &Foreign::default()).unwrap().argv,
+                args(want),
+                "{about}"
+            );
         }
     }
 
@@ -179,14 +220,14 @@ mod tests {
         )
         .unwrap();
         let mut request = Request::default();
-        let plain = effective(&request, &image);
+        let plain = effective(&request, &image, &Foreign::default()).unwrap();
         assert_eq!(plain.user.to_string(), "www");
         assert_eq!((plain.working_dir.as_str(), plain.stop_signal.number()), ("/i", 2));
 
         request.env = env(&["B=3", "C=4", "B=5"]);
         request.user = Some("0".parse().unwrap());
         request.labels.insert("l".parse().unwrap(), "request".into());
-        let both = effective(&request, &image);
+        let both = effective(&request, &image, &Foreign::default()).unwrap();
         assert_eq!(both.env, env(&["A=1", "B=5", "C=4"]));
         assert_eq!(both.user.to_string(), "0");
         assert_eq!(both.labels.values().collect::<Vec<_>>(), ["request", "image"]);

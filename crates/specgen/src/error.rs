@@ -1,6 +1,8 @@
 //! What can go wrong: one variant for each operation.
 
 use crate::capability::CapabilitySet;
+use crate::facts::KernelVersion;
+use crate::namespace::NamespaceKind;
 use crate::rlimit::RlimitKind;
 use crate::text::InvalidText;
 use crate::user::UnknownAccount;
@@ -75,6 +77,65 @@ pub enum Error {
         /// What is missing.
         source: InvalidText,
     },
+    /// Containers share a namespace in a circle.
+    #[error("containers share a namespace in a circle, in which {container} is")]
+    Cycle {
+        /// One of them.
+        container: String,
+    },
+    /// A namespace of another container is to be joined, and that one does not run.
+    #[error("cannot join the {kind} namespace of container {container}: it has to be running")]
+    Namespace {
+        /// Which namespace.
+        kind: NamespaceKind,
+        /// Whose.
+        container: String,
+    },
+    /// The kernel of the host is too old.
+    #[error("{what} needs Linux {}.{}", needed.major, needed.minor)]
+    Kernel {
+        /// What was asked for.
+        what: &'static str,
+        /// From which version on it can be had.
+        needed: KernelVersion,
+    },
+    /// An init was asked for, and the host has none.
+    #[error("option 'Init' needs catatonit, which this host lacks")]
+    Init,
+    /// A time zone that neither the image nor the host has.
+    #[error("neither the image nor the host has the time zone \"{zone}\"")]
+    Timezone {
+        /// The zone as asked for.
+        zone: String,
+    },
+    /// A secret cannot be an environment entry.
+    #[error("the secret {name} is no text, or too long, for an environment entry")]
+    Secret {
+        /// Its name.
+        name: String,
+    },
+    /// The file of an OCI hook is broken.
+    #[error("cannot use the hook {file}")]
+    Hook {
+        /// Name of the file.
+        file: String,
+        /// What is wrong in it.
+        source: Cause,
+    },
+    /// A CDI device cannot be had, or a CDI file is broken.
+    #[error("cannot use the CDI device \"{device}\"")]
+    Cdi {
+        /// The device, if one was looked for.
+        device: String,
+        /// What is wrong.
+        source: Cause,
+    },
+    /// Whoever calls has not found out what is needed.
+    #[error("{what} is not in the placement")]
+    Placement {
+        /// What is missing.
+        what: String,
+    },
     /// The config.json of a container cannot be read.
     #[error("cannot read the container's own config.json")]
     ContainerConfig {
@@ -108,13 +169,25 @@ impl Error {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::ImageConfig { .. } => ErrorKind::Image,
-            Self::NoCommand | Self::User { .. } | Self::Option { .. } => ErrorKind::Request,
+            Self::NoCommand
+            | Self::User { .. }
+            | Self::Option { .. }
+            | Self::Cycle { .. }
+            | Self::Namespace { .. }
+            | Self::Timezone { .. }
+            | Self::Secret { .. } => ErrorKind::Request,
             Self::SeccompProfile { .. }
             | Self::Capabilities { .. }
             | Self::Ulimit { .. }
             | Self::Controller { .. }
-            | Self::AppArmor { .. } => ErrorKind::Host,
-            Self::ContainerConfig { .. } | Self::Encode { .. } => ErrorKind::Internal,
+            | Self::AppArmor { .. }
+            | Self::Kernel { .. }
+            | Self::Init
+            | Self::Hook { .. }
+            | Self::Cdi { .. } => ErrorKind::Host,
+            Self::ContainerConfig { .. } | Self::Encode { .. } | Self::Placement { .. } => {
+                ErrorKind::Internal
+            }
         }
     }
 

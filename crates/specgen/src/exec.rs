@@ -101,12 +101,15 @@ fn with_home_of(
 
 fn set_user(process: &mut Value, user: &UserSpec, rootfs: &RootfsFacts) -> Result<(), Error> {
     let user = resolve(user, rootfs)?;
+    // The one of the container, as in podman.
+    let umask = part::<Option<u32>>(&process["user"], "umask")?;
+    let umask = umask.map(TryInto::try_into).transpose().map_err(Error::container_config)?;
     let bounding = process["capabilities"]["bounding"].clone();
     let held = if user.uid == 0 { bounding.clone() } else { json!([]) };
     process["capabilities"] = json!({
         "bounding": bounding, "effective": held, "permitted": held, "inheritable": [], "ambient": [],
     });
-    process["user"] = serde_json::to_value(oci_user(&user)).map_err(Error::encode)?;
+    process["user"] = serde_json::to_value(oci_user(&user, umask)).map_err(Error::encode)?;
     Ok(())
 }
 

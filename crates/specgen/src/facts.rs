@@ -5,10 +5,18 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::capability::CapabilitySet;
+use crate::cdi::CdiEdits;
+use crate::device::DeviceRequest;
+use crate::files::{SecretName, SecretValue, Subscription, ZoneName};
+use crate::hooks::OciHooks;
+use crate::idmap::IdMapping;
+use crate::mount::{ImageId, MountTarget};
 use crate::names::{DomainName, Hostname};
+use crate::namespace::{ContainerRef, NamespaceKind};
 use crate::rlimit::RlimitKind;
 use crate::seccomp::SeccompProfile;
-use crate::text::{AbsolutePath, InvalidText, Problem};
+use crate::selinux::SELinuxContext;
+use crate::text::{AbsolutePath, InvalidText, Problem, check_bytes, text_type};
 
 /// The host, so far as it matters to a container; what is not told is taken as absent.
 #[derive(Clone, Debug)]
@@ -37,8 +45,24 @@ pub struct HostFacts {
     /// The host's own name, for containers in its network.
     pub hostname: Option<Hostname>,
     /// Text of the `resolv.conf` whose name servers containers can reach: not the one that names
-    /// a stub resolver on loopback.
+    /// a stub resolver on loopback. [`crate::stub`] tells of one that does, and what to read instead.
     pub resolv_conf: Option<String>,
+    /// Text of the host's own `/etc/resolv.conf`, for containers in its network; nothing: the same.
+    pub own_resolv_conf: Option<String>,
+    /// The host's `/etc/hosts`, for [`crate::BaseHosts::Host`]; at most [`crate::MAX_HOSTS_FILE`]
+    /// bytes are looked at.
+    pub hosts: Option<Vec<u8>>,
+    /// Whether SELinux is in use.
+    pub selinux: bool,
+    /// Whether the host runs in FIPS mode.
+    pub fips: bool,
+    /// A program that reaps processes, for [`crate::Init::Yes`]: catatonit.
+    pub init: Option<AbsolutePath>,
+    /// The lowest `oom_score_adj` that whoever starts the container may give: its own, without
+    /// `CAP_SYS_RESOURCE`.
+    pub lowest_oom_score: Option<i32>,
+    /// All devices of the host, for privileged containers.
+    pub devices: Vec<DeviceRequest>,
     /// Numbers of the processors that have a `thermal_throttle` directory in sysfs.
     pub thermal_throttle_cpus: BTreeSet<u32>,
 }
@@ -62,6 +86,13 @@ impl HostFacts {
             hard_limits: BTreeMap::new(),
             hostname: None,
             resolv_conf: None,
+            own_resolv_conf: None,
+            hosts: None,
+            selinux: false,
+            fips: false,
+            init: None,
+            lowest_oom_score: None,
+            devices: Vec::new(),
             thermal_throttle_cpus: BTreeSet::new(),
         }
     }
@@ -134,13 +165,28 @@ pub enum CgroupMode {
 }
 
 /// What was read from inside the container's root file system.
+///
+/// The root file system is hostile. Whoever gathers this resolves every path inside the root (a
+/// symbolic link at its end included), opens nothing but regular files, without blocking, and reads
+/// no more than is said here (B23, B24, CVE-2024-9676, CVE-2025-4437).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RootfsFacts {
-    /// `/etc/passwd`, at most [`crate::MAX_ACCOUNT_FILE`] bytes.
+    /// `/etc/passwd`, at most [`crate::MAX_ACCOUNT_FILE`] bytes; from where [`crate::seen_at`] says.
     pub passwd: Option<Vec<u8>>,
-    /// `/etc/group`, at most [`crate::MAX_ACCOUNT_FILE`] bytes.
+    /// `/etc/group`, likewise.
     pub group: Option<Vec<u8>>,
+    /// `/etc/hosts`, for [`crate::BaseHosts::Image`], at most [`crate::MAX_HOSTS_FILE`] bytes.
+    pub hosts: Option<Vec<u8>>,
+    /// Targets of mounts of the request that lead elsewhere by way of symbolic links, and where to.
+    /// A target that leads to where nothing may be mounted is an error of whoever gathers this: no
+    /// [`MountTarget`] can be made of it.
+    pub resolved: BTreeMap<MountTarget, MountTarget>,
+    /// Whether `/usr/share/zoneinfo` has the zone that was asked for (or [`Placement::local_zone`]),
+    /// as a regular file.
+    pub has_zone: bool,
+    /// Whether `/etc` is a directory without an entry `mtab`.
+    pub lacks_mtab: bool,
 }
 
 /// Where the pieces of one container lie on the host.
@@ -157,6 +203,46 @@ pub struct Placement {
     pub default_hostname: Hostname,
     /// Where the runtime puts the container's cgroup: a path, or `slice:prefix:name` with systemd.
     pub cgroups_path: String,
+    /// The container's id.
+    pub id: Option<ContainerRef>,
+    /// What `.containerenv` tells a privileged container of itself.
+    pub about: Option<About>,
+    /// The namespaces of other containers that are to be joined, as files of this host that hold
+    /// them: by descriptor, `/proc/self/fd/N`, and never by a process number that may be another's.
+    pub joined: BTreeMap<NamespaceKind, AbsolutePath>,
+    /// Hostname of the container whose UTS namespace is joined.
+    pub joined_hostname: Option<Hostname>,
+    /// The files of the container whose network is joined, bound in place of own ones.
+    pub shared_files: Option<SharedFiles>,
+    /// Names of those who have joined this container's network.
+    pub joined_names: Vec<DomainName>,
+    /// Ids of the container's own user namespace, if the request does not give them.
+    pub uid_map: Vec<IdMapping>,
+    /// The same for groups.
+    pub gid_map: Vec<IdMapping>,
+    /// Where the sources of the request's mounts lie, by target: volumes and images always; paths
+    /// of the host where they were opened and pinned.
+    pub mounts: BTreeMap<MountTarget, AbsolutePath>,
+    /// The values of the request's secrets.
+    pub secrets: BTreeMap<SecretName, SecretValue>,
+    /// Content of the file of [`crate::Request::base_hosts`], if that is a path.
+    pub base_hosts: Option<Vec<u8>>,
+    /// Content of `/etc/netns/NAME/resolv.conf` for a network namespace by path.
+    pub netns_resolv_conf: Option<String>,
+    /// Name of the host's own time zone, for [`crate::Timezone::Local`].
+    pub local_zone: Option<ZoneName>,
+    /// The host's file of the time zone, for images without tzdata.
+    pub zone_file: Option<Vec<u8>>,
+    /// The directory with the notification socket, for [`crate::SdNotify::Container`].
+    pub notify_dir: Option<AbsolutePath>,
+    /// Copies of what `mounts.conf` lists.
+    pub subscriptions: Vec<Subscription>,
+    /// Label of the container's processes, on a host with SELinux.
+    pub selinux: Option<SELinuxContext>,
+    /// What the CDI devices of the request come to: see [`crate::CdiEdits`].
+    pub cdi: CdiEdits,
+    /// The OCI hooks that were found: see [`crate::Hooks::select`].
+    pub hooks: OciHooks,
     /// The network namespace made for the container; nothing: the runtime makes one.
     pub netns: Option<AbsolutePath>,
     /// Other names of the container in its networks: its own and aliases.
@@ -180,10 +266,73 @@ impl Placement {
             shm,
             default_hostname,
             cgroups_path: cgroups_path.into(),
+            id: None,
+            about: None,
+            joined: BTreeMap::new(),
+            joined_hostname: None,
+            shared_files: None,
+            joined_names: Vec::new(),
+            uid_map: Vec::new(),
+            gid_map: Vec::new(),
+            mounts: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            base_hosts: None,
+            netns_resolv_conf: None,
+            local_zone: None,
+            zone_file: None,
+            notify_dir: None,
+            subscriptions: Vec::new(),
+            selinux: None,
+            cdi: CdiEdits::default(),
+            hooks: OciHooks::default(),
             netns: None,
             names: Vec::new(),
             networks: Vec::new(),
         }
+    }
+}
+
+/// What a container may know of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct About {
+    /// Its name.
+    pub name: DomainName,
+    /// Reference of its image, if it is a plain one.
+    pub image: ImageName,
+    /// Id of its image.
+    pub image_id: Option<ImageId>,
+}
+
+impl About {
+    /// A container of this name, made from this image.
+    pub const fn new(name: DomainName, image: ImageName, image_id: Option<ImageId>) -> Self {
+        Self { name, image, image_id }
+    }
+}
+
+text_type! {
+    /// Reference of an image, so far as it goes into a line of its own: 1 to 512 bytes of
+    /// `[a-zA-Z0-9_.:/@-]`.
+    ImageName, "image reference", |text| check_bytes(text, 512, |_, byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'/' | b'@' | b'-')
+    })
+}
+
+/// The files that containers share which share a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SharedFiles {
+    /// The `resolv.conf` of the one whose network it is.
+    pub resolv_conf: AbsolutePath,
+    /// Its `hosts`.
+    pub hosts: AbsolutePath,
+}
+
+impl SharedFiles {
+    /// The two files.
+    pub const fn new(resolv_conf: AbsolutePath, hosts: AbsolutePath) -> Self {
+        Self { resolv_conf, hosts }
     }
 }
 
@@ -195,12 +344,16 @@ pub struct NetworkFacts {
     pub addresses: Vec<IpAddr>,
     /// The host's addresses in that network.
     pub gateways: Vec<IpAddr>,
+    /// The network's own name servers: they answer for names of containers, and ask further.
+    pub nameservers: Vec<IpAddr>,
+    /// Domains in which the network's names are.
+    pub search: Vec<DomainName>,
 }
 
 impl NetworkFacts {
     /// The container's addresses and the host's.
     pub fn new(addresses: Vec<IpAddr>, gateways: Vec<IpAddr>) -> Self {
-        Self { addresses, gateways }
+        Self { addresses, gateways, nameservers: Vec::new(), search: Vec::new() }
     }
 }
 

@@ -8,15 +8,16 @@ use crate::document::{Config, MANAGER_ANNOTATION, OCI_VERSION, STOP_SIGNAL_ANNOT
 use crate::effective::Effective;
 use crate::error::Error;
 use crate::facts::{HostFacts, Placement, RootfsFacts};
-use crate::hosts::hosts;
+use crate::files::{self, BoundFile, Link, RootfsFile, passwd, timezone};
 use crate::linux::linux;
-use crate::mounts::mounts;
+use crate::mount::{MountTarget, Relabel, mounts, relabels};
 use crate::names::Hostname;
-use crate::process::{bounding, process};
+use crate::namespace::NamespaceMode;
+use crate::process::{Parts, bounding, process};
 use crate::request::NetworkMode;
-use crate::resolv_conf::resolv_conf;
 use crate::resources::check_controllers;
-use crate::user;
+use crate::selinux;
+use crate::user::{self, ResolvedUser};
 use crate::warning::Warning;
 
 /// Value of the annotation that says who keeps the container.
@@ -31,31 +32,24 @@ pub struct Generated {
     /// It holds the environment, which may hold secrets: write it with mode 0600.
     pub config: Vec<u8>,
     /// The files that are bound into the container; to be written to [`Placement::files_dir`].
-    pub files: Vec<TextFile>,
+    pub files: Vec<BoundFile>,
+    /// Files to be written into the root file system before the container starts.
+    pub rootfs_files: Vec<RootfsFile>,
+    /// Links to be made there.
+    pub links: Vec<Link>,
+    /// Mounts whose files are to have the container's SELinux label.
+    pub relabels: Vec<Relabel>,
+    /// How many descriptors, from 3 on, the first process is to be given.
+    pub preserve_fds: usize,
     /// What the person who asked should know.
     pub warnings: Vec<Warning>,
-}
-
-/// A file that is bound into the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TextFile {
-    /// Name in [`Placement::files_dir`].
-    pub name: &'static str,
-    /// Where it is seen in the container.
-    pub target: &'static str,
-    /// What it says.
-    pub content: String,
-    /// Its mode bits; it belongs to the container's root.
-    pub mode: u32,
 }
 
 /// Makes the configuration of a container; same input, same bytes.
 ///
 /// # Errors
-/// [`Error::NoCommand`], [`Error::User`], [`Error::Capabilities`], [`Error::Ulimit`],
-/// [`Error::Controller`] and [`Error::AppArmor`] when what was asked for cannot be had with this
-/// image on this host.
+/// Every one of [`Error`] but those of reading images, profiles, hooks and CDI files: when what was
+/// asked for cannot be had with this image on this host.
 pub fn generate(
     effective: &Effective,
     host: &HostFacts,
@@ -63,67 +57,115 @@ pub fn generate(
     placement: &Placement,
 ) -> Result<Generated, Error> {
     let mut warnings = Vec::new();
-    let user = user::resolve(&effective.user, rootfs)
-        .map_err(|source| Error::User { user: effective.user.to_string(), source })?;
+    let user = user(effective, rootfs, placement)?;
     let hostname = hostname(effective, host, placement);
     let bounding = bounding(effective, host)?;
-    check_controllers(&effective.resources, &host.controllers)?;
-    let process = process(effective, host, &user, hostname, bounding, &mut warnings)?;
-    let files = text_files(effective, host, placement, hostname, &mut warnings);
+    check_controllers(&effective.request.resources, &host.controllers)?;
+    let mut files =
+        files::bound_files(effective, host, rootfs, placement, hostname, &mut warnings)?;
+    let (rootfs_files, accounts) = passwd::files(effective, &user, rootfs, placement);
+    let (link, zone) = timezone::localtime(effective, rootfs, placement)?;
+    files.extend(accounts.into_iter().chain(zone));
+    let labels = selinux::labels(effective, host, placement);
+    let label = |part: fn(&(String, String)) -> &String| labels.as_ref().map(|l| part(l).as_str());
+    let parts =
+        Parts { host, placement, user: &user, hostname, bounding, selinux_label: label(|l| &l.0) };
     let stop_signal = effective.stop_signal.number().to_string();
     let config = Config {
         oci_version: OCI_VERSION,
-        process,
+        process: process(effective, &parts, &mut warnings)?,
         root: root(effective, placement),
-        hostname: hostname.as_str(),
-        mounts: mounts(placement, &files, effective.rootfs_access),
+        hostname: own_hostname(effective, hostname),
+        mounts: mounts_unless_joined(effective, host, rootfs, placement, &files)?,
+        hooks: placement.hooks.and(&placement.cdi.hooks),
         annotations: annotations(effective, &stop_signal),
-        linux: linux(effective, host, placement, bounding),
+        linux: linux(effective, host, placement, bounding, label(|l| &l.1))?,
     };
-    let config = serde_json::to_vec(&config).map_err(Error::encode)?;
-    Ok(Generated { config, files, warnings })
+    let mut config = serde_json::to_vec(&config).map_err(Error::encode)?;
+    if let Some(patch) = &effective.request.spec_patch {
+        config = patch.apply(&config).map_err(Error::encode)?;
+    }
+    files.retain(|file| file.shared.is_none());
+    Ok(Generated {
+        config,
+        files,
+        rootfs_files,
+        links: link.into_iter().chain(mtab(rootfs)).collect(),
+        relabels: relabels(effective),
+        preserve_fds: effective.request.listen_fds.len(),
+        warnings,
+    })
 }
 
-/// In the host's network a container goes by the host's name, as in podman.
-fn hostname<'a>(
+fn user(
+    effective: &Effective,
+    rootfs: &RootfsFacts,
+    placement: &Placement,
+) -> Result<ResolvedUser, Error> {
+    let failed = |source| Error::User { user: effective.user.to_string(), source };
+    let mut user = user::resolve(&effective.user, rootfs).map_err(failed)?;
+    user::add_groups(&mut user, &effective.request.group_add, rootfs)
+        .map_err(|source| Error::User { user: "GroupAdd".to_owned(), source })?;
+    user.additional_gids.extend(&placement.cdi.additional_gids);
+    user.additional_gids.sort_unstable();
+    user.additional_gids.dedup();
+    Ok(user)
+}
+
+/// What the container goes by: as it was asked for; where it shares the name of the host, or the
+/// host's network as in podman, the host's; where it shares that of another container, that one's.
+pub(crate) fn hostname<'a>(
     effective: &'a Effective,
     host: &'a HostFacts,
     placement: &'a Placement,
 ) -> &'a Hostname {
-    let of_network = match effective.network_mode {
-        NetworkMode::Host => host.hostname.as_ref(),
-        NetworkMode::Private | NetworkMode::None => None,
+    let request = &effective.request;
+    let shared = match (&request.namespaces.uts, &request.network_mode) {
+        (NamespaceMode::Container(_) | NamespaceMode::Path(_), _) => {
+            placement.joined_hostname.as_ref()
+        }
+        (NamespaceMode::Host, _) | (_, NetworkMode::Host) => host.hostname.as_ref(),
+        (NamespaceMode::Private, _) => None,
     };
-    effective.hostname.as_ref().or(of_network).unwrap_or(&placement.default_hostname)
+    request.hostname.as_ref().or(shared).unwrap_or(&placement.default_hostname)
 }
 
-fn text_files(
-    effective: &Effective,
-    host: &HostFacts,
-    placement: &Placement,
-    hostname: &Hostname,
-    warnings: &mut Vec<Warning>,
-) -> Vec<TextFile> {
-    let resolv_conf = resolv_conf(effective, host, placement, warnings);
-    let file = |name, target, content| TextFile { name, target, content, mode: 0o644 };
-    vec![
-        file("resolv.conf", "/etc/resolv.conf", resolv_conf),
-        file("hosts", "/etc/hosts", hosts(effective, placement, hostname)),
-        file("hostname", "/etc/hostname", format!("{hostname}\n")),
-        // Its being there is the message; podman fills it for privileged containers only.
-        file("containerenv", "/run/.containerenv", String::new()),
-    ]
+/// The name of somebody else's namespace is not set.
+fn own_hostname<'a>(effective: &Effective, hostname: &'a Hostname) -> Option<&'a str> {
+    let own = effective.request.namespaces.uts == NamespaceMode::Private;
+    own.then_some(hostname.as_str())
+}
+
+/// Who is in another's mount namespace sees that one's mounts.
+fn mounts_unless_joined<'a>(
+    effective: &'a Effective,
+    host: &'a HostFacts,
+    rootfs: &'a RootfsFacts,
+    placement: &'a Placement,
+    files: &'a [BoundFile],
+) -> Result<Vec<crate::mount::OciMount<'a>>, Error> {
+    match effective.request.namespaces.mount {
+        NamespaceMode::Private => mounts(effective, host, rootfs, placement, files),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// What programs of old look at for mounts.
+fn mtab(rootfs: &RootfsFacts) -> Option<Link> {
+    let link = || Link { path: MountTarget::known("/etc/mtab"), to: "/proc/mounts".to_owned() };
+    rootfs.lacks_mtab.then(link)
 }
 
 fn root(effective: &Effective, placement: &Placement) -> Root {
     let mut root = Root::default();
     root.set_path(placement.rootfs.as_str().into())
-        .set_readonly(Some(effective.rootfs_access.into()));
+        .set_readonly(Some(effective.request.rootfs_access.into()));
     root
 }
 
 fn annotations<'a>(effective: &'a Effective, stop_signal: &'a str) -> BTreeMap<&'a str, &'a str> {
-    let asked = effective.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let asked =
+        effective.request.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     asked.chain([(MANAGER_ANNOTATION, MANAGER), (STOP_SIGNAL_ANNOTATION, stop_signal)]).collect()
 }
 

@@ -5,10 +5,15 @@ use serde_json::{Value, json};
 use super::*;
 use crate::capability::CapabilitySet;
 use crate::facts::CgroupMode;
+use crate::reason::Foreign;
 use crate::testing;
 
 fn config(request: &str) -> Value {
     serde_json::from_slice(&testing::generated(request).config).unwrap()
+}
+
+fn text(file: &BoundFile) -> String {
+    String::from_utf8(file.content.0.clone()).unwrap()
 }
 
 fn with_host(request: &str, change: impl FnOnce(&mut HostFacts)) -> Value {
@@ -122,7 +127,7 @@ fn the_hostname() {
     ] {
         let made = testing::generated(request);
         let file = made.files.iter().find(|file| file.name == "hostname").unwrap();
-        assert_eq!(file.content, format!("{want}\n"), "{request}");
+        assert_eq!(text(file), format!("{want}\n"), "{request}");
         assert_eq!(config(request)["hostname"], want, "{request}");
     }
 }
@@ -133,10 +138,10 @@ fn mounts_and_files() {
     assert_eq!(writable["root"], json!({"path": "/run/b/rootfs", "readonly": false}));
     assert_eq!(read_only["root"]["readonly"], true);
     for file in testing::generated("").files {
-        let bound = mount(&writable, file.target);
+        let bound = mount(&writable, file.target.as_str());
         assert_eq!(bound["source"], format!("/run/b/files/{}", file.name));
-        assert!(!has_option(&writable, file.target, "ro"), "{}", file.target);
-        assert!(has_option(&read_only, file.target, "ro"), "{}", file.target);
+        assert!(!has_option(&writable, file.target.as_str(), "ro"), "{}", file.target);
+        assert!(has_option(&read_only, file.target.as_str(), "ro"), "{}", file.target);
     }
     assert_eq!(mount(&writable, "/dev/shm")["source"], "/run/b/shm");
     assert!(!has_option(&read_only, "/dev/shm", "ro"));
@@ -201,7 +206,8 @@ fn annotations_name_the_manager_and_the_stop_signal() {
 #[test]
 fn requests_that_cannot_be_met() {
     let image = crate::ImageDefaults::default();
-    let nothing = crate::effective(&crate::Request::default(), &image);
+    let nothing =
+        crate::effective(&crate::Request::default(), &image, &Foreign::default()).unwrap();
     let mut host = testing::host();
     host.hard_limits.insert(crate::RlimitKind::Core, 0);
     host.capabilities = CapabilitySet::DEFAULT;
@@ -247,8 +253,8 @@ proptest! {
     fn line_breaks_in_the_environment_stay_there(request in request()) {
         let made = testing::generated(&request);
         for file in &made.files {
-            prop_assert!(file.content.lines().count() <= 5, "{}", file.content);
-            prop_assert!(!file.content.contains('\r'));
+            prop_assert!(text(file).lines().count() <= 5, "{}", text(file));
+            prop_assert!(!text(file).contains('\r'));
         }
     }
 

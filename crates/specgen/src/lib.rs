@@ -31,26 +31,36 @@ struct Readme;
 mod accounts;
 mod apparmor;
 mod capability;
+mod cdi;
 mod cgroup;
+mod cgroup_path;
+mod check;
+mod device;
 mod document;
 mod effective;
 mod error;
 mod exec;
 mod facts;
+mod files;
 mod generate;
-mod hosts;
+mod hooks;
+mod idmap;
 mod image;
 mod linux;
-mod mounts;
+mod mount;
 mod names;
+mod namespace;
+mod patch;
 mod process;
 mod reason;
 mod request;
-mod resolv_conf;
 mod resources;
 mod rlimit;
 mod seccomp;
+mod selinux;
+mod services;
 mod signal;
+mod sysctl;
 mod text;
 mod user;
 mod warning;
@@ -59,30 +69,51 @@ mod warning;
 mod testing;
 
 pub use accounts::MAX_ACCOUNT_FILE;
-pub use apparmor::{AppArmor, AppArmorName, DEFAULT_APPARMOR_PROFILE};
+pub use apparmor::{AppArmor, AppArmorName, DEFAULT_APPARMOR_PROFILE, apparmor_profile};
 pub use capability::{Capability, CapabilityChoice, CapabilitySet};
-pub use effective::{DEFAULT_STOP_TIMEOUT_USEC, Effective, effective};
+pub use cdi::{CdiEdits, CdiFile, CdiName, MAX_CDI_FILE};
+pub use cgroup_path::{CgroupManager, CgroupPlace, cgroups_path};
+pub use device::{DeviceAccess, DeviceCgroupRule, DeviceKind, DeviceRequest};
+pub use effective::{DEFAULT_STOP_TIMEOUT_USEC, Effective, anonymous_volumes, effective};
 pub use error::{Cause, Error, ErrorKind};
 pub use exec::{ExecRequest, MAX_CONFIG, exec_process};
 pub use facts::{
-    Architecture, CgroupMode, HostFacts, KernelVersion, NetworkFacts, Placement, RootfsFacts,
+    About, Architecture, CgroupMode, HostFacts, ImageName, KernelVersion, NetworkFacts, Placement,
+    RootfsFacts, SharedFiles,
 };
-pub use generate::{Generated, TextFile, generate};
-pub use hosts::HOST_NAME;
+pub use files::{
+    BaseHosts, BoundFile, Content, EnvName, HOST_NAME, HostsAddress, Link, MAX_HOSTS_FILE,
+    MAX_NAMESERVERS, PasswdEntry, RootfsFile, SecretName, SecretTarget, SecretUse, SecretValue,
+    SeenAt, Stub, Subscription, Timezone, ZoneName, live_files, parse_mounts_conf, seen_at, stub,
+};
+pub use generate::{Generated, generate};
+pub use hooks::{HookProgram, HookStage, Hooks, MAX_HOOK_FILE, OciHooks, PRECREATE_TIMEOUT_SEC};
+pub use idmap::{IdMapping, MAX_ID_MAPPINGS};
 pub use image::{ExposedPort, ImageDefaults, MAX_IMAGE_CONFIG, Protocol};
+pub use mount::{
+    ImageId, MountOption, MountRequest, MountSource, MountTarget, Relabel, Sharing, SubPath,
+    VolumeName,
+};
 pub use names::{
     DnsOption, DomainName, Hostname, MAX_DNS_OPTION, MAX_DOMAIN, MAX_HOSTNAME, SearchDomain,
 };
-pub use reason::{Reason, reasons};
-pub use request::{NetworkMode, NewPrivileges, Request, RootfsAccess, Seccomp};
-pub use resolv_conf::MAX_NAMESERVERS;
+pub use namespace::{ContainerRef, NamespaceKind, NamespaceMode, Namespaces, owner_of_shared};
+pub use patch::{MAX_SPEC_PATCH, SpecPatch};
+pub use reason::{Foreign, ForeignKind, Reason, RootSource, reasons};
+pub use request::{
+    CgroupParent, FileChoice, Init, NetworkMode, NewPrivileges, OomScoreAdjust, Privileged,
+    ReadOnlyTmpfs, Request, RootfsAccess, RuntimeName, Seccomp, Terminal, TimeOffsets, Umask,
+};
 pub use resources::{
     CgroupFile, CgroupValue, CpuQuota, DeviceNumber, MemoryLimit, NumberList, PageSize, PidsLimit,
     Rate, Resources, UNLIMITED, Weight,
 };
 pub use rlimit::{RlimitKind, Ulimit};
-pub use seccomp::{MAX_SECCOMP_PROFILE, SeccompProfile};
+pub use seccomp::{MAX_SECCOMP_PROFILE, SeccompProfile, SeccompText};
+pub use selinux::{SELinux, SELinuxContext, mcs_level};
+pub use services::{ClosId, FdName, INIT_PATH, IntelRdt, RdtSchema, SdNotify, SystemdMode};
 pub use signal::Signal;
+pub use sysctl::{SysctlName, SysctlValue};
 pub use text::{
     AbsolutePath, AnnotationKey, Argument, EnvVar, InvalidText, LabelKey, MAX_ARGUMENT, MAX_KEY,
     MAX_PATH, RESERVED_ANNOTATIONS, ShmSize, WorkingDir,

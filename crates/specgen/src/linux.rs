@@ -1,15 +1,21 @@
 //! Namespaces, resources and the parts of `/proc` and `/sys` that are hidden.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::capability::CapabilitySet;
-use crate::cgroup::{self, DeviceRule};
-use crate::document::Linux;
+use crate::cgroup;
+use crate::device;
+use crate::document::{Linux, TimeOffset};
 use crate::effective::Effective;
-use crate::facts::{CgroupMode, HostFacts, Placement};
-use crate::request::{NetworkMode, Seccomp};
+use crate::error::Error;
+use crate::facts::{HostFacts, Placement};
+use crate::idmap;
+use crate::mount;
+use crate::namespace::{NamespaceMode, namespaces};
+use crate::request::{Privileged, Seccomp};
+use crate::services;
+use crate::sysctl;
 
 /// Hidden from every container: what podman and moby hide, taken together. They tell of the host
 /// (keys, timers, memory, interrupts), let its power draw be measured (powercap: a side channel
@@ -41,67 +47,59 @@ pub(crate) fn linux<'a>(
     host: &'a HostFacts,
     placement: &'a Placement,
     bounding: CapabilitySet,
-) -> Linux<'a> {
-    let seccomp = match effective.seccomp {
-        Seccomp::Default => {
-            Some(host.seccomp_profile.resolve(host.architecture, host.kernel, bounding))
-        }
-        Seccomp::Unconfined => None,
+    mount_label: Option<&'a str>,
+) -> Result<Linux<'a>, Error> {
+    let request = &effective.request;
+    let mut resources = cgroup::limits(&request.resources, host);
+    resources.devices = device::rules(effective, placement);
+    let resolve = |profile: &'a crate::seccomp::SeccompProfile| {
+        profile.resolve(host.architecture, host.kernel, bounding)
     };
-    let mut resources = cgroup::limits(&effective.resources, host);
-    resources.devices.push(NO_DEVICE);
-    Linux {
-        namespaces: namespaces(effective.network_mode, host.cgroup_mode, placement),
+    let seccomp = match &effective.seccomp {
+        Seccomp::Default => Some(resolve(&host.seccomp_profile)),
+        Seccomp::Unconfined => None,
+        Seccomp::Profile(given) => Some(resolve(given.profile())),
+    };
+    let privileged = request.privileged == Privileged::Yes;
+    let masked_paths = masked_paths(effective, host, privileged);
+    Ok(Linux {
+        namespaces: namespaces(effective, host, placement)?,
+        uid_mappings: idmap::oci(effective.uid_map(placement)),
+        gid_mappings: idmap::oci(effective.gid_map(placement)),
+        time_offsets: time_offsets(effective),
+        devices: device::devices(effective, host, placement),
         cgroups_path: &placement.cgroups_path,
-        sysctl: sysctl(effective.network_mode),
+        sysctl: sysctl::sysctls(effective),
         resources,
+        rootfs_propagation: mount::propagation(effective),
         seccomp,
-        masked_paths: masked_paths(&host.thermal_throttle_cpus),
-        readonly_paths: &READ_ONLY,
-        // No rootfsPropagation: what runtimes do then is recursive, what "private" asks for is not.
+        masked_paths,
+        readonly_paths: if privileged { &[] } else { &READ_ONLY },
+        mount_label,
+        intel_rdt: request.intel_rdt.as_ref().map(Into::into),
+    })
+}
+
+fn time_offsets(effective: &Effective) -> BTreeMap<&'static str, TimeOffset> {
+    let request = &effective.request;
+    let offsets = request.time_offsets;
+    [("monotonic", offsets.monotonic), ("boottime", offsets.boottime)]
+        .into_iter()
+        .filter(|(_, secs)| request.namespaces.time == NamespaceMode::Private && *secs != 0)
+        .map(|(clock, secs)| (clock, TimeOffset { secs }))
+        .collect()
+}
+
+fn masked_paths(
+    effective: &Effective,
+    host: &HostFacts,
+    privileged: bool,
+) -> Vec<Cow<'static, str>> {
+    let of_systemd = services::masked(effective, host).map(Cow::Borrowed);
+    if privileged {
+        return of_systemd.into_iter().collect();
     }
-}
-
-/// A namespace that is not listed is the host's.
-fn namespaces(
-    network: NetworkMode,
-    cgroup: CgroupMode,
-    placement: &Placement,
-) -> Vec<LinuxNamespace> {
-    use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, Uts};
-    let mut namespaces: Vec<_> = [Pid, Ipc, Uts, Mount].into_iter().map(namespace).collect();
-    // On version 1 the paths of all controllers would have to agree for one to be of use.
-    if cgroup != CgroupMode::V1 {
-        namespaces.push(namespace(Cgroup));
-    }
-    if network != NetworkMode::Host {
-        let mut own = namespace(Network);
-        own.set_path(placement.netns.as_ref().map(|path| path.as_str().into()));
-        namespaces.push(own);
-    }
-    namespaces
-}
-
-fn namespace(kind: LinuxNamespaceType) -> LinuxNamespace {
-    let mut namespace = LinuxNamespace::default();
-    namespace.set_typ(kind).set_path(None);
-    namespace
-}
-
-/// `ping` works for every user of the container, as with docker: it needs no capability then. Only
-/// in a network of its own; the host's settings are the host's.
-fn sysctl(network: NetworkMode) -> BTreeMap<&'static str, &'static str> {
-    let own = network != NetworkMode::Host;
-    own.then_some(("net.ipv4.ping_group_range", "0 2147483647")).into_iter().collect()
-}
-
-/// No device but the few that runtimes add themselves (`null`, `zero`, `full`, `random`,
-/// `urandom`, `tty`, terminals).
-const NO_DEVICE: DeviceRule =
-    DeviceRule { allow: false, kind: None, major: None, minor: None, access: "rwm" };
-
-fn masked_paths(thermal_throttle_cpus: &BTreeSet<u32>) -> Vec<String> {
     let throttle = |cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle");
-    let fixed = MASKED.iter().map(|path| (*path).to_owned());
-    fixed.chain(thermal_throttle_cpus.iter().map(throttle)).collect()
+    let throttles = host.thermal_throttle_cpus.iter().map(throttle).map(Cow::Owned);
+    MASKED.iter().copied().map(Cow::Borrowed).chain(throttles).chain(of_systemd).collect()
 }

@@ -7,15 +7,15 @@ use crate::capability::CapabilitySet;
 use crate::document::{Capabilities, Process};
 use crate::effective::{Effective, overlaid};
 use crate::error::Error;
-use crate::facts::HostFacts;
+use crate::facts::{HostFacts, Placement};
+use crate::files::secret;
 use crate::names::Hostname;
+use crate::request::{Terminal, Umask};
 use crate::rlimit;
+use crate::services;
 use crate::text::{Argument, EnvVar};
 use crate::user::ResolvedUser;
 use crate::warning::Warning;
-
-/// Rights that new files do not get, as in podman.
-const UMASK: u32 = 0o022;
 
 /// Where programs are looked for if nobody says where.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -26,30 +26,51 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// that programs have not heard of would tell them less.
 const CONTAINER: &str = "oci";
 
+/// What the process is made of, beside the effective container.
+pub(crate) struct Parts<'a> {
+    pub(crate) host: &'a HostFacts,
+    pub(crate) placement: &'a Placement,
+    pub(crate) user: &'a ResolvedUser,
+    pub(crate) hostname: &'a Hostname,
+    pub(crate) bounding: CapabilitySet,
+    pub(crate) selinux_label: Option<&'a str>,
+}
+
 /// The `process` part of the document.
 pub(crate) fn process<'a>(
     effective: &'a Effective,
-    host: &HostFacts,
-    user: &ResolvedUser,
-    hostname: &Hostname,
-    bounding: CapabilitySet,
+    parts: &Parts<'a>,
     warnings: &mut Vec<Warning>,
 ) -> Result<Process<'a>, Error> {
     if effective.argv.is_empty() {
         return Err(Error::NoCommand);
     }
-    let limits = rlimit::limits(&effective.ulimits, &host.hard_limits, warnings)?;
+    let (request, host) = (&effective.request, parts.host);
+    let limits = rlimit::limits(&request.ulimits, &host.hard_limits, warnings)?;
+    let init = services::init(effective, host)?.iter().copied();
     Ok(Process {
-        terminal: false,
-        user: oci_user(user),
-        args: effective.argv.iter().map(Argument::as_str).collect(),
-        env: env(&effective.env, hostname, &user.home),
+        terminal: request.terminal.into(),
+        user: oci_user(parts.user, request.umask),
+        args: init.chain(effective.argv.iter().map(Argument::as_str)).collect(),
+        env: env(effective, parts)?,
         cwd: effective.working_dir.as_str(),
-        capabilities: Capabilities::new(bounding, user.uid),
+        capabilities: Capabilities::new(parts.bounding, parts.user.uid),
         rlimits: limits.into_iter().map(Into::into).collect(),
-        no_new_privileges: effective.new_privileges.into(),
+        no_new_privileges: request.new_privileges.into(),
         apparmor_profile: apparmor::profile(&effective.apparmor, host)?,
+        selinux_label: parts.selinux_label,
+        oom_score_adj: oom_score(effective, host, warnings),
     })
+}
+
+/// Nobody can give less than it has itself, without the right to.
+fn oom_score(effective: &Effective, host: &HostFacts, warnings: &mut Vec<Warning>) -> Option<i32> {
+    let wanted = i32::from(effective.request.oom_score_adjust?);
+    let value = host.lowest_oom_score.map_or(wanted, |lowest| wanted.max(lowest));
+    if value != wanted {
+        warnings.push(Warning::OomScoreRaised { wanted, value });
+    }
+    Some(value)
 }
 
 /// The capabilities that the container may have at most.
@@ -61,15 +82,20 @@ pub(crate) fn bounding(effective: &Effective, host: &HostFacts) -> Result<Capabi
     Err(Error::Capabilities { missing })
 }
 
-/// The environment: what everybody gets, under what was asked for.
-fn env(asked: &[EnvVar], hostname: &Hostname, home: &str) -> Vec<EnvVar> {
-    let defaults = [
+/// The environment: what everybody gets, under what was asked for, under what is secret.
+fn env(effective: &Effective, parts: &Parts<'_>) -> Result<Vec<EnvVar>, Error> {
+    let mut defaults = vec![
         env_var("PATH", PATH),
         env_var("container", CONTAINER),
-        env_var("HOSTNAME", hostname.as_str()),
-        env_var("HOME", home),
+        env_var("HOSTNAME", parts.hostname.as_str()),
+        env_var("HOME", &parts.user.home),
     ];
-    overlaid([&defaults, asked])
+    if effective.request.terminal == Terminal::Yes {
+        defaults.push(env_var("TERM", "xterm"));
+    }
+    defaults.extend(services::env(effective, parts.placement));
+    let secrets = secret::env(effective, parts.placement)?;
+    Ok(overlaid([&defaults, &parts.placement.cdi.env, &effective.env, &secrets]))
 }
 
 /// An entry made of parts that cannot hold a NUL.
@@ -78,11 +104,11 @@ pub(crate) fn env_var(name: &str, value: &str) -> EnvVar {
 }
 
 /// The user as the document has it.
-pub(crate) fn oci_user(user: &ResolvedUser) -> User {
+pub(crate) fn oci_user(user: &ResolvedUser, umask: Option<Umask>) -> User {
     let mut oci = User::default();
     oci.set_uid(user.uid)
         .set_gid(user.gid)
-        .set_umask(Some(UMASK))
+        .set_umask(Some(umask.unwrap_or(Umask::DEFAULT).into()))
         .set_additional_gids(Some(user.additional_gids.clone()));
     oci
 }
@@ -93,21 +119,34 @@ mod tests {
     use crate::rlimit::RlimitKind;
     use crate::testing;
 
+    fn env_of(request: &str) -> Vec<String> {
+        let config: serde_json::Value =
+            serde_json::from_slice(&testing::generated(request).config).unwrap();
+        serde_json::from_value(config["process"]["env"].clone()).unwrap()
+    }
+
     #[test]
-    fn the_environment_has_defaults_and_keeps_what_was_asked() {
-        let hostname = "web".parse().unwrap();
-        let asked = |list: &[&str]| -> Vec<EnvVar> {
-            list.iter().map(|entry| entry.parse().unwrap()).collect()
+    fn b27_the_environment_has_defaults_and_keeps_what_was_asked() {
+        let plain = env_of(r#""Hostname":"web""#);
+        assert!(plain[0].starts_with("PATH="));
+        assert_eq!(plain[1..], ["container=oci", "HOSTNAME=web", "HOME=/root"]);
+        let own = env_of(r#""Env":["HOME=/srv","A=b","HOSTNAME=x","container=mine"]"#);
+        assert_eq!(own[1..], ["container=mine", "HOSTNAME=x", "HOME=/srv", "A=b"]);
+        assert_eq!(env_of(r#""TTY":true"#)[4], "TERM=xterm");
+    }
+
+    #[test]
+    fn oom_scores_are_clamped() {
+        let get = |request: &str, lowest: Option<i32>| {
+            let mut host = testing::host();
+            host.lowest_oom_score = lowest;
+            let mut warnings = Vec::new();
+            (oom_score(&testing::effective(request), &host, &mut warnings), warnings.len())
         };
-        let texts = |env: Vec<EnvVar>| -> Vec<String> {
-            env.iter().skip(1).map(ToString::to_string).collect()
-        };
-        let plain = env(&[], &hostname, "/root");
-        assert_eq!(plain[0].name(), "PATH");
-        assert_eq!(texts(plain), ["container=oci", "HOSTNAME=web", "HOME=/root"]);
-        let own =
-            env(&asked(&["HOME=/srv", "A=b", "HOSTNAME=x", "container=mine"]), &hostname, "/");
-        assert_eq!(texts(own), ["container=mine", "HOSTNAME=x", "HOME=/srv", "A=b"]);
+        assert_eq!(get("", Some(-5)), (None, 0));
+        assert_eq!(get(r#""OOMScoreAdjust":-500"#, None), (Some(-500), 0));
+        assert_eq!(get(r#""OOMScoreAdjust":-500"#, Some(-5)), (Some(-5), 1));
+        assert_eq!(get(r#""OOMScoreAdjust":500"#, Some(-5)), (Some(500), 0));
     }
 
     #[test]

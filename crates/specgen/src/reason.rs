@@ -1,36 +1,152 @@
 //! What makes a container privileged, in words for the person who is asked.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::apparmor::{AppArmor, AppArmorName};
 use crate::capability::{Capability, CapabilitySet};
+use crate::cdi::CdiName;
+use crate::device::DeviceCgroupRule;
 use crate::effective::Effective;
-use crate::request::{NetworkMode, Seccomp};
+use crate::files::BaseHosts;
+use crate::mount::{Flag, Kind, MountSource, Spread};
+use crate::namespace::{NamespaceKind, NamespaceMode};
+use crate::request::{CgroupParent, NetworkMode, Privileged, RuntimeName, Seccomp};
+use crate::selinux::{SELinux, SELinuxContext};
+use crate::text::{AbsolutePath, LabelKey, word_type};
 
-/// One way in which a container can reach the host; `Display` is short text for a dialog.
+word_type! {
+    /// What kind of thing belongs to somebody else.
+    ForeignKind, "kind of thing",
+    /// A volume.
+    #[default]
+    "volume" => Volume,
+    /// A network.
+    "network" => Network,
+    /// A secret.
+    "secret" => Secret,
+    /// A container whose namespaces are joined.
+    "container" => Container,
+}
+
+/// What the names in a request turn out to be: what of it is not its owner's, and what is not made
+/// from an image. Whoever resolves the names finds out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Foreign {
+    /// Things of other owners, by kind and name.
+    pub things: BTreeSet<(ForeignKind, String)>,
+    /// Where the root file system comes from.
+    pub root: RootSource,
+    /// The site wants every container to have a user namespace of its own.
+    pub user_namespace_required: bool,
+}
+
+word_type! {
+    /// Where the root file system of a container comes from.
+    RootSource, "root file system",
+    /// From an image.
+    #[default]
+    "image" => Image,
+    /// It is a directory of the host's.
+    "rootfs" => Rootfs,
+    /// It is in a bundle that somebody made, with a configuration of its own.
+    "bundle" => Bundle,
+}
+
+/// One way in which a container can reach the host, or somebody else; `Display` is short text for a
+/// dialog, without control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It shares the network of the host.
-    HostNetwork,
+    /// It may do nearly everything.
+    Privileged,
+    /// It shares this namespace with the host.
+    HostNamespace(NamespaceKind),
+    /// It joins a namespace by a file of the host.
+    NamespacePath(NamespaceKind, AbsolutePath),
+    /// It chooses which ids of the host its own are.
+    IdMap,
+    /// It has no user namespace of its own, and the site wants one.
+    NoUserNamespace,
+    /// It uses something of another owner.
+    Foreign(ForeignKind, String),
+    /// It sees this file or directory of the host.
+    HostPath(AbsolutePath),
+    /// Its mounts spread to the host, or files in them are more than data.
+    MountOption(&'static str),
+    /// It uses this device.
+    Device(AbsolutePath),
+    /// It may make and use these devices.
+    DeviceCgroupRule(DeviceCgroupRule),
+    /// It uses this device, and what comes along with it.
+    CdiDevice(CdiName),
     /// It has a capability beyond [`CapabilitySet::DEFAULT`].
     Capability(Capability),
     /// Its system calls are not filtered.
     NoSeccomp,
+    /// Its system calls are filtered by a profile that somebody gave.
+    SeccompProfile,
     /// It is not confined by AppArmor.
     NoAppArmor,
     /// It is confined by another AppArmor profile than the default one, which may allow more.
     AppArmorProfile(AppArmorName),
+    /// It is not labelled.
+    NoSELinux,
+    /// It has a label that somebody chose, which may be another's.
+    SELinuxLabel(SELinuxContext),
+    /// The kernel kills others first for want of memory.
+    OomScore(i32),
+    /// It has caches and memory bandwidth for itself.
+    IntelRdt,
+    /// It is elsewhere in the host's control groups.
+    CgroupParent(CgroupParent),
+    /// It runs in a unit with this property.
+    UnitProperty(LabelKey),
+    /// It is made by this runtime.
+    Runtime(RuntimeName),
+    /// Programs in this directory run on the host for it.
+    HooksDir(AbsolutePath),
+    /// What it writes goes to a file of the host.
+    LogPath,
+    /// Its configuration is changed by hand.
+    SpecPatch,
+    /// Its root file system is not that of an image.
+    Root(RootSource),
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::HostNetwork => f.write_str("host network"),
+            Self::Privileged => f.write_str("privileged"),
+            Self::HostNamespace(kind) => write!(f, "host {kind}"),
+            Self::NamespacePath(kind, path) => write!(f, "{kind} namespace {path}"),
+            Self::IdMap => f.write_str("choice of user ids"),
+            Self::NoUserNamespace => f.write_str("no user namespace"),
+            Self::Foreign(kind, name) => {
+                write!(f, "{kind} {} of another user", name.escape_debug())
+            }
+            Self::HostPath(path) => write!(f, "host path {path}"),
+            Self::MountOption(option) => write!(f, "mount option {option}"),
+            Self::Device(path) => write!(f, "device {path}"),
+            Self::DeviceCgroupRule(rule) => write!(f, "devices {rule}"),
+            Self::CdiDevice(name) => write!(f, "device {name}"),
             Self::Capability(capability) => write!(f, "capability {}", capability.short_name()),
             Self::NoSeccomp => f.write_str("no seccomp"),
+            Self::SeccompProfile => f.write_str("own seccomp profile"),
             Self::NoAppArmor => f.write_str("no AppArmor"),
             Self::AppArmorProfile(name) => write!(f, "AppArmor profile {name}"),
+            Self::NoSELinux => f.write_str("no SELinux"),
+            Self::SELinuxLabel(label) => write!(f, "SELinux label {label}"),
+            Self::OomScore(score) => write!(f, "OOM score {score}"),
+            Self::IntelRdt => f.write_str("cache and memory bandwidth"),
+            Self::CgroupParent(parent) => write!(f, "cgroup parent {parent}"),
+            Self::UnitProperty(name) => write!(f, "unit property {name}"),
+            Self::Runtime(name) => write!(f, "runtime {name}"),
+            Self::HooksDir(path) => write!(f, "hooks in {path}"),
+            Self::LogPath => f.write_str("log in a host path"),
+            Self::SpecPatch => f.write_str("changed configuration"),
+            Self::Root(source) => write!(f, "{source} of the host"),
         }
     }
 }
@@ -39,67 +155,114 @@ impl fmt::Display for Reason {
 ///
 /// All of them come from the request: an image can ask for none of these things.
 pub fn reasons(effective: &Effective) -> Vec<Reason> {
-    let network = (effective.network_mode == NetworkMode::Host).then_some(Reason::HostNetwork);
+    let mut reasons = Vec::new();
+    if effective.request.privileged == Privileged::Yes {
+        reasons.push(Reason::Privileged);
+    }
+    namespaces(effective, &mut reasons);
+    host_paths(effective, &mut reasons);
+    devices(effective, &mut reasons);
+    confinement(effective, &mut reasons);
+    place(effective, &mut reasons);
+    let foreign = &effective.foreign;
+    if foreign.root != RootSource::Image {
+        reasons.push(Reason::Root(foreign.root));
+    }
+    reasons.extend(foreign.things.iter().map(|(kind, name)| Reason::Foreign(*kind, name.clone())));
+    reasons
+}
+
+fn namespaces(effective: &Effective, reasons: &mut Vec<Reason>) {
+    let request = &effective.request;
+    for (kind, mode) in request.namespaces.iter() {
+        // For these two the host's is the default, and says nothing of the host.
+        let usual = matches!(kind, NamespaceKind::User | NamespaceKind::Time);
+        match mode {
+            NamespaceMode::Host if !usual => reasons.push(Reason::HostNamespace(kind)),
+            NamespaceMode::Path(path) => {
+                reasons.push(Reason::NamespacePath(kind, path.clone()));
+            }
+            _ => {}
+        }
+    }
+    let network = NamespaceKind::Network;
+    match &request.network_mode {
+        NetworkMode::Host => reasons.push(Reason::HostNamespace(network)),
+        NetworkMode::Path(path) => reasons.push(Reason::NamespacePath(network, path.clone())),
+        _ => {}
+    }
+    if !request.uid_map.is_empty() {
+        reasons.push(Reason::IdMap);
+    }
+    let shares_users = request.namespaces.user == NamespaceMode::Host;
+    if effective.foreign.user_namespace_required && shares_users {
+        reasons.push(Reason::NoUserNamespace);
+    }
+}
+
+fn host_paths(effective: &Effective, reasons: &mut Vec<Reason>) {
+    let request = &effective.request;
+    for mount in &request.mounts {
+        if let MountSource::Host(path) = &mount.source {
+            reasons.push(Reason::HostPath(path.clone()));
+        }
+        let widening = mount.kinds().filter_map(|kind| match kind {
+            Kind::Flag(Flag::NoDev, false) => Some("dev"),
+            Kind::Flag(Flag::NoSuid, false) => Some("suid"),
+            Kind::Propagation(spread) if spread.how == Spread::Shared => Some(spread.as_str()),
+            Kind::IdMap(map) if !map.is_empty() => Some("idmap"),
+            _ => None,
+        });
+        reasons.extend(widening.map(Reason::MountOption));
+    }
+    if let BaseHosts::Path(path) = &request.base_hosts {
+        reasons.push(Reason::HostPath(path.clone()));
+    }
+    if request.log_options.keys().any(|key| key.as_str() == "path") {
+        reasons.push(Reason::LogPath);
+    }
+}
+
+fn devices(effective: &Effective, reasons: &mut Vec<Reason>) {
+    let request = &effective.request;
+    reasons.extend(request.devices.iter().map(|device| Reason::Device(device.path.clone())));
+    let rules = request.device_cgroup_rules.iter();
+    reasons.extend(rules.map(|rule| Reason::DeviceCgroupRule(*rule)));
+    reasons.extend(request.cdi_devices.iter().cloned().map(Reason::CdiDevice));
+}
+
+fn confinement(effective: &Effective, reasons: &mut Vec<Reason>) {
     let added = effective.capabilities - CapabilitySet::DEFAULT;
-    let seccomp = (effective.seccomp == Seccomp::Unconfined).then_some(Reason::NoSeccomp);
-    let apparmor = match &effective.apparmor {
-        AppArmor::Default => None,
-        AppArmor::Unconfined => Some(Reason::NoAppArmor),
-        AppArmor::Named(name) => Some(Reason::AppArmorProfile(name.clone())),
-    };
-    let capabilities = added.iter().map(Reason::Capability);
-    network.into_iter().chain(capabilities).chain(seccomp).chain(apparmor).collect()
+    reasons.extend(added.iter().map(Reason::Capability));
+    match &effective.seccomp {
+        Seccomp::Default => {}
+        Seccomp::Unconfined => reasons.push(Reason::NoSeccomp),
+        Seccomp::Profile(_) => reasons.push(Reason::SeccompProfile),
+    }
+    match &effective.apparmor {
+        AppArmor::Default => {}
+        AppArmor::Unconfined => reasons.push(Reason::NoAppArmor),
+        AppArmor::Named(name) => reasons.push(Reason::AppArmorProfile(name.clone())),
+    }
+    match &effective.selinux {
+        SELinux::Default => {}
+        SELinux::Disabled => reasons.push(Reason::NoSELinux),
+        SELinux::Label(label) => reasons.push(Reason::SELinuxLabel(label.clone())),
+    }
+}
+
+fn place(effective: &Effective, reasons: &mut Vec<Reason>) {
+    let request = &effective.request;
+    let score = request.oom_score_adjust.map(i32::from).filter(|score| *score < 0);
+    reasons.extend(score.map(Reason::OomScore));
+    reasons.extend(request.intel_rdt.as_ref().map(|_| Reason::IntelRdt));
+    reasons.extend(request.cgroup_parent.clone().map(Reason::CgroupParent));
+    reasons.extend(request.unit.keys().cloned().map(Reason::UnitProperty));
+    reasons.extend(request.runtime.clone().map(Reason::Runtime));
+    reasons.extend(request.hooks_dirs.iter().cloned().map(Reason::HooksDir));
+    reasons.extend(request.spec_patch.as_ref().map(|_| Reason::SpecPatch));
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::effective::effective;
-    use crate::image::ImageDefaults;
-    use crate::request::Request;
-    use proptest::prelude::*;
-
-    fn texts(request: &Request, image: &ImageDefaults) -> Vec<String> {
-        reasons(&effective(request, image)).iter().map(ToString::to_string).collect()
-    }
-
-    fn request(json: &str) -> Request {
-        serde_json::from_str(&format!("{{\"v\":1,{json}}}")).unwrap()
-    }
-
-    #[test]
-    fn what_is_a_reason() {
-        let cases: [(&str, &str, &[&str]); 11] = [
-            ("defaults", r#""Env":[]"#, &[]),
-            ("none network", r#""NetworkMode":"none""#, &[]),
-            ("host network", r#""NetworkMode":"host""#, &["host network"]),
-            ("default capability added", r#""CapAdd":["KILL"]"#, &[]),
-            ("capability", r#""CapAdd":["SYS_ADMIN"]"#, &["capability SYS_ADMIN"]),
-            ("added and dropped", r#""CapAdd":["SYS_ADMIN"],"CapDrop":["SYS_ADMIN"]"#, &[]),
-            ("fewer", r#""CapDrop":["ALL"],"NoNewPrivileges":true"#, &[]),
-            ("no seccomp", r#""Seccomp":"unconfined""#, &["no seccomp"]),
-            ("no AppArmor", r#""AppArmorProfile":"unconfined""#, &["no AppArmor"]),
-            ("profile", r#""AppArmorProfile":"mine""#, &["AppArmor profile mine"]),
-            ("limits", r#""Resources":{"Memory":1048576}"#, &[]),
-        ];
-        for (about, json, want) in cases {
-            assert_eq!(texts(&request(json), &ImageDefaults::default()), want, "{about}");
-        }
-        let all = texts(&request(r#""CapAdd":["ALL"]"#), &ImageDefaults::default());
-        assert_eq!(all.len(), 41 - 11);
-    }
-
-    proptest! {
-        #[test]
-        fn an_image_never_adds_a_reason(
-            key in "(CapAdd|Privileged|Seccomp|NetworkMode|Labels|Env|User|Entrypoint|WorkingDir)",
-            value in r#"(true|"host"|"unconfined"|\["ALL"\]|\{"run.oci.x":"y"\}|"0"|"/x")"#,
-        ) {
-            let json = format!(r#"{{"config":{{"{key}":{value}}}}}"#);
-            if let Ok(image) = ImageDefaults::parse(json.as_bytes()) {
-                prop_assert!(texts(&Request::default(), &image).is_empty());
-                prop_assert!(effective(&Request::default(), &image).annotations.is_empty());
-            }
-        }
-    }
-}
+#[path = "reason_tests.rs"]
+mod tests;

@@ -9,15 +9,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::apparmor::AppArmor;
 use crate::capability::CapabilityChoice;
-use crate::error::Error;
+use crate::cdi::CdiName;
+use crate::device::{DeviceCgroupRule, DeviceRequest};
+use crate::files::{BaseHosts, HostsAddress, PasswdEntry, SecretUse, Timezone};
+use crate::idmap::IdMapping;
+use crate::mount::MountRequest;
 use crate::names::{DnsOption, DomainName, Hostname, SearchDomain};
+use crate::namespace::{ContainerRef, Namespaces};
+use crate::patch::SpecPatch;
 use crate::resources::Resources;
 use crate::rlimit::Ulimit;
+use crate::seccomp::SeccompText;
+use crate::selinux::SELinux;
+use crate::services::{FdName, IntelRdt, SdNotify, SystemdMode};
 use crate::signal::Signal;
+use crate::sysctl::{SysctlName, SysctlValue};
 use crate::text::{
-    AnnotationKey, Argument, EnvVar, InvalidText, LabelKey, Problem, ShmSize, WorkingDir,
+    AbsolutePath, AnnotationKey, Argument, EnvVar, InvalidText, LabelKey, Problem, ShmSize,
+    WorkingDir, check_bytes, is_default, string_form, switch, text_type, word_type,
 };
-use crate::user::UserSpec;
+use crate::user::{Account, UserSpec};
 
 /// A request, every part of it parsed and checked; what is left out has the safe default.
 ///
@@ -75,7 +86,7 @@ pub struct Request {
     pub dns_options: Vec<DnsOption>,
     /// Further lines of the hosts file.
     #[serde(default)]
-    pub hosts: BTreeMap<DomainName, IpAddr>,
+    pub hosts: BTreeMap<DomainName, HostsAddress>,
     /// Capabilities beyond the default ones.
     #[serde(default)]
     pub cap_add: Vec<CapabilityChoice>,
@@ -98,18 +109,111 @@ pub struct Request {
     #[serde(default, rename = "AppArmorProfile")]
     pub apparmor: AppArmor,
     /// How much of the host it may use.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub resources: Resources,
-}
-
-impl Request {
-    /// Whether its options go together.
-    ///
-    /// # Errors
-    /// [`Error::Option`] that names one that does not.
-    pub fn check(&self) -> Result<(), Error> {
-        self.resources.check()
-    }
+    /// Whether it has a terminal of its own.
+    #[serde(default, rename = "TTY", skip_serializing_if = "is_default")]
+    pub terminal: Terminal,
+    /// Whether an init that reaps processes is put in front of the command.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub init: Init,
+    /// Where its namespaces come from, but for the network's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub namespaces: Namespaces,
+    /// User ids of a user namespace of its own; nothing: what the service assigns.
+    #[serde(default, rename = "UIDMap", skip_serializing_if = "is_default")]
+    pub uid_map: Vec<IdMapping>,
+    /// The same for groups; nothing: as `uid_map`.
+    #[serde(default, rename = "GIDMap", skip_serializing_if = "is_default")]
+    pub gid_map: Vec<IdMapping>,
+    /// What its monotonic and boot time clocks are ahead, in a time namespace of its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub time_offsets: TimeOffsets,
+    /// Groups of the process beyond those of its user.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub group_add: Vec<Account>,
+    /// Permission bits that new files do not get; nothing: 022.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub umask: Option<Umask>,
+    /// Its time zone; nothing: what the image says.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub timezone: Option<Timezone>,
+    /// Whether it is made for systemd.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub systemd: SystemdMode,
+    /// Who says that it is ready.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sd_notify: SdNotify,
+    /// Names of the sockets that are passed to its first process, from descriptor 3 on.
+    #[serde(default, rename = "ListenFDs", skip_serializing_if = "is_default")]
+    pub listen_fds: Vec<FdName>,
+    /// How much sooner (up to 1000) or later (down to -1000) the kernel kills it for want of memory.
+    #[serde(default, rename = "OOMScoreAdjust", skip_serializing_if = "is_default")]
+    pub oom_score_adjust: Option<OomScoreAdjust>,
+    /// What is mounted in it, in this order.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mounts: Vec<MountRequest>,
+    /// Whether a container that cannot write to its root can write to memory on `/run`, `/tmp` and
+    /// `/var/tmp`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub read_only_tmpfs: ReadOnlyTmpfs,
+    /// Secrets it is given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub secrets: Vec<SecretUse>,
+    /// Settings of its own namespaces.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sysctls: BTreeMap<SysctlName, SysctlValue>,
+    /// Devices of the host.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub devices: Vec<DeviceRequest>,
+    /// Devices it may make nodes of and use.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device_cgroup_rules: Vec<DeviceCgroupRule>,
+    /// Devices by name.
+    #[serde(default, rename = "CDIDevices", skip_serializing_if = "is_default")]
+    pub cdi_devices: Vec<CdiName>,
+    /// Whether it may do nearly everything that the host may.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub privileged: Privileged,
+    /// How it is labelled.
+    #[serde(default, rename = "SELinuxLabel", skip_serializing_if = "is_default")]
+    pub selinux: SELinux,
+    /// Its share of caches and memory bandwidth.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub intel_rdt: Option<IntelRdt>,
+    /// What the hosts file begins with.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub base_hosts: BaseHosts,
+    /// Whose `/etc/hosts` it has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hosts_file: FileChoice,
+    /// Whose `/etc/resolv.conf` it has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resolv_conf: FileChoice,
+    /// Whose `/etc/hostname` it has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hostname_file: FileChoice,
+    /// Whether its user is added to its account files.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub passwd_entry: PasswdEntry,
+    /// Directories of the host with hooks, in place of none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hooks_dirs: Vec<AbsolutePath>,
+    /// Where in the host's control groups it goes; nothing: where the service puts all of them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cgroup_parent: Option<CgroupParent>,
+    /// The runtime by name, in place of the one that the service takes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub runtime: Option<RuntimeName>,
+    /// Properties of the systemd unit it runs in, by name, as the service reads them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unit: BTreeMap<LabelKey, Argument>,
+    /// Options of the log driver, by name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log_options: BTreeMap<LabelKey, Argument>,
+    /// Changes to config.json.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spec_patch: Option<SpecPatch>,
 }
 
 /// Version 1 of the JSON form; a number in JSON, and no other number is read.
@@ -134,55 +238,154 @@ impl From<Version> for u32 {
     }
 }
 
-/// Whether the container may write to its root file system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "bool", into = "bool")]
-pub enum RootfsAccess {
+switch! {
+    /// Whether the container may write to its root file system.
+    RootfsAccess,
     /// It may; what it writes goes with the container.
-    #[default]
-    ReadWrite,
+    false => ReadWrite,
     /// It may not.
-    ReadOnly,
+    true => ReadOnly,
+    default ReadWrite
 }
 
-impl From<bool> for RootfsAccess {
-    fn from(read_only: bool) -> Self {
-        if read_only { Self::ReadOnly } else { Self::ReadWrite }
+switch! {
+    /// Whether processes of the container can gain privileges by execve(2).
+    NewPrivileges,
+    /// By set-user-ID programs and file capabilities.
+    false => Allowed,
+    /// They cannot; `no_new_privs` of prctl(2).
+    true => Denied,
+    default Allowed
+}
+
+switch! {
+    /// Whether the container has a terminal of its own.
+    Terminal,
+    /// It has pipes.
+    false => No,
+    /// It has.
+    true => Yes,
+    default No
+}
+
+switch! {
+    /// Whether an init is put in front of the command.
+    Init,
+    /// The command is process 1.
+    false => No,
+    /// It reaps what the command leaves behind, and hands signals on.
+    true => Yes,
+    default No
+}
+
+switch! {
+    /// Whether a container that cannot write to its root has memory to write to.
+    ReadOnlyTmpfs,
+    /// It has not.
+    false => No,
+    /// On `/run`, `/tmp` and `/var/tmp`, as in podman.
+    true => Yes,
+    default Yes
+}
+
+switch! {
+    /// Whether the container may do nearly everything that the host may: all capabilities and
+    /// devices, nothing masked, no filter and no confinement.
+    Privileged,
+    /// It may not.
+    false => No,
+    /// It may.
+    true => Yes,
+    default No
+}
+
+text_type! {
+    /// Where containers go in the host's control groups: a slice of systemd (`a-b.slice`), or an
+    /// absolute path of at most 4095 bytes without `.` and `..`.
+    CgroupParent, "cgroup parent", |text| {
+        check_bytes(text, 4095, |_, byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b'\\' | b':' | b'@')
+        })?;
+        let parts_are_good = || text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+        match text.strip_suffix(".slice") {
+            Some(name) if !name.contains('/') && !name.is_empty() && !name.contains("..") => Ok(()),
+            _ if text.starts_with('/') && parts_are_good() => Ok(()),
+            _ => Err(Problem::Form("is neither NAME.slice nor an absolute path")),
+        }
     }
 }
 
-impl From<RootfsAccess> for bool {
-    fn from(access: RootfsAccess) -> Self {
-        access == RootfsAccess::ReadOnly
+text_type! {
+    /// Name of a runtime that the service knows: 1 to 64 bytes of `[a-z0-9_-]`.
+    RuntimeName, "runtime", |text| check_bytes(text, 64, |_, byte| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-')
+    })
+}
+
+/// Permission bits that new files do not get: 0 to 0777.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Umask(u32);
+
+impl Umask {
+    /// 022, as in podman.
+    pub const DEFAULT: Self = Self(0o022);
+}
+
+impl TryFrom<u32> for Umask {
+    type Error = InvalidText;
+
+    fn try_from(mask: u32) -> Result<Self, Self::Error> {
+        match mask {
+            0..=0o777 => Ok(Self(mask)),
+            _ => Err(InvalidText::new("umask", Problem::Form("is not within 0 and 0777"))),
+        }
     }
 }
 
-/// Whether processes of the container can gain privileges by execve(2).
+impl From<Umask> for u32 {
+    fn from(mask: Umask) -> Self {
+        mask.0
+    }
+}
+
+/// A preference of the kernel when it has to kill: -1000 (never) to 1000 (first). See
+/// `proc_pid_oom_score_adj(5)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i32", into = "i32")]
+pub struct OomScoreAdjust(i32);
+
+impl TryFrom<i32> for OomScoreAdjust {
+    type Error = InvalidText;
+
+    fn try_from(score: i32) -> Result<Self, Self::Error> {
+        if (-1000..=1000).contains(&score) {
+            return Ok(Self(score));
+        }
+        Err(InvalidText::new("OOM score", Problem::Form("is not within -1000 and 1000")))
+    }
+}
+
+impl From<OomScoreAdjust> for i32 {
+    fn from(score: OomScoreAdjust) -> Self {
+        score.0
+    }
+}
+
+/// What the clocks of a time namespace are ahead of the host's, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "bool", into = "bool")]
-pub enum NewPrivileges {
-    /// They can, within the capabilities of the container: `sudo` works in it.
-    #[default]
-    Allowed,
-    /// They cannot; see `PR_SET_NO_NEW_PRIVS` in prctl(2).
-    Denied,
+#[serde(rename_all = "PascalCase", deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct TimeOffsets {
+    /// The monotonic clock.
+    pub monotonic: i64,
+    /// The boot time clock.
+    pub boottime: i64,
 }
 
-impl From<bool> for NewPrivileges {
-    fn from(denied: bool) -> Self {
-        if denied { Self::Denied } else { Self::Allowed }
-    }
-}
-
-impl From<NewPrivileges> for bool {
-    fn from(privileges: NewPrivileges) -> Self {
-        privileges == NewPrivileges::Denied
-    }
-}
-
-/// Which network the container sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Which network the container sees: `private`, `none`, `host`, `container:<id>` or `ns:<path>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum NetworkMode {
     /// Its own, joined to a bridge of the host.
@@ -192,34 +395,47 @@ pub enum NetworkMode {
     None,
     /// The host's.
     Host,
+    /// That of another container, which must be running.
+    Container(ContainerRef),
+    /// The one that this file of the host stands for.
+    Path(AbsolutePath),
 }
 
 impl FromStr for NetworkMode {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "private" => Ok(Self::Private),
-            "none" => Ok(Self::None),
-            "host" => Ok(Self::Host),
-            _ => Err(InvalidText::new("network mode", Problem::Form("is not known"))),
+        match text.split_once(':') {
+            None if text == "private" => Ok(Self::Private),
+            None if text == "none" => Ok(Self::None),
+            None if text == "host" => Ok(Self::Host),
+            Some(("container", id)) => id.parse().map(Self::Container),
+            Some(("ns", path)) => path.parse().map(Self::Path),
+            _ => {
+                let rule = Problem::Form("is none of: private none host container:ID ns:PATH");
+                Err(InvalidText::new("network mode", rule))
+            }
         }
     }
 }
 
 impl fmt::Display for NetworkMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Private => "private",
-            Self::None => "none",
-            Self::Host => "host",
-        })
+        match self {
+            Self::Private => f.write_str("private"),
+            Self::None => f.write_str("none"),
+            Self::Host => f.write_str("host"),
+            Self::Container(id) => write!(f, "container:{id}"),
+            Self::Path(path) => write!(f, "ns:{path}"),
+        }
     }
 }
 
-/// Which system calls are filtered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+string_form!(NetworkMode);
+
+/// Which system calls are filtered: `default`, `unconfined`, or a profile as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum Seccomp {
     /// Those of the host's profile.
@@ -227,6 +443,8 @@ pub enum Seccomp {
     Default,
     /// None.
     Unconfined,
+    /// Those of this profile.
+    Profile(Box<SeccompText>),
 }
 
 impl FromStr for Seccomp {
@@ -236,9 +454,37 @@ impl FromStr for Seccomp {
         match text {
             "default" => Ok(Self::Default),
             "unconfined" => Ok(Self::Unconfined),
-            _ => Err(InvalidText::new("seccomp profile", Problem::Form("is not known"))),
+            json if json.trim_start().starts_with('{') => {
+                SeccompText::parse(json).map(|profile| Self::Profile(Box::new(profile)))
+            }
+            _ => {
+                let rule = Problem::Form("is neither default nor unconfined nor a profile in JSON");
+                Err(InvalidText::new("seccomp profile", rule))
+            }
         }
     }
+}
+
+impl fmt::Display for Seccomp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Unconfined => "unconfined",
+            Self::Profile(profile) => profile.as_str(),
+        })
+    }
+}
+
+string_form!(Seccomp);
+
+word_type! {
+    /// Whose a file in `/etc` is.
+    FileChoice, "choice of a file",
+    /// The service makes it.
+    #[default]
+    "managed" => Managed,
+    /// The image's, as it is.
+    "image" => Image,
 }
 
 #[cfg(test)]
@@ -270,7 +516,7 @@ mod tests {
     #[test]
     fn everything_but_the_version_may_be_left_out() {
         assert_eq!(serde_json::from_str::<Request>(r#"{"v":1}"#).unwrap(), Request::default());
-        for wrong in ["{}", r#"{"v":2}"#, r#"{"v":1,"Privileged":true}"#, r#"{"v":1,"env":[]}"#] {
+        for wrong in ["{}", r#"{"v":2}"#, r#"{"v":1,"Privilege":true}"#, r#"{"v":1,"env":[]}"#] {
             assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
         }
     }
@@ -305,8 +551,8 @@ mod tests {
     #[test]
     fn modes_are_read_back_from_their_text() {
         for mode in [NetworkMode::Private, NetworkMode::None, NetworkMode::Host] {
-            assert_eq!(mode.to_string().parse(), Ok(mode));
-            assert_eq!(serde_json::to_value(mode).unwrap(), mode.to_string());
+            assert_eq!(mode.to_string().parse(), Ok(mode.clone()));
+            assert_eq!(serde_json::to_value(mode.clone()).unwrap(), mode.to_string());
         }
     }
 }

@@ -59,6 +59,39 @@ pub(crate) struct Filter<'a> {
     syscalls: Vec<&'a RawValue>,
 }
 
+/// A profile that somebody gave for one container: as text, to be stored, and read.
+#[derive(Clone, Debug)]
+pub struct SeccompText {
+    text: String,
+    profile: SeccompProfile,
+}
+
+impl SeccompText {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidText> {
+        let rule = Problem::Form("is not a profile that can be kept");
+        let profile =
+            SeccompProfile::parse(text).map_err(|_| InvalidText::new("seccomp profile", rule))?;
+        Ok(Self { text: text.to_owned(), profile })
+    }
+
+    /// The JSON as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) const fn profile(&self) -> &SeccompProfile {
+        &self.profile
+    }
+}
+
+impl PartialEq for SeccompText {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for SeccompText {}
+
 impl SeccompProfile {
     /// The profile that comes with this crate: the default one of the containers project.
     pub fn embedded() -> Self {

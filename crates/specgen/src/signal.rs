@@ -28,6 +28,9 @@ impl Signal {
     /// `SIGTERM`, with which containers are stopped when nobody says otherwise.
     pub const TERM: Self = Self(15);
 
+    /// `SIGRTMIN+3`, by which systemd is told to stop.
+    pub const RTMIN_PLUS_3: Self = Self(37);
+
     /// The number.
     pub fn number(self) -> i32 {
         i32::from(self.0)

@@ -2,9 +2,11 @@
 
 use crate::capability::CapabilitySet;
 use crate::effective::Effective;
+use crate::error::Error;
 use crate::facts::{Architecture, HostFacts, KernelVersion, NetworkFacts, Placement, RootfsFacts};
 use crate::generate::{Generated, generate};
 use crate::image::ImageDefaults;
+use crate::reason::Foreign;
 use crate::request::Request;
 use crate::seccomp::SeccompProfile;
 
@@ -25,7 +27,9 @@ pub(crate) fn host() -> HostFacts {
 pub(crate) fn rootfs() -> RootfsFacts {
     let passwd = b"root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/srv/www:/bin/false\n";
     let group = b"root:x:0:\nwww:x:33:\nvideo:x:44:www\n";
-    RootfsFacts { passwd: Some(passwd.to_vec()), group: Some(group.to_vec()) }
+    let mut facts = RootfsFacts::default();
+    (facts.passwd, facts.group) = (Some(passwd.to_vec()), Some(group.to_vec()));
+    facts
 }
 
 /// One network, one address.
@@ -46,10 +50,15 @@ pub(crate) fn placement() -> Placement {
 
 /// The members of a request's JSON (without braces), over an image that runs `sh`.
 pub(crate) fn effective(request: &str) -> Effective {
+    try_effective(request).unwrap()
+}
+
+/// The same, if the options go together.
+pub(crate) fn try_effective(request: &str) -> Result<Effective, Error> {
     let comma = if request.is_empty() { "" } else { "," };
     let request: Request = serde_json::from_str(&format!("{{\"v\":1{comma}{request}}}")).unwrap();
     let image = ImageDefaults::parse(br#"{"config":{"Cmd":["sh"]}}"#).unwrap();
-    crate::effective(&request, &image)
+    crate::effective(&request, &image, &Foreign::default())
 }
 
 /// The same, generated.

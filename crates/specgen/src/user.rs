@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::{self, MAX_ACCOUNT_FILE};
 use crate::facts::RootfsFacts;
-use crate::text::{AbsolutePath, InvalidText, Problem, check_bytes, text_type};
+use crate::text::{AbsolutePath, InvalidText, Problem, check_bytes, string_form, text_type};
 
 /// Largest user or group id: runtimes keep ids in 32-bit signed integers, and one beyond turned
 /// into 0 (CVE-2024-40635).
@@ -34,7 +34,8 @@ fn check_account_name(text: &str) -> Result<(), Problem> {
 }
 
 /// A user or a group, by number or by name; digits alone are always a number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Account {
     /// By number, at most [`MAX_ID`].
     Id(u32),
@@ -65,6 +66,8 @@ impl fmt::Display for Account {
     }
 }
 
+string_form!(Account);
+
 /// Who to run as: `user`, `user:group` or nothing at all (root), each by name or number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -94,19 +97,7 @@ impl FromStr for UserSpec {
     }
 }
 
-impl TryFrom<String> for UserSpec {
-    type Error = InvalidText;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<UserSpec> for String {
-    fn from(user: UserSpec) -> Self {
-        user.to_string()
-    }
-}
+string_form!(UserSpec);
 
 impl fmt::Display for UserSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,6 +166,21 @@ pub(crate) fn resolve(
     Ok(ResolvedUser { uid, gid, additional_gids, home })
 }
 
+/// Adds groups that were asked for.
+pub(crate) fn add_groups(
+    user: &mut ResolvedUser,
+    more: &[Account],
+    rootfs: &RootfsFacts,
+) -> Result<(), UnknownAccount> {
+    let group = bounded(rootfs.group.as_deref(), "/etc/group")?;
+    for account in more {
+        user.additional_gids.push(group_id(account, group)?);
+    }
+    user.additional_gids.sort_unstable();
+    user.additional_gids.dedup();
+    Ok(())
+}
+
 /// The home directory of a number, `/` if the files do not say.
 pub(crate) fn home_of(uid: u32, rootfs: &RootfsFacts) -> Result<String, UnknownAccount> {
     resolve(&UserSpec { user: Account::Id(uid), group: None }, rootfs).map(|user| user.home)
@@ -216,7 +222,9 @@ mod tests {
     const GROUP: &str = "root:x:0:\nwww:x:33:\nvideo:x:44:last,www\naudio:x:29:www\n99:x:7:www";
 
     fn facts(passwd: &[u8], group: &[u8]) -> RootfsFacts {
-        RootfsFacts { passwd: Some(passwd.to_vec()), group: Some(group.to_vec()) }
+        let mut facts = RootfsFacts::default();
+        (facts.passwd, facts.group) = (Some(passwd.to_vec()), Some(group.to_vec()));
+        facts
     }
 
     fn get(spec: &str) -> Result<(u32, u32, Vec<u32>, String), UnknownAccount> {

@@ -24,6 +24,13 @@ pub enum Warning {
         /// The value that was set.
         value: u64,
     },
+    /// The wish to be killed late is cut down to what the service itself has.
+    OomScoreRaised {
+        /// What was asked for.
+        wanted: i32,
+        /// What was set.
+        value: i32,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -34,6 +41,9 @@ impl fmt::Display for Warning {
             ),
             Self::NameserversLeftOut { count } => {
                 write!(f, "{count} more name servers are left out: resolvers use only three")
+            }
+            Self::OomScoreRaised { wanted, value } => {
+                write!(f, "OOMScoreAdjust is {value} instead of {wanted}: the host allows no less")
             }
             Self::DefaultLimitLowered { kind, wanted, value } => {
                 write!(f, "{kind} is {value} instead of {wanted}: the host allows no more")

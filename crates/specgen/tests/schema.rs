@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use tare_specgen::{
-    Architecture, CapabilitySet, HostFacts, ImageDefaults, KernelVersion, Placement, Request,
-    RootfsFacts, SeccompProfile, effective, generate,
+    Architecture, CapabilitySet, Foreign, HostFacts, ImageDefaults, KernelVersion, Placement,
+    Request, RootfsFacts, SeccompProfile, effective, generate,
 };
 
 fn schema() -> jsonschema::Validator {
@@ -31,7 +31,12 @@ fn config(request: &str, host: &HostFacts) -> Value {
         "/tare/x",
     );
     placement.netns = Some("/run/netns/x".parse().unwrap());
-    let made = generate(&effective(&request, &image), host, &RootfsFacts::default(), &placement);
+    let made = generate(
+        &effective(&request, &image, &Foreign::default()).unwrap(),
+        host,
+        &RootfsFacts::default(),
+        &placement,
+    );
     serde_json::from_slice(&made.unwrap().config).unwrap()
 }
 

@@ -109,7 +109,7 @@ fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> 
         .files
         .into_iter()
         .map(|file| {
-            let (name, content) = (file_name(file.name)?, file.content.into_bytes());
+            let (name, content) = (file_name(&file.name)?, file.content.0);
             Ok(NewFile { name, content, access: Access::Public })
         })
         .collect::<Result<_, Error>>()?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tare_runtime::{ContainerId, ContainerName};
-use tare_specgen::{Effective, Reason, Request, effective, reasons};
+use tare_specgen::{Effective, Foreign, Reason, Request, effective, reasons};
 
 use super::blocking::brief;
 use super::clock::Usec;
@@ -50,14 +50,17 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidName`], [`Error::NoSuchImage`], [`Error::InvalidReference`].
+    /// [`Error::InvalidName`], [`Error::NoSuchImage`], [`Error::InvalidReference`],
+    /// [`Error::InvalidSpec`].
     pub fn draft(&self, name: &str, image: &str, request: Request) -> Result<Draft, Error> {
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
         };
         let found = self.images.find(image)?;
-        let reasons = reasons(&effective(&request, &found.defaults));
+        let effective = effective(&request, &found.defaults, &Foreign::default())
+            .map_err(Error::InvalidSpec)?;
+        let reasons = reasons(&effective);
         let image_reference = match image.parse::<Reference>() {
             Ok(reference) => reference.to_string(),
             Err(_) => found.id.to_string(),
@@ -141,7 +144,8 @@ impl Inner {
     }
 
     pub(super) fn effective_of(&self, root: &Root, request: &Request) -> Result<Effective, Error> {
-        let mut effective = effective(request, &self.image_of(root)?.defaults);
+        let mut effective = effective(request, &self.image_of(root)?.defaults, &Foreign::default())
+            .map_err(Error::InvalidSpec)?;
         if request.stop_timeout_usec.is_none() {
             let timeout = Usec::from_duration(self.config().containers.stop_timeout);
             effective.stop_timeout_usec = timeout.0;

@@ -14,8 +14,9 @@ use tare_spawn::{
     CgroupPath, Create, Incarnation, Layout, OciRuntime, Spawner, Stdin, Trial, Verdict,
 };
 use tare_specgen::{
-    Architecture, Argument, CapabilitySet, CgroupMode, HostFacts, ImageDefaults, KernelVersion,
-    NetworkMode, Placement, Request, RlimitKind, RootfsFacts, SeccompProfile, effective, generate,
+    Architecture, Argument, CapabilitySet, CgroupMode, Foreign, HostFacts, ImageDefaults,
+    KernelVersion, NetworkMode, Placement, Request, RlimitKind, RootfsFacts, SeccompProfile,
+    effective, generate,
 };
 
 use super::Error;
@@ -189,7 +190,9 @@ fn trial_config(
     request.command = vec![program];
     request.network_mode = NetworkMode::None;
     request.rootfs_access = true.into();
-    let effective = effective(&request, &ImageDefaults::default());
+    request.read_only_tmpfs = false.into();
+    let effective = effective(&request, &ImageDefaults::default(), &Foreign::default())
+        .map_err(Error::InvalidSpec)?;
     let placement = placement(layout, id, cgroup)?;
     let generated = generate(&effective, facts, &RootfsFacts::default(), &placement)
         .map_err(Error::InvalidSpec)?;

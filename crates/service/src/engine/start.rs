@@ -121,7 +121,7 @@ impl Engine {
             started_monotonic: None,
         };
         let engine = self.clone();
-        let wants_network = effective.network_mode == NetworkMode::Private;
+        let wants_network = effective.request.network_mode == NetworkMode::Private;
         let record = self
             .run
             .run(move |c| {

@@ -78,7 +78,7 @@ mod tests {
             [(NetworkMode::Private, 1), (NetworkMode::None, 0), (NetworkMode::Host, 0)]
         {
             let mut request = Request::default();
-            request.network_mode = mode;
+            request.network_mode = mode.clone();
             assert_eq!(uses(&request).len(), networks, "{mode:?}");
         }
     }

@@ -29,14 +29,15 @@ pub(crate) fn resolv_conf(
     placement: &Placement,
     warnings: &mut Vec<Warning>,
 ) -> String {
-    let host = parse(host.resolv_conf.as_deref().unwrap_or_default());
+    let request = &effective.request;
+    let host = parse(of_host(&request.network_mode, host, placement).unwrap_or_default());
     let mut file = ResolvConf {
         nameservers: nameservers(effective, &host, placement),
-        search: search(&effective.dns_search, host.search),
-        options: either(effective.dns_options.iter().map(DnsOption::to_string), host.options),
+        search: search(&request.dns_search, host.search, placement),
+        options: either(request.dns_options.iter().map(DnsOption::to_string), host.options),
     };
     // Without a network there is nothing to warn of.
-    if file.nameservers.is_empty() && effective.network_mode != NetworkMode::None {
+    if file.nameservers.is_empty() && request.network_mode != NetworkMode::None {
         warnings.push(Warning::NoNameserver);
     }
     if let Some(count @ 1..) = file.nameservers.len().checked_sub(MAX_NAMESERVERS) {
@@ -46,15 +47,44 @@ pub(crate) fn resolv_conf(
     render(&file)
 }
 
+/// In the host's network its own file is right, stub resolvers included; a namespace that somebody
+/// made may have a file of its own, `/etc/netns/NAME/resolv.conf`.
+fn of_host<'a>(
+    network: &NetworkMode,
+    host: &'a HostFacts,
+    placement: &'a Placement,
+) -> Option<&'a str> {
+    let elsewhere = host.resolv_conf.as_deref();
+    match network {
+        NetworkMode::Host => host.own_resolv_conf.as_deref().or(elsewhere),
+        NetworkMode::Path(_) => placement.netns_resolv_conf.as_deref().or(elsewhere),
+        _ => elsewhere,
+    }
+}
+
+/// What was asked for, else those of the container's networks, else those of the host that it can
+/// reach.
 fn nameservers(effective: &Effective, host: &ResolvConf, placement: &Placement) -> Vec<String> {
-    if !effective.dns.is_empty() {
-        return effective.dns.iter().map(ToString::to_string).collect();
+    let request = &effective.request;
+    if !request.dns.is_empty() {
+        return request.dns.iter().map(ToString::to_string).collect();
+    }
+    let of_networks: Vec<_> = placement
+        .networks
+        .iter()
+        .flat_map(|net| &net.nameservers)
+        .map(ToString::to_string)
+        .collect();
+    if !of_networks.is_empty() {
+        return of_networks;
     }
     let has_v6 = placement.networks.iter().flat_map(|net| &net.addresses).any(IpAddr::is_ipv6);
-    let reachable = |server: &&String| match effective.network_mode {
+    // A namespace somebody else made may have any address, so IPv6 stays there.
+    let reachable = |server: &&String| match &request.network_mode {
         NetworkMode::Host => true,
         NetworkMode::None => false,
-        NetworkMode::Private => is_reachable(server, has_v6),
+        NetworkMode::Private | NetworkMode::Container(_) => is_reachable(server, has_v6),
+        NetworkMode::Path(_) => placement.netns_resolv_conf.is_some() || is_reachable(server, true),
     };
     host.nameservers.iter().filter(reachable).cloned().collect()
 }
@@ -74,13 +104,45 @@ fn is_reachable(server: &str, has_v6: bool) -> bool {
     }
 }
 
-/// A list of one's own puts away the host's; `.` in it stands for nothing else.
-fn search(requested: &[SearchDomain], host: Vec<String>) -> Vec<String> {
+/// A list of one's own puts away those of the networks and of the host; `.` in it stands for
+/// nothing else (B14).
+fn search(requested: &[SearchDomain], host: Vec<String>, placement: &Placement) -> Vec<String> {
     if requested.is_empty() {
-        return host;
+        let of_networks = placement.networks.iter().flat_map(|net| &net.search);
+        return of_networks.map(ToString::to_string).chain(host).collect();
     }
     let names = requested.iter().filter(|domain| **domain != SearchDomain::Root);
     names.map(SearchDomain::to_string).collect()
+}
+
+/// A resolver on the host's loopback that stands in for others, and where those are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stub {
+    /// systemd-resolved: `/run/systemd/resolve/resolv.conf`.
+    SystemdResolved,
+    /// dnsmasq of NetworkManager: `/run/NetworkManager/no-stub-resolv.conf`.
+    NetworkManager,
+}
+
+impl Stub {
+    /// The file that lists what is behind it.
+    pub const fn upstream(self) -> &'static str {
+        match self {
+            Self::SystemdResolved => "/run/systemd/resolve/resolv.conf",
+            Self::NetworkManager => "/run/NetworkManager/no-stub-resolv.conf",
+        }
+    }
+}
+
+/// The stub resolver that a host's `resolv.conf` names, if it names nothing else (B13).
+pub fn stub(text: &str) -> Option<Stub> {
+    let parsed = parse(text);
+    match &parsed.nameservers[..] {
+        [one] if one == "127.0.0.53" || one == "127.0.0.54" => Some(Stub::SystemdResolved),
+        [one] if one == "127.0.0.1" => Some(Stub::NetworkManager),
+        _ => None,
+    }
 }
 
 fn either(requested: impl Iterator<Item = String>, host: Vec<String>) -> Vec<String> {
@@ -223,6 +285,46 @@ mod tests {
         let of_host = "nameserver ::ffff:127.0.0.1\nnameserver 2001:db8::1\nnameserver fe80::1\n";
         let v6 = build(Some(of_host), "", &["2001:db8::2"]);
         assert_eq!(v6.0, "nameserver 2001:db8::1\n");
+    }
+
+    #[test]
+    fn b12_b13_stubs_and_files_of_namespaces() {
+        assert_eq!(stub("nameserver 127.0.0.53\noptions edns0\n"), Some(Stub::SystemdResolved));
+        assert_eq!(stub("# x\n  nameserver 127.0.0.1\n"), Some(Stub::NetworkManager));
+        assert_eq!(stub("nameserver 127.0.0.53\nnameserver 192.0.2.1\n"), None);
+        assert_eq!(stub(""), None);
+
+        let get = |request: &str, of_netns: Option<&str>| {
+            let mut host = testing::host();
+            host.own_resolv_conf = Some("nameserver 127.0.0.53\n".to_owned());
+            let mut placement = testing::placement();
+            placement.netns_resolv_conf = of_netns.map(str::to_owned);
+            let effective = testing::effective(request);
+            resolv_conf(&effective, &host, &placement, &mut Vec::new())
+        };
+        assert_eq!(get("", None), "nameserver 192.0.2.1\n");
+        assert_eq!(get(r#""NetworkMode":"host""#, None), "nameserver 127.0.0.53\n");
+        let path = r#""NetworkMode":"ns:/run/netns/x""#;
+        let own = "nameserver 127.0.0.9\nnameserver fe80::1%eth0\n";
+        assert_eq!(get(path, Some(own)), own, "B16: what somebody wrote for that namespace");
+        assert_eq!(get(path, None), "nameserver 192.0.2.1\n");
+    }
+
+    #[test]
+    fn b14_layers_of_search_lists_and_servers_of_networks() {
+        let get = |request: &str| {
+            let mut host = testing::host();
+            host.resolv_conf = Some("search host.org\nnameserver 192.0.2.1\n".to_owned());
+            let mut placement = testing::placement();
+            placement.networks[0].nameservers = vec!["10.88.0.1".parse().unwrap()];
+            placement.networks[0].search = vec!["dns.tare".parse().unwrap()];
+            resolv_conf(&testing::effective(request), &host, &placement, &mut Vec::new())
+        };
+        assert_eq!(get(""), "search dns.tare host.org\nnameserver 10.88.0.1\n");
+        let none = get(r#""DNSSearch":["."]"#);
+        assert_eq!(none, "nameserver 10.88.0.1\n");
+        let own = get(r#""DNSSearch":[".","a.org"],"DNS":["192.0.2.9"]"#);
+        assert_eq!(own, "search a.org\nnameserver 192.0.2.9\n");
     }
 
     #[test]

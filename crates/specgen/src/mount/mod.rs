@@ -1,0 +1,15 @@
+//! What is mounted in a container, and in which order.
+
+mod assemble;
+mod kernel;
+mod options;
+mod request;
+mod target;
+
+pub(crate) use assemble::{OciMount, mounts, propagation, relabels};
+pub use assemble::{Relabel, Sharing};
+pub use options::MountOption;
+pub(crate) use options::{Flag, Kind, Spread};
+pub(crate) use request::check;
+pub use request::{ImageId, MountRequest, MountSource, SubPath, VolumeName};
+pub use target::MountTarget;
