@@ -225,6 +225,146 @@ fn requests_that_cannot_be_met() {
     }
 }
 
+fn with(request: &str, change: impl FnOnce(&mut HostFacts, &mut Placement)) -> Value {
+    let (mut host, mut placement) = (testing::host(), testing::placement());
+    change(&mut host, &mut placement);
+    let effective = testing::effective(request);
+    let made = generate(&effective, &host, &testing::rootfs(), &placement).unwrap();
+    serde_json::from_slice(&made.config).unwrap()
+}
+
+const DEVICE: &str = r#"{"Path":"/dev/sdb","Target":"/dev/disk","Kind":"b","Number":"8:16",
+    "Access":"rw","Mode":416,"UID":0,"GID":6}"#;
+
+#[test]
+fn devices_and_rules() {
+    let request = format!(r#""Devices":[{DEVICE}],"DeviceCgroupRules":["c 189:* rwm","a *:* r"]"#);
+    let config = config(&request);
+    let node = json!([{"path": "/dev/disk", "type": "b", "major": 8, "minor": 16, "fileMode": 0o640,
+        "uid": 0, "gid": 6}]);
+    assert_eq!(config["linux"]["devices"], node);
+    let rules = json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "b", "major": 8, "minor": 16, "access": "rw"},
+        {"allow": true, "type": "c", "major": 189, "access": "rwm"},
+        {"allow": true, "type": "a", "access": "r"},
+    ]);
+    assert_eq!(config["linux"]["resources"]["devices"], rules, "the last that fits counts");
+    for bad in [DEVICE.replace("/dev/disk", "/tmp/disk"), DEVICE.replace("416", "4096")] {
+        let error = testing::try_effective(&format!(r#""Devices":[{bad}]"#)).unwrap_err();
+        assert!(error.to_string().contains("'Devices'"), "{error}");
+    }
+}
+
+#[test]
+fn cdi_devices_bring_all_they_need() {
+    let file = crate::CdiFile::parse(
+        br#"{"cdiVersion":"0.5.0","kind":"v.com/c","devices":[{"name":"d","containerEdits":{
+            "env":["CDI=1"],"deviceNodes":[{"path":"/dev/c0","type":"c","major":9,"minor":1}],
+            "mounts":[{"hostPath":"/usr/lib/c.so","containerPath":"/usr/lib/c.so","options":["ro"]}],
+            "hooks":[{"hookName":"createContainer","path":"/usr/bin/ldconfig"}],
+            "additionalGids":[77]}}]}"#,
+    )
+    .unwrap();
+    let config = with(r#""CDIDevices":["v.com/c=d"]"#, |_, placement| {
+        let name = "v.com/c=d".parse().unwrap();
+        placement.cdi = crate::CdiEdits::resolve(&[name], &[file], |_| None).unwrap();
+    });
+    assert!(config["process"]["env"].as_array().unwrap().contains(&json!("CDI=1")));
+    assert_eq!(config["linux"]["devices"][0]["path"], "/dev/c0");
+    assert_eq!(config["linux"]["resources"]["devices"][1]["major"], 9);
+    assert_eq!(mount(&config, "/usr/lib/c.so")["source"], "/usr/lib/c.so");
+    assert!(has_option(&config, "/usr/lib/c.so", "ro"));
+    assert_eq!(config["hooks"]["createContainer"][0]["path"], "/usr/bin/ldconfig");
+    assert!(config["process"]["user"]["additionalGids"].as_array().unwrap().contains(&json!(77)));
+}
+
+#[test]
+fn privileged_containers() {
+    let config = with(r#""Privileged":true,"CapDrop":["BPF"]"#, |host, _| {
+        host.devices = vec![serde_json::from_str(DEVICE).unwrap()];
+        host.apparmor_profiles = Some([crate::DEFAULT_APPARMOR_PROFILE.to_owned()].into());
+    });
+    let linux = &config["linux"];
+    for absent in ["seccomp", "maskedPaths", "readonlyPaths"] {
+        assert!(linux.get(absent).is_none(), "{absent}");
+    }
+    assert_eq!(linux["resources"]["devices"], json!([{"allow": true, "access": "rwm"}]));
+    assert_eq!(linux["devices"][0]["path"], "/dev/disk");
+    assert_eq!(config["process"]["capabilities"]["bounding"].as_array().unwrap().len(), 40);
+    assert_eq!(config["process"]["apparmorProfile"], "unconfined");
+    assert!(!has_option(&config, "/sys", "ro") && !has_option(&config, "/sys/fs/cgroup", "ro"));
+    let confined = with(r#""Privileged":true,"AppArmorProfile":"mine""#, |host, _| {
+        host.apparmor_profiles = Some(["mine".to_owned()].into());
+    });
+    assert_eq!(confined["process"]["apparmorProfile"], "mine", "B37");
+    let plain = self::config("");
+    assert!(has_option(&plain, "/sys", "ro") && plain["linux"]["seccomp"].is_object());
+}
+
+#[test]
+fn what_else_goes_in() {
+    let config = with(
+        r#""IntelRdt":{"ClosID":"gold","L3CacheSchema":"L3:0=f","MemBwSchema":"MB:0=50"},"Umask":63,
+            "TTY":true,"OOMScoreAdjust":100,"SELinuxLabel":"a:b:c:s0""#,
+        |host, _| host.selinux = true,
+    );
+    let rdt = json!({"closID": "gold", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=50"});
+    assert_eq!(config["linux"]["intelRdt"], rdt);
+    assert_eq!(config["process"]["user"]["umask"], 0o077);
+    assert_eq!(config["process"]["terminal"], true);
+    assert_eq!(config["process"]["oomScoreAdj"], 100);
+    assert_eq!(config["process"]["selinuxLabel"], "a:b:c:s0");
+    assert_eq!(config["linux"]["mountLabel"], "system_u:object_r:container_file_t:s0");
+
+    let profile = json!({"defaultAction": "SCMP_ACT_LOG"}).to_string();
+    let given = self::config(&format!(r#""Seccomp":{}"#, json!(profile)));
+    assert_eq!(given["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_LOG");
+    let patch = json!({"hostname": "patched", "root": {"readonly": null}}).to_string();
+    let patched = self::config(&format!(r#""SpecPatch":{}"#, json!(patch)));
+    assert_eq!((&patched["hostname"], patched["root"].get("readonly")), (&json!("patched"), None));
+    let nowhere = with("", |_, placement| placement.cgroups_path.clear());
+    assert!(nowhere["linux"].get("cgroupsPath").is_none());
+}
+
+#[test]
+fn options_that_do_not_go_together_name_themselves() {
+    for (request, option) in [
+        (r#""DNS":["192.0.2.1"],"ResolvConf":"image""#, "DNS"),
+        (r#""Hosts":{"a":"192.0.2.1"},"HostsFile":"image""#, "Hosts"),
+        (r#""ReadOnlyTmpfs":false"#, "ReadOnlyTmpfs"),
+        (r#""Namespaces":{"MountMode":"host"}"#, "MountMode"),
+        (
+            r#""Namespaces":{"MountMode":"ns:/x"},"Mounts":[{"Target":"/d","Source":"Tmpfs"}]"#,
+            "MountMode",
+        ),
+        (r#""Resources":{"MemorySwap":1048576}"#, "MemorySwap"),
+    ] {
+        let error = testing::try_effective(request).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Request);
+        assert!(error.to_string().starts_with(&format!("option '{option}' ")), "{error}");
+    }
+}
+
+/// B26: what a start does leaves no trace in what the next one begins with.
+#[test]
+fn b26_a_second_start_has_the_same_bytes() {
+    let effective = testing::effective(
+        r#""Mounts":[{"Target":"/d","Source":{"Host":"/srv/x"},"Options":["Z"]}],"Env":["A=b"]"#,
+    );
+    let (host, rootfs, placement) = (testing::host(), testing::rootfs(), testing::placement());
+    let first = generate(&effective, &host, &rootfs, &placement).unwrap();
+    assert_eq!(generate(&effective, &host, &rootfs, &placement).unwrap(), first);
+}
+
+/// CVE-2020-14370: what is asked for one container is in no other.
+#[test]
+fn cve_2020_14370_nothing_goes_from_one_container_to_the_next() {
+    let before = testing::generated("");
+    let _ = testing::generated(r#""Env":["SECRET=1"],"DNSSearch":["secret.org"]"#);
+    assert_eq!(testing::generated(""), before);
+}
+
 fn request() -> impl Strategy<Value = String> {
     let env = proptest::collection::vec("[A-C]=[\\PC\n\r]{0,5}", 0..5);
     let caps = proptest::sample::subsequence(vec!["ALL", "KILL", "BPF", "SYS_ADMIN"], 0..=4);

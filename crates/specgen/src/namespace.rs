@@ -251,3 +251,7 @@ fn joined<'a>(
         .map(AbsolutePath::as_str)
         .ok_or_else(|| Error::Namespace { kind, container: id.to_string() })
 }
+
+#[cfg(test)]
+#[path = "namespace_tests.rs"]
+mod tests;

@@ -211,3 +211,7 @@ pub(crate) fn masked(effective: &Effective, host: &HostFacts) -> Option<&'static
     let v1 = host.cgroup_mode != CgroupMode::V2;
     (effective.systemd && v1).then_some("/sys/fs/cgroup/systemd/release_agent")
 }
+
+#[cfg(test)]
+#[path = "services_tests.rs"]
+mod tests;

@@ -233,3 +233,6 @@ fn containerenv(effective: &Effective, placement: &Placement) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

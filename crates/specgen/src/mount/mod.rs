@@ -13,3 +13,6 @@ pub(crate) use options::{Flag, Kind, Spread};
 pub(crate) use request::check;
 pub use request::{ImageId, MountRequest, MountSource, SubPath, VolumeName};
 pub use target::MountTarget;
+
+#[cfg(test)]
+mod tests;
