@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p tare-specgen --example print_config BUNDLE COMMAND [ARGUMENT...]` fills the
 //! directory `BUNDLE`, in which `rootfs` and `shm` are expected; then `crun run` or `runc run`.
+//! In place of the command there may be a whole request, `{"v":1,...}`.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -20,9 +21,7 @@ use tare_specgen::{
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let bundle = fs::canonicalize(arguments.next().ok_or("which bundle?")?)?;
-    let mut request = Request::default();
-    request.command = arguments.map(TryInto::try_into).collect::<Result<_, _>>()?;
-    request.network_mode = NetworkMode::None;
+    let request = request(&arguments.collect::<Vec<_>>())?;
 
     let effective =
         effective(&request, &ImageDefaults::parse(br#"{"config":{}}"#)?, &Foreign::default())?;
@@ -30,6 +29,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     for file in &made.files {
         fs::write(bundle.join(&file.name), &file.content)?;
+    }
+    // A real service resolves these inside the root.
+    for file in &made.rootfs_files {
+        fs::write(format!("{}/rootfs{}", bundle.display(), file.path), &file.content)?;
     }
     fs::write(bundle.join("config.json"), &made.config)?;
     println!("{}", String::from_utf8(made.config)?);
@@ -40,6 +43,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("warning: {warning}");
     }
     Ok(())
+}
+
+/// A command without network, or the whole of a request.
+fn request(arguments: &[String]) -> Result<Request, Box<dyn Error>> {
+    if let [json] = arguments
+        && json.starts_with('{')
+    {
+        return Ok(serde_json::from_str(json)?);
+    }
+    let mut request = Request::default();
+    let words = arguments.iter().map(|word| word.parse());
+    request.command = words.collect::<Result<_, _>>()?;
+    request.network_mode = NetworkMode::None;
+    Ok(request)
 }
 
 fn host() -> Result<HostFacts, Box<dyn Error>> {

@@ -127,7 +127,7 @@ pub(crate) struct Linux<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) cgroups_path: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) sysctl: BTreeMap<&'a str, &'a str>,
+    pub(crate) sysctl: BTreeMap<&'a str, Cow<'a, str>>,
     pub(crate) resources: Limits<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rootfs_propagation: Option<&'static str>,

@@ -69,7 +69,7 @@ pub(crate) fn linux<'a>(
         time_offsets: time_offsets(effective),
         devices: device::devices(effective, host, placement),
         cgroups_path: &placement.cgroups_path,
-        sysctl: sysctl::sysctls(effective),
+        sysctl: sysctl::sysctls(effective, placement),
         resources,
         rootfs_propagation: mount::propagation(effective),
         seccomp,

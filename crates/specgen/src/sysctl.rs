@@ -3,13 +3,16 @@
 //! Only settings that a namespace keeps are allowed, and only if the container has that namespace
 //! for itself: any other would change the host (CVE-2022-0811).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::effective::Effective;
 use crate::error::Error;
+use crate::facts::Placement;
 use crate::namespace::{NamespaceKind, NamespaceMode, Namespaces};
 use crate::request::NetworkMode;
 use crate::text::{Problem, check_bytes, text_type};
+use crate::user::MAX_ID;
 
 /// Settings of an IPC namespace by name; all of `fs.mqueue.` come on top.
 const OF_IPC: [&str; 8] = [
@@ -23,8 +26,8 @@ const OF_IPC: [&str; 8] = [
     "kernel.shmmni",
 ];
 
-/// `ping` works for every user of the container, as with docker: it needs no capability then.
-const DEFAULT: (&str, &str) = ("net.ipv4.ping_group_range", "0 2147483647");
+/// `ping` works for every group in this range, as with docker: it needs no capability then.
+const PING_GROUPS: &str = "net.ipv4.ping_group_range";
 
 text_type! {
     /// Name of a setting that a namespace keeps, as in `net.ipv4.ip_forward`: parts of
@@ -91,11 +94,30 @@ pub(crate) fn check(
 }
 
 /// What the container's namespaces are set to.
-pub(crate) fn sysctls(effective: &Effective) -> BTreeMap<&str, &str> {
+pub(crate) fn sysctls<'a>(
+    effective: &'a Effective,
+    placement: &Placement,
+) -> BTreeMap<&'a str, Cow<'a, str>> {
     let request = &effective.request;
     let own = matches!(request.network_mode, NetworkMode::Private | NetworkMode::None);
-    let asked = request.sysctls.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    own.then_some(DEFAULT).into_iter().chain(asked).collect()
+    let asked = request.sysctls.iter();
+    let asked = asked.map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_str())));
+    let ping = last_group(effective, placement).filter(|_| own);
+    let ping = ping.map(|last| (PING_GROUPS, Cow::Owned(format!("0 {last}"))));
+    ping.into_iter().chain(asked).collect()
+}
+
+/// The last group of those from 0 on that the kernel takes: in a user namespace all of them have to
+/// be in its map, and of one that is joined nobody here knows the map.
+fn last_group(effective: &Effective, placement: &Placement) -> Option<u32> {
+    match effective.request.namespaces.user {
+        NamespaceMode::Host => Some(MAX_ID),
+        NamespaceMode::Private => {
+            let map = effective.gid_map(placement).iter();
+            map.filter(|range| range.inside() == 0).map(|range| range.size() - 1).next()
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +188,22 @@ mod tests {
             assert_eq!(testing::try_effective(&request).is_ok(), good, "{about}");
         }
         let effective = testing::effective(r#""Sysctls":{"net.ipv4.ping_group_range":"5 6"}"#);
-        assert_eq!(sysctls(&effective)["net.ipv4.ping_group_range"], "5 6");
+        assert_eq!(sysctls(&effective, &testing::placement())[PING_GROUPS], "5 6");
+    }
+
+    /// crun and runc both failed to start such a container with the whole range.
+    #[test]
+    fn groups_that_may_ping_are_those_that_there_are() {
+        let get = |request: &str| {
+            let effective = testing::effective(request);
+            let placement = testing::placement();
+            sysctls(&effective, &placement).get(PING_GROUPS).map(ToString::to_string)
+        };
+        let own = r#""Namespaces":{"UserNamespace":"private"},"UIDMap""#;
+        assert_eq!(get("").as_deref(), Some("0 2147483647"));
+        assert_eq!(get(r#""NetworkMode":"host""#), None);
+        assert_eq!(get(&format!("{own}:[[0,9,65536]]")).as_deref(), Some("0 65535"));
+        assert_eq!(get(&format!("{own}:[[1,9,65536]]")), None);
+        assert_eq!(get(r#""Namespaces":{"UserNamespace":"ns:/x"}"#), None);
     }
 }

@@ -196,6 +196,9 @@ fn secrets_as_files_and_variables() {
     );
     let config: Value = serde_json::from_slice(&made.config).unwrap();
     assert!(config["process"]["env"].as_array().unwrap().contains(&"PASSWORD=s3cret".into()));
+    let mounts = config["mounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["destination"] == "/run/secrets/key").unwrap();
+    assert!(mount["options"].as_array().unwrap().contains(&"ro".into()), "{mount}");
     assert!(!format!("{:?}", made.files).contains("255"), "Debug tells no secret");
     for bad in [b"a\0b".as_slice(), b"\xff"] {
         assert!(matches!(with(bad), Err(Error::Secret { .. })));
