@@ -22,7 +22,7 @@ pub(crate) enum Command {
     /// List images.
     Images,
     /// Create a container from an image; prints its id.
-    Create(Create),
+    Create(Box<Create>),
     /// Start containers.
     Start {
         /// Names or ids.
@@ -115,6 +115,30 @@ pub(crate) struct Create {
     /// Its root file system cannot be written.
     #[arg(long)]
     pub(crate) read_only: bool,
+    /// Most memory, in bytes.
+    #[arg(short, long, value_name = "BYTES")]
+    pub(crate) memory: Option<u64>,
+    /// Most processes and threads.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) pids_limit: Option<u64>,
+    /// A capability beyond the default ones, or ALL.
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_add: Vec<String>,
+    /// A capability to take away, or ALL.
+    #[arg(long, value_name = "CAPABILITY")]
+    pub(crate) cap_drop: Vec<String>,
+    /// A further group of its process.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group_add: Vec<String>,
+    /// Its process numbers: private or host.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) pid: Option<String>,
+    /// Its shared memory and message queues: private or host.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) ipc: Option<String>,
+    /// It may do nearly everything that the host may.
+    #[arg(long)]
+    pub(crate) privileged: bool,
     /// The image.
     pub(crate) image: String,
     /// What it runs; without it, what the image says.

@@ -24,7 +24,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Import(command) => import(bus, command).await,
         Command::Images => images(bus).await,
-        Command::Create(command) => create(bus, command).await,
+        Command::Create(command) => create(bus, *command).await,
         Command::Start { containers } => start(bus, &containers).await,
         Command::Stop { time, containers } => stop(bus, time, &containers).await,
         Command::Rename { container, name } => rename(bus, &container, &name).await,
@@ -89,15 +89,37 @@ async fn create(bus: &Connection, command: Create) -> Outcome {
     if !command.env.is_empty() {
         options.insert("Env", command.env.into());
     }
-    let texts =
-        [("User", command.user), ("WorkingDir", command.workdir), ("NetworkMode", command.network)];
+    let lists = [
+        ("CapAdd", command.cap_add),
+        ("CapDrop", command.cap_drop),
+        ("GroupAdd", command.group_add),
+    ];
+    for (key, list) in lists {
+        if !list.is_empty() {
+            options.insert(key, list.into());
+        }
+    }
+    for (key, number) in [("Memory", command.memory), ("PidsMax", command.pids_limit)] {
+        if let Some(number) = number {
+            options.insert(key, number.into());
+        }
+    }
+    let texts = [
+        ("User", command.user),
+        ("WorkingDir", command.workdir),
+        ("NetworkMode", command.network),
+        ("PIDMode", command.pid),
+        ("IPCMode", command.ipc),
+    ];
     for (key, value) in texts {
         if let Some(value) = value {
             options.insert(key, value.into());
         }
     }
-    if command.read_only {
-        options.insert("ReadOnlyRootfs", true.into());
+    for (key, on) in [("ReadOnlyRootfs", command.read_only), ("Privileged", command.privileged)] {
+        if on {
+            options.insert(key, true.into());
+        }
     }
     let name = command.name.unwrap_or_default();
     let manager = ManagerProxy::new(bus).await?;

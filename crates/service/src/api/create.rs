@@ -1,11 +1,12 @@
 //! `CreateContainer`.
 
-use tare_specgen::{NetworkMode, Request};
+use tare_specgen::{NamespaceMode, NetworkMode, Request, Ulimit};
 
 use super::error::ApiError;
 use super::options::{Options, Values};
 use super::resources::resources;
-use super::text::{list, map, number, parsed, text, wrong};
+use super::text::{bounded, list, map, number, parsed, text, wrong};
+use super::value::SoftAndHard;
 
 /// Options of `CreateContainer`.
 pub(crate) fn create(options: Values) -> Result<Request, ApiError> {
@@ -27,8 +28,10 @@ pub(crate) fn create(options: Values) -> Result<Request, ApiError> {
         None => None,
     };
     request.stop_timeout_usec = o.number("StopTimeoutUSec")?;
-    request.network_mode =
-        text::<NetworkMode>(&mut o, "NetworkMode")?.unwrap_or(NetworkMode::Private);
+    request.network_mode = match text(&mut o, "NetworkMode")?.unwrap_or_default() {
+        mode @ (NetworkMode::Private | NetworkMode::None | NetworkMode::Host) => mode,
+        _ => return Err(wrong("NetworkMode", &"must be private, none or host")),
+    };
     request.dns = match o.strings("DNS")? {
         Some(servers) => servers
             .iter()
@@ -45,9 +48,57 @@ pub(crate) fn create(options: Values) -> Result<Request, ApiError> {
     request.seccomp = text(&mut o, "Seccomp")?.unwrap_or_default();
     request.apparmor = text(&mut o, "AppArmorProfile")?.unwrap_or_default();
     request.resources = resources(&mut o)?;
+    process(&mut o, &mut request)?;
+    surroundings(&mut o, &mut request)?;
     o.finish()?;
     request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;
     Ok(request)
+}
+
+/// What the container's process is.
+fn process(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
+    request.group_add = list(o, "GroupAdd")?.unwrap_or_default();
+    let umask = o.number::<u32>("Umask")?;
+    request.umask = umask.map(|mask| bounded("Umask", mask)).transpose()?;
+    let score = o.number::<i32>("OOMScoreAdjust")?;
+    request.oom_score_adjust = score.map(|score| bounded("OOMScoreAdjust", score)).transpose()?;
+    request.ulimits = ulimits(o)?;
+    request.systemd = text(o, "Systemd")?.unwrap_or_default();
+    request.privileged = o.boolean("Privileged")?.unwrap_or_default().into();
+    Ok(())
+}
+
+/// What is around the process: namespaces that need no other container and no path, settings of
+/// them, and files.
+fn surroundings(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
+    let own = &mut request.namespaces;
+    own.pid = private_or_host(o, "PIDMode")?;
+    own.ipc = private_or_host(o, "IPCMode")?;
+    own.uts = private_or_host(o, "UTSMode")?;
+    own.cgroup = private_or_host(o, "CgroupMode")?;
+    request.sysctls = map(o, "Sysctls", str::parse)?;
+    request.device_cgroup_rules = list(o, "DeviceCgroupRules")?.unwrap_or_default();
+    request.read_only_tmpfs = match o.boolean("ReadOnlyTmpfs")? {
+        Some(wanted) => wanted.into(),
+        None => request.read_only_tmpfs,
+    };
+    Ok(())
+}
+
+/// Other modes name what somebody has to hold while the container runs.
+fn private_or_host(o: &mut Options, key: &'static str) -> Result<NamespaceMode, ApiError> {
+    match text::<NamespaceMode>(o, key)?.unwrap_or_default() {
+        mode @ (NamespaceMode::Private | NamespaceMode::Host) => Ok(mode),
+        _ => Err(wrong(key, &"must be private or host")),
+    }
+}
+
+fn ulimits(o: &mut Options) -> Result<Vec<Ulimit>, ApiError> {
+    let parse = |(kind, soft, hard): SoftAndHard| {
+        let kind = parsed("Ulimits", &kind)?;
+        Ulimit::new(kind, soft, hard).map_err(|error| wrong("Ulimits", &error))
+    };
+    o.limits("Ulimits")?.unwrap_or_default().into_iter().map(parse).collect()
 }
 
 #[cfg(test)]
@@ -88,6 +139,16 @@ mod tests {
             ("PidsMax", 0.into()),
             ("IOReadBandwidth", tuple(["/dev/sda".into(), 1.into()])),
             ("HugepageLimits", tuple(["2M".into(), 1.into()])),
+            ("GroupAdd", texts(&["a b"])),
+            ("Umask", 512.into()),
+            ("OOMScoreAdjust", (-1001).into()),
+            ("Ulimits", tuple(["nofile".into(), 2.into(), 1.into()])),
+            ("Systemd", "maybe".into()),
+            ("PIDMode", "ns:/proc/1/ns/pid".into()),
+            ("NetworkMode", "ns:/proc/1/ns/net".into()),
+            ("IPCMode", "none".into()),
+            ("DeviceCgroupRules", texts(&["c 1:3"])),
+            ("ReadOnlyTmpfs", Value::Bool(false)),
             ("DNS", texts(&["nonsense"])),
             ("Command", texts(&["a\0b"])),
         ] {
@@ -123,5 +184,31 @@ mod tests {
         });
         assert_eq!(stored, want);
         assert_eq!(request.apparmor, tare_specgen::AppArmor::Unconfined);
+    }
+
+    #[test]
+    fn flat_options_arrive() {
+        let request = create(values([
+            ("GroupAdd", texts(&["video", "7"])),
+            ("Umask", 63.into()),
+            ("OOMScoreAdjust", 5.into()),
+            ("Ulimits", tuple(["nofile".into(), 1.into(), 2.into()])),
+            ("Systemd", "off".into()),
+            ("PIDMode", "host".into()),
+            ("DeviceCgroupRules", texts(&["c 1:3 r"])),
+        ]))
+        .unwrap();
+        let stored = serde_json::to_value(&request).unwrap();
+        for (key, want) in [
+            ("GroupAdd", serde_json::json!(["video", "7"])),
+            ("Umask", serde_json::json!(63)),
+            ("OOMScoreAdjust", serde_json::json!(5)),
+            ("Ulimits", serde_json::json!([["RLIMIT_NOFILE", 1, 2]])),
+            ("Systemd", serde_json::json!("off")),
+            ("Namespaces", serde_json::json!({"PIDMode": "host"})),
+            ("DeviceCgroupRules", serde_json::json!(["c 1:3 r"])),
+        ] {
+            assert_eq!(stored[key], want, "{key}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 
 use super::error::ApiError;
-use super::value::Value;
+use super::value::{SoftAndHard, Value};
 
 /// Options as they arrive.
 pub(crate) type Values = HashMap<String, Value>;
@@ -50,6 +50,14 @@ impl Options {
         key: &'static str,
     ) -> Result<Option<Vec<(String, u64)>>, ApiError> {
         self.take(key, "a(st), pairs of a string and a number", Value::into_numbers)
+    }
+
+    /// Limits by name.
+    pub(crate) fn limits(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<Vec<SoftAndHard>>, ApiError> {
+        self.take(key, "a(stt), names with two numbers", Value::into_limits)
     }
 
     /// A descriptor.

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+/// A limit by name, with its soft and its hard value.
+pub(crate) type SoftAndHard = (String, u64, u64);
+
 /// A value.
 #[derive(Debug)]
 pub(crate) enum Value {
@@ -75,6 +78,16 @@ impl Value {
         self.rows(|row| match row {
             [Self::Text(name), Self::Integer(number)] => {
                 Some((name.clone(), u64::try_from(*number).ok()?))
+            }
+            _ => None,
+        })
+    }
+
+    /// Limits by name.
+    pub(crate) fn into_limits(self) -> Result<Vec<SoftAndHard>, Self> {
+        self.rows(|row| match row {
+            [Self::Text(name), Self::Integer(soft), Self::Integer(hard)] => {
+                Some((name.clone(), u64::try_from(*soft).ok()?, u64::try_from(*hard).ok()?))
             }
             _ => None,
         })

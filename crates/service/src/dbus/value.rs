@@ -68,6 +68,8 @@ mod tests {
         assert_eq!(read("x").into_text().unwrap(), "x");
         assert_eq!(read(vec!["x", "y"]).into_texts().unwrap(), ["x", "y"]);
         assert_eq!(read(vec![("x", 1_u8)]).into_numbers().unwrap(), [("x".to_owned(), 1)]);
+        let limit = ("x".to_owned(), 1, 2);
+        assert_eq!(read(vec![("x", 1_u64, 2_u64)]).into_limits().unwrap(), [limit]);
         assert_eq!(read(Vec::<String>::new()).into_texts().unwrap(), [""; 0]);
         assert_eq!(read(map).into_text_map().unwrap()["a"], "b");
         assert!(read(Variant::Fd((&reader).into())).into_fd().is_ok());
