@@ -4,6 +4,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use crate::error::{Error, Failure};
 use crate::names::FileName;
+use crate::rootfs::NewEntry;
 use crate::sys::{NewFd, Step, Target, perform, write_all_at};
 use crate::undo::UndoStack;
 
@@ -12,19 +13,22 @@ use crate::undo::UndoStack;
 pub struct NewFile {
     /// Its name in the directory.
     pub name: FileName,
-    /// Who may read it.
+    /// Whose it is, and who may read it.
     pub access: Access,
     /// Its content.
     pub content: Vec<u8>,
 }
 
-/// Who may read a file; its owner alone may write it.
+/// Whose a file is, and who may read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// The owner only: mode 0600, as for a `config.json` that holds secrets.
+    /// The caller's, and nobody else may read it: mode 0600, as for a `config.json` that holds
+    /// secrets.
     Private,
-    /// Everybody: mode 0644, as for a `resolv.conf`.
+    /// The caller's, and everybody may read it: mode 0644.
     Public,
+    /// As said, as for a secret of a user in a container.
+    Exactly(NewEntry),
 }
 
 impl Access {
@@ -32,11 +36,12 @@ impl Access {
         match self {
             Self::Private => 0o600,
             Self::Public => 0o644,
+            Self::Exactly(NewEntry { mode, .. }) => mode,
         }
     }
 }
 
-/// Writes new files into `dir`, in this order, with their exact mode whatever the umask.
+/// Writes new files into `dir`, in this order, with their exact owner and mode whatever the umask.
 ///
 /// Each gets its name when it is complete, and none replaces another or follows a link: what has
 /// the name already is an error. They are not flushed to disk: they belong to a directory that
@@ -65,7 +70,12 @@ fn write<'a>(
 ) -> Result<(), Failure> {
     let file = perform(&NewFd::NamelessFile { dir })?;
     write_all_at(file.as_fd(), content, 0)?;
-    perform(&Step::Mode { target: Target::Open(file.as_fd()), mode: access.mode() })?;
+    let target = Target::Open(file.as_fd());
+    // The owner before the mode: a change of owner takes set-user-ID bits away.
+    if let Access::Exactly(NewEntry { uid, gid, .. }) = *access {
+        perform(&Step::Own { target, uid, gid })?;
+    }
+    perform(&Step::Mode { target, mode: access.mode() })?;
     undo.publish(file.as_fd(), dir, name.as_os_str())
 }
 
@@ -73,7 +83,7 @@ fn write<'a>(
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     fn file(name: &str, access: Access) -> NewFile {
         let content = format!("content of {name}").into_bytes();
@@ -84,9 +94,15 @@ mod tests {
     fn files_have_their_content_and_exact_mode() {
         let world = tempfile::tempdir().unwrap();
         let dir = fs::File::open(world.path()).unwrap();
-        let files = [file("config.json", Access::Private), file("resolv.conf", Access::Public)];
+        let owner = fs::metadata(world.path()).unwrap();
+        let exactly = NewEntry { uid: owner.uid(), gid: owner.gid(), mode: 0o440 };
+        let files = [
+            file("config.json", Access::Private),
+            file("resolv.conf", Access::Public),
+            file("secret", Access::Exactly(exactly)),
+        ];
         write_files(dir.as_fd(), &files).unwrap();
-        for (name, mode) in [("config.json", 0o600), ("resolv.conf", 0o644)] {
+        for (name, mode) in [("config.json", 0o600), ("resolv.conf", 0o644), ("secret", 0o440)] {
             let path = world.path().join(name);
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("content of {name}"));

@@ -6,8 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 
 use tare_spawn::{Incarnation as Number, Layout, Place, PlacedMount};
-use tare_specgen::{Effective, Generated, NetworkFacts, Placement, RootfsFacts, generate};
-use tare_storage::{Access, FileName, NewFile, Rootfs, mount_shm, write_files};
+use tare_specgen::{
+    BoundFile, Effective, Generated, NetworkFacts, Placement, RootfsFacts, generate,
+};
+use tare_storage::{Access, FileName, NewEntry, NewFile, Rootfs, mount_shm, write_files};
 
 use super::blocking::brief;
 use super::container::Container;
@@ -105,17 +107,63 @@ fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> 
     // The other directories of the bundle are the spawner's to make.
     DirBuilder::new().recursive(true).mode(0o700).create(layout.files()).map_err(failed)?;
     let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
-    let files: Vec<NewFile> = generated
-        .files
-        .into_iter()
-        .map(|file| {
-            let (name, content) = (file_name(&file.name)?, file.content.0);
-            Ok(NewFile { name, content, access: Access::Public })
-        })
-        .collect::<Result<_, Error>>()?;
+    let files: Vec<NewFile> =
+        generated.files.into_iter().map(new_file).collect::<Result<_, Error>>()?;
     write_files(open(layout.files())?.as_fd(), &files).map_err(Error::Storage)?;
     // It holds the environment, and that may hold secrets.
     let (name, content) = (file_name("config.json")?, generated.config);
     let config = NewFile { name, content, access: Access::Private };
     write_files(open(layout.bundle())?.as_fd(), &[config]).map_err(Error::Storage)
+}
+
+/// As its owner in the container is to find it.
+fn new_file(file: BoundFile) -> Result<NewFile, Error> {
+    let BoundFile { name, content, mode, uid, gid, .. } = file;
+    let access = Access::Exactly(NewEntry { uid, gid, mode });
+    Ok(NewFile { name: file_name(&name)?, content: content.0, access })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tare_specgen::{
+        Architecture, Foreign, HostFacts, ImageDefaults, Request, SeccompProfile, SecretValue,
+        effective,
+    };
+
+    fn parse<T: std::str::FromStr>(text: &str) -> T
+    where
+        T::Err: std::fmt::Debug,
+    {
+        text.parse().unwrap()
+    }
+
+    fn generated(request: &str) -> Generated {
+        let request: Request = serde_json::from_str(request).unwrap();
+        let effective = effective(&request, &ImageDefaults::default(), &Foreign::default());
+        let mut placement = Placement::new(
+            parse("/run/c/rootfs"),
+            parse("/run/c/files"),
+            parse("/run/c/shm"),
+            parse("c"),
+            "/c",
+        );
+        placement.secrets.insert(parse("key"), SecretValue::new(b"hush".to_vec()));
+        let host = HostFacts::new(Architecture::X86_64, parse("6.1.0"), SeccompProfile::embedded());
+        generate(&effective.unwrap(), &host, &RootfsFacts::default(), &placement).unwrap()
+    }
+
+    #[test]
+    fn a_file_belongs_to_whom_it_is_for() {
+        let request = r#"{"v": 1, "Command": ["sh"], "NetworkMode": "none", "Secrets": [{
+            "Name": "key",
+            "Target": {"File": {"Path": "/run/secrets/key", "Mode": 256, "UID": 7, "GID": 8}}}]}"#;
+        let files: Vec<_> =
+            generated(request).files.into_iter().map(|file| new_file(file).unwrap()).collect();
+        let secret = NewEntry { uid: 7, gid: 8, mode: 0o400 };
+        for (content, access) in [(&b"hush"[..], secret), (b"c\n", NewEntry::FILE)] {
+            let file = files.iter().find(|file| file.content == content).unwrap();
+            assert_eq!(file.access, Access::Exactly(access), "{}", file.name);
+        }
+    }
 }

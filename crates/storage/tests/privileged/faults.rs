@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use tare_storage::{
     Access, Archive, BindOptions, Blobs, Compression, ContainerKey, Error, ErrorKind,
@@ -186,15 +187,20 @@ fn privileged_a_failed_opening_leaves_nothing() {
 fn privileged_failed_files_leave_nothing() {
     let lab = Lab::new();
     let dir = std::fs::File::open(lab.dir.path()).unwrap();
-    let file = |name: &str| NewFile {
+    let file = |name: &str, access| NewFile {
         name: name.parse().unwrap(),
-        access: Access::Public,
+        access,
         content: b"x".to_vec(),
     };
-    fail_everywhere(
-        || lab.picture(),
-        || write_files(dir.as_fd(), &[file("a"), file("b"), file("c")]),
-    );
+    let somebodys = NewEntry { uid: 1000, gid: 100, mode: 0o4640 };
+    let files = [
+        file("a", Access::Public),
+        file("b", Access::Exactly(somebodys)),
+        file("c", Access::Private),
+    ];
+    fail_everywhere(|| lab.picture(), || write_files(dir.as_fd(), &files));
+    let written = lab.dir.path().join("b").metadata().unwrap();
+    assert_eq!((written.uid(), written.gid(), written.mode() & 0o7777), (1000, 100, 0o4640));
 }
 
 #[test]
