@@ -62,7 +62,7 @@ fn ours(
     };
     let layout = Layout::new(&local.settings().run_dir, &request.id, request.incarnation);
     fs::create_dir_all(layout.bundle())?;
-    fs::write(layout.config_json(), config(&request.cgroup))?;
+    fs::write(layout.new_config_json(), config(&request.cgroup))?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = open_tree(CWD, dir.join("rootfs"), flags)?;
 

@@ -7,7 +7,8 @@ use crate::{ContainerId, Incarnation, OciRuntime, Place};
 /// ```text
 /// <run>/oci/<runtime>/                     state of the OCI runtime
 /// <run>/containers/<id>/<incarnation>/     the bundle
-///     config.json  files/                  written by the caller, before `create`
+///     config.json.new  files/              written by the caller, before `create`
+///     config.json                          that file, from when conmon is let go on
 ///     rootfs/  shm/                        mount points; mounted in the container's view only
 ///     conmon.pid  container.pid  attach  ctl  winsz      made by conmon
 ///     exit/<id>  exit/oom                  exit code (text); present if memory ran out
@@ -35,6 +36,15 @@ impl<'a> Layout<'a> {
     /// The bundle directory.
     pub fn bundle(&self) -> PathBuf {
         self.container().join(self.incarnation.to_string())
+    }
+
+    /// The configuration, as the caller writes it.
+    ///
+    /// It gets its name when conmon sits in its control group, just before conmon is let go on: a
+    /// conmon that has lost its manager before that goes on by itself, where nobody would look for
+    /// it, and finds nothing to make a container from.
+    pub fn new_config_json(&self) -> PathBuf {
+        self.bundle().join("config.json.new")
     }
 
     /// The OCI configuration.

@@ -23,6 +23,8 @@ pub(crate) enum Step {
     RemoveBundle(PathBuf),
     /// Write a new file.
     WriteFile(PathBuf, Vec<u8>),
+    /// Give a file another name.
+    Rename { from: PathBuf, to: PathBuf },
     /// Give this thread a mount namespace of its own, a copy of the one it is in.
     NewView,
     /// Keep what is mounted in it from the host, but let the host's mounts in.
@@ -82,6 +84,7 @@ impl Step {
             Self::MakeDir(path) => Some(Self::RemoveDir(path.clone())),
             Self::MakeBundle(path) => Some(Self::RemoveBundle(path.clone())),
             Self::MakeMountPoint(path) => Some(Self::RemoveMountPoint(path.clone())),
+            Self::Rename { from, to } => Some(Self::Rename { from: to.clone(), to: from.clone() }),
             Self::PlaceMount { at, .. } => Some(Self::RemoveMount(at.clone())),
             Self::MakeCgroup { root, path } => {
                 Some(Self::RemoveCgroup { root: root.clone(), path: path.clone() })
@@ -102,6 +105,9 @@ impl fmt::Display for Step {
             Self::RemoveDir(path) => write!(f, "remove directory {}", path.display()),
             Self::RemoveBundle(path) => write!(f, "remove bundle {}", path.display()),
             Self::WriteFile(path, _) => write!(f, "write {}", path.display()),
+            Self::Rename { from, to } => {
+                write!(f, "rename {} to {}", from.display(), to.display())
+            }
             Self::NewView => f.write_str("make a mount namespace"),
             Self::SlaveView => f.write_str("separate the mount namespace from the host's"),
             Self::EnterView(_) => f.write_str("enter the container's mount namespace"),

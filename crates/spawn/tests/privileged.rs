@@ -110,7 +110,7 @@ fn privileged_bad_requests_change_nothing() {
     let next = Create { incarnation: Incarnation(2), ..world.request.clone() };
     let bundle = Layout::new(&world.local.settings().run_dir, &next.id, next.incarnation).bundle();
     fs::create_dir_all(&bundle).unwrap();
-    fs::write(bundle.join("config.json"), "{}").unwrap();
+    fs::write(bundle.join("config.json.new"), "{}").unwrap();
     assert_eq!(refused(&next, world.rootfs()), Refusal::Exists, "the runtime knows the id");
     world.local.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();

@@ -111,7 +111,7 @@ fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> 
         generated.files.into_iter().map(new_file).collect::<Result<_, Error>>()?;
     write_files(open(layout.files())?.as_fd(), &files).map_err(Error::Storage)?;
     // It holds the environment, and that may hold secrets.
-    let (name, content) = (file_name("config.json")?, generated.config);
+    let (name, content) = (file_name("config.json.new")?, generated.config);
     let config = NewFile { name, content, access: Access::Private };
     write_files(open(layout.bundle())?.as_fd(), &[config]).map_err(Error::Storage)
 }

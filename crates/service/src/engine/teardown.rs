@@ -16,6 +16,15 @@ use super::{Engine, Error};
 #[derive(Debug)]
 struct Leftover(Box<dyn std::error::Error + Send + Sync>);
 
+impl Leftover {
+    /// The error and its causes.
+    fn chain(&self) -> String {
+        let causes =
+            std::iter::successors(Some(&*self.0 as &dyn std::error::Error), |e| e.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+}
+
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Leftover {
     fn from(error: E) -> Self {
         Self(Box::new(error))
@@ -43,7 +52,7 @@ impl Remains {
             Some(first) => Err(Error::Teardown {
                 name: name.clone(),
                 count: self.leftovers.len(),
-                source: first.0.to_string().into(),
+                source: first.chain().into(),
             }),
         }
     }
@@ -51,7 +60,7 @@ impl Remains {
     /// Each of them to the journal.
     pub(super) fn log(&self) {
         for leftover in &self.leftovers {
-            tracing::error!(container = self.container, "left behind: {}", leftover.0);
+            tracing::error!(container = self.container, "left behind: {}", leftover.chain());
         }
     }
 }
@@ -83,9 +92,15 @@ impl Engine {
             (self.spawner.clone(), record.cgroup.clone(), target(record));
         let work = move || {
             let supervisor = supervisor.as_ref().map(|fd| fd.as_fd());
+            // A conmon and a runtime that are still at work would make again what is deleted.
+            let stopped = spawner.cleanup_cgroup(&cgroup.supervisor());
             let deleted = spawner.delete(&target, supervisor, Force::Kill).map(drop);
             let cleaned = spawner.cleanup_cgroup(&cgroup);
-            Ok([deleted, cleaned].into_iter().filter_map(Result::err).map(Leftover::from).collect())
+            Ok([stopped, deleted, cleaned]
+                .into_iter()
+                .filter_map(Result::err)
+                .map(Leftover::from)
+                .collect())
         };
         brief(work).await.unwrap_or_else(|error| vec![error.into()])
     }

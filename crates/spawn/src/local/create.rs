@@ -63,12 +63,12 @@ fn plan<'a>(
     if !are_places(&mounts) {
         return Err(Refusal::Places);
     }
-    if !layout.config_json().is_file() {
-        return Err(Refusal::NoConfig);
-    }
     // Taking back deletes what the runtime knows by this id: it must not be somebody else's.
     if layout.exit_dir().exists() || layout.runtime_state(target.runtime).exists() {
         return Err(Refusal::Exists);
+    }
+    if !layout.new_config_json().is_file() {
+        return Err(Refusal::NoConfig);
     }
     let mounts = mounts.into_iter().map(|it| (it.place, Arc::<OwnedFd>::new(it.mount))).collect();
     Ok(Plan { request, programs: Programs { settings, layout, target, runtime }, mounts })
@@ -100,7 +100,9 @@ impl Plan<'_> {
     fn supervise(&self, undo: &mut Undo, kin: &mut Kin<'_>, root: &Fd) -> Result<Created, Cause> {
         let supervisor = self.request.cgroup.supervisor();
         let launch = |fds| self.programs.create(self.request, fds);
-        match run_conmon(undo, root, &supervisor, launch)? {
+        let layout = &self.programs.layout;
+        let (from, to) = (layout.new_config_json(), layout.config_json());
+        match run_conmon(undo, root, &supervisor, Some(Step::Rename { from, to }), launch)? {
             Answer::Pid(pid) => self.identify(kin, pid),
             Answer::Failed(message) => Err(Cause::Runtime { message }),
             Answer::Silent => Err(silent()),

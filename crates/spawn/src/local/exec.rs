@@ -82,9 +82,14 @@ impl Session<'_> {
         crate::undo::run(&Step::MakeCgroup { root: root.clone(), path: cgroup.clone() })?;
 
         let launch = |fds| self.programs.exec(self.request, stdio, fds);
-        run_conmon(undo, &root, &cgroup, launch)
+        run_conmon(undo, &root, &cgroup, None, launch)
             .and_then(|answer| self.understand(kin, answer))
-            .inspect_err(|_| kin.add_doomed_group(&root, &cgroup))
+            .inspect_err(|_| {
+                kin.add_group(&root, &cgroup);
+                // What crun had already moved to the container's processes died among them. While
+                // it is a zombie, the container's first process cannot end.
+                kin.add_dead_of(&self.request.cgroup);
+            })
     }
 
     fn understand(&self, kin: &mut Kin<'_>, answer: Answer) -> Result<Execed, Cause> {

@@ -59,7 +59,7 @@ fn try_out(local: &Local, trial: &Trial, undo: &mut Undo) -> Result<(), Failure>
     undo.run(&Step::EnsureDir(settings.run_dir.join("containers")))?;
     undo.run(&Step::MakeDir(layout.container()))?;
     undo.run(&Step::MakeBundle(layout.bundle()))?;
-    undo.run(&Step::WriteFile(layout.config_json(), trial.config_json.clone()))?;
+    undo.run(&Step::WriteFile(layout.new_config_json(), trial.config_json.clone()))?;
     let root = view::cgroup_root(settings.cgroups)?;
     undo.arm(Step::ClearCgroup { root, path: create.cgroup.clone() });
     let rootfs = PlacedMount { place: Place::Rootfs, mount: host_root()? };

@@ -246,6 +246,12 @@ impl Kin<'_> {
     /// until this is dropped. That looks at all children of this process.
     pub(crate) fn add_doomed_group(&mut self, root: &Fd, path: &CgroupPath) {
         self.add_group(root, path);
+        self.add_dead_of(path);
+    }
+
+    /// Adds what has died by itself in a control group until this is dropped. That looks at all
+    /// children of this process.
+    pub(crate) fn add_dead_of(&mut self, path: &CgroupPath) {
         self.doomed = Some(path.clone());
     }
 

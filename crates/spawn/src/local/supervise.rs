@@ -32,12 +32,14 @@ pub(super) enum Answer {
     Silent,
 }
 
-/// Runs conmon: starts it, moves it into its control group, lets it go on, waits until it has
-/// become a daemon and the runtime is done. `launch` gets the pipes conmon speaks through.
+/// Runs conmon: starts it, moves it into its control group, does the `last` step before it goes on,
+/// lets it go on, waits until it has become a daemon and the runtime is done. `launch` gets the
+/// pipes conmon speaks through.
 pub(super) fn run_conmon(
     undo: &mut Undo,
     root: &Fd,
     cgroup: &CgroupPath,
+    last: Option<Step>,
     launch: impl FnOnce([Fd; 2]) -> Launch,
 ) -> Result<Answer, Cause> {
     let deadline = Deadline::after(LIMIT);
@@ -47,9 +49,9 @@ pub(super) fn run_conmon(
     undo.hold(start.clone());
     let mut child = undo.launch(launch([their_word, their_start]))?;
     let (root, path, pid) = (root.clone(), cgroup.clone(), child.pid);
-    let went = undo
-        .run(&Step::JoinCgroup { root, path, pid })
-        .and_then(|_| undo.run(&Step::Go { start, pid }));
+    let steps = [Step::JoinCgroup { root, path, pid }].into_iter().chain(last);
+    let went =
+        steps.chain([Step::Go { start, pid }]).try_for_each(|step| undo.run(&step).map(drop));
     went.map_err(|cause| early_end(&mut child).unwrap_or(cause))?;
 
     let daemonized = child.finish(deadline).map_err(|error| gave_up(error, deadline))?;

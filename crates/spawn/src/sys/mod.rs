@@ -23,6 +23,7 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::RemoveDir(path) => std::fs::remove_dir_all(path).map(changed),
         Step::RemoveBundle(path) => files::remove_bundle(path).map(changed),
         Step::WriteFile(path, bytes) => files::write_file(path, bytes).map(changed),
+        Step::Rename { from, to } => std::fs::rename(from, to).map(changed),
         Step::NewView => mounts::new_view().map(changed),
         Step::SlaveView => mounts::slave_view().map(changed),
         Step::EnterView(pidfd) => mounts::enter_view(pidfd).map(changed),

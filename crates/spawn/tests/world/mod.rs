@@ -66,7 +66,7 @@ impl World {
 
     pub(crate) fn write_config(&self, config: &Value) {
         fs::create_dir_all(self.layout().bundle()).unwrap();
-        fs::write(self.layout().config_json(), config.to_string()).unwrap();
+        fs::write(self.layout().new_config_json(), config.to_string()).unwrap();
     }
 
     pub(crate) fn rootfs(&self) -> Vec<PlacedMount> {
