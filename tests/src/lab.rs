@@ -63,7 +63,8 @@ fn remove_containers() {
     let _ = Command::new("sh").args(["-c", REMOVE_ALL]).status();
 }
 
-const REMOVE_ALL: &str = "tarectl rm --force $(tarectl ps --all | tail -n +2 | cut -d ' ' -f 1)";
+const REMOVE_ALL: &str =
+    "tarectl ps --all | tail -n +2 | cut -d ' ' -f 1 | xargs --no-run-if-empty tarectl rm --force";
 
 impl Lab {
     /// A connection to the installed daemon, by root; the first call starts it.

@@ -25,7 +25,7 @@ fn lab_the_journal_says_who_did_what() {
                 .collect();
             let [record] = &found[..] else { panic!("{action}: {found:?}") };
             assert_eq!(record["CALLER_UID"], "0", "{record}");
-            assert_eq!(record["ALLOWED"], "true", "{record}");
+            assert_eq!(record["RESULT"], "done", "{record}");
             assert_eq!(record["SYSLOG_IDENTIFIER"], "tared", "{record}");
             // A field that journald writes, and nobody else can.
             assert_eq!(record["_SYSTEMD_UNIT"], "tared.service", "{record}");
