@@ -100,8 +100,12 @@ async fn reach_each_other(client: &Client, server: &OwnedObjectPath, caller: &Ow
     assert_eq!(heard.stdout, "hello\n", "{heard:?}");
 }
 
-/// The host sees who it is: nothing is translated on the way to the gateway.
-async fn reach_the_host(client: &Client, caller: &OwnedObjectPath) {
+/// The host sees who a container is: nothing is translated on the way to the gateway.
+///
+/// # Panics
+///
+/// If it does not, or the container gets no answer.
+pub async fn reach_the_host(client: &Client, caller: &OwnedObjectPath) {
     let address = address(client, caller).await;
     let (ip, _) = address["Address"].split_once('/').unwrap();
     let seen = called_from(client, caller, listen(&address["Gateway"])).await;

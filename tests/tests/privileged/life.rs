@@ -2,7 +2,8 @@
 
 use rustix::process::Pid;
 use rustix::process::test_kill_process;
-use system_tests::{Setup, Tared, on_scratch_host, run};
+use system_tests::main_job::address;
+use system_tests::{Setup, Tared, network, on_scratch_host, run};
 
 use super::started;
 
@@ -46,6 +47,7 @@ fn privileged_two_daemons_live_side_by_side() {
         let mut one = Tared::start(host);
         let setup =
             Setup { state: host.path("s2"), runtime: host.path("r2"), ..Setup::private(host) };
+        // Both are there before either has made its bridge.
         let mut two = Tared::with(setup);
         let mut containers = Vec::new();
         for tared in [&one, &two] {
@@ -56,6 +58,12 @@ fn privileged_two_daemons_live_side_by_side() {
         }
         let names = run("ip", &["-o", "link", "show", "type", "bridge"]);
         assert_eq!(names.lines().count(), 2, "{names}");
+        let mut gateways = Vec::new();
+        for (client, path) in &containers {
+            gateways.push(address(client, path).await["Gateway"].clone());
+            network::reach_the_host(client, path).await;
+        }
+        assert_ne!(gateways[0], gateways[1], "each has a subnet of its own");
         for (client, path) in &containers {
             assert_eq!(client.list("ListContainers").await.len(), 1);
             client.remove(path).await.done();

@@ -1,5 +1,7 @@
 //! The default network: its bridge and table on the host, and addresses for containers.
 
+mod subnet;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -28,16 +30,18 @@ pub(super) const DEFAULT: &str = "tare";
 const NETNS_DIRECTORY: &str = "netns-directory";
 /// Key of the note that there is a firewall table of ours.
 const TABLE: &str = "firewall-table";
-/// Subnets are cut from the pool in this size.
-const PREFIX_LEN: u8 = 24;
 
 /// The default network and what it has on the host.
 #[derive(Debug)]
 pub(super) struct Network {
     row: NetworkRow,
+    state: Db,
     run: Db,
     tag: Tag,
+    pool: Ipv4Net,
     quarantine: Duration,
+    /// What it is when its bridge is there; until then the one in the row is an intention.
+    subnet: OnceCell<Ipv4Net>,
     /// Made when a container first needs it.
     firewall: OnceCell<Arc<Firewall>>,
 }
@@ -56,26 +60,71 @@ impl Network {
             Some(row) => row,
             None => create(state, &tag, config.pool).await?,
         };
-        Ok(Self { row, run, tag, quarantine: config.quarantine, firewall: OnceCell::new() })
+        Ok(Self {
+            row,
+            state: state.clone(),
+            run,
+            tag,
+            pool: config.pool,
+            quarantine: config.quarantine,
+            subnet: OnceCell::new(),
+            firewall: OnceCell::new(),
+        })
+    }
+
+    /// Makes the bridge before the first address is given, so that the subnet is this daemon's
+    /// alone: with another one if somebody has taken it since it was chosen.
+    pub(super) async fn settle(&self, name: &ContainerName) -> Result<(), Error> {
+        self.subnet.get_or_try_init(|| self.take_subnet(name)).await.map(drop)
+    }
+
+    async fn take_subnet(&self, name: &ContainerName) -> Result<Ipv4Net, Error> {
+        let lock = brief(subnet::lock_host).await?;
+        let known = self.row.definition.subnet;
+        let subnet = if self.run.run(volatile::leased).await?.is_empty() {
+            let (bridge, pool) = (self.row.bridge.clone(), self.pool);
+            brief(move || subnet::keep_or_choose(known, &bridge, pool)).await?
+        } else {
+            // Containers have addresses of it.
+            known
+        };
+        if subnet != known {
+            self.move_to(subnet).await?;
+        }
+        let (bridge, name) = (self.bridge_in(subnet), name.clone());
+        brief(move || {
+            let failed = |source| Error::Network { name, source: Box::new(source) };
+            tare_netns::ensure_bridge(&bridge).map_err(failed)
+        })
+        .await?;
+        drop(lock);
+        Ok(subnet)
+    }
+
+    /// Writes down another subnet. Addresses that rest are of the one before, and go first: none
+    /// of them may be given out in the new one.
+    async fn move_to(&self, subnet: Ipv4Net) -> Result<(), Error> {
+        tracing::info!("another has taken {}; containers get {subnet}", self.row.definition.subnet);
+        self.run.run(|c| volatile::forget_free_leases(c, DEFAULT)).await?;
+        let definition = NetworkDefinition { version: Version, subnet };
+        self.state.run(move |c| durable::redefine_network(c, DEFAULT, &definition)).await?;
+        Ok(())
+    }
+
+    fn subnet(&self) -> Ipv4Net {
+        self.subnet.get().copied().unwrap_or(self.row.definition.subnet)
     }
 
     fn gateway(&self) -> IpAddr {
-        let gateway = self
-            .row
-            .definition
-            .subnet
-            .hosts()
-            .next()
-            .unwrap_or_else(|| self.row.definition.subnet.network());
-        gateway.into()
+        gateway(self.subnet())
     }
 
     fn prefixed(&self, address: IpAddr) -> IpNet {
-        IpNet::new_assert(address, self.row.definition.subnet.prefix_len())
+        IpNet::new_assert(address, self.subnet().prefix_len())
     }
 
-    fn bridge(&self) -> Bridge {
-        let gateways = vec![self.prefixed(self.gateway())];
+    fn bridge_in(&self, subnet: Ipv4Net) -> Bridge {
+        let gateways = vec![IpNet::new_assert(gateway(subnet), subnet.prefix_len())];
         Bridge { name: self.row.bridge.clone(), gateways, mtu: None, vlan: None }
     }
 
@@ -83,7 +132,7 @@ impl Network {
     /// taken by a container that was never begun.
     pub(super) fn lease(&self, c: &Connection, id: &ContainerId) -> Result<IpAddr, Error> {
         let exhausted = || Error::AddressesExhausted(DEFAULT.into());
-        let subnet = IpNet::V4(self.row.definition.subnet);
+        let subnet = IpNet::V4(self.subnet());
         let pool = Pool::new(subnet, self.gateway(), self.quarantine).map_err(|_| exhausted())?;
         let highest = volatile::highest_lease(c, DEFAULT)?;
         let oldest = volatile::oldest_free_lease(c, DEFAULT)?
@@ -135,7 +184,7 @@ impl Network {
             move |source| Error::Network { name: name.clone(), source: Box::new(source) }
         };
         let firewall = self.firewall().await.map_err(&failed)?;
-        let bridge = self.bridge();
+        let bridge = self.bridge_in(self.subnet());
         brief(move || {
             tare_netns::ensure_bridge(&bridge).map_err(&failed)?;
             tare_netns::enable_forwarding(IpFamily::V4).map_err(&failed)?;
@@ -231,15 +280,7 @@ impl Network {
 }
 
 async fn create(state: &Db, tag: &Tag, pool: Ipv4Net) -> Result<NetworkRow, Error> {
-    let subnet = brief(move || {
-        let avoid = tare_netns::host_prefixes().map_err(|error| Error::Host {
-            what: "read the routes of the host",
-            source: std::io::Error::other(error),
-        })?;
-        tare_netns::choose_subnet(pool, PREFIX_LEN, &avoid)
-            .ok_or(Error::NoSubnet { network: DEFAULT.into(), pool })
-    })
-    .await?;
+    let subnet = brief(move || subnet::choose(pool)).await?;
     let row = NetworkRow {
         name: DEFAULT.into(),
         id: super::random_id()?.to_string(),
@@ -251,6 +292,11 @@ async fn create(state: &Db, tag: &Tag, pool: Ipv4Net) -> Result<NetworkRow, Erro
     let written = row.clone();
     state.run(move |c| durable::insert_network(c, &written)).await?;
     Ok(row)
+}
+
+/// The first address of a subnet is the bridge's.
+fn gateway(subnet: Ipv4Net) -> IpAddr {
+    subnet.hosts().next().unwrap_or_else(|| subnet.network()).into()
 }
 
 fn addresses(wanted: &Wanted) -> Vec<IpAddr> {
@@ -275,8 +321,16 @@ mod tests {
     /// A network with room for one container.
     fn small(run: &Db) -> Network {
         let row = NetworkRow::sample(DEFAULT);
-        let (quarantine, firewall) = (Duration::ZERO, OnceCell::new());
-        Network { row, run: run.clone(), tag: Tag::NONE, quarantine, firewall }
+        Network {
+            pool: row.definition.subnet,
+            row,
+            state: run.clone(),
+            run: run.clone(),
+            tag: Tag::NONE,
+            quarantine: Duration::ZERO,
+            subnet: OnceCell::new(),
+            firewall: OnceCell::new(),
+        }
     }
 
     #[tokio::test]

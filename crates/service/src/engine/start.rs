@@ -122,6 +122,9 @@ impl Engine {
         };
         let engine = self.clone();
         let wants_network = effective.request.network_mode == NetworkMode::Private;
+        if wants_network {
+            self.network.settle(&container.name()).await?;
+        }
         let record = self
             .run
             .run(move |c| {

@@ -14,7 +14,9 @@ pub(crate) use containers::{
     insert_container, update_definition, update_life,
 };
 pub(crate) use images::{ImageRow, images, layers, put_image};
-pub(crate) use networks::{NetworkDefinition, NetworkRow, insert_network, networks};
+pub(crate) use networks::{
+    NetworkDefinition, NetworkRow, insert_network, networks, redefine_network,
+};
 pub(crate) use uses::{Use, uses};
 
 /// From nothing to the present schema, a step an entry. Only ever appended to.

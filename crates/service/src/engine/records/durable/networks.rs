@@ -47,6 +47,18 @@ pub(crate) fn insert_network(c: &Connection, network: &NetworkRow) -> Result<(),
     Ok(())
 }
 
+/// From now on a network is as `definition` says.
+pub(crate) fn redefine_network(
+    c: &Connection,
+    name: &str,
+    definition: &NetworkDefinition,
+) -> Result<(), Error> {
+    let definition = to_document("network", definition)?;
+    let changed =
+        c.execute("UPDATE networks SET definition = ?2 WHERE name = ?1", [name, &definition])?;
+    if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed).into()) }
+}
+
 /// All networks.
 pub(crate) fn networks(c: &Connection) -> Result<Vec<NetworkRow>, Error> {
     let mut query = c.prepare("SELECT * FROM networks ORDER BY name")?;
@@ -97,5 +109,10 @@ mod tests {
         let stored: String =
             c.query_row("SELECT definition FROM networks", [], |row| row.get(0)).unwrap();
         assert_eq!(stored, r#"{"v":1,"Subnet":"10.88.0.0/30"}"#, "the stored form is a format");
+        let mut other = network;
+        other.definition.subnet = "10.88.7.0/24".parse().unwrap();
+        redefine_network(&c, "n", &other.definition).unwrap();
+        redefine_network(&c, "m", &other.definition).unwrap_err();
+        assert_eq!(networks(&c).unwrap(), [other]);
     }
 }

@@ -22,6 +22,12 @@ pub(crate) fn free_leases(c: &Connection, id: &ContainerId, now: Usec) -> Result
     Ok(())
 }
 
+/// Forgets the addresses of a network that nobody has: it gets others.
+pub(crate) fn forget_free_leases(c: &Connection, network: &str) -> Result<(), Error> {
+    c.execute("DELETE FROM leases WHERE network = ?1 AND container IS NULL", [network])?;
+    Ok(())
+}
+
 /// The highest address of a network that was ever given out in this boot.
 pub(crate) fn highest_lease(c: &Connection, network: &str) -> Result<Option<IpAddr>, Error> {
     let bytes: Option<Vec<u8>> = c
@@ -101,5 +107,8 @@ mod tests {
         take_lease(&c, "tare", ip(3), &a).unwrap();
         assert_eq!(oldest_free_lease(&c, "tare").unwrap(), Some((ip(2), Usec(20))));
         assert_eq!(highest_lease(&c, "tare").unwrap(), Some(ip(3)));
+        forget_free_leases(&c, "tare").unwrap();
+        assert_eq!(oldest_free_lease(&c, "tare").unwrap(), None);
+        assert_eq!(leased(&c).unwrap(), [ip(3)], "what somebody has stays");
     }
 }

@@ -5,7 +5,7 @@ mod leases;
 mod record;
 
 pub(crate) use incarnation::{Doing, Incarnation, Stage, end_incarnation};
-pub(crate) use leases::{highest_lease, leased, oldest_free_lease, take_lease};
+pub(crate) use leases::{forget_free_leases, highest_lease, leased, oldest_free_lease, take_lease};
 pub(crate) use record::{all, keys, put};
 
 /// From nothing to the present schema. The file dies with the boot, but not with an upgrade.
