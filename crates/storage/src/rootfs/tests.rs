@@ -154,3 +154,31 @@ fn what_is_there_is_told_with_and_without_following() {
     assert_eq!(below.read_file("../../etc/passwd", 10).unwrap(), None, "a root of its own");
     assert_eq!(below.read_file("passwd", 10).unwrap().unwrap(), b"inside");
 }
+
+/// Any local user can rename files of their own as fast as they like.
+#[test]
+fn who_renames_in_a_loop_does_not_stop_a_link_from_being_followed() {
+    let (world, rootfs) = world();
+    let root = world.path().join("root");
+    fs::write(root.join("etc/real"), "inside").unwrap();
+    symlink(format!("{}real", "../etc/".repeat(100)), root.join("etc/passwd")).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for name in ["a", "b"] {
+            let (from, to) = (world.path().join(name), world.path().join(format!("{name}2")));
+            fs::write(&from, "").unwrap();
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    fs::rename(&from, &to).unwrap();
+                    fs::rename(&to, &from).unwrap();
+                }
+            });
+        }
+        let read: Vec<_> = (0..2000).map(|_| rootfs.read_file("/etc/passwd", 100)).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        for content in read {
+            assert_eq!(content.unwrap().as_deref(), Some(&b"inside"[..]));
+        }
+    });
+}

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -30,6 +30,32 @@ pub(crate) fn open_root(path: &Path) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// Whatever is renamed or mounted anywhere on the host while the kernel follows a `..` makes it
+/// give up. Each try takes some microseconds: who renames in a loop cannot spoil all of these.
+const TRIES: u32 = 1000;
+
+fn openat2(
+    dir: impl AsFd,
+    path: impl Arg,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    path.into_with_c_str(|path| {
+        let open = || rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve);
+        let disturbed = |opened: &rustix::io::Result<OwnedFd>| {
+            matches!(opened, Err(Errno::AGAIN | Errno::INTR))
+        };
+        let mut opened = open();
+        for _ in 1..TRIES {
+            if !disturbed(&opened) {
+                break;
+            }
+            opened = open();
+        }
+        opened
+    })
+}
+
 /// Opens a directory for reading its entries; the last component is not followed.
 pub(crate) fn open_dir_at(
     dir: impl AsFd,
@@ -37,7 +63,7 @@ pub(crate) fn open_dir_at(
     resolve: ResolveFlags,
 ) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat2(dir, path, flags, Mode::empty(), resolve)
+    openat2(dir, path, flags, resolve)
 }
 
 /// Opens a place without touching what is there (`O_PATH`).
@@ -47,7 +73,7 @@ pub(crate) fn open_path(
     resolve: ResolveFlags,
     more: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
-    openat2(dir, path, OFlags::PATH | OFlags::CLOEXEC | more, Mode::empty(), resolve)
+    openat2(dir, path, OFlags::PATH | OFlags::CLOEXEC | more, resolve)
 }
 
 /// Opens for reading what [`open_path`] found; never waits for a writer or another device.
