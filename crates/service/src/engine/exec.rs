@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tare_runtime::identity::Identity;
 use tare_runtime::{ContainerName, exit};
 use tare_spawn::{Execed, Layout};
@@ -142,6 +143,9 @@ impl Engine {
             };
             spawner.exec(&exec, supervisor.as_fd(), stdio).map_err(|source| {
                 let _ = fs::remove_dir_all(session.layout().exec(session.number));
+                if session.running.init.has_ended() {
+                    return Error::NotRunning(name.clone());
+                }
                 runtime_error("run a process in", &name, source)
             })
         })
@@ -271,8 +275,7 @@ fn process_json(
 ) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Host { what: "read the configuration of a container", source };
     let config = fs::read(session.layout().config_json()).map_err(failed)?;
-    // The root as the container's own process sees it, whatever is mounted on it since.
-    let root = File::open(format!("/proc/{}/root", session.running.pid)).map_err(failed)?;
+    let root = root_of(name, session.running.pid)?;
     // If it has not ended by now, that was its own root and not that of a later process.
     if session.running.init.has_ended() {
         return Err(Error::NotRunning(name.clone()));
@@ -285,6 +288,17 @@ fn process_json(
     exec_process(&config, &facts, request).map_err(Error::InvalidSpec)
 }
 
+/// The root as the container's own process sees it, whatever is mounted on it since.
+fn root_of(name: &ContainerName, pid: u32) -> Result<File, Error> {
+    File::open(format!("/proc/{pid}/root")).map_err(|source| {
+        // A process that ends has no root any more before anybody is told of its end.
+        match Errno::from_io_error(&source) {
+            Some(Errno::NOENT | Errno::SRCH) => Error::NotRunning(name.clone()),
+            _ => Error::Host { what: "open the root of a container", source },
+        }
+    })
+}
+
 fn write_session(session: &Session, process: Vec<u8>) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the files of an exec session", source };
     let layout = session.layout();
@@ -294,4 +308,24 @@ fn write_session(session: &Session, process: Vec<u8>) -> Result<(), Error> {
         NewFile { name: file_name("process.json")?, content: process, access: Access::Private };
     let dir = File::open(dir).map_err(failed)?;
     write_files(dir.as_fd(), &[file]).map_err(Error::Storage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+    #[test]
+    fn what_has_ended_does_not_run() {
+        let name: ContainerName = "c".parse().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&child)), ended).unwrap();
+        let error = root_of(&name, child.id()).unwrap_err();
+        assert!(matches!(error, Error::NotRunning(_)), "a zombie: {error:?}");
+        child.wait().unwrap();
+        let error = root_of(&name, child.id()).unwrap_err();
+        assert!(matches!(error, Error::NotRunning(_)), "gone: {error:?}");
+        root_of(&name, std::process::id()).unwrap();
+    }
 }
