@@ -121,10 +121,21 @@ pub enum Error {
     },
 }
 
+/// What it means that a file of settings is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    /// Nobody has set anything there.
+    Nothing,
+    /// Somebody named it, and relies on it.
+    Error,
+}
+
 /// The places settings are read from.
 #[derive(Clone, Debug)]
 pub struct Sources {
     files: Vec<PathBuf>,
+    /// Whether a file that is not there is as good as an empty one.
+    missing: Missing,
     drop_ins: Option<PathBuf>,
 }
 
@@ -133,25 +144,26 @@ impl Sources {
     pub fn system() -> Self {
         Self {
             files: vec!["/usr/lib/tare/tared.toml".into(), "/etc/tare/tared.toml".into()],
+            missing: Missing::Nothing,
             drop_ins: Some("/etc/tare/tared.toml.d".into()),
         }
     }
 
-    /// One file, and nothing else.
+    /// One file, which must be there, and nothing else.
     pub fn only(file: PathBuf) -> Self {
-        Self { files: vec![file], drop_ins: None }
+        Self { files: vec![file], missing: Missing::Error, drop_ins: None }
     }
 
     /// Reads and merges them all.
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] for a file that is there but cannot be read, [`Error::Parse`].
+    /// [`Error::Read`] for a file that cannot be read, or was named and is not there; [`Error::Parse`].
     pub fn load(&self) -> Result<Config, Error> {
         let mut merged = toml::Table::new();
         let mut last = PathBuf::new();
         for path in self.fragments()? {
-            if let Some(text) = read_if_there(&path)? {
+            if let Some(text) = read(&path, self.missing)? {
                 let table = text
                     .parse::<toml::Table>()
                     .map_err(|source| Error::Parse { path: path.clone(), source })?;
@@ -177,10 +189,10 @@ fn check(merged: &toml::Table, path: &Path) -> Result<Config, Error> {
     merged.clone().try_into().map_err(|source| Error::Parse { path: path.into(), source })
 }
 
-fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
+fn read(path: &Path, missing: Missing) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && missing == Missing::Nothing => Ok(None),
         Err(source) => Err(Error::Read { path: path.into(), source }),
     }
 }
@@ -224,7 +236,18 @@ mod tests {
             fs::write(dir.path().join(name), text).unwrap();
         }
         let in_dir = |name: &str| dir.path().join(name);
-        Sources { files: vec![in_dir("a"), in_dir("b")], drop_ins: Some(in_dir("d")) }.load()
+        let (files, drop_ins) = (vec![in_dir("a"), in_dir("b")], Some(in_dir("d")));
+        Sources { files, missing: Missing::Nothing, drop_ins }.load()
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("named.toml");
+        let error = Sources::only(file.clone()).load().unwrap_err();
+        assert!(matches!(&error, Error::Read { path, .. } if *path == file), "{error:?}");
+        fs::write(&file, "").unwrap();
+        Sources::only(file).load().unwrap();
     }
 
     #[test]
