@@ -1,8 +1,11 @@
 //! What fails is undone.
 
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use system_tests::{Options, Tared, on_scratch_host};
+use system_tests::{Options, Tared, on_scratch_host, run};
 
 use super::{ERROR, failure, started};
 
@@ -66,6 +69,72 @@ fn privileged_an_exec_that_fails_leaves_nothing() {
         client.remove(&path).await.done();
         tared.stop();
     });
+}
+
+/// Wherever the disk is full: of what is kept for ever, or of what dies with the boot.
+#[test]
+fn privileged_an_end_on_a_full_disk_is_written_down_when_there_is_space() {
+    for full in ["s", "r"] {
+        on_scratch_host(async |host| {
+            let disk = host.path(full);
+            fs::create_dir(&disk).unwrap();
+            let place = disk.to_str().unwrap();
+            run("mount", &["-t", "tmpfs", "-o", "size=64m", "tmpfs", place]);
+            let mut tared = Tared::start(host);
+            let client = tared.client().await;
+            client.import_busybox().await;
+            let path = started(&client, "c", "sleep 1000").await;
+            let body = ("all", 9_i32, 0_u64);
+            let filler = fill(&disk);
+            client.call(&path, "Container", "Kill", &body).await.unwrap();
+            while !tared.log().contains("no space left") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            fs::remove_file(filler).unwrap();
+            while client.container(&path).await.text("State") != "exited" {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let properties = client.container(&path).await;
+            assert_eq!(properties.get::<i32>("ExitCode"), 137, "{properties:?}");
+            assert_eq!(client.exit(&path).await.signal, 9);
+            client.remove(&path).await.done();
+            tared.stop();
+            run("umount", &[place]);
+        });
+    }
+}
+
+/// What is wanted gone goes, also where its end cannot be written down.
+#[test]
+fn privileged_on_a_full_disk_containers_are_stopped_and_removed() {
+    for full in ["s", "r"] {
+        on_scratch_host(async |host| {
+            let disk = host.path(full);
+            fs::create_dir(&disk).unwrap();
+            let place = disk.to_str().unwrap();
+            run("mount", &["-t", "tmpfs", "-o", "size=64m", "tmpfs", place]);
+            let mut tared = Tared::start(host);
+            let client = tared.client().await;
+            client.import_busybox().await;
+            let path = started(&client, "c", "sleep 1000").await;
+            let filler = fill(&disk);
+            client.remove(&path).await.done();
+            assert_eq!(client.list("ListContainers").await.len(), 0);
+            fs::remove_file(filler).unwrap();
+            tared.stop();
+            run("umount", &[place]);
+        });
+    }
+}
+
+/// A file that takes all the space there is.
+fn fill(disk: &Path) -> PathBuf {
+    let path = disk.join("filler");
+    let mut file = File::create(&path).unwrap();
+    for size in [1 << 20, 4096] {
+        while file.write_all(&vec![7; size]).is_ok() {}
+    }
+    path
 }
 
 fn command(program: &str) -> Options<'_> {

@@ -12,6 +12,7 @@ use tare_spawn::{ErrorKind, Incarnation as Number, Layout};
 use tokio::sync::RwLock;
 
 use super::container::{Container, Now, Running};
+use super::end::Unwritten;
 use super::process::target;
 use super::records::durable::{self, ContainerRow, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
@@ -129,7 +130,7 @@ impl Engine {
                 }
             },
         };
-        self.end_as(container, &mut life, record, exit, None).await
+        self.end_as(container, &mut life, record, exit, None, Unwritten::GoOn).await
     }
 
     /// Whether its processes are still the ones that were written down.

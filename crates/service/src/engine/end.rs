@@ -29,21 +29,56 @@ use super::{Engine, Error, spawn_id};
 /// something holds it, and the file is read as it is.
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// An end that cannot be written down is tried again after this long, and then less and less often.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A disk that was full may have space again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What to do about an end that cannot be written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unwritten {
+    /// Nothing yet: what conmon wrote of it is still there.
+    Wait,
+    /// Take the container down all the same: somebody wants it gone, perhaps for its space.
+    GoOn,
+}
+
 impl Engine {
     /// Waits, as long as it runs, for the end of a container.
     pub(super) fn watch(&self, container: Arc<Container>, running: Arc<Running>) {
         let engine = self.clone();
         tokio::spawn(async move {
             running.init.ended().await;
-            if let Err(error) = engine.end(&container, running.number()).await {
+            let mut pause = FIRST_PAUSE;
+            while let Err(error) = engine.finish(&container, running.number()).await {
                 tracing::error!(container = %container.id, "{}", error.chain());
+                if !matches!(error, Error::NoSpace(_) | Error::Database(_)) {
+                    break;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         });
     }
 
+    /// The end of incarnation `number`, or what is left to do of it.
+    async fn finish(&self, container: &Arc<Container>, number: u32) -> Result<(), Error> {
+        self.end(container, number, Unwritten::Wait).await?;
+        let Ok(mut life) = container.lock().await else { return Ok(()) };
+        match &life.now {
+            Now::Broken(record) if record.number == number => self.mend(container, &mut life).await,
+            _ => Ok(()),
+        }
+    }
+
     /// The end of incarnation `number`, whose first process is gone; whoever comes second finds
     /// nothing to do.
-    pub(super) async fn end(&self, container: &Arc<Container>, number: u32) -> Result<(), Error> {
+    pub(super) async fn end(
+        &self,
+        container: &Arc<Container>,
+        number: u32,
+        unwritten: Unwritten,
+    ) -> Result<(), Error> {
         let Ok(mut life) = container.lock().await else { return Ok(()) };
         let (record, running) = match &life.now {
             Now::Running { record, running, .. } if running.number() == number => {
@@ -54,7 +89,8 @@ impl Engine {
         // Whoever executes something in it is done first: it cannot take long any more.
         let _alone = running.in_use.write().await;
         let exit = self.exit_of(&record, &running).await;
-        self.end_as(container, &mut life, record, exit, running.supervisor.as_ref()).await
+        let supervisor = running.supervisor.as_ref();
+        self.end_as(container, &mut life, record, exit, supervisor, unwritten).await
     }
 
     /// Ends a container in a way that is known: writes that down, takes down what there is of it,
@@ -66,10 +102,17 @@ impl Engine {
         mut record: Box<Incarnation>,
         exit: Exit,
         supervisor: Option<&Watched>,
+        unwritten: Unwritten,
     ) -> Result<(), Error> {
         let finished = Usec::now();
         record.stage = Stage::Ended { exit, finished };
-        self.write_record(&record).await?;
+        match self.write_record(&record).await {
+            // It is known as long as this daemon lives, and `write_end` may still write it.
+            Err(error) if unwritten == Unwritten::GoOn => {
+                tracing::error!(container = %container.id, "{}", error.chain());
+            }
+            written => written?,
+        }
         life.last = LifeRow { finished: Some(finished), exit: Some(exit), ..life.last };
         let remains = self.tear_down(&record, supervisor).await;
         let done = self.write_end(container, life, &record, &remains).await;

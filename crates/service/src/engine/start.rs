@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tare_specgen::{Effective, NetworkMode};
 
 use super::container::{Container, Life, Now, Running};
+use super::end::Unwritten;
 use super::jobs::{Job, JobKind, Output};
 use super::object::ObjectId;
 use super::records::Version;
@@ -70,7 +71,7 @@ impl Engine {
                     self.mend(container, &mut life).await
                 } else {
                     let exit = Exit { code: -1, signal: 0, reason: ExitReason::StartFailed };
-                    self.end_as(container, &mut life, record, exit, None).await
+                    self.end_as(container, &mut life, record, exit, None, Unwritten::GoOn).await
                 };
                 if let Err(worse) = undone {
                     job.log(3, worse.chain());

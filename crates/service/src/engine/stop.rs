@@ -10,6 +10,7 @@ use std::time::Duration;
 use tare_runtime::{Signal, signal};
 
 use super::container::{Container, Running};
+use super::end::Unwritten;
 use super::jobs::{Job, JobKind, Output};
 use super::object::ObjectId;
 use super::view;
@@ -198,6 +199,6 @@ impl Engine {
                 source: std::io::ErrorKind::TimedOut.into(),
             });
         }
-        self.end(container, running.number()).await
+        self.end(container, running.number(), Unwritten::GoOn).await
     }
 }
