@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -83,7 +83,11 @@ impl Tared {
 
     /// Starts one on a private bus with a setup of the caller's.
     pub fn with(setup: Setup) -> Self {
-        let mut tared = Self::launch(setup);
+        let command = setup.command();
+        Self::ready(Self::launch(setup, command))
+    }
+
+    fn ready(mut tared: Self) -> Self {
         tared.address = match tared.lines.recv_timeout(TIMEOUT) {
             Ok(line) => line,
             Err(error) => panic!("tared does not say where its bus is: {error}"),
@@ -91,15 +95,23 @@ impl Tared {
         tared
     }
 
+    /// The same, as a shell starts a job: in a process group of its own.
+    pub fn in_a_group(setup: Setup) -> Self {
+        let mut command = setup.command();
+        command.process_group(0);
+        Self::ready(Self::launch(setup, command))
+    }
+
     /// Starts one on a bus that is there, and does not wait for it.
     pub fn on(address: &str, setup: Setup) -> Self {
-        let mut tared = Self::launch(setup);
+        let command = setup.command();
+        let mut tared = Self::launch(setup, command);
         tared.address = address.into();
         tared
     }
 
-    fn launch(setup: Setup) -> Self {
-        let mut child = setup.command().spawn().unwrap();
+    fn launch(setup: Setup, mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {

@@ -149,7 +149,7 @@ async fn serve(
     sources: &Sources,
     mut signals: Signals,
 ) -> Result<(), Failure> {
-    loop {
+    let ended = loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
@@ -163,7 +163,9 @@ async fn serve(
     if tokio::time::timeout(JOBS_TIMEOUT, engine.idle()).await.is_err() {
         tracing::warn!("some jobs did not end in time");
     }
-    service.leave().await;
+    if ended.is_ok() {
+        service.leave().await;
+    }
     engine.leave().await;
     Ok(())
 }

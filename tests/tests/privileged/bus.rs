@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use system_tests::image::{busybox_tar, file_of};
 use system_tests::{Client, Host, Options, ROOT, Refused, Setup, Tared, as_user, on_scratch_host};
 use zbus::{Fd, OwnedObjectPath, Variant};
@@ -186,12 +187,55 @@ fn privileged_the_end_of_the_bus_is_the_end_of_the_daemon() {
         let bus = Bus::start(host);
         let setup = Setup { bus: bus.address.clone(), ..Setup::private(host) };
         let mut tared = Tared::on(&bus.address, setup);
-        is_there(&tared.client().await).await;
+        let before = host.world();
+        let client = tared.client().await;
+        is_there(&client).await;
+        client.import_busybox().await;
+        let path = started(&client, "c", "sleep 1000").await;
+        client.remove(&path).await.done();
+        drop(client);
         drop(bus);
         assert!(!tared.wait().success(), "it fails, so that it is started again");
         assert!(tared.log().contains("the bus went away"), "{}", tared.log());
-        // What it did not come to do, the next one does.
-        Tared::with(Setup::private(host)).stop();
+        let differences = before.differences(&host.world());
+        assert!(
+            differences.iter().all(|it| it.contains("dbus-daemon") || it.contains("gone")),
+            "bridge, table and groups go as at any end: {differences:?}"
+        );
+    });
+}
+
+/// What a terminal or a shell sends, it sends to a whole group.
+#[test]
+fn privileged_a_signal_to_the_whole_group_is_a_clean_end() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::in_a_group(Setup::private(host));
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", "sleep 1000").await;
+        client.remove(&path).await.done();
+        let group = Pid::from_raw(i32::try_from(tared.pid()).unwrap()).unwrap();
+        kill_process_group(group, Signal::TERM).unwrap();
+        assert!(tared.wait().success(), "{}", tared.log());
+    });
+}
+
+/// Spaces, and all that means something in an address or in XML.
+#[test]
+fn privileged_directories_may_have_unusual_names() {
+    on_scratch_host(async |host| {
+        let odd = "a b,c=d;e%f<&>'g";
+        let mut tared = Tared::with(Setup {
+            state: host.path(&format!("s {odd}")),
+            runtime: host.path(&format!("r {odd}")),
+            ..Setup::private(host)
+        });
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", "exit 7").await;
+        assert_eq!(client.exit(&path).await.code, 7);
+        client.remove(&path).await.done();
+        tared.stop();
     });
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use super::sys;
@@ -101,6 +102,8 @@ fn ready(daemon: &mut Child) -> Result<String, Error> {
     }
     match line.trim() {
         "" => {
+        // What is sent to the group of the daemon is not for the bus: the daemon says farewell first.
+        .process_group(0)
             let _ = daemon.wait();
             Err(Error::NotReady)
         }
