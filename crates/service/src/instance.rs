@@ -28,6 +28,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A directory whose path the programs that containers need cannot take.
+    #[error("{} cannot be used: {why}", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The lock file in a directory cannot be used.
     #[error("cannot lock {}", path.display())]
     Lock {
@@ -59,8 +67,12 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::Held`] names the daemon that has one of them already.
+    /// [`Error::Held`] names the daemon that has one of them already; [`Error::Unusable`] comes
+    /// before anything is made.
     pub fn open(state: &Path, run: &Path) -> Result<Self, Error> {
+        let (state, run) = (&usable(state)?, &usable(run)?);
+        // conmon is told `<driver>:<path>` of a log.
+        refuse_if(state, |c| c == ':', "it has a colon in it")?;
         make_dir(state, 0o700)?;
         // Searchable by all: the bus socket of a private daemon is below it.
         make_dir(run, 0o755)?;
@@ -109,6 +121,24 @@ impl Instance {
     /// Whether this daemon works on the default directory, and so needs no tag in its names.
     pub fn is_default(&self) -> bool {
         self.state == Path::new(DEFAULT_STATE)
+    }
+}
+
+/// The same directory for every program, wherever that runs.
+fn usable(dir: &Path) -> Result<PathBuf, Error> {
+    let dir =
+        std::path::absolute(dir).map_err(|source| Error::Create { path: dir.into(), source })?;
+    refuse_if(&dir, char::is_control, "it has a control character in it")?;
+    Ok(dir)
+}
+
+fn refuse_if(path: &Path, bad: fn(char) -> bool, why: &'static str) -> Result<(), Error> {
+    let refused = |why| Err(Error::Unusable { path: path.into(), why });
+    match path.to_str() {
+        // Configurations of containers, and the bus, have paths as texts.
+        None => refused("it is not UTF-8"),
+        Some(text) if text.contains(bad) => refused(why),
+        Some(_) => Ok(()),
     }
 }
 
@@ -246,6 +276,23 @@ mod tests {
         }
         drop(first);
         Instance::open(&state, &run).unwrap();
+    }
+
+    #[test]
+    fn directories_are_absolute_and_such_as_conmon_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("r");
+        for bad in ["a:b", "a\nb", "a\u{7f}b"] {
+            let state = dir.path().join(bad);
+            let refused = Instance::open(&state, &run).unwrap_err();
+            assert!(matches!(refused, Error::Unusable { .. }), "{bad:?}: {refused:?}");
+            assert!(!state.exists() && !run.exists(), "{bad:?}: nothing is made");
+        }
+        let here = std::env::current_dir().unwrap();
+        let up = "../".repeat(here.components().count());
+        let relative = Path::new(&up).join(dir.path().strip_prefix("/").unwrap());
+        let instance = Instance::open(&relative.join("s"), &relative.join("a:b")).unwrap();
+        assert!(instance.state_dir().is_absolute() && instance.run_dir().is_absolute());
     }
 
     #[test]

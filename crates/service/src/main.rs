@@ -73,7 +73,7 @@ fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
     let config = sources.load()?;
     let instance = Instance::open(&arguments.state, &arguments.runtime)?;
     let private = match arguments.bus {
-        Bus::Private => Some(PrivateBus::start(&arguments.runtime, invoker())?),
+        Bus::Private => Some(PrivateBus::start(instance.run_dir(), invoker())?),
         _ => None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -151,12 +151,13 @@ async fn serve(
 ) -> Result<(), Failure> {
     let ended = loop {
         tokio::select! {
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break Ok(()),
+            _ = signals.interrupt.recv() => break Ok(()),
             _ = signals.reload.recv() => reload_settings(engine, sources),
-            () = service.closed() => return Err("the bus went away".into()),
+            // A failure, so that it is started again; but the host is left as after any end.
+            () = service.closed() => break Err("the bus went away".into()),
         }
-    }
+    };
     tracing::info!("ending; containers go on");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     engine.refuse_changes();
@@ -167,7 +168,7 @@ async fn serve(
         service.leave().await;
     }
     engine.leave().await;
-    Ok(())
+    ended
 }
 
 fn reload_settings(engine: &Engine, sources: &Sources) {

@@ -2,12 +2,16 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::sys;
+
+/// `sun_path` of unix(7), without the zero at its end.
+const LONGEST_SOCKET: usize = 107;
 
 /// Why there is no private bus.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,12 @@ pub enum Error {
     /// The program is not there, or does not start.
     #[error("cannot start dbus-daemon")]
     Start(#[source] io::Error),
+    /// The kernel has no room for the path of its socket.
+    #[error("the path {} is longer than the {LONGEST_SOCKET} bytes of a socket's", path.display())]
+    TooLong {
+        /// Where the socket would be.
+        path: PathBuf,
+    },
     /// It ended before it said where it listens.
     #[error("dbus-daemon ended before it was ready")]
     NotReady,
@@ -48,13 +58,16 @@ impl PrivateBus {
     /// [`Error`].
     pub fn start(run: &Path, invoker: u32) -> Result<Self, Error> {
         let dir = run.join("bus");
+        let (config, socket) = (dir.join("bus.conf"), dir.join("socket"));
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            return Err(Error::TooLong { path: socket });
+        }
         let write = |path: &Path| {
             let path = path.to_path_buf();
             move |source| Error::Write { path, source }
         };
         let made = DirBuilder::new().mode(0o711).create(&dir);
         made.or_else(|e| if dir.is_dir() { Ok(()) } else { Err(e) }).map_err(write(&dir))?;
-        let (config, socket) = (dir.join("bus.conf"), dir.join("socket"));
         fs::write(&config, configuration(&socket, invoker)).map_err(write(&config))?;
         // A socket left by a daemon that was killed; its bus ended with it.
         match fs::remove_file(&socket) {
@@ -89,6 +102,8 @@ fn start(config: &Path) -> Result<Child, Error> {
         .arg("--nosyslog")
         .arg("--print-address=1")
         .arg(format!("--config-file={}", config.display()))
+        // What is sent to the group of the daemon is not for the bus: the daemon says farewell first.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     sys::end_with_parent(&mut command).spawn().map_err(Error::Start)
@@ -102,8 +117,6 @@ fn ready(daemon: &mut Child) -> Result<String, Error> {
     }
     match line.trim() {
         "" => {
-        // What is sent to the group of the daemon is not for the bus: the daemon says farewell first.
-        .process_group(0)
             let _ = daemon.wait();
             Err(Error::NotReady)
         }
@@ -145,11 +158,52 @@ fn configuration(socket: &Path, invoker: u32) -> String {
   <limit name="max_replies_per_connection">128</limit>
 </busconfig>
 "#,
-        socket = escape(&socket.display().to_string()),
+        socket = escape(socket),
     )
 }
 
-/// Text of an XML element; a D-Bus address also knows `%`, which no sane directory has.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// A path in a D-Bus address: all but a few characters by their numbers, so that nothing is left
+/// that would mean something in XML.
+fn escape(path: &Path) -> String {
+    let mut escaped = String::new();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'/' | b'\\' | b'.' => {
+                escaped.push(char::from(*byte));
+            }
+            other => escaped.extend(['%', hex(other >> 4), hex(other & 15)]),
+        }
+    }
+    escaped
+}
+
+fn hex(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).unwrap_or('0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_means_nothing_but_itself_in_an_address() {
+        for (path, address) in [
+            ("/run/tare/bus-1.x_y", "/run/tare/bus-1.x_y"),
+            ("/a b,c=d;e%f", "/a%20b%2cc%3dd%3be%25f"),
+            ("/<&>\"'", "/%3c%26%3e%22%27"),
+            ("/\u{e9}", "/%c3%a9"),
+        ] {
+            assert_eq!(escape(Path::new(path)), address);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_is_refused_before_anything_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("r".repeat(100));
+        fs::create_dir(&run).unwrap();
+        let refused = PrivateBus::start(&run, 0).unwrap_err();
+        assert!(matches!(refused, Error::TooLong { .. }), "{refused:?}");
+        assert!(fs::read_dir(&run).unwrap().next().is_none());
+    }
 }

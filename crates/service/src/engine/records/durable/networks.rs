@@ -109,7 +109,7 @@ mod tests {
         let stored: String =
             c.query_row("SELECT definition FROM networks", [], |row| row.get(0)).unwrap();
         assert_eq!(stored, r#"{"v":1,"Subnet":"10.88.0.0/30"}"#, "the stored form is a format");
-        let mut other = network;
+        let mut other = NetworkRow::sample("n");
         other.definition.subnet = "10.88.7.0/24".parse().unwrap();
         redefine_network(&c, "n", &other.definition).unwrap();
         redefine_network(&c, "m", &other.definition).unwrap_err();
