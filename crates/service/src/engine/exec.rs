@@ -143,9 +143,6 @@ impl Engine {
             };
             spawner.exec(&exec, supervisor.as_fd(), stdio).map_err(|source| {
                 let _ = fs::remove_dir_all(session.layout().exec(session.number));
-                if session.running.init.has_ended() {
-                    return Error::NotRunning(name.clone());
-                }
                 runtime_error("run a process in", &name, source)
             })
         })
@@ -171,7 +168,8 @@ impl Engine {
             started: Usec::now(),
             started_by_uid: uid,
         };
-        let session = Visible::new(session, self.events.clone());
+        let session = Arc::new(Visible::new(session, self.events.clone()));
+        container.add_session(session.clone());
         container.seen.show(|view| view.processes.push(number));
         self.watch_session(container.clone(), running, session, execed);
     }
@@ -180,7 +178,7 @@ impl Engine {
         &self,
         container: Arc<Container>,
         running: Arc<Running>,
-        session: Visible<ExecSession>,
+        session: Arc<Visible<ExecSession>>,
         execed: Execed,
     ) {
         let engine = self.clone();
@@ -200,7 +198,10 @@ impl Engine {
             engine.clean_session(&running, view.number).await;
             tokio::time::sleep(LINGER).await;
             container.seen.show(|seen| seen.processes.retain(|number| *number != view.number));
-            session.remove();
+            // It may have gone with its container.
+            if let Some(session) = container.take_session(view.number) {
+                session.remove();
+            }
         });
     }
 

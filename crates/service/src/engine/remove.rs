@@ -115,7 +115,7 @@ impl Engine {
         }
         life.now = Now::Removed;
         self.containers.remove(container);
-        container.seen.remove();
+        container.remove();
         self.delete_directories(&container.id).await
     }
 }

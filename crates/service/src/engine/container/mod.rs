@@ -32,6 +32,8 @@ pub(super) struct Container {
     life: Mutex<Life>,
     /// The same as in `life`, for those who do not wait for the lock.
     running: RwLock<Option<Arc<Running>>>,
+    /// Its exec sessions that are seen: those at work, and those that ended a while ago.
+    sessions: std::sync::Mutex<Vec<Arc<Visible<view::ExecSession>>>>,
     /// What is seen of it. All but the lists of what is at work in it follows from the above.
     pub(super) seen: Visible<view::Container>,
 }
@@ -53,6 +55,7 @@ impl Container {
             definition: RwLock::new(Arc::new(definition)),
             life: Mutex::new(life),
             running: RwLock::default(),
+            sessions: std::sync::Mutex::default(),
         }
     }
 
@@ -115,6 +118,25 @@ impl Container {
     /// What lives of it, if it runs; also while somebody else changes it.
     pub(super) fn running(&self) -> Option<Arc<Running>> {
         self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this session is seen.
+    pub(super) fn add_session(&self, session: Arc<Visible<view::ExecSession>>) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    }
+
+    /// Takes the session of that number away, if it is seen.
+    pub(super) fn take_session(&self, number: u32) -> Option<Arc<Visible<view::ExecSession>>> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = sessions.iter().position(|session| session.get().number == number)?;
+        Some(sessions.swap_remove(at))
+    }
+
+    /// It is gone, and its sessions go before it.
+    pub(super) fn remove(&self) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.drain(..).for_each(|session| session.remove());
+        self.seen.remove();
     }
 
     /// What is seen of it now.
