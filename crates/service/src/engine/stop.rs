@@ -199,6 +199,10 @@ impl Engine {
                 source: std::io::ErrorKind::TimedOut.into(),
             });
         }
-        self.end(container, running.number(), Unwritten::GoOn).await
+        match self.end(container, running.number(), Unwritten::GoOn).await {
+            // It is taken down. Whoever watches it writes that down when there is space.
+            Err(Error::NoSpace(_)) => Ok(()),
+            ended => ended,
+        }
     }
 }
