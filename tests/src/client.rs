@@ -180,7 +180,8 @@ impl Client {
 
     /// Imports busybox under the name `busybox`; the image.
     pub async fn import_busybox(&self) -> OwnedObjectPath {
-        let options = Options::from([("Reference", "busybox".into())]);
+        let options =
+            Options::from([("Reference", "busybox".into()), ("Command", vec!["sh"].into())]);
         let ended = self.import(&file_of(busybox_tar()), options).await.unwrap();
         ended.done();
         let output = self.properties(&ended.job, "Job").await.get::<Variant<'static>>("Output");

@@ -94,6 +94,17 @@ async fn touches(
     let archive = file_of(busybox_tar());
     vec![
         ("create", done(client.create_with("d", none()).await)),
+        (
+            "create of nothing",
+            done(
+                client
+                    .manager::<_, OwnedObjectPath>(
+                        "CreateContainer",
+                        &("d", "no-such-image", none()),
+                    )
+                    .await,
+            ),
+        ),
         ("create privileged", done(client.create_with("d", options("NetworkMode", "host")).await)),
         (
             "import",

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tare_runtime::{ContainerId, ContainerName};
-use tare_specgen::{Effective, Foreign, Reason, Request, effective, reasons};
+use tare_specgen::{
+    Effective, Foreign, ImageDefaults, Reason, Request, effective, reasons,
+};
 
 use super::blocking::brief;
 use super::clock::Usec;
@@ -22,7 +24,8 @@ use crate::authority::{Action, Ask, Authorized, Caller, Question};
 #[derive(Debug)]
 pub struct Draft {
     name: Option<ContainerName>,
-    image: Arc<Image>,
+    /// That there is none is told after the question: a refusal does not depend on it.
+    image: Result<Arc<Image>, Error>,
     image_reference: String,
     request: Request,
     reasons: Vec<Reason>,
@@ -50,20 +53,26 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidName`], [`Error::NoSuchImage`], [`Error::InvalidReference`],
-    /// [`Error::InvalidSpec`].
+    /// [`Error::InvalidName`], [`Error::InvalidReference`], [`Error::InvalidSpec`].
     pub fn draft(&self, name: &str, image: &str, request: Request) -> Result<Draft, Error> {
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
         };
-        let found = self.images.find(image)?;
-        let effective = effective(&request, &found.defaults, &Foreign::default())
-            .map_err(Error::InvalidSpec)?;
+        let found = match self.images.find(image) {
+            Err(malformed @ Error::InvalidReference { .. }) => return Err(malformed),
+            found => found,
+        };
+        // Nothing that an image says is a reason.
+        let nothing = ImageDefaults::default();
+        let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);
+        let effective =
+            effective(&request, defaults, &Foreign::default()).map_err(Error::InvalidSpec)?;
         let reasons = reasons(&effective);
-        let image_reference = match image.parse::<Reference>() {
-            Ok(reference) => reference.to_string(),
-            Err(_) => found.id.to_string(),
+        let image_reference = match (image.parse::<Reference>(), &found) {
+            (Ok(reference), _) => reference.to_string(),
+            (Err(_), Ok(found)) => found.id.to_string(),
+            (Err(_), Err(_)) => image.to_string(),
         };
         Ok(Draft { name, image: found, image_reference, request, reasons })
     }
@@ -72,9 +81,14 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// [`Error::NameInUse`]; else if directories or row cannot be written. Nothing is left then.
+    /// [`Error::NoSuchImage`], [`Error::NoCommand`], [`Error::NameInUse`]; else if directories or row cannot be written. Nothing is left then.
     pub async fn create(&self, draft: Authorized<Draft>) -> Result<ContainerId, Error> {
         let (draft, by) = draft.into_parts();
+        let image = draft.image?;
+        let effective = effective(&draft.request, &image.defaults, &Foreign::default());
+        if effective.map_err(Error::InvalidSpec)?.argv.is_empty() {
+            return Err(Error::NoCommand);
+        }
         let id = self.unused_id()?;
         let reservation = match draft.name.clone() {
             Some(name) => self.containers.reserve(name)?,
@@ -85,7 +99,7 @@ impl Inner {
         let row = ContainerRow {
             id: id.clone(),
             owner_uid: by.uid,
-            root: Root::Image { id: draft.image.id, reference: draft.image_reference },
+            root: Root::Image { id: image.id, reference: draft.image_reference },
             created: Usec::now(),
             definition: definition.clone(),
         };

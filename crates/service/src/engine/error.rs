@@ -77,6 +77,9 @@ pub enum Error {
     /// The request and the image together make no valid container.
     #[error("no valid configuration for this container")]
     InvalidSpec(#[source] tare_specgen::Error),
+    /// Neither the request nor the image names a program.
+    #[error("option 'Command': neither it nor the image names a program")]
+    NoCommand,
     /// The archive holds no image that can be used.
     #[error("the archive cannot be imported")]
     InvalidArchive(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -208,7 +211,7 @@ impl Error {
             Self::Canceled => "Canceled",
             Self::InvalidState { .. } | Self::Changed(_) => "InvalidState",
             Self::NotRunning(_) => "NotRunning",
-            Self::InvalidSpec(_) => "InvalidSpec",
+            Self::InvalidSpec(_) | Self::NoCommand => "InvalidSpec",
             Self::InvalidArchive(_) => "InvalidArchive",
             Self::Mount { .. } => "MountFailed",
             Self::Network { .. } | Self::AddressesExhausted(_) | Self::NoSubnet { .. } => {
