@@ -240,7 +240,6 @@ fn privileged_wrong_archives_are_refused() {
     on_scratch_host(async |host| {
         let (tared, client, paths) = furnished(host).await;
         let before = there(host, &client).await;
-        let write_only = File::options().write(true).open("/dev/null").unwrap();
         for (about, archive) in [
             ("not a tar", file_of(&b"This is not a tar. ".repeat(1000))),
             ("nothing", file_of(b"")),
@@ -249,8 +248,6 @@ fn privileged_wrong_archives_are_refused() {
             ("gzip of no tar", file_of(&gzip(&b"This is not a tar. ".repeat(1000)))),
             ("a way out", file_of(&tar_with("../x", EntryType::Regular, b"x"))),
             ("a hidden way out", file_of(&tar_with("a/../../x", EntryType::Regular, b"x"))),
-            ("cannot be read", write_only),
-            ("a directory", File::open("/").unwrap()),
         ] {
             let options = Options::from([("Reference", "hostile".into())]);
             let ended = client.import(&archive, options).await.unwrap();
@@ -285,6 +282,44 @@ fn privileged_wrong_imports_are_refused() {
     });
 }
 
+/// What has no end, or cannot be read, is no archive: there is no job for it.
+#[test]
+fn privileged_what_is_no_archive_is_refused_at_once() {
+    on_scratch_host(async |host| {
+        let (tared, client, paths) = furnished(host).await;
+        let before = there(host, &client).await;
+        let write_only = File::options().write(true).open("/dev/null").unwrap();
+        for (about, archive) in [
+            ("cannot be read", write_only),
+            ("a directory", File::open("/").unwrap()),
+            ("has no end", File::open("/dev/zero").unwrap()),
+        ] {
+            let refused = client.import(&archive, Options::new()).await.unwrap_err();
+            assert_eq!(refused.name, INVALID, "{about}: {refused:?}");
+        }
+        assert_eq!(there(host, &client).await, before);
+        clear(tared, client, paths).await;
+    });
+}
+
+/// What no container of an image could run is no container.
+#[test]
+fn privileged_a_container_without_a_command_is_refused() {
+    on_scratch_host(async |host| {
+        let (tared, client, paths) = furnished(host).await;
+        let options = Options::from([("Reference", "empty".into())]);
+        client.import(&file_of(busybox_tar()), options).await.unwrap().done();
+        let before = there(host, &client).await;
+        let created: Result<OwnedObjectPath, _> =
+            client.manager("CreateContainer", &("new", "empty", Options::new())).await;
+        let refused = created.unwrap_err();
+        assert_eq!(refused.name, format!("{ERROR}.InvalidSpec"), "{refused:?}");
+        assert!(refused.message.contains("'Command'"), "{refused:?}");
+        assert_eq!(there(host, &client).await, before);
+        clear(tared, client, paths).await;
+    });
+}
+
 /// What no container of the image could ever use is refused with the image.
 #[test]
 fn privileged_an_import_with_a_wrong_configuration_leaves_nothing() {
@@ -298,9 +333,9 @@ fn privileged_an_import_with_a_wrong_configuration_leaves_nothing() {
         ] {
             // Not the layer that is there already.
             let archive = file_of(&tar_with("other", EntryType::Regular, b"x"));
-            let ended = client.import(&archive, Options::from([(key, value)])).await;
-            let name = ended.map_or_else(|refused| refused.name, |job| failure(&job).to_string());
-            assert!([INVALID, &format!("{ERROR}.InvalidSpec")].contains(&name.as_str()), "{key}");
+            let refused = client.import(&archive, Options::from([(key, value)])).await.unwrap_err();
+            assert_eq!(refused.name, INVALID, "{key}: {refused:?}");
+            assert!(refused.message.contains(key), "it names the option: {refused:?}");
             assert_eq!(there(host, &client).await, before, "{key}");
         }
         clear(tared, client, paths).await;

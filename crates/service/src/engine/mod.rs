@@ -165,9 +165,16 @@ impl Inner {
         Ok(self.jobs.get(id)?.view())
     }
 
-    /// From now on nothing is changed any more: the service is ending.
+    /// From now on nothing is changed any more: the service is ending. Imports end with it: they
+    /// may wait for a caller that keeps silent.
     pub fn refuse_changes(&self) {
         self.ending.store(true, Ordering::Release);
+        for job in self.jobs.list() {
+            if job.view().kind == JobKind::ImportImage {
+                // One that cannot be canceled any more is about to end.
+                let _ = job.cancel();
+            }
+        }
     }
 
     /// An error if the service is ending.
