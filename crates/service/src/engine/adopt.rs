@@ -107,7 +107,7 @@ impl Engine {
                 // Known, and told: only the rest of it has to go.
                 life.now = Now::Broken(record);
                 container.show(&life);
-                tracing::debug!(container = %container.id, exit_code = exit.code, "once more");
+                tracing::debug!(container_id = %container.id, exit_code = exit.code, "once more");
                 return self.mend(container, &mut life).await;
             }
             Stage::Ended { exit, .. } => exit,
@@ -119,7 +119,12 @@ impl Engine {
                         return Err(error);
                     }
                     self.now_runs(container, &mut life, record, running);
-                    tracing::info!(container = %container.id, "taken over");
+                    let name = container.name();
+                    tracing::info!(
+                        container = %name,
+                        container_id = %container.id,
+                        "Container '{name}' goes on, and is taken over"
+                    );
                     return Ok(());
                 }
                 Liveness::Gone => self.exit_now(&record, None),

@@ -51,7 +51,7 @@ impl Engine {
             running.init.ended().await;
             let mut pause = FIRST_PAUSE;
             while let Err(error) = engine.finish(&container, running.number()).await {
-                tracing::error!(container = %container.id, "{}", error.chain());
+                tracing::error!(container = %container.name(), container_id = %container.id, "{}", error.chain());
                 if !matches!(error, Error::NoSpace(_) | Error::Database(_)) {
                     break;
                 }
@@ -109,7 +109,7 @@ impl Engine {
         match self.write_record(&record).await {
             // It is known as long as this daemon lives, and `write_end` may still write it.
             Err(error) if unwritten == Unwritten::GoOn => {
-                tracing::error!(container = %container.id, "{}", error.chain());
+                tracing::error!(container = %container.name(), container_id = %container.id, "{}", error.chain());
             }
             written => written?,
         }
@@ -185,11 +185,14 @@ impl Engine {
     }
 
     fn tell_end(&self, container: &Container, life: &Life, exit: Exit, finished: Usec) {
+        let (name, reason) = (container.name(), exit.reason.as_str());
         tracing::info!(
-            container = %container.id,
+            container = %name,
+            container_id = %container.id,
             exit_code = exit.code,
-            reason = exit.reason.as_str(),
-            "ended"
+            reason,
+            "Container '{name}' ended with exit code {} ({reason})",
+            exit.code
         );
         let object = ObjectId::Container(container.id.clone());
         self.events.tell(Event::Exited { object, exit, at: finished });
@@ -200,7 +203,7 @@ impl Engine {
         if let Some(supervisor) = &running.supervisor
             && tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await.is_err()
         {
-            tracing::warn!(container = %record.container, "conmon outlives its container");
+            tracing::warn!(container_id = %record.container, "conmon outlives its container");
         }
         self.exit_now(record, exit::exit_info(running.init.as_fd()).ok().flatten())
     }
@@ -211,7 +214,7 @@ impl Engine {
         let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
         let file = exit::read_exit_file(&layout.exit_dir(), &record.container);
         let file = file.unwrap_or_else(|error| {
-            tracing::warn!(container = %record.container, "{error}");
+            tracing::warn!(container_id = %record.container, "{error}");
             None
         });
         how(file, kernel)

@@ -60,7 +60,7 @@ impl Remains {
     /// Each of them to the journal.
     pub(super) fn log(&self) {
         for leftover in &self.leftovers {
-            tracing::error!(container = self.container, "left behind: {}", leftover.chain());
+            tracing::error!(container_id = self.container, "left behind: {}", leftover.chain());
         }
     }
 }
