@@ -106,14 +106,21 @@ pub fn as_user<T: Send>(uid: u32, body: impl AsyncFnOnce() -> T + Send) -> T {
 impl Drop for Host {
     /// For tests that fail half-way; after the others nothing is left to do.
     fn drop(&mut self) {
-        let left = world::processes(self.scratch());
-        left.iter().for_each(world::Process::kill);
-        if !left.is_empty() {
-            thread::sleep(Duration::from_millis(100));
+        world::processes(self.scratch()).iter().for_each(world::Process::kill);
+        let groups = world::cgroups(self.scratch());
+        // What is in a container names no directory of ours, and may have no mounts of its own.
+        for group in &groups {
+            let _ = fs::write(Path::new(group).join("cgroup.kill"), "1");
         }
+        let end = Instant::now() + SETTLING;
         // Those within others first.
-        for group in world::cgroups(self.scratch()).iter().rev() {
-            let _ = fs::remove_dir(group);
+        for group in groups.iter().rev() {
+            while fs::remove_dir(group).is_err()
+                && Path::new(group).exists()
+                && Instant::now() < end
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
         }
     }
 }
