@@ -6,6 +6,8 @@ mod sys;
 
 use std::str::FromStr;
 
+use zbus::Address;
+use zbus::address::transport::{Transport, Unix, UnixSocket};
 use zbus::connection::Builder;
 
 pub use private::PrivateBus;
@@ -52,7 +54,11 @@ impl Bus {
     pub(crate) fn builder(&self, private: Option<&PrivateBus>) -> Builder<'static> {
         match (self, private) {
             (Self::At(address), _) => Builder::address(address.as_str()),
-            (Self::Private, Some(bus)) => Builder::address(bus.address().as_str()),
+            // As a path: read from the text of an address, it would keep its percent signs.
+            (Self::Private, Some(bus)) => {
+                let socket = UnixSocket::File(bus.socket());
+                Builder::address(Address::from(Transport::Unix(Unix::new(socket))))
+            }
             (Self::Session, _) => Builder::session(),
             (Self::System | Self::Private, _) => Builder::system(),
         }

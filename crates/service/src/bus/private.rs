@@ -85,6 +85,13 @@ impl PrivateBus {
     }
 }
 
+impl PrivateBus {
+    /// Its socket.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.dir.join("socket")
+    }
+}
+
 impl Drop for PrivateBus {
     fn drop(&mut self) {
         // It has no state; ending is all there is to it.
