@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tare_runtime::{ContainerId, ContainerName};
-use tare_specgen::{
-    Effective, Foreign, ImageDefaults, Reason, Request, effective, reasons,
-};
+use tare_specgen::{Effective, Foreign, ImageDefaults, Reason, Request, effective, reasons};
 
 use super::blocking::brief;
 use super::clock::Usec;
