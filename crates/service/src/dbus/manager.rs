@@ -65,7 +65,8 @@ impl Manager {
             Ok(self.context.engine.draft(name, image, api::create::create(values(options)?)?)?)
         };
         let create = async |engine: Engine, draft| engine.create(draft).await;
-        let id = self.context.act(&header, draft, create).await?;
+        // What is asked for is large, and would be moved about with every future around it.
+        let id = Box::pin(self.context.act(&header, draft, create)).await?;
         Ok(paths::of(&ObjectId::Container(id)))
     }
 
