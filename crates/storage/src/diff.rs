@@ -62,6 +62,9 @@ pub struct Changes {
     /// The root of the image.
     image: OwnedFd,
     ignored: Vec<Vec<u8>>,
+    /// The directory the walk is in of which nothing of the image is shown; the outermost, if there
+    /// are more. What was made again below it shows nothing of the image either, and is not marked.
+    covering: Option<Vec<u8>>,
     ready: VecDeque<Change>,
     failed: bool,
 }
@@ -85,7 +88,7 @@ impl Store {
         let walk = Walk::new(upper.as_fd()).map_err(|source| diff_error(b"", source))?;
         let ignored = ignored.iter().map(|path| path.trim_matches('/').as_bytes().to_vec());
         let ignored = ignored.collect();
-        Ok(Changes { walk, image, ignored, ready: VecDeque::new(), failed: false })
+        Ok(Changes { walk, image, ignored, covering: None, ready: VecDeque::new(), failed: false })
     }
 
     /// The changes of a container as the tar archive of a layer, but for `ignored` paths.
@@ -155,8 +158,12 @@ impl Changes {
     fn covered(&mut self, found: &Found, below: BorrowedFd<'_>) -> Result<(), Failure> {
         let dir = sys::open_dir_at(&found.place, c".", sys::beneath())
             .map_err(Failure::read("open it"))?;
-        if !is_opaque(dir.as_fd()).map_err(Failure::read("read its attributes"))? {
-            return Ok(());
+        if !self.is_covered(&found.path) {
+            self.covering = None;
+            if !is_opaque(dir.as_fd()).map_err(Failure::read("read its attributes"))? {
+                return Ok(());
+            }
+            self.covering = Some(found.path.clone());
         }
         let list = |dir: &dyn std::os::fd::AsFd| {
             let dir = sys::open_dir_at(dir.as_fd(), c".", sys::beneath())?;
@@ -174,6 +181,14 @@ impl Changes {
             }
         }
         Ok(())
+    }
+
+    /// Whether a path is below the directory that covers what the image has. The walk is through
+    /// with a directory before it goes on beside it.
+    fn is_covered(&self, path: &[u8]) -> bool {
+        let below = |covering: &Vec<u8>| path.strip_prefix(&**covering);
+        let below = self.covering.as_ref().and_then(below);
+        below.is_some_and(|rest| rest.first() == Some(&b'/'))
     }
 
     /// What the image has at a path, reached by directories only.
