@@ -40,7 +40,7 @@ test-privileged: setup build ## Tests named privileged_*: as root, in namespaces
 
 test-lab: setup-lab build ## Tests named lab_*, and the service's privileged ones, in a Debian 13 under systemd
 	tools/cargo-test.sh lab $(TESTS) --test lab
-	tools/cargo-test.sh lab $(TESTS) --test privileged
+	tools/cargo-test.sh lab --locked -p system-tests --test privileged
 
 test-vm: setup-lab build ## Tests named vm_*, in emulated machines with a kernel of their own
 	tools/cargo-test.sh vm-apparmor $(TESTS) --test vm -- --skip vm_selinux_
