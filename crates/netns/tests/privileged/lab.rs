@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tare_netns::{
     Bridge, ContainerRules, Driver, Firewall, IpFamily, MacAddress, Names, Namespace, Network,
@@ -183,7 +183,14 @@ pub(crate) fn listen(place: Option<&Namespace>, address: SocketAddr) -> TcpListe
 
 /// Sends to `target` and back, and returns whom the receiver took for the sender.
 pub(crate) fn udp_exchange(from: &UdpSocket, at: &UdpSocket, target: SocketAddr) -> IpAddr {
-    let seen = udp_seen(from, at, target, PATIENCE).unwrap_or_else(|| panic!("{target}"));
+    // A datagram can be lost while a neighbour is looked for, or hear of an earlier refusal.
+    let end = Instant::now() + PATIENCE;
+    let seen = loop {
+        match udp_seen(from, at, target, SILENCE) {
+            Some(seen) => break seen,
+            None => assert!(Instant::now() < end, "{target}"),
+        }
+    };
     at.send_to(b"back", seen).unwrap();
     let mut buffer = [0; 16];
     from.set_read_timeout(Some(PATIENCE)).unwrap();
