@@ -131,6 +131,17 @@ pub fn directory_is_prepared() -> Result<bool, Error> {
     sys::directory_is_prepared().map_err(|source| Error::Open { path, source })
 }
 
+/// Makes `/run/netns` a mount point whose mounts show in copies of this mount namespace. [`setup`]
+/// does so, too; this is for whoever makes such a copy before there is any namespace.
+///
+/// # Errors
+///
+/// [`Error::Step`].
+pub fn prepare_directory() -> Result<(), Error> {
+    apply(&mut Linux::default(), vec![Step::PrepareDirectory])?.commit();
+    Ok(())
+}
+
 /// Undoes what makes `/run/netns` a mount point, if no namespace is left there. For whoever made
 /// it one, and leaves the host as it was; `ip netns` makes it one again when it needs to.
 ///

@@ -304,5 +304,11 @@ fn privileged_the_directory_is_left_as_it_was_when_the_last_namespace_is_gone() 
         tare_netns::release_directory().unwrap();
         assert!(!tare_netns::directory_is_prepared().unwrap());
         tare_netns::release_directory().unwrap();
+        for _ in 0..2 {
+            tare_netns::prepare_directory().unwrap();
+            assert!(tare_netns::directory_is_prepared().unwrap());
+        }
+        tare_netns::release_directory().unwrap();
+        assert!(!tare_netns::directory_is_prepared().unwrap());
     });
 }
