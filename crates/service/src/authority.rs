@@ -26,6 +26,14 @@ pub struct Caller {
     pub interactive: Interactive,
 }
 
+impl Caller {
+    /// The service manager of the host, which asks over no bus of ours. What it wants was decided
+    /// by those who may tell it.
+    pub(crate) fn service_manager() -> Self {
+        Self { uid: 0, bus_name: String::new(), interactive: Interactive::No }
+    }
+}
+
 /// Whether a person may be asked on behalf of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interactive {

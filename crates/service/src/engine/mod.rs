@@ -19,8 +19,10 @@ pub mod jobs;
 mod logs;
 mod network;
 mod open;
+mod process;
 mod records;
 mod reference;
+pub mod scope;
 mod start;
 mod stop;
 mod sweep;
@@ -45,6 +47,7 @@ pub use error::Error;
 pub use exec::{Exec, Executed, Stdio};
 pub use images::{ImportImage, RootfsConfig};
 pub use logs::{OpenLogs, Which};
+pub use open::Means;
 pub use reference::Reference;
 pub use start::Start;
 pub use stop::{Kill, Needed, Stop, Whom};
@@ -75,6 +78,7 @@ pub struct Inner {
     run: Db,
     store: Arc<Store>,
     spawner: Arc<dyn Spawner>,
+    groups: scope::Groups,
     /// Whether what the run directory says of processes is of this boot.
     same_boot: bool,
     host: Arc<host::Host>,

@@ -122,6 +122,13 @@ impl Network {
         }
     }
 
+    /// Makes what has to be there before a container's mount namespace is made: that shows the
+    /// container's network namespace only if `/run/netns` was a mount point by then.
+    pub(super) async fn get_ready(&self, name: &ContainerName) -> Result<(), Error> {
+        let ready = self.firewall().await.map(drop);
+        ready.map_err(|source| Error::Network { name: name.clone(), source: Box::new(source) })
+    }
+
     /// Makes bridge and table if they are not there, and then the container's namespace.
     pub(super) async fn set_up(&self, name: &ContainerName, wanted: Wanted) -> Result<(), Error> {
         let failed = {
@@ -217,7 +224,10 @@ impl Network {
             tracing::warn!("the firewall table and /run/netns may stay: {error}");
         }
         let table = self.tag.table();
-        let open = tokio::task::spawn_blocking(move || Firewall::open(&table).map(Arc::new));
+        let open = tokio::task::spawn_blocking(move || {
+            tare_netns::prepare_directory()?;
+            Firewall::open(&table).map(Arc::new)
+        });
         open.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
-use tare_spawn::{CgroupPath, Local, Settings, Spawner};
+use tare_spawn::Spawner;
 use tare_storage::Store;
 use tokio::sync::mpsc;
 
@@ -11,6 +11,7 @@ use super::host::Host;
 use super::jobs::Jobs;
 use super::network::Network;
 use super::records::{self, durable, volatile};
+use super::scope::{Groups, ServiceManager};
 use super::{Engine, Error, Inner, blocking};
 use crate::config::Config;
 use crate::db::{Db, Durability};
@@ -25,13 +26,15 @@ impl Engine {
     pub async fn open(
         instance: Instance,
         config: Config,
+        means: Means,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Event>), Error> {
         let state = Db::open(&instance.state_db(), Durability::PowerCut, durable::MIGRATIONS)?;
         let run = Db::open(&instance.run_db(), Durability::ProcessCrash, volatile::MIGRATIONS)?;
         let tag = tag(&state, &instance).await?;
         let store = Store::open(instance.state_dir()).map_err(Error::Storage)?;
-        let spawner = spawner(&instance)?;
-        let (instance, host) = look(instance, &tag, spawner.clone(), &config).await?;
+        let Means { spawner, manager } = means;
+        let groups = Groups::new(tag.clone(), manager);
+        let (instance, host) = look(instance, &groups, spawner.clone(), &config).await?;
         let network = Network::open(&state, run.clone(), tag.clone(), &config.network).await?;
         let (events, told) = Events::channel();
         let jobs = Jobs::open(events.clone(), run.clone()).await?;
@@ -43,6 +46,7 @@ impl Engine {
             run: run.clone(),
             store: Arc::new(store),
             spawner,
+            groups,
             same_boot: same_boot(&run).await?,
             host: Arc::new(host),
             network,
@@ -70,9 +74,10 @@ impl Engine {
 
     /// The group all containers are in: made once, so that no start has to make or remove it.
     async fn make_cgroup(&self) -> Result<(), Error> {
-        let (spawner, root) = (self.spawner.clone(), cgroup_root(&self.tag));
+        let Some(group) = self.groups.shared() else { return Ok(()) };
+        let spawner = self.spawner.clone();
         blocking::brief(move || {
-            spawner.make_cgroup(&root).map_err(|error| Error::Host {
+            spawner.make_cgroup(&group).map_err(|error| Error::Host {
                 what: "make the control group of all containers",
                 source: std::io::Error::other(error),
             })
@@ -81,15 +86,24 @@ impl Engine {
     }
 
     async fn leave_cgroup(&self) {
-        let (spawner, root) = (self.spawner.clone(), cgroup_root(&self.tag));
+        let (spawner, group) = (self.spawner.clone(), self.groups.own());
         let work = move || {
-            if let Err(error) = spawner.remove_empty_cgroup(&root) {
+            if let Err(error) = spawner.remove_empty_cgroup(&group) {
                 tracing::warn!("{error}");
             }
             Ok(())
         };
         let _: Result<(), Error> = blocking::brief(work).await;
     }
+}
+
+/// Who starts programs, and where, for an engine.
+#[derive(Debug)]
+pub struct Means {
+    /// Starts conmon and the runtimes.
+    pub spawner: Arc<dyn Spawner>,
+    /// Makes a unit of each container, if there is one that does.
+    pub manager: Option<Arc<dyn ServiceManager>>,
 }
 
 /// None for the installed daemon; what was drawn once for any other.
@@ -107,10 +121,6 @@ async fn tag(state: &Db, instance: &Instance) -> Result<Tag, Error> {
     Tag::new(&tag).ok_or_else(|| Error::Bug(format!("the tag in the database is {tag:?}")))
 }
 
-fn cgroup_root(tag: &Tag) -> CgroupPath {
-    tag.cgroup_root().parse().expect("a slash, letters and digits make a control group's path")
-}
-
 /// Whether `run` was last used in this boot. What it says of processes holds for one boot only.
 async fn same_boot(run: &Db) -> Result<bool, Error> {
     let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -125,29 +135,15 @@ async fn same_boot(run: &Db) -> Result<bool, Error> {
     Ok(noted)
 }
 
-fn spawner(instance: &Instance) -> Result<Arc<dyn Spawner>, Error> {
-    let settings = Settings::find(instance.run_dir()).map_err(|error| Error::Host {
-        what: "find the programs containers need",
-        source: std::io::Error::other(error),
-    })?;
-    let local = Local::new(settings);
-    // Where PID 1 is slow to reap, an exit code would be unknown to the kernel until it has.
-    local.adopt_orphans().map_err(|error| Error::Host {
-        what: "become the parent of orphans",
-        source: std::io::Error::other(error),
-    })?;
-    Ok(Arc::new(local))
-}
-
 async fn look(
     instance: Instance,
-    tag: &Tag,
+    groups: &Groups,
     spawner: Arc<dyn Spawner>,
     config: &Config,
 ) -> Result<(Instance, Host), Error> {
-    let (tag, preferred) = (tag.clone(), config.runtime.preferred.clone());
+    let (groups, preferred) = (groups.clone(), config.runtime.preferred.clone());
     blocking::brief(move || {
-        let host = Host::look(&instance, &tag, spawner.as_ref(), &preferred)?;
+        let host = Host::look(&instance, &groups, spawner.as_ref(), &preferred)?;
         Ok((instance, host))
     })
     .await

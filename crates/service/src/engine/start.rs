@@ -1,27 +1,19 @@
 //! Starting a container.
 //!
 //! What will be made is decided and written down first, with the address it gets, in one
-//! transaction. Then network and file systems are made side by side, the configuration is
-//! generated from what is known by then, and the runtime makes the container. Whatever fails, the
-//! same written record says what to take down.
+//! transaction. Then network and file systems are made, and conmon is started and registered, side by
+//! side; the configuration is generated from what is known by then, and conmon is let go to have the
+//! runtime make the container. Whatever fails, the same written record says what to take down.
 
-use std::fs::DirBuilder;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use tare_runtime::identity::Identity;
-use tare_runtime::{BadCommand, ContainerId};
-use tare_spawn::{
-    Cause, CgroupPath, Create, Incarnation as Number, Layout, Place, PlacedMount, Stdin, Target,
-};
+use tare_spawn::{Incarnation as Number, Layout, Place, PlacedMount, Prepared};
 use tare_specgen::{
     Effective, Generated, NetworkFacts, NetworkMode, Placement, RootfsFacts, generate,
 };
 use tare_storage::{Access, FileName, NewFile, Rootfs, mount_shm, write_files};
-
-use tokio::sync::RwLock;
 
 use super::blocking::brief;
 use super::clock::Usec;
@@ -32,7 +24,6 @@ use super::network::{self, Lease};
 use super::records::durable::{self, LifeRow};
 use super::records::volatile::{self, Incarnation, Stage};
 use super::view::{self, Exit, ExitReason, State};
-use super::watched::Watched;
 use super::{Engine, Error, Pending, key, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -109,7 +100,7 @@ impl Engine {
     /// Two of them on one root file system would destroy it: if there are processes in its control
     /// group that nobody recorded, it does not start.
     fn check_alone(&self, container: &Container) -> Result<(), Error> {
-        let group = self.host.cgroups().open(self.cgroup(&container.row.id).as_str());
+        let group = self.host.cgroups().open(self.groups.of(&container.row.id).as_str());
         match group.and_then(|group| group.map_or(Ok(false), |group| group.is_populated())) {
             Ok(false) => Ok(()),
             Ok(true) => Err(Error::StillThere(container.row.name.clone())),
@@ -132,7 +123,7 @@ impl Engine {
         let id = container.row.id.clone();
         let record = Incarnation {
             v: 1,
-            cgroup: self.cgroup(&id),
+            cgroup: self.groups.of(&id),
             container: id.clone(),
             number: life.incarnation,
             stage: Stage::Preparing,
@@ -166,11 +157,6 @@ impl Engine {
         Ok(record)
     }
 
-    fn cgroup(&self, id: &ContainerId) -> CgroupPath {
-        let path = format!("{}/{id}", self.tag.cgroup_root());
-        path.parse().expect("a tag and an id make a control group's path")
-    }
-
     /// All effects of a start, up to the running process.
     async fn carry_out(
         &self,
@@ -180,18 +166,23 @@ impl Engine {
         job: &Job,
     ) -> Result<Running, Error> {
         job.stage("preparing");
-        let (file_systems, network) =
-            tokio::join!(self.mount(container, effective), self.connect(container, record));
-        // The storage error wins: it is the one an administrator has to mend first.
-        if let (Err(_), Err(other)) = (&file_systems, &network) {
-            job.log(3, other.chain());
+        if record.network.is_some() {
+            self.network.get_ready(&container.row.name).await?;
         }
-        let file_systems = file_systems?;
-        network?;
-        job.check()?;
-        let mounts = self.place(container, record, effective, file_systems, job).await?;
+        let (file_systems, conmon) = self.prepare(container, record, effective, job).await?;
+        let placed = async {
+            job.check()?;
+            self.place(container, record, effective, file_systems, job).await
+        };
+        let mounts = match placed.await {
+            Ok(mounts) => mounts,
+            Err(error) => {
+                give_up(conmon).await;
+                return Err(error);
+            }
+        };
         job.stage("creating");
-        let mut running = self.create_process(container, record, mounts).await?;
+        let mut running = self.create_process(container, record, conmon, mounts).await?;
         // From here on the start is carried through, also by another daemon if this one dies.
         job.point_of_no_return()?;
         job.stage("starting");
@@ -203,6 +194,37 @@ impl Engine {
         running.record.started_monotonic = Some(Usec::now_monotonic());
         self.write_record(&running.record).await?;
         Ok(running)
+    }
+
+    /// All that takes its time and can be made side by side.
+    async fn prepare(
+        &self,
+        container: &Container,
+        record: &Incarnation,
+        effective: &Effective,
+        job: &Job,
+    ) -> Result<(FileSystems, Box<dyn Prepared>), Error> {
+        let made = tokio::join!(
+            self.mount(container, effective),
+            self.connect(container, record),
+            self.prepare_process(container, record, effective),
+        );
+        let (file_systems, network, conmon) = match made {
+            (Ok(file_systems), Ok(()), Ok(conmon)) => return Ok((file_systems, conmon)),
+            failed => failed,
+        };
+        let no_conmon = match conmon {
+            Ok(conmon) => {
+                give_up(conmon).await;
+                None
+            }
+            Err(error) => Some(error),
+        };
+        // The storage error wins: it is the one an administrator has to mend first.
+        let mut errors = [file_systems.err(), network.err(), no_conmon].into_iter().flatten();
+        let first = errors.next().unwrap_or_else(|| Error::Bug("nothing failed".into()));
+        errors.for_each(|other| job.log(3, other.chain()));
+        Err(first)
     }
 
     pub(super) async fn write_record(&self, record: &Incarnation) -> Result<(), Error> {
@@ -278,69 +300,6 @@ impl Engine {
         Ok(placement)
     }
 
-    async fn create_process(
-        &self,
-        container: &Arc<Container>,
-        record: &Incarnation,
-        mounts: Vec<PlacedMount>,
-    ) -> Result<Running, Error> {
-        let request = Create {
-            id: spawn_id(&record.container),
-            incarnation: Number(record.number),
-            runtime: record.runtime,
-            cgroup: record.cgroup.clone(),
-            log_path: self.log_path(&record.container),
-            stdin: Stdin::Null,
-        };
-        let (spawner, name, mut record) =
-            (self.spawner.clone(), container.row.name.clone(), record.clone());
-        let (record, created) = brief(move || {
-            let created = spawner
-                .create(&request, mounts)
-                .map_err(|source| runtime_error("create", &name, source))?;
-            let identity = |pidfd: &OwnedFd| {
-                Identity::of(pidfd.as_fd()).map_err(|source| Error::Process {
-                    what: "watch the processes of",
-                    name: name.clone(),
-                    source: std::io::Error::other(source),
-                })
-            };
-            record.supervisor = Some(identity(&created.supervisor.pidfd)?);
-            record.init = Some(identity(&created.init.pidfd)?);
-            Ok((record, created))
-        })
-        .await?;
-        let watch = |pidfd| {
-            Watched::new(pidfd).map(Arc::new).map_err(|source| Error::Process {
-                what: "watch the processes of",
-                name: container.row.name.clone(),
-                source,
-            })
-        };
-        Ok(Running {
-            record,
-            init: watch(created.init.pidfd)?,
-            supervisor: Some(watch(created.supervisor.pidfd)?),
-            in_use: Arc::new(RwLock::new(())),
-        })
-    }
-
-    pub(super) async fn run_process(
-        &self,
-        container: &Container,
-        running: &Running,
-    ) -> Result<(), Error> {
-        let supervisor = running.supervisor(&container.row.name)?.pidfd();
-        let (spawner, name, target) =
-            (self.spawner.clone(), container.row.name.clone(), target(&running.record));
-        brief(move || {
-            spawner
-                .start(&target, supervisor.as_fd())
-                .map_err(|source| runtime_error("start", &name, source))
-        })
-        .await
-    }
-
     /// Shows that it runs, and watches for its end.
     pub(super) fn now_runs(&self, container: &Arc<Container>, life: &mut Life, running: Running) {
         let record = &running.record;
@@ -382,35 +341,14 @@ impl Engine {
     }
 }
 
-/// The container of a record, as the spawner knows it.
-pub(super) fn target(record: &Incarnation) -> Target {
-    Target {
-        id: spawn_id(&record.container),
-        incarnation: Number(record.number),
-        runtime: record.runtime,
-    }
-}
-
-/// What the runtime said, by what the caller can do about it.
-pub(super) fn runtime_error(
-    verb: &'static str,
-    name: &tare_runtime::ContainerName,
-    source: tare_spawn::Error,
-) -> Error {
-    let source = Box::new(source);
-    let name = name.clone();
-    match BadCommand::from_message(said(&source)) {
-        Some(BadCommand::NotFound) => Error::CommandNotFound { name, source },
-        Some(BadCommand::NotExecutable) => Error::CommandNotExecutable { name, source },
-        _ => Error::Runtime { verb, name, source },
-    }
-}
-
-/// What a runtime had to say when it failed.
-fn said(error: &tare_spawn::Error) -> &str {
-    match error.cause() {
-        Some(Cause::Runtime { message, .. }) => message,
-        _ => "",
+/// Takes back a conmon that waits in vain.
+async fn give_up(conmon: Box<dyn Prepared>) {
+    let dropped = brief(move || {
+        drop(conmon);
+        Ok(())
+    });
+    if let Err(error) = dropped.await {
+        tracing::error!("{}", error.chain());
     }
 }
 
@@ -426,8 +364,6 @@ fn network_facts(address: &view::Address) -> NetworkFacts {
 /// The configuration comes last, by a rename: where it is, all the rest is.
 fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the bundle of a container", source };
-    // The other directories of the bundle are the spawner's to make.
-    DirBuilder::new().recursive(true).mode(0o700).create(layout.files()).map_err(failed)?;
     let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
     let files: Vec<NewFile> = generated
         .files

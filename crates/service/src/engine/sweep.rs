@@ -16,6 +16,7 @@ use super::blocking::brief;
 use super::records::{durable, volatile};
 use super::start::file_name;
 use super::{Engine, Error, key};
+use crate::instance::Tag;
 
 impl Engine {
     /// Sweeps everything.
@@ -64,20 +65,13 @@ impl Engine {
     async fn sweep_host(&self, known: HashSet<ContainerId>) {
         let (spawner, tag) = (self.spawner.clone(), self.tag.clone());
         let run = self.instance.run_dir().to_path_buf();
-        let group = self
-            .host
-            .cgroups()
-            .cgroup2_mount
-            .as_ref()
-            .map(|mount| mount.join(tag.cgroup_root().trim_start_matches('/')));
+        let (groups, cgroup2) = (self.groups.clone(), self.host.cgroups().cgroup2_mount.clone());
         let work = move || {
-            for stray in group.iter().flat_map(|group| strays(group, &known)) {
-                if let Ok(path) = format!("{}/{stray}", tag.cgroup_root()).parse() {
-                    tell("a control group", spawner.cleanup_cgroup(&path));
-                }
+            for stray in cgroup2.iter().flat_map(|cgroup2| groups.strays(cgroup2, &known)) {
+                tell("a control group", spawner.cleanup_cgroup(&stray));
             }
             let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
-            for namespace in namespaces(&tag.namespace_prefix()) {
+            for namespace in namespaces(&tag) {
                 if !ours.contains(&namespace) {
                     let stray = Wanted { namespace, attachments: Vec::new() };
                     tell("a network namespace", tare_netns::teardown(&stray));
@@ -102,15 +96,10 @@ fn strays(dir: &Path, known: &HashSet<ContainerId>) -> Vec<ContainerId> {
     entries.filter_map(id).filter(|id| !known.contains(id)).collect()
 }
 
-/// The namespaces a daemon of that prefix can have made: twelve digits follow, and no more, so
-/// that none of a daemon with a tag is among them.
-fn namespaces(prefix: &str) -> Vec<tare_netns::NamespaceName> {
+/// The namespaces that this daemon can have made.
+fn namespaces(tag: &Tag) -> Vec<tare_netns::NamespaceName> {
     let entries = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    let ours = |name: &str| {
-        let digits = name.strip_prefix(prefix)?;
-        let digits = digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        digits.then(|| name.parse().ok()).flatten()
-    };
+    let ours = |name: &str| tag.is_namespace(name).then(|| name.parse().ok()).flatten();
     entries.filter_map(|entry| ours(entry.file_name().to_str()?)).collect()
 }
 

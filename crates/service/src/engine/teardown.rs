@@ -6,8 +6,9 @@ use tare_runtime::ContainerName;
 use tare_spawn::Force;
 
 use super::blocking::brief;
+use super::process::target;
 use super::records::volatile::Incarnation;
-use super::start::{file_name, target};
+use super::start::file_name;
 use super::watched::Watched;
 use super::{Engine, Error};
 
