@@ -37,6 +37,7 @@ impl Engine {
                 Err(error) => self.host.taint_unreadable("a container", &error),
             }
         }
+        let sessions = self.recall_sessions().await?;
         for record in self.run.run(volatile::incarnations).await? {
             match record {
                 Ok(record) => self.settle(record).await,
@@ -45,6 +46,7 @@ impl Engine {
                 }
             }
         }
+        self.resume_sessions(sessions).await;
         self.settle_the_lost().await;
         self.sweep().await;
         Ok(())
@@ -101,7 +103,7 @@ impl Engine {
                     tracing::info!(container = %container.row.id, "taken over");
                     return Ok(());
                 }
-                Liveness::Gone => self.exit_now(&record, None),
+                Liveness::Gone => self.exit_of_gone(&record),
                 Liveness::Unknown(error) => {
                     life.broken = Some(record);
                     container.show(|view| view.state = State::Broken);

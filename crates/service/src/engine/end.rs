@@ -6,9 +6,11 @@
 //! that was told.
 
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tare_runtime::ContainerId;
 use tare_runtime::exit;
 use tare_runtime::exit::{ExitFile, Exited};
 use tare_spawn::{Incarnation as Number, Layout};
@@ -26,6 +28,9 @@ use super::{Engine, Error, spawn_id};
 /// conmon writes the exit file and ends a moment after the container; if it takes longer than this
 /// something holds it, and the file is read as it is.
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked for an exit code where conmon was killed, and how long in between.
+const REAPING: u32 = 50;
+const REAPING_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Waits, as long as it runs, for the end of a container.
@@ -142,24 +147,47 @@ impl Engine {
         {
             tracing::warn!(container = %running.record.container, "conmon outlives its container");
         }
-        self.exit_now(&running.record, exit::exit_info(running.init.as_fd()).ok().flatten())
+        let dir = self.exit_dir(&running.record);
+        learn_exit(&dir, &running.record.container, Some(&running.init)).await
     }
 
-    /// How a container ended, from what conmon wrote and what the kernel may still know.
-    pub(super) fn exit_now(&self, record: &Incarnation, kernel: Option<Exited>) -> Exit {
+    /// How a container ended that is gone, from what conmon wrote, or whoever took its place.
+    pub(super) fn exit_of_gone(&self, record: &Incarnation) -> Exit {
+        how(written(&self.exit_dir(record), &record.container), None)
+    }
+
+    fn exit_dir(&self, record: &Incarnation) -> PathBuf {
         let id = spawn_id(&record.container);
-        let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
-        let file = exit::read_exit_file(&layout.exit_dir(), &record.container);
-        let file = file.unwrap_or_else(|error| {
-            tracing::warn!(container = %record.container, "{error}");
-            None
-        });
-        how(file, kernel)
+        Layout::new(self.instance.run_dir(), &id, Number(record.number)).exit_dir()
     }
 }
 
+/// How a process of `id` ended, by the exit file in `dir` and by what the kernel knows of it.
+///
+/// Where conmon was killed, whoever reaps the process writes the file, and only then does the kernel
+/// tell: a moment after the end was seen.
+pub(super) async fn learn_exit(dir: &Path, id: &ContainerId, process: Option<&Watched>) -> Exit {
+    let mut waits = REAPING;
+    loop {
+        let kernel = process.and_then(|process| exit::exit_info(process.as_fd()).ok().flatten());
+        let file = written(dir, id);
+        if file.is_some() || kernel.is_some() || process.is_none() || waits == 0 {
+            return how(file, kernel);
+        }
+        waits -= 1;
+        tokio::time::sleep(REAPING_PAUSE).await;
+    }
+}
+
+fn written(dir: &Path, id: &ContainerId) -> Option<ExitFile> {
+    exit::read_exit_file(dir, id).unwrap_or_else(|error| {
+        tracing::warn!(container = %id, "{error}");
+        None
+    })
+}
+
 /// conmon knows the code, the kernel knows whether a signal made it.
-pub(super) fn how(file: Option<ExitFile>, kernel: Option<Exited>) -> Exit {
+fn how(file: Option<ExitFile>, kernel: Option<Exited>) -> Exit {
     let signal = match kernel {
         Some(Exited::Signal(signal)) => i32::from(signal.number()),
         _ => 0,

@@ -4,10 +4,8 @@ use std::fs::{self, DirBuilder, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tare_runtime::identity::Identity;
-use tare_runtime::{ContainerName, exit};
+use tare_runtime::ContainerName;
 use tare_spawn::{Execed, Incarnation as Number, Layout};
 use tare_specgen::{ExecRequest, RootfsFacts, exec_process};
 use tare_storage::{Access, NewFile, Rootfs, write_files};
@@ -15,19 +13,12 @@ use tare_storage::{Access, NewFile, Rootfs, write_files};
 use super::blocking::brief;
 use super::clock::Usec;
 use super::container::{Container, Running};
-use super::end::how;
-use super::events::Event;
 use super::process::{runtime_error, target};
+use super::records::sessions;
 use super::start::{MAX_ACCOUNTS, file_name};
-use super::view::{self, ExecSession};
-use super::watched::Watched;
+use super::view;
 use super::{Engine, Error, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
-
-/// An exec session that has ended is seen for this long.
-const LINGER: Duration = Duration::from_secs(60);
-/// How long conmon may take to write the exit code after the process has ended.
-const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A process to be run in a container.
 #[derive(Debug)]
@@ -98,17 +89,22 @@ impl Engine {
         let (running, session) = self.session(&container).await?;
         // Its end waits until this is done, one way or the other.
         let _in_use = running.in_use.read().await;
-        let number = session.number;
+        let record = recorded(&running, &session, by.uid);
         let (stdio, pipes) = open(stdio)?;
-        let execed = self.spawn_exec(&container, &running, session, request, stdio).await;
-        let execed = execed.map_err(|error| match error {
-            Error::InvalidSpec(_) => error,
-            // Whatever failed, that is why.
-            _ if running.init.has_ended() => Error::NotRunning(container.row.name.clone()),
-            _ => error,
-        })?;
-        self.show_session(&container, &running, number, execed, by.uid);
-        Ok(Executed { number, pipes })
+        self.write_session(&record).await?;
+        let number = session.number;
+        match self.spawn_exec(&container, &running, session, request, stdio).await {
+            Ok(execed) => {
+                self.session_begun(&container, record, execed).await;
+                Ok(Executed { number, pipes })
+            }
+            Err(error) => {
+                self.forget_session(&record).await;
+                let has_ended = running.init.has_ended() && !matches!(error, Error::InvalidSpec(_));
+                // Whatever failed, that is why.
+                Err(if has_ended { Error::NotRunning(container.row.name.clone()) } else { error })
+            }
+        }
     }
 
     async fn session(&self, container: &Container) -> Result<(Running, Session), Error> {
@@ -151,90 +147,18 @@ impl Engine {
         })
         .await
     }
+}
 
-    fn show_session(
-        &self,
-        container: &Arc<Container>,
-        running: &Running,
-        number: u32,
-        execed: Execed,
-        uid: u32,
-    ) {
-        let identity =
-            execed.process.as_ref().and_then(|process| Identity::of(process.pidfd.as_fd()).ok());
-        let session = Arc::new(ExecSession {
-            container: container.row.id.clone(),
-            number,
-            pid: identity.map_or(0, |identity| identity.pid),
-            pidfd_id: identity.map_or(0, |identity| identity.pidfd_inode),
-            exit: None,
-            started: Usec::now(),
-            started_by_uid: uid,
-        });
-        self.events.tell(Event::ProcessAdded(session.clone()));
-        container.show(|view| view.processes.push(number));
-        self.watch_session(container.clone(), running.clone(), session, execed);
-    }
-
-    fn watch_session(
-        &self,
-        container: Arc<Container>,
-        running: Running,
-        session: Arc<ExecSession>,
-        execed: Execed,
-    ) {
-        let engine = self.clone();
-        tokio::spawn(async move {
-            let watch = |started: tare_spawn::Started| Watched::new(started.pidfd).ok();
-            let process = execed.process.and_then(watch);
-            if let Some(process) = &process {
-                process.ended().await;
-            }
-            if let Some(supervisor) = execed.supervisor.and_then(watch) {
-                let _ = tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await;
-            }
-            let exit = engine.session_exit(&running, &session, process.as_ref());
-            let new = Arc::new(ExecSession { pid: 0, exit: Some(exit), ..(*session).clone() });
-            engine.events.tell(Event::ProcessExited { old: session, new: new.clone(), exit });
-            engine.clean_session(&running, new.number).await;
-            tokio::time::sleep(LINGER).await;
-            container.show(|view| view.processes.retain(|number| *number != new.number));
-            engine.events.tell(Event::ProcessRemoved(new.container.clone(), new.number));
-        });
-    }
-
-    fn session_exit(
-        &self,
-        running: &Running,
-        session: &ExecSession,
-        process: Option<&Watched>,
-    ) -> view::Exit {
-        let id = spawn_id(&running.record.container);
-        let layout = Layout::new(self.instance.run_dir(), &id, Number(running.record.number));
-        let dir = layout.exec_exit_dir(session.number);
-        let file = exit::read_exit_file(&dir, &running.record.container).ok().flatten();
-        how(file, process.and_then(|fd| exit::exit_info(fd.as_fd()).ok().flatten()))
-    }
-
-    /// The session's group and files; those of a container that has ended meanwhile are gone.
-    async fn clean_session(&self, running: &Running, number: u32) {
-        let (spawner, group) = (self.spawner.clone(), running.record.cgroup.session(number));
-        let id = spawn_id(&running.record.container);
-        let dir =
-            Layout::new(self.instance.run_dir(), &id, Number(running.record.number)).exec(number);
-        let work = move || {
-            if let Err(error) = spawner.cleanup_cgroup(&group) {
-                tracing::warn!("{error}");
-            }
-            match fs::remove_dir_all(&dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!("cannot remove {}: {error}", dir.display());
-                }
-                _ => {}
-            }
-            Ok(())
-        };
-        let _: Result<(), Error> = brief(work).await;
+/// What is written down of a session before it is begun.
+fn recorded(running: &Running, session: &Session, uid: u32) -> sessions::Session {
+    sessions::Session {
+        v: 1,
+        container: running.record.container.clone(),
+        number: session.number,
+        incarnation: running.record.number,
+        started: Usec::now(),
+        started_by_uid: uid,
+        stage: sessions::Stage::Beginning,
     }
 }
 

@@ -23,6 +23,7 @@ mod process;
 mod records;
 mod reference;
 pub mod scope;
+mod sessions;
 mod start;
 mod stop;
 mod sweep;

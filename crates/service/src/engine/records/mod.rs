@@ -3,9 +3,10 @@
 //! Two databases. [`durable`] outlives a power cut and holds what was promised to callers;
 //! [`volatile`] lives in the run directory and holds what dies with the boot: what each running
 //! container is made of, written before it is made, so that a later daemon can take it over or
-//! take it down.
+//! take it down. [`sessions`] are in the same file.
 
 pub(super) mod durable;
+pub(super) mod sessions;
 pub(super) mod volatile;
 
 use rusqlite::{Connection, OptionalExtension};

@@ -14,7 +14,8 @@ use crate::engine::clock::Usec;
 use crate::engine::view::{Address, Exit};
 
 /// From nothing to the present schema. The file dies with the boot, but not with an upgrade.
-pub(crate) const MIGRATIONS: &[&str] = &["
+pub(crate) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -32,7 +33,16 @@ CREATE TABLE leases (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX leases_of_container ON leases (container);
 CREATE INDEX leases_freed ON leases (network, freed_usec) WHERE container IS NULL;
-"];
+",
+    "
+CREATE TABLE sessions (
+    container  TEXT NOT NULL,
+    number     INTEGER NOT NULL,
+    document   TEXT NOT NULL,
+    PRIMARY KEY (container, number)
+) STRICT, WITHOUT ROWID;
+",
+];
 
 /// How far one start of a container has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
