@@ -12,5 +12,7 @@ mod lists;
 mod main_job;
 mod network;
 mod programs;
+mod sessions;
+mod spawner;
 
 use system_tests::{ERROR, failure, started};
