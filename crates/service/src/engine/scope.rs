@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tare_runtime::ContainerId;
-use tare_spawn::{CgroupPath, Started};
+use tare_spawn::{CgroupPath, Extent, Started};
 
 use crate::instance::Tag;
 
@@ -93,6 +93,15 @@ impl Groups {
     pub(super) fn own(&self) -> CgroupPath {
         let path = self.tag.cgroup_root();
         path.parse().expect("a slash, letters and digits make a control group's path")
+    }
+
+    /// How much of a container's group is ours to remove: the service manager removes its own.
+    pub(super) fn extent(&self, group: &CgroupPath) -> Extent {
+        let managed = self.manager.as_ref().is_some_and(|manager| {
+            let below = group.as_str().strip_prefix(&manager.groups());
+            below.is_some_and(|below| below.starts_with('/'))
+        });
+        if managed { Extent::Below } else { Extent::Whole }
     }
 
     /// The groups of containers that are not `known`. Those of another daemon are none of ours.
@@ -200,5 +209,8 @@ mod tests {
         let scopes = Groups::new(Tag::NONE, Some(Arc::new(Manager)));
         assert_eq!(scopes.of(&id).to_string(), "/machine.slice/tare-0123456789ab.scope");
         assert_eq!(scopes.shared(), None);
+        assert_eq!(scopes.extent(&scopes.of(&id)), Extent::Below);
+        assert_eq!(scopes.extent(&plain.of(&id)), Extent::Whole, "of an earlier daemon");
+        assert_eq!(plain.extent(&scopes.of(&id)), Extent::Whole);
     }
 }

@@ -68,7 +68,7 @@ impl Engine {
         let (groups, cgroup2) = (self.groups.clone(), self.host.cgroups().cgroup2_mount.clone());
         let work = move || {
             for stray in cgroup2.iter().flat_map(|cgroup2| groups.strays(cgroup2, &known)) {
-                tell("a control group", spawner.cleanup_cgroup(&stray));
+                tell("a control group", spawner.cleanup_cgroup(&stray, groups.extent(&stray)));
             }
             let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
             for namespace in namespaces(&tag) {

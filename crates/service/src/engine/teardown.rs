@@ -7,7 +7,7 @@ use tare_spawn::Force;
 
 use super::blocking::brief;
 use super::process::target;
-use super::records::volatile::Incarnation;
+use super::records::volatile::{Incarnation, Stage};
 use super::start::file_name;
 use super::watched::Watched;
 use super::{Engine, Error};
@@ -81,11 +81,19 @@ impl Engine {
     ) -> Vec<Leftover> {
         let (spawner, cgroup, target) =
             (self.spawner.clone(), record.cgroup.clone(), target(record));
+        let extent = self.groups.extent(&cgroup);
+        let half_made = record.stage == Stage::Preparing;
         let work = move || {
             let supervisor = supervisor.as_ref().map(|fd| fd.as_fd());
+            // A runtime that an earlier daemon left at work would go on making what is deleted here.
+            let stopped = if half_made { spawner.cleanup_cgroup(&cgroup, extent) } else { Ok(()) };
             let deleted = spawner.delete(&target, supervisor, Force::Kill).map(drop);
-            let cleaned = spawner.cleanup_cgroup(&cgroup);
-            Ok([deleted, cleaned].into_iter().filter_map(Result::err).map(Leftover::from).collect())
+            let cleaned = spawner.cleanup_cgroup(&cgroup, extent);
+            Ok([stopped, deleted, cleaned]
+                .into_iter()
+                .filter_map(Result::err)
+                .map(Leftover::from)
+                .collect())
         };
         brief(work).await.unwrap_or_else(|error| vec![error.into()])
     }
