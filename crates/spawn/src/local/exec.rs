@@ -89,7 +89,12 @@ impl Session<'_> {
         start_conmon(undo, launch)
             .and_then(|mut conmon| conmon.go_on(undo, &root, &cgroup))
             .and_then(|answer| self.understand(kin, answer))
-            .inspect_err(|_| kin.add_doomed_group(&root, &cgroup))
+            .inspect_err(|_| {
+                kin.add_doomed_group(&root, &cgroup);
+                // crun leaves a child there, in the pid namespace of the container, and that cannot
+                // end before the child has been waited for.
+                kin.add_dead_of_group(&self.request.cgroup.payload());
+            })
     }
 
     fn understand(&self, kin: &mut Kin<'_>, answer: Answer) -> Result<Execed, Cause> {

@@ -10,12 +10,12 @@ use crate::CgroupPath;
 
 /// Children of this process that are, or died, in a control group or below it; the group may be
 /// gone. Looks at all children. Kernels without `CONFIG_PROC_CHILDREN` give none.
-pub(super) fn of_group(group: &CgroupPath) -> Vec<OwnedFd> {
+pub(super) fn of_group(group: &CgroupPath) -> Vec<(Pid, OwnedFd)> {
     let found = children().into_iter().filter(|pid| is_in(*pid, group)).filter_map(|pid| {
         let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
         // Looked at again: the pid may have been used again before it was opened.
-        is_in(pid, group).then_some(pidfd)
+        is_in(pid, group).then_some((raw, pidfd))
     });
     found.collect()
 }
