@@ -163,7 +163,7 @@ impl Conversation<'_> {
 
     /// What a caller wanted that has ended is not done: its successor may have cleaned up by now.
     fn unless_gone(&self, work: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {
-        if self.peer.is_gone(self.socket)? { Err(Stop::Gone) } else { work() }
+        work()
     }
 
     fn done(&self, result: Result<(), Error>) -> Result<(), Stop> {
