@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,8 +27,9 @@ pub struct Job {
     view: watch::Sender<Arc<JobView>>,
     canceled: AtomicBool,
     cancel: Notify,
-    /// Readable once somebody asked the job to stop.
-    cancel_event: OwnedFd,
+    /// Readable once somebody asked the job to stop; none when it is over, since many of those are
+    /// kept for a while.
+    cancel_event: Mutex<Option<Arc<OwnedFd>>>,
     log: Mutex<Vec<LogLine>>,
     told: Mutex<Option<Instant>>,
     events: Events,
@@ -50,7 +51,7 @@ impl Job {
             view: watch::Sender::new(view),
             canceled: AtomicBool::new(false),
             cancel: Notify::new(),
-            cancel_event,
+            cancel_event: Mutex::new(Some(Arc::new(cancel_event))),
             log: Mutex::default(),
             told: Mutex::default(),
             events,
@@ -84,8 +85,10 @@ impl Job {
             return Err(Error::NotCancelable(canceled.id));
         }
         self.cancel.notify_waiters();
-        // Only a counter that overflows would fail.
-        let _ = rustix::io::write(&self.cancel_event, &1_u64.to_ne_bytes());
+        if let Some(event) = self.cancel_event() {
+            // Only a counter that overflows would fail.
+            let _ = rustix::io::write(&event, &1_u64.to_ne_bytes());
+        }
         Ok(())
     }
 
@@ -94,9 +97,10 @@ impl Job {
         self.canceled.load(Ordering::Acquire)
     }
 
-    /// A descriptor that polls readable once somebody asked it to stop, for threads that block.
-    pub fn cancel_event(&self) -> BorrowedFd<'_> {
-        self.cancel_event.as_fd()
+    /// A descriptor that polls readable once somebody asked it to stop, for threads that block;
+    /// none if it is over.
+    pub fn cancel_event(&self) -> Option<Arc<OwnedFd>> {
+        self.cancel_event.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// An error if somebody asked it to stop; for the gaps between steps.
@@ -191,6 +195,7 @@ impl Job {
         if let Err(error) = &result {
             self.log(3, error.chain());
         }
+        self.cancel_event.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.change(|view| {
             view.state = JobState::Finished;
             view.cancelable = false;
