@@ -38,7 +38,7 @@ fn privileged_a_start_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn privileged_an_exec_that_fails_leaves_nothing() {
+fn privileged_an_exec_leaves_nothing_whether_it_fails_or_not() {
     on_scratch_host(async |host| {
         let mut tared = Tared::start(host);
         let client = tared.client().await;
@@ -52,6 +52,9 @@ fn privileged_an_exec_that_fails_leaves_nothing() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let before = host.world();
+        // Long enough to be found and watched.
+        client.exec(&path, "sleep 0.3").await;
+        host.settles_to(&before);
         for (about, argv, options, error) in [
             ("no such program", "/nonexistent", Options::new(), "CommandNotFound"),
             ("no such program in PATH", "nonexistent", Options::new(), "CommandNotFound"),

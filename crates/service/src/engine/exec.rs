@@ -184,15 +184,7 @@ impl Engine {
     ) {
         let engine = self.clone();
         tokio::spawn(async move {
-            let watch = |started: tare_spawn::Started| Watched::new(started.pidfd).ok();
-            let process = execed.process.and_then(watch);
-            if let Some(process) = &process {
-                process.ended().await;
-            }
-            if let Some(supervisor) = execed.supervisor.and_then(watch) {
-                let _ = tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await;
-            }
-            let exit = engine.session_exit(&running, &session, process.as_ref());
+            let exit = engine.session_end(&running, &session, execed).await;
             let new = Arc::new(ExecSession { pid: 0, exit: Some(exit), ..(*session).clone() });
             engine.events.tell(Event::ProcessExited { old: session, new: new.clone(), exit });
             engine.clean_session(&running, new.number).await;
@@ -200,6 +192,25 @@ impl Engine {
             container.show(|view| view.processes.retain(|number| *number != new.number));
             engine.events.tell(Event::ProcessRemoved(new.container.clone(), new.number));
         });
+    }
+
+    /// Waits for the end of a session. What it was watched by goes with this, and not after the
+    /// time for which it is seen.
+    async fn session_end(
+        &self,
+        running: &Running,
+        session: &ExecSession,
+        execed: Execed,
+    ) -> view::Exit {
+        let watch = |started: tare_spawn::Started| Watched::new(started.pidfd).ok();
+        let process = execed.process.and_then(watch);
+        if let Some(process) = &process {
+            process.ended().await;
+        }
+        if let Some(supervisor) = execed.supervisor.and_then(watch) {
+            let _ = tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await;
+        }
+        self.session_exit(running, session, process.as_ref())
     }
 
     fn session_exit(
