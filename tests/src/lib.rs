@@ -34,7 +34,7 @@ mod replies;
 #[expect(unsafe_code, reason = "unshare(2)")]
 mod sys;
 mod tared;
-mod world;
+pub mod world;
 
 pub use bins::bin;
 pub use client::{Client, Options, ROOT, signal};

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::mount::UnmountFlags;
 use system_tests::{Options, Refused, Tared, on_scratch_host, run};
 use zbus::OwnedObjectPath;
 
@@ -48,8 +49,9 @@ fn privileged_what_no_container_has_is_swept_away_and_what_one_has_is_not() {
         run("nft", &["add element inet", &table, "containers4 { 10.88.0.200 }"]);
         // The daemon itself is there or not, too.
         let strays = || -> Vec<String> {
-            let ours = |it: &String| it.contains(&STRAY[..12]) || it.contains("10.88.0.200");
-            before.differences(&host.world()).into_iter().filter(ours).collect()
+            let differences = before.differences(&host.world()).into_iter();
+            let lines = differences.map(|it| it.to_string());
+            lines.filter(|it| it.contains(&STRAY[..12]) || it.contains("10.88.0.200")).collect()
         };
         for kind in ["file", "firewall", "control group", "network namespace"] {
             let new = format!("new {kind}");
@@ -96,7 +98,7 @@ fn privileged_a_container_is_not_started_twice_when_its_record_is_lost() {
         client.remove(&path).await.done();
         tared.stop();
         // That it was no mount point before was noted in what was lost.
-        run("umount", &["/run/netns"]);
+        rustix::mount::unmount("/run/netns", UnmountFlags::empty()).unwrap();
     });
 }
 

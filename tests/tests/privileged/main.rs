@@ -12,6 +12,7 @@ mod lists;
 mod main_job;
 mod network;
 mod programs;
+mod world;
 
 use system_tests::{Client, Ended};
 use zbus::OwnedObjectPath;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::mount::UnmountFlags;
 use system_tests::{Client, Tared, on_scratch_host, run};
 use tokio::io::AsyncWriteExt;
 use zbus::OwnedObjectPath;
@@ -141,7 +142,7 @@ fn make_outside() {
 /// And what `ip` made of the directory of names, which so is not the daemon's to undo.
 async fn remove_outside() {
     run("ip", &["netns", "del", "outside"]);
-    run("umount", &["/run/netns"]);
+    rustix::mount::unmount("/run/netns", UnmountFlags::empty()).unwrap();
     // A veth pair goes a moment after its namespace.
     while run("ip", &["-o", "link"]).contains("out0") {
         tokio::time::sleep(Duration::from_millis(20)).await;
