@@ -214,6 +214,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
 

@@ -13,8 +13,11 @@
 pub mod authority;
 pub mod bus;
 pub mod config;
+pub mod daemon;
 pub mod db;
 pub mod dbus;
+mod effects;
 pub mod engine;
+pub mod fault;
 pub mod instance;
 pub mod journal;

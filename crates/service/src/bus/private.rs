@@ -1,12 +1,11 @@
 //! A `dbus-daemon` of our own, for hosts without a system bus, or without a wish to use it.
 
-use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::sys;
+use crate::effects;
 
 /// Why there is no private bus.
 #[derive(Debug, thiserror::Error)]
@@ -51,15 +50,11 @@ impl PrivateBus {
             let path = path.to_path_buf();
             move |source| Error::Write { path, source }
         };
-        let made = DirBuilder::new().mode(0o711).create(&dir);
-        made.or_else(|e| if dir.is_dir() { Ok(()) } else { Err(e) }).map_err(write(&dir))?;
+        effects::make_dir(&dir, 0o711).map_err(write(&dir))?;
         let (config, socket) = (dir.join("bus.conf"), dir.join("socket"));
-        fs::write(&config, configuration(&socket, invoker)).map_err(write(&config))?;
+        effects::write_file(&config, &configuration(&socket, invoker)).map_err(write(&config))?;
         // A socket left by a daemon that was killed; its bus ended with it.
-        match fs::remove_file(&socket) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(write(&socket)(e)),
-            _ => {}
-        }
+        effects::remove_file(&socket).map_err(write(&socket))?;
         let mut daemon = start(&config)?;
         let address = ready(&mut daemon)?;
         Ok(Self { daemon, address, dir })
@@ -76,7 +71,7 @@ impl Drop for PrivateBus {
         // It has no state; ending is all there is to it.
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = effects::remove_dir(&self.dir);
     }
 }
 
@@ -90,7 +85,7 @@ fn start(config: &Path) -> Result<Child, Error> {
         .arg(format!("--config-file={}", config.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    sys::end_with_parent(&mut command).spawn().map_err(Error::Start)
+    effects::start_bus(sys::end_with_parent(&mut command)).map_err(Error::Start)
 }
 
 /// Waits until it has said where it listens, in one line.

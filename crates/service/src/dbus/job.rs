@@ -17,6 +17,7 @@ use super::manager::{allow_job, cancel};
 use super::options::flags;
 use super::paths;
 use super::registry::Shown;
+use crate::effects;
 use crate::engine::jobs::{self, JobState, JobView, Outcome, Subject};
 
 /// One long operation.
@@ -195,7 +196,7 @@ pub(crate) fn row(view: &JobView) -> HashMap<&'static str, Variant<'static>> {
 
 /// The log from its start, as JSON lines, until the job is finished.
 fn open_log(job: Arc<jobs::Job>) -> std::io::Result<StdFd> {
-    let (reader, writer) = std::io::pipe()?;
+    let (reader, writer) = effects::pipe()?;
     let writer = StdFd::from(writer);
     rustix::io::ioctl_fionbio(&writer, true)?;
     let mut writer = pipe::Sender::from_owned_fd(writer)?;

@@ -334,6 +334,7 @@ fn wrong(key: &str, problem: &dyn std::fmt::Display) -> ApiError {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

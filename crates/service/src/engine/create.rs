@@ -19,6 +19,7 @@ use super::records::durable::{self, ContainerRow, LifeRow};
 use super::view::{self, State};
 use super::{Engine, Error, Inner, Pending, Reference, key, network, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::effects;
 
 /// A container that could be made: resolved once, and frozen, so that what is asked about is what
 /// is made.
@@ -144,12 +145,8 @@ impl Inner {
         let (store, id, log) = (self.store.clone(), id.clone(), self.log_path(id));
         brief(move || {
             store.remove_container(&key(&id)).map_err(Error::Storage)?;
-            match std::fs::remove_file(&log) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    Err(Error::Host { what: "delete the log of a container", source })
-                }
-                _ => Ok(()),
-            }
+            effects::remove_file(&log)
+                .map_err(|source| Error::Host { what: "delete the log of a container", source })
         })
         .await
     }

@@ -1,8 +1,7 @@
 //! Running further processes in a container.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::view::{self, ExecSession};
 use super::watched::Watched;
 use super::{Engine, Error, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::effects;
 
 /// An exec session that has ended is seen for this long.
 const LINGER: Duration = Duration::from_secs(60);
@@ -144,7 +144,7 @@ impl Engine {
                 cgroup: running.record.cgroup.clone(),
             };
             spawner.exec(&exec, supervisor.as_fd(), stdio).map_err(|source| {
-                let _ = fs::remove_dir_all(session.layout().exec(session.number));
+                let _ = effects::remove_dir(&session.layout().exec(session.number));
                 runtime_error("run a process in", &name, source)
             })
         })
@@ -236,11 +236,8 @@ impl Engine {
             if let Err(error) = spawner.cleanup_cgroup(&group) {
                 tracing::warn!("{error}");
             }
-            match fs::remove_dir_all(&dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!("cannot remove {}: {error}", dir.display());
-                }
-                _ => {}
+            if let Err(error) = effects::remove_dir(&dir) {
+                tracing::warn!("cannot remove {}: {error}", dir.display());
             }
             Ok(())
         };
@@ -268,11 +265,11 @@ fn open_one(stdio: Stdio, direction: Direction) -> Result<(OwnedFd, Option<Owned
     match stdio {
         Stdio::Given(fd) => Ok((fd, None)),
         Stdio::Null => {
-            let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
+            let null = effects::open_null().map_err(failed)?;
             Ok((null.into(), None))
         }
         Stdio::Pipe => {
-            let (reader, writer) = std::io::pipe().map_err(failed)?;
+            let (reader, writer) = effects::pipe().map_err(failed)?;
             Ok(match direction {
                 Direction::In => (reader.into(), Some(writer.into())),
                 Direction::Out => (writer.into(), Some(reader.into())),
@@ -308,7 +305,7 @@ fn write_session(session: &Session, process: Vec<u8>) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the files of an exec session", source };
     let layout = session.layout();
     let dir = layout.exec(session.number);
-    DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+    effects::make_dir(&dir, 0o700).map_err(failed)?;
     let file =
         NewFile { name: file_name("process.json")?, content: process, access: Access::Private };
     let dir = File::open(dir).map_err(failed)?;

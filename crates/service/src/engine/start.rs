@@ -5,10 +5,8 @@
 //! generated from what is known by then, and the runtime makes the container. Whatever fails, the
 //! same written record says what to take down.
 
-use std::fs::DirBuilder;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use tare_runtime::ContainerId;
@@ -35,6 +33,7 @@ use super::view::{self, Exit, ExitReason, State};
 use super::watched::Watched;
 use super::{Engine, Error, Pending, key, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::effects;
 
 /// A container to be started.
 #[derive(Debug)]
@@ -433,7 +432,7 @@ fn network_facts(address: &view::Address) -> NetworkFacts {
 fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the bundle of a container", source };
     // The other directories of the bundle are the spawner's to make.
-    DirBuilder::new().recursive(true).mode(0o700).create(layout.files()).map_err(failed)?;
+    effects::make_dir(&layout.files(), 0o700).map_err(failed)?;
     let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
     let files: Vec<NewFile> = generated
         .files

@@ -16,6 +16,7 @@ use super::blocking::brief;
 use super::records::{durable, volatile};
 use super::start::file_name;
 use super::{Engine, Error, key};
+use crate::effects;
 
 impl Engine {
     /// Sweeps everything.
@@ -52,7 +53,7 @@ impl Engine {
             }
             let known: HashSet<_> = containers.into_iter().collect();
             for stray in strays(&logs, &known) {
-                tell("a log", std::fs::remove_file(logs.join(stray.as_str())));
+                tell("a log", effects::remove_file(&logs.join(stray.as_str())));
             }
             Ok(())
         };

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{Notify, watch};
 
 use super::{JobState, JobView, LogLine, Outcome, Output};
+use crate::effects;
 use crate::engine::Error;
 use crate::engine::clock::Usec;
 use crate::engine::events::{Event, Events};
@@ -44,8 +44,8 @@ impl fmt::Debug for Job {
 impl Job {
     /// A job whose work has not begun; `starter` is the unique name of whoever asked for it.
     pub(super) fn new(view: Arc<JobView>, starter: String, events: Events) -> Result<Self, Error> {
-        let cancel_event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| Error::Host { what: "make a job", source: errno.into() })?;
+        let cancel_event =
+            effects::make_event().map_err(|source| Error::Host { what: "make a job", source })?;
         Ok(Self {
             starter,
             view: watch::Sender::new(view),
@@ -87,7 +87,7 @@ impl Job {
         self.cancel.notify_waiters();
         if let Some(event) = self.cancel_event() {
             // Only a counter that overflows would fail.
-            let _ = rustix::io::write(&event, &1_u64.to_ne_bytes());
+            let _ = effects::signal_event(event);
         }
         Ok(())
     }
