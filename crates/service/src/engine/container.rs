@@ -39,6 +39,8 @@ pub(super) struct Life {
     pub(super) incarnation: u32,
     /// Number of the last exec session.
     pub(super) session: u32,
+    /// Its row is gone; what is left of it on the disk has to follow.
+    pub(super) unlisted: bool,
     /// It is gone; whoever waited for the lock comes too late.
     pub(super) removed: bool,
 }

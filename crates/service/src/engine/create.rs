@@ -282,35 +282,47 @@ impl Engine {
         let before = container.state();
         container.show(|view| view.state = State::Removing);
         let forgotten = self.forget(container, &mut life).await;
-        if forgotten.is_err() && !life.removed {
-            container.show(|view| view.state = before);
+        if forgotten.is_err() {
+            // What has no row any more can only be removed.
+            let state = if life.unlisted { State::Broken } else { before };
+            container.show(|view| view.state = state);
         }
         forgotten
     }
 
     /// Row first, then directories: what has no row is swept away at the latest by the next start
-    /// of the daemon.
+    /// of the daemon. Until all is gone the container is there, so that this can be repeated.
     async fn forget(&self, container: &Container, life: &mut Life) -> Result<(), Error> {
-        let id = container.row.id.clone();
-        let deleted = self.state.run(move |c| durable::delete_container(c, &id)).await;
-        match deleted.map_err(Error::from) {
-            Ok(()) => {}
+        let id = &container.row.id;
+        if !life.unlisted {
+            self.delete_row(id).await?;
+            life.unlisted = true;
+        }
+        if let Some(record) = &life.broken {
+            self.forget_record(record).await?;
+            life.broken = None;
+        }
+        self.delete_directories(id).await?;
+        life.removed = true;
+        self.containers.remove(container);
+        self.events.tell(Event::ContainerRemoved(id.clone()));
+        Ok(())
+    }
+
+    async fn delete_row(&self, id: &ContainerId) -> Result<(), Error> {
+        let delete = || {
+            let id = id.clone();
+            self.state.run(move |c| durable::delete_container(c, &id))
+        };
+        match delete().await.map_err(Error::from) {
             // The disk may be full of what it wrote. If the daemon ends in between, there is a
             // container without content, which can still be removed.
             Err(Error::NoSpace(_)) => {
-                self.delete_directories(&container.row.id).await?;
-                let id = container.row.id.clone();
-                self.state.run(move |c| durable::delete_container(c, &id)).await?;
+                self.delete_directories(id).await?;
+                Ok(delete().await?)
             }
-            Err(error) => return Err(error),
+            deleted => deleted,
         }
-        if let Some(record) = life.broken.take() {
-            self.forget_record(&record).await?;
-        }
-        life.removed = true;
-        self.containers.remove(container);
-        self.events.tell(Event::ContainerRemoved(container.row.id.clone()));
-        self.delete_directories(&container.row.id).await
     }
 }
 

@@ -81,6 +81,9 @@ impl Engine {
         if life.running.is_some() {
             return Err(container.wrong_state("to be stopped"));
         }
+        if life.unlisted {
+            return Err(container.wrong_state("to be removed"));
+        }
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
         let effective = self.effective(container)?;
