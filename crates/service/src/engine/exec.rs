@@ -136,16 +136,21 @@ impl Engine {
         let (spawner, name, running) =
             (self.spawner.clone(), container.row.name.clone(), running.clone());
         brief(move || {
-            let process = process_json(&name, &session, &running, &request)?;
-            write_session(&session, process)?;
             let exec = tare_spawn::Exec {
                 target: target(&running.record),
                 session: session.number,
                 cgroup: running.record.cgroup.clone(),
             };
-            spawner.exec(&exec, supervisor.as_fd(), stdio).map_err(|source| {
+            let execute = || {
+                let process = process_json(&name, &session, &running, &request)?;
+                write_session(&session, process)?;
+                spawner
+                    .exec(&exec, supervisor.as_fd(), stdio)
+                    .map_err(|source| runtime_error("run a process in", &name, source))
+            };
+            execute().inspect_err(|_| {
+                // What stays goes with the container.
                 let _ = effects::remove_dir(&session.layout().exec(session.number));
-                runtime_error("run a process in", &name, source)
             })
         })
         .await
@@ -188,6 +193,8 @@ impl Engine {
             let new = Arc::new(ExecSession { pid: 0, exit: Some(exit), ..(*session).clone() });
             engine.events.tell(Event::ProcessExited { old: session, new: new.clone(), exit });
             engine.clean_session(&running, new.number).await;
+            // The container may end meanwhile, and nothing of it is to be held.
+            drop(running);
             tokio::time::sleep(LINGER).await;
             container.show(|view| view.processes.retain(|number| *number != new.number));
             engine.events.tell(Event::ProcessRemoved(new.container.clone(), new.number));
