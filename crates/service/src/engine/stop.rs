@@ -129,16 +129,26 @@ impl Engine {
         request: &Stop,
         job: &Job,
     ) -> Result<(), Error> {
-        let Some(running) = job.or_canceled(container.lock()).await??.running.clone() else {
+        let mut life = job.or_canceled(container.lock()).await??;
+        let Some(running) = life.running.clone() else {
             return match request.needed {
+                // It was stopped, but something of it stayed.
+                _ if life.broken.is_some() => self.mend(container, &mut life).await,
                 Needed::Nothing => Ok(()),
                 Needed::Running => Err(Error::NotRunning(container.row.name.clone())),
             };
         };
+        drop(life);
         container.show_while(&running, State::Stopping);
         let stopped = async {
             self.ask_to_stop(container, &running, request.timeout, job).await?;
-            self.kill_and_end(container, &running).await
+            self.kill_and_end(container, &running).await?;
+            // Whoever watches it may have been first to take it down, and told nobody of failures.
+            match container.lock().await {
+                Ok(mut life) => self.mend(container, &mut life).await,
+                // Removed meanwhile.
+                Err(_) => Ok(()),
+            }
         };
         let stopped = stopped.await;
         if stopped.is_err() {
