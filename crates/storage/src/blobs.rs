@@ -1,6 +1,6 @@
 //! Blobs: small documents by the digest of their content.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::fs::OFlags;
@@ -8,25 +8,36 @@ use rustix::io::Errno;
 
 use crate::digest::Digest;
 use crate::error::{Error, Failure};
+use crate::layers::Imported;
 use crate::remove::{self, Removed};
 use crate::store::Store;
 use crate::sys::{self, NewFd, Step, perform, write_all_at};
 use crate::undo::UndoStack;
 
+/// What became of bytes that were stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Blob {
+    /// Digest of the bytes, and name of the blob.
+    pub digest: Digest,
+    /// Whether it is new.
+    pub outcome: Imported,
+}
+
 impl Store {
-    /// Stores `bytes` durably and returns their digest; the same bytes twice are one blob.
+    /// Stores `bytes` durably; the same bytes twice are one blob.
     ///
     /// # Errors
     ///
     /// [`Error::PutBlob`]; there is no new blob then.
-    pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest, Error> {
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<Blob, Error> {
         let digest = Digest::of(bytes);
         let hex = digest.hex();
         let mut undo = UndoStack::new();
         match put(&mut undo, self.blobs.as_fd(), OsStr::new(&hex), bytes) {
-            Ok(()) => {
+            Ok(outcome) => {
                 undo.commit();
-                Ok(digest)
+                Ok(Blob { digest, outcome })
             }
             Err(source) => Err(undo.roll_back(Error::PutBlob { digest, source })),
         }
@@ -47,6 +58,25 @@ impl Store {
         if Digest::of(&bytes) == digest { Ok(bytes) } else { Err(Error::BlobDamaged { digest }) }
     }
 
+    /// The blobs there are, in no order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::List`].
+    pub fn blobs(&self) -> Result<Vec<Digest>, Error> {
+        let names = sys::list(&self.blobs)
+            .map_err(Failure::read("read the directory"))
+            .map_err(|source| Error::List { what: "blobs", source })?;
+        let parse = |name: OsString| {
+            let digest = name.to_str().and_then(|name| Digest::from_hex(name).ok());
+            if digest.is_none() {
+                tracing::warn!(?name, "not a blob");
+            }
+            digest
+        };
+        Ok(names.into_iter().filter_map(parse).collect())
+    }
+
     /// Removes a blob.
     ///
     /// # Errors
@@ -63,14 +93,14 @@ fn put<'a>(
     dir: BorrowedFd<'a>,
     name: &'a OsStr,
     bytes: &[u8],
-) -> Result<(), Failure> {
+) -> Result<Imported, Failure> {
     let file = perform(&NewFd::NamelessFile { dir })?;
     write_all_at(file.as_fd(), bytes, 0)?;
     perform(&Step::Sync { file: file.as_fd() })?;
     match undo.publish(file.as_fd(), dir, name) {
-        Err(failure) if failure.is(Errno::EXIST) => Ok(()),
+        Err(failure) if failure.is(Errno::EXIST) => Ok(Imported::AlreadyThere),
         Err(failure) => Err(failure),
-        Ok(()) => perform(&Step::Sync { file: dir }),
+        Ok(()) => perform(&Step::Sync { file: dir }).map(|()| Imported::New),
     }
 }
 

@@ -58,6 +58,7 @@ mod sys;
 mod undo;
 mod unpack;
 
+pub use blobs::Blob;
 pub use digest::{ChainId, Digest, InvalidDigest};
 pub use error::{Error, ErrorKind, Failure, Leftover, Limit, Malformed, Refusal};
 pub use files::{Access, NewFile, write_files};

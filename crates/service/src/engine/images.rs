@@ -13,9 +13,9 @@ use oci_spec::image::{
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use tare_specgen::ImageDefaults;
-use tare_storage::{ChainId, Digest, Layer, Limits, Store, Watch};
+use tare_storage::{Blob, ChainId, Digest, Imported, Layer, Limits, Store, Watch};
 
-use super::blocking::unbounded;
+use super::blocking::{brief, unbounded};
 use super::clock::Usec;
 use super::events::Event;
 use super::jobs::{Job, JobKind, Output, Subject};
@@ -72,6 +72,12 @@ impl Images {
     pub(super) fn views(&self) -> Vec<Arc<view::Image>> {
         let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
         tables.by_id.values().map(|(_, view)| view.clone()).collect()
+    }
+
+    /// Whether an image stands on that layer.
+    fn any_has(&self, layer: &ChainId) -> bool {
+        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        tables.by_id.values().any(|(image, _)| image.layers.contains(layer))
     }
 
     /// Adds an image, or replaces it, and says what else changed by that.
@@ -161,23 +167,53 @@ impl Engine {
             .map_err(Error::InvalidSpec)?;
         job.stage("unpacking");
         let (store, watching) = (self.store.clone(), job.clone());
-        let (row, config) = unbounded("import", move || {
-            let layer = unpack(&store, archive, &watching)?;
-            write_config(&store, &layer, &config)
-        })
-        .await?;
-        let row =
-            ImageRow { references: reference.iter().map(|r| r.as_str().into()).collect(), ..row };
-        // Up to here an unpacked layer may be left that no image names; the next sweep takes it.
+        let layer = unbounded("import", move || unpack(&store, archive, &watching)).await?;
+        // One at a time, so that memory comes to say the same as the database; and so that nobody
+        // builds on a layer that goes again because its own import fails.
+        let _alone = self.registering.lock().await;
+        let mut made = Made::of(&layer);
+        let registered = self.register(layer, config, reference, &job, &mut made).await;
+        if registered.is_err() {
+            self.forget_import(made).await;
+        }
+        Ok(Output { images: vec![registered?] })
+    }
+
+    /// Makes an image of a layer.
+    async fn register(
+        &self,
+        layer: Layer,
+        config: RootfsConfig,
+        reference: Option<Reference>,
+        job: &Job,
+        made: &mut Made,
+    ) -> Result<Digest, Error> {
         job.point_of_no_return()?;
         job.stage("registering");
-        // One at a time, so that memory comes to say the same as the database.
-        let _alone = self.registering.lock().await;
+        let store = self.store.clone();
+        let (row, config, blob) =
+            brief(move || write_config(&store, &layer, &config, reference)).await?;
+        made.add(blob);
         let written = row.clone();
         let references = self.state.run(move |c| durable::put_image(c, &written)).await?;
         let id = row.id;
         self.add_image(ImageRow { references, ..row }, &config)?;
-        Ok(Output { images: vec![id] })
+        Ok(id)
+    }
+
+    /// Takes away what an import made that failed, unless an image has come to stand on it.
+    async fn forget_import(&self, made: Made) {
+        let layer = made.layer.filter(|layer| !self.images.any_has(layer));
+        let store = self.store.clone();
+        let work = move || {
+            let layer = layer.map(|layer| store.remove_layer(&layer));
+            let blob = made.blob.map(|blob| store.remove_blob(&blob));
+            for failed in [layer, blob].into_iter().flatten().filter_map(Result::err) {
+                tracing::error!("left behind until the next start: {failed}");
+            }
+            Ok(())
+        };
+        let _: Result<(), Error> = brief(work).await;
     }
 
     /// Reads all images that are in the database.
@@ -268,22 +304,39 @@ fn unpack(store: &Store, archive: File, job: &Job) -> Result<Layer, Error> {
     })
 }
 
+/// What an import has put into the store that was not there before.
+struct Made {
+    layer: Option<ChainId>,
+    blob: Option<Digest>,
+}
+
+impl Made {
+    fn of(layer: &Layer) -> Self {
+        Self { layer: (layer.outcome == Imported::New).then_some(layer.chain_id), blob: None }
+    }
+
+    fn add(&mut self, blob: Blob) {
+        self.blob = (blob.outcome == Imported::New).then_some(blob.digest);
+    }
+}
+
 /// Writes the configuration that makes an image of a layer.
 fn write_config(
     store: &Store,
     layer: &Layer,
     config: &RootfsConfig,
-) -> Result<(ImageRow, Vec<u8>), Error> {
+    reference: Option<Reference>,
+) -> Result<(ImageRow, Vec<u8>, Blob), Error> {
+    let layers = vec![layer.chain_id];
+    // It was there already, and the import that had made it has failed since.
+    if !store.has_layer(&layer.chain_id).map_err(Error::Storage)? {
+        return Err(Error::Storage(tare_storage::Error::NoLayer { layer: layer.chain_id }));
+    }
     let bytes = image_config(&layer.diff_id, config)?;
-    let id = store.put_blob(&bytes).map_err(Error::Storage)?;
-    let row = ImageRow {
-        id,
-        pulled: Usec::now(),
-        size: layer.size,
-        layers: vec![layer.chain_id],
-        references: Vec::new(),
-    };
-    Ok((row, bytes))
+    let blob = store.put_blob(&bytes).map_err(Error::Storage)?;
+    let references = reference.iter().map(|r| r.as_str().into()).collect();
+    let (id, pulled, size) = (blob.digest, Usec::now(), layer.size);
+    Ok((ImageRow { id, pulled, size, layers, references }, bytes, blob))
 }
 
 /// The configuration of an image that is one layer.

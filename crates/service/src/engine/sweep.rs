@@ -31,10 +31,12 @@ impl Engine {
         self.network.sweep(&self.run).await;
     }
 
-    /// Directories, layers and logs that no row has.
+    /// Directories, layers, blobs and logs that no row has.
     async fn sweep_state(&self) {
-        let known = self.state.run(|c| Ok((durable::container_ids(c)?, durable::layers(c)?))).await;
-        let (containers, layers) = match known {
+        let known = self
+            .state
+            .run(|c| Ok((durable::container_ids(c)?, durable::layers(c)?, durable::image_ids(c)?)));
+        let (containers, layers, images) = match known.await {
             Ok(known) => known,
             Err(error) => return tracing::error!("the state is not swept: {error}"),
         };
@@ -49,6 +51,11 @@ impl Engine {
             for stray in store.layers().map_err(Error::Storage)? {
                 if !layers.contains(&stray) {
                     tell("a layer", store.remove_layer(&stray));
+                }
+            }
+            for stray in store.blobs().map_err(Error::Storage)? {
+                if !images.contains(&stray) {
+                    tell("a blob", store.remove_blob(&stray));
                 }
             }
             let known: HashSet<_> = containers.into_iter().collect();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
-use tare_storage::{ContainerKey, Digest, Error, ErrorKind, Removed, Store};
+use tare_storage::{Blob, ContainerKey, Digest, Error, ErrorKind, Imported, Removed, Store};
 
 use crate::fixture::{Lab, small_root};
 
@@ -54,9 +54,11 @@ fn privileged_a_store_below_links_or_files_is_not_opened() {
 #[test]
 fn privileged_blobs_are_found_by_what_they_hold() {
     let lab = Lab::new();
-    let digest = lab.store.put_blob(b"{}").unwrap();
-    assert_eq!(digest, Digest::of(b"{}"));
-    assert_eq!(lab.store.put_blob(b"{}").unwrap(), digest, "again");
+    let Blob { digest, outcome, .. } = lab.store.put_blob(b"{}").unwrap();
+    assert_eq!((digest, outcome), (Digest::of(b"{}"), Imported::New));
+    let again = lab.store.put_blob(b"{}").unwrap();
+    assert_eq!((again.digest, again.outcome), (digest, Imported::AlreadyThere));
+    assert_eq!(lab.store.blobs().unwrap(), [digest]);
     assert_eq!(lab.store.get_blob(&digest, 2).unwrap(), b"{}");
     let path = lab.path("blobs/sha256").join(digest.hex());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

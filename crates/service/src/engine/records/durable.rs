@@ -167,6 +167,13 @@ pub(crate) fn container_ids(c: &Connection) -> Result<Vec<ContainerId>, Error> {
     ids.map(|id| id?.parse().map_err(|_| not_text(0, "id"))).collect()
 }
 
+/// The ids of all images, also of those that cannot be read.
+pub(crate) fn image_ids(c: &Connection) -> Result<HashSet<Digest>, Error> {
+    let mut query = c.prepare("SELECT id FROM images")?;
+    let ids = query.query_map([], |row| row.get::<_, String>(0))?;
+    ids.map(|id| id?.parse().map_err(|_| not_text(0, "id"))).collect()
+}
+
 /// All layers that images have, also images that cannot be read.
 pub(crate) fn layers(c: &Connection) -> Result<HashSet<ChainId>, Error> {
     let mut query = c.prepare("SELECT DISTINCT chain_id FROM image_layers")?;
