@@ -3,7 +3,8 @@
 //! The exit is written down before anything is taken down, since conmon's exit file goes with the
 //! bundle; it is durable before anybody is told; and the record of the incarnation goes last. So a
 //! daemon that is killed anywhere here is followed by one that knows how it ended, and whether
-//! that was told.
+//! that was told. Where nothing can be written it is taken down all the same: a full disk is no
+//! reason to let processes run.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -65,7 +66,9 @@ impl Engine {
     ) -> Result<(), Error> {
         let finished = Usec::now();
         let record = Incarnation { stage: Stage::Ended { exit, finished }, ..record.clone() };
-        self.write_record(&record).await?;
+        if let Err(error) = self.write_record(&record).await {
+            tracing::error!(container = %record.container, "its end is not noted: {}", error.chain());
+        }
         life.last = LifeRow { finished: Some(finished), exit: Some(exit), ..life.last };
         let remains = self.tear_down(&record, supervisor).await;
         let done = self.write_end(container, life, &record, &remains).await;
