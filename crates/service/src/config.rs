@@ -52,11 +52,25 @@ impl Default for Network {
 pub struct Runtime {
     /// Runtimes in the order of preference; the first that works is used.
     pub preferred: Vec<RuntimeName>,
+    /// Whether it is tried out, at each start of the daemon, which of them works.
+    pub trial: Trial,
+}
+
+/// Whether runtimes are tried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trial {
+    /// Each time, with a container that does nothing.
+    #[default]
+    Always,
+    /// The first one is taken for one that works: for hosts where that is known, and where the
+    /// tenth of a second counts.
+    Never,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { preferred: vec![RuntimeName::Crun, RuntimeName::Runc] }
+        Self { preferred: vec![RuntimeName::Crun, RuntimeName::Runc], trial: Trial::default() }
     }
 }
 
@@ -255,6 +269,7 @@ mod tests {
             ("unknown key", "[network]\npoool = 1\n", "poool"),
             ("wrong type", "[network]\npool = 7\n", "pool"),
             ("unknown runtime", "[runtime]\npreferred = [\"kata\"]\n", "kata"),
+            ("unknown choice", "[runtime]\ntrial = \"maybe\"\n", "maybe"),
             ("not TOML", "[", ""),
         ] {
             let error = load(&[("a", ""), ("b", text)]).unwrap_err();

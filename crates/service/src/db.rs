@@ -80,8 +80,14 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// Gets the open transaction and the name of the file, or why there is none.
-type Work = Box<dyn FnOnce(Result<(&Connection, &str), &rusqlite::Error>) -> Answer + Send>;
+/// One piece of work.
+struct Work {
+    /// The code that does it.
+    name: &'static str,
+    /// Gets the open transaction, or why there is none.
+    act: Box<dyn FnOnce(Result<&Connection, &rusqlite::Error>) -> Answer + Send>,
+}
+
 /// Sends the answer of one piece of work; called with whether the commit succeeded.
 type Answer = Box<dyn FnOnce(Result<(), &rusqlite::Error>) + Send>;
 
@@ -147,9 +153,10 @@ impl Db {
         F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
-        let work: Work = Box::new(move |connection| {
+        let name = std::any::type_name::<F>();
+        let act = Box::new(move |connection: Result<&Connection, &rusqlite::Error>| -> Answer {
             let result = match connection {
-                Ok((connection, file)) => in_savepoint(connection, file, work),
+                Ok(connection) => in_savepoint(connection, work),
                 Err(error) => Err(Error::Operation(copy(error))),
             };
             Box::new(move |commit: Result<(), &rusqlite::Error>| {
@@ -162,7 +169,7 @@ impl Db {
             })
         });
         // A queue without a thread drops the work, and with it the sender of the answer.
-        let _ = self.queue.send(work);
+        let _ = self.queue.send(Work { name, act });
         async { answer.await.map_err(|_| Error::Closed)? }
     }
 }
@@ -246,12 +253,14 @@ fn run_transaction(connection: &mut Connection, file: &str, batch: &mut VecDeque
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            return batch.drain(..).for_each(|work| work(Err(&error))(Err(&error)));
+            return batch.drain(..).for_each(|work| (work.act)(Err(&error))(Err(&error)));
         }
     };
-    let mut answers = Vec::with_capacity(batch.len());
-    while let Some(work) = batch.pop_front() {
-        answers.push(work(Ok((&transaction, file))));
+    let (mut answers, mut last) = (Vec::with_capacity(batch.len()), "");
+    while let Some(Work { name, act }) = batch.pop_front() {
+        let begun = point(format_args!("use {file} in {name}"));
+        answers.push(act(begun.as_ref().map(|()| &*transaction)));
+        last = name;
         if transaction.is_autocommit() {
             break;
         }
@@ -261,18 +270,17 @@ fn run_transaction(connection: &mut Connection, file: &str, batch: &mut VecDeque
         let why = "the transaction was taken back because one of its changes failed";
         Err(rusqlite::Error::SqliteFailure(code, Some(why.into())))
     } else {
-        point(format_args!("commit to {file}")).and_then(|()| transaction.commit())
+        point(format_args!("commit to {file} in {last}")).and_then(|()| transaction.commit())
     };
     for answer in answers {
         answer(outcome.as_ref().copied());
     }
 }
 
-fn in_savepoint<T, F>(connection: &Connection, file: &str, work: F) -> Result<T, Error>
-where
-    F: FnOnce(&Connection) -> Result<T, Error>,
-{
-    point(format_args!("use {file} in {}", std::any::type_name::<F>()))?;
+fn in_savepoint<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
     connection.execute_batch("SAVEPOINT work")?;
     let result = work(connection);
     if connection.is_autocommit() {

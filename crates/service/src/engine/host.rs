@@ -19,7 +19,7 @@ use tare_specgen::{
 };
 
 use super::Error;
-use crate::config::RuntimeName;
+use crate::config::{self, RuntimeName};
 use crate::instance::{Instance, Tag};
 
 /// Where a site keeps its own seccomp profile, and where a distribution does.
@@ -44,12 +44,12 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Looks at the host, and tries the runtimes out.
+    /// Looks at the host, and tries the runtimes out if that is set.
     pub(super) fn look(
         instance: &Instance,
         tag: &Tag,
         spawner: &dyn Spawner,
-        preferred: &[RuntimeName],
+        settings: &config::Runtime,
     ) -> Result<Self, Error> {
         let cgroups = cgroup::Host::detect().map_err(|error| Error::Host {
             what: "find the control groups",
@@ -58,13 +58,14 @@ impl Host {
         let facts = facts(&cgroups)?;
         let mut host =
             Self { facts, cgroups, runtime: None, taints: Vec::new(), unreadable: false.into() };
-        host.runtime = preferred
-            .iter()
-            .map(|name| match name {
-                RuntimeName::Crun => OciRuntime::Crun,
-                RuntimeName::Runc => OciRuntime::Runc,
-            })
-            .find(|runtime| host.works(*runtime, instance, tag, spawner));
+        let mut preferred = settings.preferred.iter().map(|name| match name {
+            RuntimeName::Crun => OciRuntime::Crun,
+            RuntimeName::Runc => OciRuntime::Runc,
+        });
+        host.runtime = match settings.trial {
+            config::Trial::Always => preferred.find(|it| host.works(*it, instance, tag, spawner)),
+            config::Trial::Never => preferred.next(),
+        };
         if host.runtime.is_none() {
             host.taints.push("no-runtime");
         }

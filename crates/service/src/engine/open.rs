@@ -145,9 +145,9 @@ async fn look(
     spawner: Arc<dyn Spawner>,
     config: &Config,
 ) -> Result<(Instance, Host), Error> {
-    let (tag, preferred) = (tag.clone(), config.runtime.preferred.clone());
+    let (tag, settings) = (tag.clone(), config.runtime.clone());
     blocking::brief(move || {
-        let host = Host::look(&instance, &tag, spawner.as_ref(), &preferred)?;
+        let host = Host::look(&instance, &tag, spawner.as_ref(), &settings)?;
         Ok((instance, host))
     })
     .await
