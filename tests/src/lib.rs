@@ -15,8 +15,8 @@
 //!
 //! # Threads
 //!
-//! Tests run one after the other, whatever the test harness wants, because all of them see the
-//! same control groups. The namespaces are those of the test's thread, and end with it.
+//! Tests run one after the other, whatever the test harness wants, because some of them measure
+//! time. The namespaces are those of the test's thread, and end with it.
 //!
 //! # Privileges and kernels
 //!
@@ -27,6 +27,7 @@
 mod bins;
 mod client;
 pub mod contract;
+pub mod faults;
 mod host;
 pub mod image;
 mod properties;
@@ -38,7 +39,7 @@ pub mod world;
 
 pub use bins::bin;
 pub use client::{Client, Options, ROOT, signal};
-pub use host::{Host, on_scratch_host, run};
+pub use host::{Host, on_busy_scratch_host, on_scratch_host, run};
 pub use properties::Properties;
 pub use replies::{Ended, Executed, Exit, Refused};
 pub use tared::{Setup, Tared};

@@ -19,12 +19,16 @@ const TIMEOUT: Duration = Duration::from_secs(70);
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// The program: `tared`, or one that is like it.
+    pub program: PathBuf,
     /// `--bus`.
     pub bus: String,
     /// `--state`.
     pub state: PathBuf,
     /// `--runtime`.
     pub runtime: PathBuf,
+    /// `--config`; without one, the system's.
+    pub settings: Option<PathBuf>,
     /// Added to its environment.
     pub env: Vec<(String, String)>,
     /// Where what it logs is appended.
@@ -35,9 +39,11 @@ impl Setup {
     /// A private bus, and directories in the scratch directory of `host`.
     pub fn private(host: &Host) -> Self {
         Self {
+            program: bin("tared"),
             bus: "private".into(),
             state: host.path("s"),
             runtime: host.path("r"),
+            settings: None,
             env: Vec::new(),
             log: host.path("tared.log"),
         }
@@ -46,13 +52,14 @@ impl Setup {
     /// The command that starts it; what it logs is appended to a file.
     pub fn command(&self) -> Command {
         let log = File::options().append(true).create(true).open(&self.log).unwrap();
-        let mut command = Command::new(bin("tared"));
+        let mut command = Command::new(&self.program);
         command
             .arg(format!("--bus={}", self.bus))
             .arg("--state")
             .arg(&self.state)
             .arg("--runtime")
             .arg(&self.runtime)
+            .args(self.settings.iter().flat_map(|file| ["--config".as_ref(), file.as_os_str()]))
             .env_remove("SUDO_UID")
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
@@ -84,10 +91,7 @@ impl Tared {
     /// Starts one on a private bus with a setup of the caller's.
     pub fn with(setup: Setup) -> Self {
         let mut tared = Self::launch(setup);
-        tared.address = match tared.lines.recv_timeout(TIMEOUT) {
-            Ok(line) => line,
-            Err(error) => panic!("tared does not say where its bus is: {error}"),
-        };
+        assert!(tared.is_ready(), "tared does not say where its bus is");
         tared
     }
 
@@ -98,7 +102,16 @@ impl Tared {
         tared
     }
 
-    fn launch(setup: Setup) -> Self {
+    /// Waits until it says where its bus is; whether it did, and did not end before.
+    pub fn is_ready(&mut self) -> bool {
+        self.lines.recv_timeout(TIMEOUT).is_ok_and(|line| {
+            self.address = line;
+            true
+        })
+    }
+
+    /// Starts one on a private bus, and does not wait for it.
+    pub fn launch(setup: Setup) -> Self {
         let mut child = setup.command().spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -142,14 +155,18 @@ impl Tared {
         Self::with(self.setup.clone())
     }
 
+    /// Asks it to end as a service manager would, and does not wait for that.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
     /// Ends it as a service manager would.
     ///
     /// # Panics
     ///
     /// If it does not end cleanly, or has said more on standard output than it should.
     pub fn stop(&mut self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
+        self.terminate();
         let status = self.wait();
         assert!(status.success(), "tared ended with {status}");
         let more: Vec<String> = self.lines.try_iter().collect();

@@ -84,9 +84,11 @@ impl From<rusqlite::Error> for Error {
 struct Work {
     /// The code that does it.
     name: &'static str,
-    /// Gets the open transaction, or why there is none.
-    act: Box<dyn FnOnce(Result<&Connection, &rusqlite::Error>) -> Answer + Send>,
+    act: Act,
 }
+
+/// Gets the open transaction, or why there is none.
+type Act = Box<dyn FnOnce(Result<&Connection, &rusqlite::Error>) -> Answer + Send>;
 
 /// Sends the answer of one piece of work; called with whether the commit succeeded.
 type Answer = Box<dyn FnOnce(Result<(), &rusqlite::Error>) + Send>;

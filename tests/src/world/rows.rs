@@ -99,7 +99,7 @@ fn text(column: &str, value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Null => "-".into(),
         // When something happened is as good as that it happened.
-        _ if column.ends_with("_usec") => "a time".into(),
+        _ if column.ends_with("_usec") => "then".into(),
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => number.to_string(),
         ValueRef::Text(text) => document(String::from_utf8_lossy(text).trim()),
@@ -112,7 +112,7 @@ fn document(text: &str) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else { return text.into() };
     for key in ["started", "started_monotonic"] {
         if let Some(time) = fields.get_mut(key).filter(|time| time.is_number()) {
-            *time = "a time".into();
+            *time = "then".into();
         }
     }
     Value::Object(fields).to_string()

@@ -191,8 +191,9 @@ impl Engine {
         job.point_of_no_return()?;
         job.stage("registering");
         let store = self.store.clone();
+        let references = reference.iter().map(|r| r.as_str().into()).collect();
         let (row, config, blob) =
-            brief(move || write_config(&store, &layer, &config, reference)).await?;
+            brief(move || write_config(&store, &layer, &config, references)).await?;
         made.add(blob);
         let written = row.clone();
         let references = self.state.run(move |c| durable::put_image(c, &written)).await?;
@@ -325,7 +326,7 @@ fn write_config(
     store: &Store,
     layer: &Layer,
     config: &RootfsConfig,
-    reference: Option<Reference>,
+    references: Vec<String>,
 ) -> Result<(ImageRow, Vec<u8>, Blob), Error> {
     let layers = vec![layer.chain_id];
     // It was there already, and the import that had made it has failed since.
@@ -334,7 +335,6 @@ fn write_config(
     }
     let bytes = image_config(&layer.diff_id, config)?;
     let blob = store.put_blob(&bytes).map_err(Error::Storage)?;
-    let references = reference.iter().map(|r| r.as_str().into()).collect();
     let (id, pulled, size) = (blob.digest, Usec::now(), layer.size);
     Ok((ImageRow { id, pulled, size, layers, references }, bytes, blob))
 }
