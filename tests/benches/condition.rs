@@ -1,15 +1,15 @@
 //! What kind of host it is measured on.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use serde::{Deserialize, Serialize};
 
 use crate::{Result, SCRATCH};
 
-/// As many as a busy host of containers has.
-const MANY: usize = 3000;
+/// As many mounts as a busy host of containers has.
+pub(crate) const MANY: usize = 3000;
 
 /// What is special about the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Condition {
     pub(crate) fn enter(self) -> Result<Option<Mounts>> {
         match self {
             Self::Plain => Ok(None),
-            Self::ManyMounts => Mounts::make(MANY).map(Some),
+            Self::ManyMounts => Mounts::below(&Path::new(SCRATCH).join("mounts"), MANY).map(Some),
         }
     }
 }
@@ -52,12 +52,12 @@ impl Condition {
 pub(crate) struct Mounts(Vec<PathBuf>);
 
 impl Mounts {
-    /// Below `/`, beside each other, as the containers of others have theirs.
-    fn make(count: usize) -> Result<Self> {
+    /// Beside each other in one directory, as the containers of others have theirs.
+    pub(crate) fn below(dir: &Path, count: usize) -> Result<Self> {
         let before = number()?;
         let mut mounts = Self(Vec::new());
         for number in 0..count {
-            let place = PathBuf::from(SCRATCH).join("mounts").join(number.to_string());
+            let place = dir.join(number.to_string());
             fs::create_dir_all(&place)?;
             mount_bind(&place, &place)?;
             mounts.0.push(place);

@@ -18,8 +18,8 @@ use crate::{Error, Options, Result, SCRATCH, cpu, say};
 /// Longer than anybody's turn takes, 1,000 containers included.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Measures those rows and writes the report to a file.
-pub(crate) async fn run(rows: &[&Row], options: &Options) -> Result<()> {
+/// Measures those rows.
+pub(crate) async fn run(rows: &[&Row], options: &Options) -> Result<Report> {
     fs::create_dir_all(SCRATCH)?;
     cpu::count_us_too()?;
     let load = load()?;
@@ -32,14 +32,13 @@ pub(crate) async fn run(rows: &[&Row], options: &Options) -> Result<()> {
             measured.push(measure(&stage, row, condition, &options.who).await?);
         }
     }
-    let report = Report {
+    Ok(Report {
         v: 1,
         at: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         quick: options.quick,
         host: host(load)?,
         rows: measured,
-    };
-    report.write(&options.json)
+    })
 }
 
 /// A row that fails is told in the report, and does not keep others from being measured.

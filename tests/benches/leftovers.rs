@@ -40,7 +40,7 @@ impl Leftovers {
             all.extend(found.into_iter().map(|it| format!("{kind} {it}")));
         };
         add("container of", stage.containers().await?);
-        DIRECTORIES.iter().for_each(|dir| add("file", names(dir)));
+        add("file", DIRECTORIES.into_iter().flat_map(names).collect());
         add("link", names("/sys/class/net"));
         add("mount", mounts()?);
         add("firewall:", firewall()?);

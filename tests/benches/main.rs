@@ -13,7 +13,6 @@ mod cpu;
 mod engine;
 mod figures;
 mod inside;
-mod lab;
 mod leftovers;
 mod outside;
 mod report;
@@ -61,7 +60,7 @@ struct Options {
     /// Say what can be measured, and measure nothing.
     #[arg(long)]
     list: bool,
-    /// Measure on this very system.
+    /// Measure on this very system, and print everything.
     #[arg(long, hide = true)]
     inside: bool,
 }
@@ -113,7 +112,8 @@ fn run(options: &Options) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = tokio::task::LocalSet::new();
     if options.inside {
-        tasks.block_on(&runtime, inside::run(&rows, options))?;
+        let report = tasks.block_on(&runtime, inside::run(&rows, options))?;
+        print(&report.to_json()?)?;
         return Ok(true);
     }
     tasks.block_on(&runtime, outside::run(options))

@@ -1,73 +1,79 @@
-//! What runs on the developer's machine: boots a lab system, measures in it, takes it away again.
+//! What runs on the developer's machine: has a lab system measured in, and shows what came out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::lab::Lab;
 use crate::report::Report;
-use crate::{Options, Result, SCRATCH, compare, print, say, table};
+use crate::{Options, Result, compare, print, say, table};
 
-/// Where this program is in the lab.
-const PROGRAM: &str = "/usr/local/libexec/tare-bench";
-/// What it writes there.
-const REPORT: &str = "report.json";
+/// `lab run PROGRAM` runs a program in a system that is there as long as that.
+const LAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/lab");
 
 /// Measures in a system of its own. Whether all rows could be measured.
 pub(crate) async fn run(options: &Options) -> Result<bool> {
-    let lab = Lab::new(&programs()?);
-    // Whatever happens, the value goes at the end of this, and the system with it.
-    let report = tokio::select! {
-        report = in_lab(&lab, options) => report?,
-        name = interrupted() => return Err(format!("ended by {}", name?).into()),
-    };
-    if let Some(before) = &options.against {
-        print(&compare::render(&Report::read(before)?, &report))?;
-    }
-    print(&table::render(&report))?;
-    fs::create_dir_all(options.json.parent().unwrap_or(Path::new(".")))?;
+    let before = options.against.as_deref().map(Report::read).transpose()?;
+    let report = in_lab(options).await?;
+    fs::create_dir_all(options.json.parent().unwrap_or_else(|| Path::new("")))?;
     report.write(&options.json)?;
+    print(&table::render(&report))?;
+    if let Some(before) = before {
+        print(&compare::render(&before, &report))?;
+    }
     say(format_args!("all figures: {}", options.json.display()));
     Ok(report.rows.iter().all(|row| row.failed.is_none()))
 }
 
-async fn in_lab(lab: &Lab, options: &Options) -> Result<Report> {
-    lab.up().await?;
-    let root = lab.root()?;
-    let inside = |path: &str| root.join(path.trim_start_matches('/'));
-    fs::create_dir_all(inside(PROGRAM).parent().ok_or("no directory")?)?;
-    fs::copy(std::env::current_exe()?, inside(PROGRAM))?;
-    let output = format!("{SCRATCH}/{REPORT}");
-    let mut command = lab.command(PROGRAM);
-    command.args(options.inside()).arg("--json").arg(&output);
-    let status = tokio::process::Command::from(command).kill_on_drop(true).status().await?;
-    if !status.success() {
-        return Err(format!("measuring ended with {status}").into());
+async fn in_lab(options: &Options) -> Result<Report> {
+    let mut lab = Command::new(LAB)
+        .arg("run")
+        .arg(std::env::current_exe()?)
+        .args(options.inside())
+        .env("TARE_BIN_DIR", programs()?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        // A Ctrl-C is for us, who pass it on.
+        .process_group(0)
+        .spawn()?;
+    let process = lab.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)).ok_or("no process")?;
+    let output = read_to_end(&mut lab);
+    tokio::pin!(output);
+    tokio::select! {
+        text = &mut output => Ok(serde_json::from_str(&text?)?),
+        signal = interrupted() => {
+            kill_process(process, signal?)?;
+            // It takes the system away first.
+            output.await.and(Err("interrupted".into()))
+        }
     }
-    Report::read(&inside(&output))
+}
+
+async fn read_to_end(lab: &mut Child) -> Result<String> {
+    let mut text = String::new();
+    lab.stdout.take().ok_or("no pipe")?.read_to_string(&mut text).await?;
+    let status = lab.wait().await?;
+    if status.success() { Ok(text) } else { Err(format!("the lab ended with {status}").into()) }
 }
 
 /// Where `tared` and `tarectl` are: `$TARE_BIN_DIR`, else beside this program.
 fn programs() -> Result<PathBuf> {
     let beside = || Ok(std::env::current_exe()?.parent().ok_or("no directory")?.to_path_buf());
-    let dir = std::env::var_os("TARE_BIN_DIR").map_or_else(beside, |dir| Result::Ok(dir.into()))?;
-    if dir.join("tared").is_file() {
-        return Ok(dir);
-    }
-    Err(format!("no tared in {}: cargo build --release -p tare-service -p tarectl", dir.display())
-        .into())
+    std::env::var_os("TARE_BIN_DIR").map_or_else(beside, |dir| Ok(dir.into()))
 }
 
-async fn interrupted() -> Result<&'static str> {
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-        .map(signal)
-        .into_iter()
-        .collect::<std::io::Result<Vec<_>>>()?;
-    let [interrupt, terminate, hang_up] = &mut signals[..] else { return Err("a signal".into()) };
-    Ok(tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-        _ = hang_up.recv() => "SIGHUP",
-    })
+/// Waits for a signal that wants this program to end.
+async fn interrupted() -> Result<Signal> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => Ok(Signal::INT),
+        _ = terminate.recv() => Ok(Signal::TERM),
+        _ = hang_up.recv() => Ok(Signal::HUP),
+    }
 }

@@ -107,9 +107,14 @@ pub(crate) struct Judged {
 }
 
 impl Report {
+    /// As a file has it.
+    pub(crate) fn to_json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
     /// Writes it to a file.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        Ok(fs::write(path, serde_json::to_string_pretty(self)? + "\n")?)
+        Ok(fs::write(path, self.to_json()?)?)
     }
 
     /// Reads it from a file.

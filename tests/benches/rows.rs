@@ -27,4 +27,5 @@ pub(crate) const ALL: &[Row] = &[
     first_answer::STOPPED,
     network::BRIDGE,
     layers::HUNDRED,
+    layers::HUNDRED_BESIDE_MOUNTS,
 ];

@@ -25,21 +25,9 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     if report.quick {
         writeln!(out, "Quick: these figures say that it works, and nothing else.")?;
     }
-    writeln!(
-        out,
-        "\n{:18} {:12} {:13} {:>10} {:>19} {:>3} {:>9}  {:13} {:13} {:27} {}",
-        "row",
-        "host",
-        "who",
-        "median",
-        "10 .. 90 %",
-        "n",
-        "cpu",
-        "ours is",
-        "in cpu",
-        "must",
-        "aim"
-    )?;
+    let [row, host, who, median, spread] = ["row", "host", "who", "median", "10 .. 90 %"];
+    write!(out, "\n{row:18} {host:12} {who:13} {median:>10} {spread:>19} {:>3} {:>9}", "n", "cpu")?;
+    writeln!(out, "  {:13} {:13} {:27} aim", "ours is", "in cpu", "must")?;
     report.rows.iter().try_for_each(|row| write_row(out, row))?;
     writeln!(out, "\ncpu: processor time of a turn, of the whole system. What the rows measure:")?;
     let mut told = Vec::new();

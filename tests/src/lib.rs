@@ -45,6 +45,5 @@ pub use host::{Host, RESOLV_CONF, as_user, on_scratch_host, run};
 pub use lab::{Lab, Ring, in_lab};
 pub use properties::Properties;
 pub use replies::{Ended, Executed, Exit, Refused};
-pub use sys::become_user;
 pub use tared::{Setup, Tared};
 pub use world::World;

@@ -23,11 +23,7 @@ pub(crate) fn enter_network(namespace: &File) -> io::Result<()> {
 }
 
 /// Makes the calling thread, and no other, one of the user `uid`.
-///
-/// # Errors
-///
-/// If the kernel refuses.
-pub fn become_user(uid: u32) -> io::Result<()> {
+pub(crate) fn become_user(uid: u32) -> io::Result<()> {
     set_thread_groups(&[])?;
     set_thread_gid(Gid::from_raw(uid))?;
     Ok(set_thread_uid(Uid::from_raw(uid))?)

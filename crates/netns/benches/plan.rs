@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use divan::{Bencher, black_box};
 use tare_netns::lease::{Freed, Pool};
-use tare_netns::{Attachment, MacAddress, Wanted, choose_subnet};
+use tare_netns::{Attachment, Link, MacAddress, Wanted, choose_subnet};
 
 fn main() {
     divan::main();
@@ -25,8 +25,11 @@ fn plan(bencher: Bencher<'_, '_>, interfaces: u8) {
 fn attachment(number: u8) -> Attachment {
     let address = IpAddr::from([10, 88, number, 2]);
     Attachment {
-        bridge: format!("tare{number}").parse().unwrap(),
-        host_interface: format!("ve-{number}").parse().unwrap(),
+        link: Link::Bridge {
+            bridge: format!("tare{number}").parse().unwrap(),
+            host_interface: format!("ve-{number}").parse().unwrap(),
+            vlan: None,
+        },
         interface: format!("eth{number}").parse().unwrap(),
         mac: MacAddress::for_address(address),
         addresses: vec![format!("{address}/24").parse().unwrap()],

@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::thread;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use system_tests::{Options, ROOT, become_user, image, signal};
+use system_tests::{Options, ROOT, as_user, image, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use zbus::{
@@ -49,12 +48,8 @@ impl Drop for Tare {
 impl Tare {
     /// Connects as the user `uid`.
     pub(crate) async fn connect(uid: u32) -> Result<Self> {
-        let connect = move || {
-            become_user(uid)?;
-            UnixStream::connect(BUS)
-        };
-        // The bus asks the kernel who has connected, which is who this thread is.
-        let stream = thread::spawn(connect).join().map_err(|_| "connecting panicked")??;
+        // The bus asks the kernel who has connected.
+        let stream = as_user(uid, async || UnixStream::connect(BUS))?;
         let connection = connection::Builder::unix_stream(stream).user_id(uid).build().await?;
         let ends = Rc::new(Ends::default());
         let stream = MessageStream::from(&connection);

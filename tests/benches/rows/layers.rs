@@ -1,12 +1,15 @@
 //! The root file system of an image with many layers.
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tare_storage::{ChainId, Limits, Store};
+use tempfile::TempDir;
 
-use crate::condition::Condition;
+use crate::condition::{Condition, MANY, Mounts};
 use crate::figures::Summary;
 use crate::row::{Promise, Rounds, Row, Unit, Who, nothing};
 use crate::{Result, SCRATCH, millis};
@@ -19,16 +22,55 @@ pub(crate) const HUNDRED: Row = Row {
     aim: Some(Promise::Below(1.0)),
     contestants: &[Who::Library("tare-storage")],
     rounds: Rounds { full: 5, quick: 1 },
-    under: Condition::BOTH,
+    under: Condition::PLAIN,
     prepare: nothing,
-    sample: |_, _| Box::pin(async { mounts(&tempfile::tempdir_in(SCRATCH)?.path().join("store")) }),
+    sample: |_, _| Box::pin(async { beside(0) }),
     clean: nothing,
+};
+
+/// The kernel goes through what is mounted beside a layer before it takes that.
+pub(crate) const HUNDRED_BESIDE_MOUNTS: Row = Row {
+    name: "layers-100-mounts",
+    measures: "the same, with 3,000 other mounts on the file system of the layers",
+    sample: |_, _| Box::pin(async { beside(MANY) }),
+    ..HUNDRED
 };
 
 const LAYERS: usize = 100;
 const MOUNTS: usize = 50;
+/// Where an installed service has its layers, on a file system of its own: the lab is deep in that
+/// of its host, and the kernel climbs up from every layer to the top.
+const INSTALLED: &str = "var/lib/tare";
 
-fn mounts(dir: &Path) -> Result<f64> {
+/// With so many other mounts.
+fn beside(others: usize) -> Result<f64> {
+    let disk = Disk::new()?;
+    let others = Mounts::below(&disk.0.path().join("others"), others)?;
+    let store = disk.0.path().join(INSTALLED);
+    fs::create_dir_all(&store)?;
+    let median = mount_often(&store)?;
+    drop(others);
+    Ok(median)
+}
+
+/// A file system that is there until the value goes.
+struct Disk(TempDir);
+
+impl Disk {
+    fn new() -> Result<Self> {
+        let dir = tempfile::tempdir_in(SCRATCH)?;
+        mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), None)?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = unmount(self.0.path(), UnmountFlags::DETACH);
+    }
+}
+
+fn mount_often(dir: &Path) -> Result<f64> {
     let store = Store::open(dir)?;
     let layers = (0..LAYERS).map(|number| layer(&store, number)).collect::<Result<Vec<_>>>()?;
     let key = "bench".parse()?;

@@ -1,12 +1,13 @@
 //! The network of one container.
 
 use std::io::Write;
-use std::net::IpAddr;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use tare_netns::lease::Choice;
 use tare_netns::{
-    Attachment, Bridge, Firewall, MacAddress, Wanted, ensure_bridge, remove_bridge, setup, teardown,
+    Bridge, ContainerRules, Driver, Firewall, MacAddress, Names, Network, NetworkOptions, Reach,
+    SubnetOptions, Wanted, ensure_bridge, remove_bridge, setup, teardown,
 };
 use tokio::task::spawn_blocking;
 
@@ -34,9 +35,8 @@ pub(crate) const BRIDGE: Row = Row {
 
 /// Containers in one turn.
 const CONTAINERS: u8 = 20;
-/// Of the bridge and the firewall's table.
+/// Of the bridge, and of the firewall's table.
 const NAME: &str = "tare_bench";
-const GATEWAY: [u8; 4] = [10, 99, 0, 1];
 
 fn sample(_: &Stage, who: Who) -> Work<'_, f64> {
     // It blocks, and has a runtime of its own.
@@ -44,52 +44,80 @@ fn sample(_: &Stage, who: Who) -> Work<'_, f64> {
 }
 
 fn set_up_and_down(who: Who) -> Result<f64> {
-    let bridge = Bridge {
-        name: NAME.parse()?,
-        gateways: vec![format!("{}/24", IpAddr::from(GATEWAY)).parse()?],
-        mtu: None,
-    };
-    ensure_bridge(&bridge)?;
-    let firewall = Firewall::open(&NAME.parse()?)?;
-    let times = (2..2 + CONTAINERS).map(|host| match who {
-        OURS => by_library(&firewall, host),
-        _ => by_programs(host),
+    let host = Host::new()?;
+    let times = (0..CONTAINERS).map(|number| match who {
+        OURS => host.by_library(number),
+        _ => by_programs(number),
     });
     let times: Vec<f64> = times.map(|took| took.map(millis)).collect::<Result<_>>()?;
-    firewall.delete_table()?;
-    remove_bridge(&bridge.name)?;
+    host.clean()?;
     Ok(Summary::of(times).ok_or("no containers")?.median)
 }
 
-fn by_library(firewall: &Firewall, host: u8) -> Result<Duration> {
-    let (wanted, address) = container(host)?;
-    let begun = Instant::now();
-    let namespace = setup(&wanted)?;
-    firewall.add(&[address])?;
-    let took = begun.elapsed();
-    firewall.remove(&[address])?;
-    drop(namespace);
-    teardown(&wanted)?;
-    Ok(took)
+/// A network and a firewall.
+struct Host {
+    network: Network,
+    bridge: Bridge,
+    firewall: Firewall,
 }
 
-fn container(host: u8) -> Result<(Wanted, IpAddr)> {
-    let [a, b, c, _] = GATEWAY;
-    let address = IpAddr::from([a, b, c, host]);
-    let attachment = Attachment {
-        bridge: NAME.parse()?,
-        host_interface: format!("tb-{host}").parse()?,
-        interface: "eth0".parse()?,
-        mac: MacAddress::for_address(address),
-        addresses: vec![format!("{address}/24").parse()?],
-        gateways: vec![IpAddr::from(GATEWAY)],
-    };
-    let namespace = format!("tare-bench-{host}").parse()?;
-    Ok((Wanted { namespace, attachments: vec![attachment] }, address))
+impl Host {
+    fn new() -> Result<Self> {
+        let network = Network::new(&NetworkOptions {
+            driver: Driver::Bridge { interface: NAME.parse()?, vlan: None },
+            subnets: vec![SubnetOptions::new("10.99.0.0/24".parse()?)],
+            mtu: None,
+            reach: Reach::Open,
+            names: Names::Off,
+        })?;
+        let bridge = network.bridge().ok_or("no bridge")?;
+        ensure_bridge(&bridge)?;
+        let firewall = Firewall::open(&NAME.parse()?)?;
+        firewall.add_network(&network.rules().ok_or("no rules")?)?;
+        Ok(Self { network, bridge, firewall })
+    }
+
+    /// From the choice of an address on.
+    fn by_library(&self, number: u8) -> Result<Duration> {
+        let begun = Instant::now();
+        let (wanted, rules) = self.container(number)?;
+        let namespace = setup(&wanted)?;
+        self.firewall.admit(&rules)?;
+        let took = begun.elapsed();
+        self.firewall.dismiss(&rules)?;
+        drop(namespace);
+        teardown(&wanted)?;
+        Ok(took)
+    }
+
+    fn container(&self, number: u8) -> Result<(Wanted, ContainerRules)> {
+        let pool = self.network.subnets()[0].pool(Duration::ZERO);
+        let highest = Some([10, 99, 0, number].into());
+        let Choice::Fresh(address) = pool.choose(highest, None, SystemTime::now()) else {
+            return Err("no address is free".into());
+        };
+        let attachment = self.network.attachment(
+            "eth0".parse()?,
+            format!("tb-{number}").parse()?,
+            MacAddress::for_address(address),
+            &[address],
+        );
+        let namespace = format!("tare-bench-{number}").parse()?;
+        let members = self.network.member(&[address]).into_iter().collect();
+        let rules = ContainerRules { members, publications: Vec::new() };
+        Ok((Wanted { namespace, attachments: vec![attachment] }, rules))
+    }
+
+    fn clean(self) -> Result<()> {
+        self.firewall.delete_table()?;
+        remove_bridge(&self.bridge.name)?;
+        Ok(())
+    }
 }
 
 /// The same by as few programs as can do it.
-fn by_programs(host: u8) -> Result<Duration> {
+fn by_programs(number: u8) -> Result<Duration> {
+    let host = number + 2;
     let name = format!("tare-bench-{host}");
     let port = format!(
         "link add tb-{host} type veth peer name eth0 netns {name}\n\
