@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -31,8 +32,9 @@ pub(crate) fn open_root(path: &Path) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Whatever is renamed or mounted anywhere on the host while the kernel follows a `..` makes it
-/// give up. Each try takes some microseconds: who renames in a loop cannot spoil all of these.
-const TRIES: u32 = 1000;
+/// give up. A try takes some microseconds: who renames in a loop cannot spoil all of so long a
+/// time, however busy the host is.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn openat2(
     dir: impl AsFd,
@@ -42,15 +44,12 @@ fn openat2(
 ) -> rustix::io::Result<OwnedFd> {
     path.into_with_c_str(|path| {
         let open = || rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve);
-        let disturbed = |opened: &rustix::io::Result<OwnedFd>| {
-            matches!(opened, Err(Errno::AGAIN | Errno::INTR))
-        };
         let mut opened = open();
-        for _ in 1..TRIES {
-            if !disturbed(&opened) {
-                break;
+        if matches!(opened, Err(Errno::AGAIN | Errno::INTR)) {
+            let until = Instant::now() + PATIENCE;
+            while matches!(opened, Err(Errno::AGAIN | Errno::INTR)) && Instant::now() < until {
+                opened = open();
             }
-            opened = open();
         }
         opened
     })
