@@ -49,7 +49,8 @@
 //! `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`; Linux 5.10 or newer, with `nf_tables`. From 6.9 on the
 //! firewall table cannot be changed by others.
 //!
-//! The directory `/run/netns` is used as `ip netns` uses it, and becomes a shared mount for good.
+//! The directory `/run/netns` is used as `ip netns` uses it, and becomes a shared mount, until
+//! [`release_directory`] finds it empty.
 //!
 //! # References
 //!
@@ -99,8 +100,8 @@ pub use host::{InterfaceKind, host_prefixes, interfaces, namespaces, remove_veth
 pub use mac::{InvalidMacAddress, MacAddress};
 pub use name::{InterfaceName, InvalidName, NamespaceName, NetworkName, TableName};
 pub use namespace::{
-    Namespace, attach, configure, detach, directory_is_prepared, enter, open_namespace,
-    open_namespace_at, release_directory, setup, teardown,
+    Namespace, attach, configure, detach, enter, open_namespace, open_namespace_at,
+    release_directory, setup, teardown,
 };
 pub use network::{
     AddressRange, InvalidNetwork, MAX_SUBNETS, Names, Network, NetworkOptions, Subnet,

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use crate::name::NAMESPACE_DIRECTORY;
 use crate::plan::{plan, plan_adoption, plan_attachment, plan_detachment, plan_teardown};
 use crate::sys::{self, Linux, Opened};
 use crate::undo::{apply, take_back};
@@ -121,18 +120,8 @@ pub fn teardown(wanted: &Wanted) -> Result<(), Error> {
     }
 }
 
-/// Whether `/run/netns` is the mount point already that [`setup`] makes of it.
-///
-/// # Errors
-///
-/// [`Error::Open`].
-pub fn directory_is_prepared() -> Result<bool, Error> {
-    let path = PathBuf::from(NAMESPACE_DIRECTORY);
-    sys::directory_is_prepared().map_err(|source| Error::Open { path, source })
-}
-
-/// Undoes what makes `/run/netns` a mount point, if no namespace is left there. For whoever made
-/// it one, and leaves the host as it was; `ip netns` makes it one again when it needs to.
+/// Undoes what makes `/run/netns` a mount point if [`setup`] did that, of this process or another,
+/// and no namespace is left there; `ip netns` makes it one again when it needs to.
 ///
 /// # Errors
 ///

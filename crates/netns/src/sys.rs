@@ -18,9 +18,7 @@ use netlink_packet_netfilter::nftables::NfTablesMessage;
 use rustix::io::Errno;
 
 pub(crate) use link::Kind;
-pub(crate) use namespace::{
-    Opened, directory_is_prepared, enter, names, open_namespace, same_as_own,
-};
+pub(crate) use namespace::{Opened, enter, names, open_namespace, same_as_own};
 pub(crate) use sockets::{bind, has_ipv6};
 pub(crate) use watch::Watch;
 

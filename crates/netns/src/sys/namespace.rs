@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags, flock, fstat, fstatfs,
-    open, stat, statx,
+    AtFlags, CWD, FlockOperation, Mode, OFlags, StatxFlags, XattrFlags, fgetxattr, flock,
+    fremovexattr, fsetxattr, fstat, fstatfs, open, stat, statx,
 };
 use rustix::io::Errno;
 use rustix::ioctl;
@@ -129,43 +129,60 @@ pub(crate) fn names() -> io::Result<Vec<NamespaceName>> {
     Ok(names)
 }
 
+/// Extended attribute of the directory: the id of the mount that was made of it here. Kept where
+/// all who use the directory see it, and gone with the next boot, as the mount is.
+const MADE: &str = "trusted.tare.mount";
+
 /// As iproute2 does it, under the same lock, so that both can be used side by side.
 pub(super) fn prepare_directory() -> io::Result<()> {
     create_directory()?;
-    let _locked = lock_directory()?;
+    let directory = lock_directory()?;
     // Not a mount point yet: only then does the kernel say EINVAL.
     if make_shared() == Err(Errno::INVAL) {
         mount_bind_recursive(NAMESPACE_DIRECTORY, NAMESPACE_DIRECTORY)?;
         make_shared()?;
+        note_as_ours(&directory)?;
     }
     Ok(())
 }
 
-/// Unmounts the directory from itself if nothing is in it, under the same lock.
+/// Unmounts the directory from itself, under the same lock, if that was done here, by whichever
+/// process, and nothing is in it.
 pub(super) fn release_directory() -> io::Result<()> {
-    let _locked = match lock_directory() {
+    let directory = match lock_directory() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         locked => locked?,
     };
-    if fs::read_dir(NAMESPACE_DIRECTORY)?.next().is_some() {
+    let in_use = fs::read_dir(NAMESPACE_DIRECTORY)?.next().is_some();
+    if in_use || !is_ours(&directory)? {
         return Ok(());
     }
     // Lazily, since the lock is held through the mount.
-    match unmount(NAMESPACE_DIRECTORY, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-        // "Not a mount point".
-        Err(Errno::INVAL) => Ok(()),
-        result => Ok(result?),
+    unmount(NAMESPACE_DIRECTORY, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
+    Ok(fremovexattr(&directory, MADE)?)
+}
+
+/// Where the file system has no such attributes, the mount stays when all is over.
+fn note_as_ours(directory: &OwnedFd) -> io::Result<()> {
+    match fsetxattr(directory, MADE, &mount_id()?.to_ne_bytes(), XattrFlags::empty()) {
+        Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
+        noted => Ok(noted?),
     }
 }
 
-/// Whether the directory is a mount point by now.
-pub(crate) fn directory_is_prepared() -> io::Result<bool> {
-    let attribute = StatxAttributes::MOUNT_ROOT;
-    match statx(CWD, NAMESPACE_DIRECTORY, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
-        Ok(found) => Ok(found.stx_attributes.contains(attribute)),
-        Err(Errno::NOENT) => Ok(false),
+fn is_ours(directory: &OwnedFd) -> io::Result<bool> {
+    let mut noted = [0; 8];
+    match fgetxattr(directory, MADE, &mut noted) {
+        Ok(8) => Ok(u64::from_ne_bytes(noted) == mount_id()?),
+        Ok(_) | Err(Errno::NODATA | Errno::RANGE | Errno::OPNOTSUPP) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// The id of the mount the directory is on at this moment.
+fn mount_id() -> io::Result<u64> {
+    let found = statx(CWD, NAMESPACE_DIRECTORY, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID)?;
+    Ok(found.stx_mnt_id)
 }
 
 /// The lock is given back when the descriptor is closed.

@@ -293,16 +293,35 @@ fn privileged_a_failed_step_names_itself() {
 #[test]
 fn privileged_the_directory_is_left_as_it_was_when_the_last_namespace_is_gone() {
     on_scratch_host(|| {
-        assert!(!tare_netns::directory_is_prepared().unwrap());
+        assert!(!directory_is_mount_point());
         ensure(&bridge());
         let wanted = container(&bridge(), 2);
         setup(&wanted).unwrap();
-        assert!(tare_netns::directory_is_prepared().unwrap());
+        assert!(directory_is_mount_point());
         tare_netns::release_directory().unwrap();
-        assert!(tare_netns::directory_is_prepared().unwrap(), "a namespace is still there");
+        assert!(directory_is_mount_point(), "a namespace is still there");
         teardown(&wanted).unwrap();
         tare_netns::release_directory().unwrap();
-        assert!(!tare_netns::directory_is_prepared().unwrap());
+        assert!(!directory_is_mount_point());
         tare_netns::release_directory().unwrap();
     });
+}
+
+#[test]
+fn privileged_a_mount_point_that_iproute_made_is_left_to_it() {
+    on_scratch_host(|| {
+        command("ip", &["netns", "add", "theirs"]);
+        command("ip", &["netns", "del", "theirs"]);
+        ensure(&bridge());
+        let wanted = container(&bridge(), 2);
+        setup(&wanted).unwrap();
+        teardown(&wanted).unwrap();
+        tare_netns::release_directory().unwrap();
+        assert!(directory_is_mount_point());
+    });
+}
+
+fn directory_is_mount_point() -> bool {
+    let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    mounts.lines().any(|mount| mount.split(' ').nth(4) == Some("/run/netns"))
 }

@@ -26,8 +26,6 @@ use crate::instance::Tag;
 
 /// Name of the network a container is on if nobody says otherwise.
 pub(super) const DEFAULT: &str = "tare";
-/// Key of the note that we made `/run/netns` a mount point.
-const NETNS_DIRECTORY: &str = "netns-directory";
 /// Key of the note that there is a firewall table of ours.
 const TABLE: &str = "firewall-table";
 
@@ -231,21 +229,17 @@ impl Network {
     }
 
     /// Takes what is the same for all containers off the host: bridge, table, and what made
-    /// `/run/netns` a mount point if that was us.
+    /// `/run/netns` a mount point if nobody else is there.
     pub(super) async fn leave_host(&self) {
         let bridge = self.row.bridge.clone();
-        let notes = self.run.run(|c| {
-            Ok::<_, Error>((records::meta(c, NETNS_DIRECTORY)?, records::meta(c, TABLE)?))
-        });
-        let (directory, table) = notes.await.unwrap_or_default();
-        let ours = directory.is_some();
+        let noted = self.run.run(|c| records::meta(c, TABLE)).await;
         // An earlier daemon may have made the table.
-        let firewall = match table {
+        let firewall = match noted.unwrap_or_default() {
             Some(_) => self.firewall().await.ok(),
             None => None,
         };
         let work = move || {
-            if ours && let Err(error) = tare_netns::release_directory() {
+            if let Err(error) = tare_netns::release_directory() {
                 tracing::warn!("cannot leave /run/netns as it was: {error}");
             }
             if let Err(error) = tare_netns::remove_bridge(&bridge) {
@@ -265,13 +259,8 @@ impl Network {
 
     /// The table; and a note for [`leave_host`](Self::leave_host), written before the effect.
     async fn first_use(&self) -> Result<Arc<Firewall>, tare_netns::Error> {
-        let prepared = tare_netns::directory_is_prepared()?;
-        let noted = self.run.run(move |c| {
-            records::set_meta(c, TABLE, "made")?;
-            if prepared { Ok(()) } else { records::set_meta(c, NETNS_DIRECTORY, "ours") }
-        });
-        if let Err(error) = noted.await {
-            tracing::warn!("the firewall table and /run/netns may stay: {error}");
+        if let Err(error) = self.run.run(|c| records::set_meta(c, TABLE, "made")).await {
+            tracing::warn!("the firewall table may stay: {error}");
         }
         let table = self.tag.table();
         let open = tokio::task::spawn_blocking(move || Firewall::open(&table).map(Arc::new));
