@@ -199,7 +199,7 @@ pub fn lines(log: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The one address of a container.
+/// The one address of a container, without its network.
 ///
 /// # Panics
 ///
@@ -209,7 +209,8 @@ pub async fn address(client: &Client, path: &OwnedObjectPath) -> HashMap<String,
         client.container(path).await.get::<Vec<_>>("IPAddresses");
     let [address] = addresses.try_into().unwrap();
     let text = |value: Variant<'static>| String::try_from(value).unwrap();
-    address.into_iter().map(|(key, value)| (key, text(value))).collect()
+    let texts = address.into_iter().filter(|(key, _)| key != "Network");
+    texts.map(|(key, value)| (key, text(value))).collect()
 }
 
 /// What `PropertiesChanged` has told of a container, in order.

@@ -12,6 +12,11 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// The last part of its name.
+    pub fn short(&self) -> &str {
+        self.name.rsplit('.').next().unwrap_or_default()
+    }
+
     /// The error of a call.
     ///
     /// # Panics

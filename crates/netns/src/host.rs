@@ -60,6 +60,16 @@ pub fn interfaces() -> Result<Vec<(InterfaceName, InterfaceKind)>, Error> {
     Ok(found.into_iter().filter_map(|(name, found)| Some((name, kind(found)?))).collect())
 }
 
+/// Whether the host has an interface of that name, of whatever kind.
+///
+/// # Errors
+///
+/// [`Error::ReadInterface`].
+pub fn has_interface(name: &InterfaceName) -> Result<bool, Error> {
+    let found = Linux::default().has_interface(name);
+    found.map_err(|source| Error::ReadInterface { interface: name.clone(), source })
+}
+
 /// Removes a veth pair by the name of its end on the host, and with it the other end.
 ///
 /// # Errors

@@ -96,7 +96,7 @@ pub use error::{Error, ErrorKind, Leftover};
 pub use family::IpFamily;
 pub use firewall::{Element, Firewall, Found, Ownership, Watcher};
 pub use forwarding::{Forwarding, enable_forwarding};
-pub use host::{InterfaceKind, host_prefixes, interfaces, namespaces, remove_veth};
+pub use host::{InterfaceKind, has_interface, host_prefixes, interfaces, namespaces, remove_veth};
 pub use mac::{InvalidMacAddress, MacAddress};
 pub use name::{InterfaceName, InvalidName, NamespaceName, NetworkName, TableName};
 pub use namespace::{

@@ -141,6 +141,11 @@ impl Linux {
         self.routes()?.list()
     }
 
+    /// Whether the host has an interface of that name, of whatever kind.
+    pub(crate) fn has_interface(&mut self, name: &InterfaceName) -> io::Result<bool> {
+        self.routes()?.is_there(name)
+    }
+
     /// All networks that addresses and routes name.
     pub(crate) fn prefixes(&mut self) -> io::Result<Vec<IpNet>> {
         let routes = self.routes()?;

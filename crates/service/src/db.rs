@@ -68,6 +68,15 @@ impl Error {
                 if e.code == rusqlite::ErrorCode::DiskFull
         )
     }
+
+    /// Whether the cause is that something else refers to what was to be deleted.
+    pub fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::Operation(rusqlite::Error::SqliteFailure(e, _))
+                if e.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY
+        )
+    }
 }
 
 impl From<rusqlite::Error> for Error {

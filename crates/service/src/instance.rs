@@ -217,9 +217,9 @@ impl Tag {
         parsed(&self.mark("tare", '_'))
     }
 
-    /// The bridge of the default network: `tare0`, `tare0-1a2b3c`.
-    pub fn default_bridge(&self) -> InterfaceName {
-        parsed(&self.mark("tare0", '-'))
+    /// The bridge of that number; the default network has the first: `tare0`, `tare0-1a2b3c`.
+    pub fn bridge(&self, number: u32) -> InterfaceName {
+        parsed(&self.mark(&format!("tare{number}"), '-'))
     }
 
     /// What the network namespaces of this daemon, and of no other, begin with.
@@ -300,12 +300,12 @@ mod tests {
         let tag = Tag::new("1a2b3c").unwrap();
         let id: ContainerId = "0123456789abcdef".repeat(4).parse().unwrap();
         assert_eq!(tag.table().to_string(), "tare_1a2b3c");
-        assert_eq!(tag.default_bridge().to_string(), "tare0-1a2b3c");
+        assert_eq!(tag.bridge(0).to_string(), "tare0-1a2b3c");
         assert_eq!(tag.namespace(&id).to_string(), "tare-1a2b3c-0123456789ab");
         assert_eq!(tag.cgroup_root().as_str(), "/tare-1a2b3c");
         assert_eq!(Tag::NONE.cgroup(&id).to_string(), format!("/tare/{id}"));
         assert_eq!(Tag::NONE.namespace(&id).to_string(), "tare-0123456789ab");
-        assert_eq!(Tag::NONE.default_bridge().to_string(), "tare0");
+        assert_eq!(Tag::NONE.bridge(0).to_string(), "tare0");
         for bad in ["", "12345", "1234567", "12345G", "12345A"] {
             assert_eq!(Tag::new(bad), None, "{bad}");
         }

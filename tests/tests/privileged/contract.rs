@@ -40,8 +40,9 @@ fn privileged_the_contract_is_what_is_served() {
         let container = started(&client, "c", "sleep 1000").await;
         let process = client.exec(&container, "true").await.process;
         let job = client.remove(&client.create("other", "true").await).await.job;
+        let network = format!("{ROOT}/network/tare");
         let mut live = Interfaces::default();
-        for path in [ROOT, image.as_str(), container.as_str(), process.as_str(), job.as_str()] {
+        for path in [ROOT, &image, &container, &process, &job, &network] {
             live.0.extend(Interfaces::parse(&client.introspect(path).await).ours().0);
         }
         client.remove(&container).await.done();

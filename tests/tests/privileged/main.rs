@@ -12,6 +12,7 @@ mod life;
 mod lists;
 mod main_job;
 mod network;
+mod networks;
 mod programs;
 
 use system_tests::{ERROR, failure, started};

@@ -188,6 +188,14 @@ impl Routes {
         }
     }
 
+    /// Whether the host has an interface `name`.
+    pub(super) fn is_there(&self, name: &InterfaceName) -> io::Result<bool> {
+        match self.link(&self.host, name) {
+            Err(error) if is_gone(&error) => Ok(false),
+            found => found.map(|_| true),
+        }
+    }
+
     /// The host's interface `name`; `EEXIST` if it is of another kind.
     pub(super) fn find(&self, name: &InterfaceName, kind: Kind) -> io::Result<Link> {
         let link = self.link(&self.host, name)?;

@@ -3,24 +3,35 @@
 use tare_specgen::{NamespaceMode, NetworkMode, Request, Ulimit};
 
 use super::error::ApiError;
+use super::network::{connections, ports};
 use super::options::{Options, Values};
 use super::resources::resources;
 use super::text::{bounded, list, map, number, parsed, text, wrong};
 use super::value::SoftAndHard;
+use crate::engine::Asked;
 
 /// Options of `CreateContainer`.
-pub(crate) fn create(options: Values) -> Result<Request, ApiError> {
+pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
     let mut o = Options::new(options);
+    let asked =
+        Asked { request: request(&mut o)?, networks: connections(&mut o)?, ports: ports(&mut o)? };
+    o.finish()?;
+    asked.request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;
+    Ok(asked)
+}
+
+/// All that is no other object's business.
+fn request(o: &mut Options) -> Result<Request, ApiError> {
     let mut request = Request::default();
-    request.command = list(&mut o, "Command")?.unwrap_or_default();
-    request.entrypoint = list(&mut o, "Entrypoint")?;
-    request.env = list(&mut o, "Env")?.unwrap_or_default();
-    request.working_dir = text(&mut o, "WorkingDir")?;
-    request.user = text(&mut o, "User")?;
-    request.hostname = text(&mut o, "Hostname")?;
-    request.labels = map(&mut o, "Labels", str::parse)?;
-    request.annotations = map(&mut o, "Annotations", str::parse)?;
-    request.hosts = map(&mut o, "Hosts", str::parse)?;
+    request.command = list(o, "Command")?.unwrap_or_default();
+    request.entrypoint = list(o, "Entrypoint")?;
+    request.env = list(o, "Env")?.unwrap_or_default();
+    request.working_dir = text(o, "WorkingDir")?;
+    request.user = text(o, "User")?;
+    request.hostname = text(o, "Hostname")?;
+    request.labels = map(o, "Labels", str::parse)?;
+    request.annotations = map(o, "Annotations", str::parse)?;
+    request.hosts = map(o, "Hosts", str::parse)?;
     request.rootfs_access = o.boolean("ReadOnlyRootfs")?.unwrap_or_default().into();
     request.new_privileges = o.boolean("NoNewPrivileges")?.unwrap_or_default().into();
     request.stop_signal = match o.number::<i32>("StopSignal")? {
@@ -28,7 +39,7 @@ pub(crate) fn create(options: Values) -> Result<Request, ApiError> {
         None => None,
     };
     request.stop_timeout_usec = o.number("StopTimeoutUSec")?;
-    request.network_mode = match text(&mut o, "NetworkMode")?.unwrap_or_default() {
+    request.network_mode = match text(o, "NetworkMode")?.unwrap_or_default() {
         mode @ (NetworkMode::Private | NetworkMode::None | NetworkMode::Host) => mode,
         _ => return Err(wrong("NetworkMode", &"must be private, none or host")),
     };
@@ -40,18 +51,16 @@ pub(crate) fn create(options: Values) -> Result<Request, ApiError> {
             .map_err(|error| wrong("DNS", &error))?,
         None => Vec::new(),
     };
-    request.dns_search = list(&mut o, "DNSSearch")?.unwrap_or_default();
-    request.dns_options = list(&mut o, "DNSOptions")?.unwrap_or_default();
-    request.cap_add = list(&mut o, "CapAdd")?.unwrap_or_default();
-    request.cap_drop = list(&mut o, "CapDrop")?.unwrap_or_default();
-    request.shm_size = number(&mut o, "ShmSize")?;
-    request.seccomp = text(&mut o, "Seccomp")?.unwrap_or_default();
-    request.apparmor = text(&mut o, "AppArmorProfile")?.unwrap_or_default();
-    request.resources = resources(&mut o)?;
-    process(&mut o, &mut request)?;
-    surroundings(&mut o, &mut request)?;
-    o.finish()?;
-    request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;
+    request.dns_search = list(o, "DNSSearch")?.unwrap_or_default();
+    request.dns_options = list(o, "DNSOptions")?.unwrap_or_default();
+    request.cap_add = list(o, "CapAdd")?.unwrap_or_default();
+    request.cap_drop = list(o, "CapDrop")?.unwrap_or_default();
+    request.shm_size = number(o, "ShmSize")?;
+    request.seccomp = text(o, "Seccomp")?.unwrap_or_default();
+    request.apparmor = text(o, "AppArmorProfile")?.unwrap_or_default();
+    request.resources = resources(o)?;
+    process(o, &mut request)?;
+    surroundings(o, &mut request)?;
     Ok(request)
 }
 
@@ -160,7 +169,7 @@ mod tests {
 
     #[test]
     fn no_options_are_the_safe_defaults() {
-        let request = create(Values::new()).unwrap();
+        let request = create(Values::new()).unwrap().request;
         assert_eq!(request.network_mode, NetworkMode::Private);
         assert_eq!(request, Request::default());
     }
@@ -176,7 +185,8 @@ mod tests {
             ("IOReadBandwidth", tuple(["8:0".into(), 1_000_000.into()])),
             ("AppArmorProfile", "unconfined".into()),
         ]))
-        .unwrap();
+        .unwrap()
+        .request;
         let stored = serde_json::to_value(&request.resources).unwrap();
         let want = serde_json::json!({
             "Memory": 16_777_216, "MemorySwap": u64::MAX, "CPUQuotaPerSecUSec": 500_000,
@@ -197,7 +207,8 @@ mod tests {
             ("PIDMode", "host".into()),
             ("DeviceCgroupRules", texts(&["c 1:3 r"])),
         ]))
-        .unwrap();
+        .unwrap()
+        .request;
         let stored = serde_json::to_value(&request).unwrap();
         for (key, want) in [
             ("GroupAdd", serde_json::json!(["video", "7"])),

@@ -15,6 +15,7 @@ pub(crate) struct ContainerFilter {
     name: Option<Glob>,
     owner_uid: Option<u32>,
     image_id: Option<String>,
+    network: Option<String>,
     limit: Option<u32>,
 }
 
@@ -26,6 +27,7 @@ impl ContainerFilter {
             name: o.string("Name")?.map(Glob),
             owner_uid: o.number("OwnerUID")?,
             image_id: o.string("ImageId")?,
+            network: o.network("Network")?,
             limit: o.number("Limit")?,
         };
         o.finish()?;
@@ -36,6 +38,10 @@ impl ContainerFilter {
         self.states.as_ref().is_none_or(|states| states.contains(view.state.as_str()))
             && self.name.as_ref().is_none_or(|glob| glob.fits(view.name.as_str()))
             && self.owner_uid.is_none_or(|uid| uid == view.owner_uid)
+            && self
+                .network
+                .as_ref()
+                .is_none_or(|name| view.networks.iter().any(|network| network.as_str() == name))
             && self.image_id.as_ref().is_none_or(|id| *id == view.image_id.to_string())
     }
 
@@ -72,6 +78,33 @@ impl ImageFilter {
 
     pub(crate) fn limit(&self) -> usize {
         limit(self.limit)
+    }
+}
+
+/// Filter of `ListNetworks`.
+#[derive(Debug)]
+pub(crate) struct NetworkFilter {
+    name: Option<Glob>,
+    driver: Option<String>,
+    in_use: Option<bool>,
+}
+
+impl NetworkFilter {
+    pub(crate) fn parse(filter: Values) -> Result<Self, ApiError> {
+        let mut o = Options::new(filter);
+        let parsed = Self {
+            name: o.string("Name")?.map(Glob),
+            driver: o.string("Driver")?,
+            in_use: o.boolean("InUse")?,
+        };
+        o.finish()?;
+        Ok(parsed)
+    }
+
+    pub(crate) fn fits(&self, view: &view::Network) -> bool {
+        self.name.as_ref().is_none_or(|glob| glob.fits(view.name.as_str()))
+            && self.driver.as_ref().is_none_or(|driver| driver == view.driver)
+            && self.in_use.is_none_or(|in_use| in_use != view.containers.is_empty())
     }
 }
 

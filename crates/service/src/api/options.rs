@@ -14,11 +14,34 @@ pub(crate) type Values = HashMap<String, Value>;
 pub(crate) struct Options {
     values: Values,
     known: Vec<&'static str>,
+    /// What the names of its keys begin with, in errors: those of a dictionary within another.
+    prefix: String,
 }
 
 impl Options {
     pub(crate) fn new(values: Values) -> Self {
-        Self { values, known: Vec::new() }
+        Self { values, known: Vec::new(), prefix: String::new() }
+    }
+
+    /// Dictionaries within this one, each to be read like it.
+    pub(crate) fn dictionaries(&mut self, key: &'static str) -> Result<Vec<Self>, ApiError> {
+        let maps = self.take(key, "aa{sv}, an array of dictionaries", Value::into_maps)?;
+        let within = |(at, map): (usize, BTreeMap<String, Value>)| Self {
+            values: map.into_iter().collect(),
+            known: Vec::new(),
+            prefix: format!("{}[{at}].", self.name(key)),
+        };
+        Ok(maps.unwrap_or_default().into_iter().enumerate().map(within).collect())
+    }
+
+    /// A key as it is called in errors.
+    pub(crate) fn name(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// The name of a network.
+    pub(crate) fn network(&mut self, key: &'static str) -> Result<Option<String>, ApiError> {
+        self.take(key, "s or o, a network", Value::into_network)
     }
 
     /// A text.
@@ -74,8 +97,9 @@ impl Options {
         let Some(wide) = self.take(key, "an integer", Value::into_integer)? else {
             return Ok(None);
         };
+        let name = self.name(key);
         let number = T::try_from(wide)
-            .map_err(|_| ApiError::invalid_args(format!("option '{key}' cannot be {wide}")))?;
+            .map_err(|_| ApiError::invalid_args(format!("option '{name}' cannot be {wide}")))?;
         Ok(Some(number))
     }
 
@@ -87,8 +111,9 @@ impl Options {
     ) -> Result<Option<T>, ApiError> {
         self.known.push(key);
         let Some(value) = self.values.remove(key) else { return Ok(None) };
+        let name = self.name(key);
         let wrong = |found: Value| {
-            let message = format!("option '{key}' must be {wanted}, not {}", found.kind());
+            let message = format!("option '{name}' must be {wanted}, not {}", found.kind());
             ApiError::own("OptionType", message)
         };
         read(value).map(Some).map_err(wrong)
@@ -109,7 +134,8 @@ impl Options {
             Some(key) => Err(ApiError::own(
                 "UnknownOption",
                 format!(
-                    "unknown option '{}'; known: {}",
+                    "unknown option '{}{}'; known: {}",
+                    self.prefix,
                     key.escape_debug(),
                     self.known.join(", ")
                 ),

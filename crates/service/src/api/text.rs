@@ -13,7 +13,8 @@ where
     T: FromStr,
     T::Err: Display,
 {
-    o.string(key)?.map(|text| parsed(key, &text)).transpose()
+    let text = o.string(key)?;
+    text.map(|text| parsed(&o.name(key), &text)).transpose()
 }
 
 /// A list of such texts.
@@ -23,7 +24,8 @@ where
     T::Err: Display,
 {
     let texts = o.strings(key)?;
-    texts.map(|texts| texts.iter().map(|text| parsed(key, text)).collect()).transpose()
+    let name = o.name(key);
+    texts.map(|texts| texts.iter().map(|text| parsed(&name, text)).collect()).transpose()
 }
 
 /// Such texts by such texts.

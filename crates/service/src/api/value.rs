@@ -18,6 +18,8 @@ pub(crate) enum Value {
     Tuple(Vec<Value>),
     Map(BTreeMap<String, Value>),
     Fd(OwnedFd),
+    /// A network, by its object.
+    Network(String),
     /// Of a type that no option has, by its name.
     Other(String),
 }
@@ -33,6 +35,7 @@ impl Value {
             Self::Tuple(_) => "a struct",
             Self::Map(_) => "a dictionary",
             Self::Fd(_) => "a file descriptor",
+            Self::Network(_) => "a network",
             Self::Other(name) => name,
         }
     }
@@ -48,6 +51,25 @@ impl Value {
 
     pub(crate) fn into_text(self) -> Result<String, Self> {
         if let Self::Text(it) = self { Ok(it) } else { Err(self) }
+    }
+
+    /// The name of a network, from that or from its object.
+    pub(crate) fn into_network(self) -> Result<String, Self> {
+        match self {
+            Self::Network(name) | Self::Text(name) => Ok(name),
+            other => Err(other),
+        }
+    }
+
+    /// Dictionaries.
+    pub(crate) fn into_maps(self) -> Result<Vec<BTreeMap<String, Value>>, Self> {
+        match self {
+            Self::List(list) if list.iter().all(|it| matches!(it, Self::Map(_))) => {
+                let map = |it| if let Self::Map(map) = it { Some(map) } else { None };
+                Ok(list.into_iter().filter_map(map).collect())
+            }
+            other => Err(other),
+        }
     }
 
     pub(crate) fn into_fd(self) -> Result<OwnedFd, Self> {

@@ -43,6 +43,8 @@ actions! {
     ReadLogs = "read-logs",
     /// Import images.
     ImportImage = "import-image",
+    /// Manage networks, and who is on them.
+    ManageNetworks = "manage-networks",
     /// Cancel jobs of others, and read their logs.
     CancelJob = "cancel-job",
 }

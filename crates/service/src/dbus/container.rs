@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tare_netns::PortRequest;
 use tare_runtime::ContainerId;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{Fd, OwnedFd, OwnedObjectPath, Variant, interface};
+use zbus::{Fd, ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::{Context, JobPath};
 use super::counts::Counts;
@@ -18,7 +19,10 @@ use crate::api::ApiError;
 use crate::api::{self, flags, no_options};
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::view::{self, State};
-use crate::engine::{Engine, Exec, IfRunning, Kill, Needed, OpenLogs, Remove, Rename, Start, Stop};
+use crate::engine::{
+    AskedConnection, Connect, Disconnect, Engine, Exec, IfRunning, Kill, Needed, OpenLogs, Publish,
+    Remove, Rename, Start, Stop, Unpublish,
+};
 
 /// `Remove`: kill it first if it runs.
 const KILL_FIRST: u64 = 1;
@@ -54,6 +58,11 @@ impl Container {
     /// Itself, by its id: a name may look like anything.
     fn view(&self) -> Result<Arc<view::Container>, ApiError> {
         Ok(self.context.engine.get(&self.id)?)
+    }
+
+    fn network(&self, path: &ObjectPath<'_>) -> Result<Arc<view::Network>, ApiError> {
+        let name = paths::network(path).map_or_else(|| path.to_string(), |name| name.to_string());
+        Ok(self.context.engine.find_network(&name)?)
     }
 }
 
@@ -165,6 +174,65 @@ impl Container {
         Ok(self.context.act(&header, request, open).await?.into())
     }
 
+    async fn connect_network(
+        &self,
+        network: ObjectPath<'_>,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let request = || {
+            let connection = api::network::connection(values(options)?)?;
+            let network = self.network(&network)?.name.to_string();
+            Ok(Connect { container: self.view()?, asked: AskedConnection { network, connection } })
+        };
+        let connect = async |engine: Engine, connect| engine.connect(connect).await;
+        self.context.act(&header, request, connect).await
+    }
+
+    async fn disconnect_network(
+        &self,
+        network: ObjectPath<'_>,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(Disconnect { container: self.view()?, network: self.network(&network)? })
+        };
+        let disconnect = async |engine: Engine, disconnect| engine.disconnect(disconnect).await;
+        self.context.act(&header, request, disconnect).await
+    }
+
+    #[zbus(out_args("published"))]
+    async fn publish_ports(
+        &self,
+        ports: Vec<Dict>,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<HashMap<&'static str, Variant<'static>>>, ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(Publish { container: self.view()?, ports: port_list(ports)? })
+        };
+        let publish = async |engine: Engine, publish| engine.publish(publish).await;
+        let published = self.context.act(&header, request, publish).await?;
+        Ok(published.iter().map(port).collect())
+    }
+
+    async fn unpublish_ports(
+        &self,
+        ports: Vec<Dict>,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(Unpublish { container: self.view()?, ports: port_list(ports)? })
+        };
+        let unpublish = async |engine: Engine, unpublish| engine.unpublish(unpublish).await;
+        self.context.act(&header, request, unpublish).await
+    }
+
     #[zbus(signal)]
     pub(crate) async fn exited(
         emitter: &SignalEmitter<'_>,
@@ -259,6 +327,17 @@ impl Container {
         self.shown.get().cgroup.clone()
     }
 
+    #[zbus(property)]
+    fn networks(&self) -> Vec<OwnedObjectPath> {
+        let view = self.shown.get();
+        view.networks.iter().map(|name| paths::of(&ObjectId::Network(name.clone()))).collect()
+    }
+
+    #[zbus(property)]
+    fn published_ports(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
+        self.shown.get().ports.iter().map(port).collect()
+    }
+
     #[zbus(property, name = "IPAddresses")]
     fn ip_addresses(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
         self.shown.get().addresses.iter().map(address).collect()
@@ -284,12 +363,29 @@ impl Container {
 
 fn address(address: &view::Address) -> HashMap<&'static str, Variant<'static>> {
     let gateway = address.gateway.map(|gateway| gateway.to_string()).unwrap_or_default();
+    let network = paths::of(&ObjectId::Network(address.network.clone()));
     HashMap::from([
+        ("Network", Variant::from(ObjectPath::from(network))),
         ("Interface", address.interface.to_string().into()),
         ("Address", address.address.to_string().into()),
         ("Gateway", gateway.into()),
         ("MAC", address.mac.to_string().into()),
     ])
+}
+
+fn port(port: &view::Port) -> HashMap<&'static str, Variant<'static>> {
+    let at = port.at.map(|at| at.to_string()).unwrap_or_default();
+    HashMap::from([
+        ("HostAddress", Variant::from(at)),
+        ("HostPort", port.host.into()),
+        ("ContainerPort", port.container.into()),
+        ("Range", port.count.into()),
+        ("Protocol", port.protocol.as_str().into()),
+    ])
+}
+
+fn port_list(ports: Vec<Dict>) -> Result<Vec<PortRequest>, ApiError> {
+    api::network::port_list(ports.into_iter().map(values).collect::<Result<_, _>>()?)
 }
 
 /// A container in a list.

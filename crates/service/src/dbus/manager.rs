@@ -11,11 +11,11 @@ use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::{Context, JobPath};
 use super::value::{Dict, values};
-use super::{container, image, job, paths};
+use super::{container, image, job, network, paths};
 use crate::api;
 use crate::api::ApiError;
-use crate::engine::Engine;
 use crate::engine::object::{ObjectId, Seen};
+use crate::engine::{CreateNetwork, Engine};
 
 /// Goes up whenever a method, option, property or flag is added.
 const API_LEVEL: u32 = 1;
@@ -93,6 +93,36 @@ impl Manager {
     ) -> Result<JobPath, ApiError> {
         let request = || api::import::import(archive.into(), values(options)?);
         self.context.job(&header, request, Engine::import_image).await
+    }
+
+    #[zbus(out_args("network"))]
+    fn get_network(&self, name: &str) -> Result<OwnedObjectPath, ApiError> {
+        Ok(paths::of(&self.context.engine.find_network(name)?.id()))
+    }
+
+    #[zbus(out_args("networks", "seqnum"))]
+    fn list_networks(&self, filter: Dict) -> Result<(List, u64), ApiError> {
+        let filter = api::list::NetworkFilter::parse(values(filter)?)?;
+        let seqnum = self.context.registry.events();
+        let all = self.context.engine.networks();
+        let list = all.iter().filter(|view| filter.fits(view));
+        Ok((list.map(|view| network::row(view)).collect(), seqnum))
+    }
+
+    #[zbus(out_args("network"))]
+    async fn create_network(
+        &self,
+        name: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, ApiError> {
+        let request = || {
+            let name = api::network::name(name)?;
+            Ok(CreateNetwork { name, asked: api::network::create(values(options)?)? })
+        };
+        let create = async |engine: Engine, create| engine.create_network(create).await;
+        let name = self.context.act(&header, request, create).await?;
+        Ok(paths::of(&ObjectId::Network(name)))
     }
 
     #[zbus(out_args("job"))]
@@ -182,6 +212,11 @@ impl Manager {
     #[zbus(property, name = "NJobs")]
     fn n_jobs(&self) -> u32 {
         self.context.registry.counts().jobs
+    }
+
+    #[zbus(property)]
+    fn default_network(&self) -> OwnedObjectPath {
+        paths::of(&ObjectId::Network(self.context.engine.default_network()))
     }
 
     #[zbus(property)]

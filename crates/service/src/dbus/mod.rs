@@ -14,6 +14,7 @@ mod job;
 mod kind;
 mod log_control;
 mod manager;
+mod network;
 mod object_manager;
 mod paths;
 mod process;

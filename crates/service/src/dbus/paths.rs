@@ -1,5 +1,8 @@
 //! Object paths, from what never changes about a thing.
 
+use std::fmt::Write as _;
+
+use tare_netns::NetworkName;
 use zbus::{ObjectPath, OwnedObjectPath};
 
 use crate::engine::object::ObjectId;
@@ -13,8 +16,47 @@ pub(crate) fn of(object: &ObjectId) -> OwnedObjectPath {
         ObjectId::Container(id) => format!("{ROOT}/container/{id}"),
         ObjectId::Process(id, number) => format!("{ROOT}/container/{id}/process/_{number}"),
         ObjectId::Image(id) => format!("{ROOT}/image/sha256_{}", id.hex()),
+        ObjectId::Network(name) => format!("{ROOT}/network/{}", escaped(name.as_str())),
         ObjectId::Job(number) => format!("{ROOT}/job/_{number}"),
     })
+}
+
+/// The network whose object this would be, if it is the path of one.
+pub(crate) fn network(path: &str) -> Option<NetworkName> {
+    let escaped = path.strip_prefix(ROOT)?.strip_prefix("/network/")?;
+    unescaped(escaped)?.parse().ok()
+}
+
+/// A name as part of a path, as `sd_bus_path_encode(3)` has it: what is neither a letter nor a
+/// digit, and a digit in front, as `_` and two hex digits.
+fn escaped(name: &str) -> String {
+    let plain =
+        |at: usize, byte: u8| byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit());
+    let mut escaped = String::new();
+    for (at, byte) in name.bytes().enumerate() {
+        if plain(at, byte) {
+            escaped.push(byte.into());
+        } else {
+            let _ = write!(escaped, "_{byte:02x}");
+        }
+    }
+    if escaped.is_empty() { "_".into() } else { escaped }
+}
+
+fn unescaped(part: &str) -> Option<String> {
+    let mut name = Vec::new();
+    let mut rest = part.as_bytes();
+    while let [first, more @ ..] = rest {
+        rest = more;
+        if *first == b'_' {
+            let (digits, more) = rest.split_at_checked(2)?;
+            name.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = more;
+        } else {
+            name.push(*first);
+        }
+    }
+    String::from_utf8(name).ok()
 }
 
 /// No object.
@@ -24,4 +66,35 @@ pub(crate) fn none() -> OwnedObjectPath {
 
 fn path(text: String) -> OwnedObjectPath {
     ObjectPath::try_from(text).expect("letters, digits and _ make a valid path").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_escaped_as_others_do() {
+        for (name, path) in [
+            ("web", "web"),
+            ("my-net", "my_2dnet"),
+            ("3x", "_33x"),
+            ("a_b.c", "a_5fb_2ec"),
+            ("", "_"),
+        ] {
+            assert_eq!(escaped(name), path);
+        }
+        assert_eq!(network("/org/tare/Containers1/network/my_2dnet").unwrap().as_str(), "my-net");
+        for other in ["/", "/org/tare/Containers1/network/_", "/org/tare/Containers1/job/_1"] {
+            assert_eq!(network(other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_is_read_again(name in "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}") {
+            let name: NetworkName = name.parse().unwrap();
+            prop_assert_eq!(network(&of(&ObjectId::Network(name.clone()))), Some(name));
+        }
+    }
 }

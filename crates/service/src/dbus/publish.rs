@@ -20,6 +20,7 @@ use super::image::Image;
 use super::job::{self, Job};
 use super::kind::{Kind, Node};
 use super::manager::Manager;
+use super::network::Network;
 use super::object_manager::ObjectManager;
 use super::process::Process;
 use super::registry::Shown;
@@ -93,6 +94,7 @@ impl Publisher {
         match event {
             Event::Container(change) => self.apply::<Container>(change).await,
             Event::Image(change) => self.apply::<Image>(change).await,
+            Event::Network(change) => self.apply::<Network>(change).await,
             Event::Process(change) => self.apply::<Process>(change).await,
             Event::Job(Change::Added(view)) => self.job_added(view).await,
             Event::Job(change) => self.apply::<Job>(change).await,

@@ -59,6 +59,7 @@ impl Engine {
 
     fn load(&self, row: &ContainerRow, last: LifeRow) -> Result<(), Error> {
         let definition = self.define(&row.root, row.definition.clone())?;
+        self.networks.rejoin(&row.id, &row.definition.connections);
         let container = Arc::new(Container::new(row, definition, last, self.events.clone()));
         self.containers.insert(container);
         Ok(())
@@ -118,7 +119,8 @@ impl Engine {
                         container.show(&life);
                         return Err(error);
                     }
-                    self.now_runs(container, &mut life, record, running);
+                    let ports = self.hold_again(&record).await;
+                    self.now_runs(container, &mut life, record, running, ports);
                     let name = container.name();
                     tracing::info!(
                         container = %name,
@@ -170,7 +172,7 @@ impl Engine {
         record: &mut Incarnation,
         running: &Running,
     ) -> Result<(), Error> {
-        match record.doing {
+        match record.doing.clone() {
             None => return Ok(()),
             Some(Doing::Start) if self.waits_for_start(record) => {
                 match self.run_process(container, running).await {
@@ -180,6 +182,9 @@ impl Engine {
                 }
             }
             Some(Doing::Start) => {}
+            Some(doing @ (Doing::Connect(_) | Doing::Disconnect(_))) => {
+                self.settle_network(&container.name(), record, &doing).await?;
+            }
         }
         self.fulfil(record).await
     }

@@ -15,8 +15,7 @@ use super::blocking::brief;
 use super::container::Container;
 use super::host;
 use super::jobs::Job;
-use super::records::volatile::Incarnation;
-use super::view;
+use super::records::volatile::{self, Incarnation};
 use super::{Engine, Error, key, spawn_id};
 
 /// A passwd or group file larger than this is refused: it would be read into memory.
@@ -82,12 +81,12 @@ impl Engine {
         let id = spawn_id(&record.container);
         let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
         let mut placement = host::placement(&layout, &record.container, &record.cgroup)?;
-        if let Some(wanted) = &record.network {
-            let path = wanted.namespace.path();
+        if let Some(network) = &record.network {
+            let path = network.namespace.path();
             placement.netns = path.to_string_lossy().parse().ok();
+            placement.networks = network.places.iter().map(network_facts).collect();
         }
         placement.names = container.name().as_str().parse().into_iter().collect();
-        placement.networks = record.addresses.iter().map(network_facts).collect();
         Ok(placement)
     }
 }
@@ -97,8 +96,9 @@ pub(super) fn file_name(name: &str) -> Result<FileName, Error> {
     name.parse().map_err(|error| Error::Bug(format!("file name {name}: {error}")))
 }
 
-fn network_facts(address: &view::Address) -> NetworkFacts {
-    NetworkFacts::new(vec![address.address.addr()], address.gateway.into_iter().collect())
+fn network_facts(place: &volatile::Place) -> NetworkFacts {
+    let addresses = place.attachment.addresses.iter().map(ipnet::IpNet::addr);
+    NetworkFacts::new(addresses.collect(), place.attachment.gateways.clone())
 }
 
 /// The configuration comes last, by a rename: where it is, all the rest is.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tare_netns::{Connection, PortRequest};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::{Effective, Foreign, ImageDefaults, Reason, Request, effective, reasons};
 
@@ -13,7 +14,7 @@ use super::blocking::brief;
 use super::clock::Usec;
 use super::container::Container;
 use super::images::Image;
-use super::records::durable::{self, ContainerRow, DefinitionRow, LifeRow, Root};
+use super::records::durable::{self, Connections, ContainerRow, DefinitionRow, LifeRow, Root};
 use super::{Error, Inner, Reference, key, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -26,7 +27,28 @@ pub struct Draft {
     image: Result<Arc<Image>, Error>,
     image_reference: String,
     request: Request,
+    connections: Connections,
     reasons: Vec<Reason>,
+}
+
+/// A container as somebody asks for it.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// All that is no other object's business.
+    pub request: Request,
+    /// Networks to be on; the default one if there is none.
+    pub networks: Vec<AskedConnection>,
+    /// Ports that the host is to offer.
+    pub ports: Vec<PortRequest>,
+}
+
+/// A place in a network as somebody asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedConnection {
+    /// Name of the network.
+    pub network: String,
+    /// What is asked for there.
+    pub connection: Connection,
 }
 
 impl Ask for Draft {
@@ -52,7 +74,8 @@ impl Inner {
     /// # Errors
     ///
     /// [`Error::InvalidName`], [`Error::InvalidReference`], [`Error::InvalidSpec`].
-    pub fn draft(&self, name: &str, image: &str, request: Request) -> Result<Draft, Error> {
+    pub fn draft(&self, name: &str, image: &str, asked: Asked) -> Result<Draft, Error> {
+        let Asked { request, networks, ports } = asked;
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
@@ -72,7 +95,8 @@ impl Inner {
             (Err(_), Ok(found)) => found.id.to_string(),
             (Err(_), Err(_)) => image.to_string(),
         };
-        Ok(Draft { name, image: found, image_reference, request, reasons })
+        let connections = self.connections(&request, networks, ports)?;
+        Ok(Draft { name, image: found, image_reference, request, connections, reasons })
     }
 
     /// Makes a container; nothing of it runs.
@@ -92,8 +116,12 @@ impl Inner {
             Some(name) => self.containers.reserve(name)?,
             None => self.reserve_made_up(&draft.image_reference, &id)?,
         };
-        let definition =
-            DefinitionRow { revision: 1, name: reservation.name().clone(), request: draft.request };
+        let definition = DefinitionRow {
+            revision: 1,
+            name: reservation.name().clone(),
+            request: draft.request,
+            connections: draft.connections,
+        };
         let row = ContainerRow {
             id: id.clone(),
             owner_uid: by.uid,
@@ -102,7 +130,12 @@ impl Inner {
             definition: definition.clone(),
         };
         let definition = self.define(&row.root, definition)?;
-        self.write_container(&row).await?;
+        let networks = &row.definition.connections.networks;
+        self.networks.join(&id, networks).await.map_err(|error| self.name_holder(error))?;
+        if let Err(error) = self.write_container(&row).await {
+            self.networks.leave(&id, networks);
+            return Err(error);
+        }
         let container = Container::new(&row, definition, LifeRow::default(), self.events.clone());
         reservation.fulfil(Arc::new(container));
         Ok(id)

@@ -180,8 +180,10 @@ impl Engine {
 
     /// Nothing of an incarnation is left.
     pub(super) async fn forget_record(&self, id: &ContainerId) -> Result<(), Error> {
-        let (id, now) = (id.clone(), Usec::now());
-        Ok(self.run.run(move |c| volatile::end_incarnation(c, &id, now)).await?)
+        let id = id.clone();
+        self.run.run(move |c| volatile::end_incarnation(c, &id)).await?;
+        self.networks.rest();
+        Ok(())
     }
 
     fn tell_end(&self, container: &Container, life: &Life, exit: Exit, finished: Usec) {

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::fmt::Write as _;
 
+use tare_netns::{InterfaceName, NetworkName};
 use tare_runtime::ContainerName;
 
 use super::view::State;
@@ -102,14 +103,109 @@ pub enum Error {
         /// Why not.
         source: Box<tare_netns::Error>,
     },
+    /// No network of that name.
+    #[error("no network '{0}'")]
+    NoSuchNetwork(String),
+    /// Another network has the name.
+    #[error("there is a network '{0}' already")]
+    NetworkExists(NetworkName),
+    /// Containers are on the network.
+    #[error("network '{network}' is in use by {by}")]
+    NetworkInUse {
+        /// Which network.
+        network: NetworkName,
+        /// Names of the containers.
+        by: String,
+    },
+    /// It cannot be removed.
+    #[error("network '{0}' is the default network: it stays")]
+    DefaultNetwork(NetworkName),
+    /// A network that cannot be had.
+    #[error("no such network can be made")]
+    InvalidNetwork(#[source] tare_netns::InvalidNetwork),
+    /// A container cannot be on a network in this way.
+    #[error("no such connection to network '{network}' can be made")]
+    InvalidConnection {
+        /// To which network.
+        network: NetworkName,
+        /// Why not.
+        source: tare_netns::InvalidConnection,
+    },
+    /// A container is on a network already.
+    #[error("container '{name}' is on network '{network}' already")]
+    AlreadyConnected {
+        /// Which container.
+        name: ContainerName,
+        /// On which network.
+        network: NetworkName,
+    },
+    /// A container is not on a network.
+    #[error("container '{name}' is not on network '{network}'")]
+    NotConnected {
+        /// Which container.
+        name: ContainerName,
+        /// Not on which network.
+        network: NetworkName,
+    },
+    /// More networks than one container can be on.
+    #[error("a container cannot be on more than {0} networks")]
+    TooManyNetworks(usize),
+    /// A container that has no network of its own cannot be on one, or publish ports.
+    #[error("the container has no network of its own")]
+    NoOwnNetwork,
+    /// Ports lead to a container, and nothing outside reaches it.
+    #[error("nothing outside reaches the networks of the container: no port leads to it")]
+    Unreachable,
+    /// A port is not published.
+    #[error("port {port} of container '{name}' is not published")]
+    NotPublished {
+        /// Which container.
+        name: ContainerName,
+        /// Which port.
+        port: String,
+    },
+    /// Ports that cannot be published.
+    #[error("no such ports can be published")]
+    InvalidPorts(#[source] tare_netns::InvalidPort),
+    /// Somebody has a port of the host.
+    #[error("port {port} is in use{}", .by.as_ref().map(|by| format!(" by container '{by}'")).unwrap_or_default())]
+    PortInUse {
+        /// Which.
+        port: String,
+        /// The container that has it, if it is one.
+        by: Option<ContainerName>,
+    },
+    /// Another container has the address.
+    #[error("address {address} of network '{network}' is in use by container {by}")]
+    AddressInUse {
+        /// Which.
+        address: std::net::IpAddr,
+        /// On which network.
+        network: NetworkName,
+        /// Name or id of the other container.
+        by: String,
+    },
+    /// A subnet is taken.
+    #[error("subnet {subnet} of network '{network}' overlaps {other}, which is in use")]
+    SubnetOverlap {
+        /// Of which network.
+        network: NetworkName,
+        /// Which.
+        subnet: ipnet::IpNet,
+        /// What is there already.
+        other: ipnet::IpNet,
+    },
+    /// The host has an interface of that name.
+    #[error("there is an interface {0} already")]
+    InterfaceInUse(InterfaceName),
     /// The network has no free address.
     #[error("network '{0}' has no free address")]
-    AddressesExhausted(String),
+    AddressesExhausted(NetworkName),
     /// No subnet for a network.
     #[error("no subnet of {pool} is free for network '{network}'")]
     NoSubnet {
         /// Of which network.
-        network: String,
+        network: NetworkName,
         /// Where it was looked for.
         pool: ipnet::Ipv4Net,
     },
@@ -201,15 +297,30 @@ impl Error {
             }
             Self::NoSuchContainer(_) => "NoSuchContainer",
             Self::AmbiguousName(_) => "AmbiguousName",
-            Self::NameInUse(_) => "NameInUse",
+            Self::NameInUse(_) | Self::NetworkExists(_) | Self::InterfaceInUse(_) => "NameInUse",
             Self::InvalidName { .. } | Self::NameLikeAnId(_) => "InvalidName",
             Self::InvalidReference { .. } => "InvalidReference",
             Self::NoSuchImage(_) => "NoSuchImage",
             Self::NoSuchJob(_) => "NoSuchJob",
+            Self::NoSuchNetwork(_) => "NoSuchNetwork",
+            Self::NetworkInUse { .. } | Self::DefaultNetwork(_) => "NetworkInUse",
+            Self::InvalidNetwork(_)
+            | Self::InvalidConnection { .. }
+            | Self::InvalidPorts(_)
+            | Self::TooManyNetworks(_)
+            | Self::NoOwnNetwork
+            | Self::Unreachable => "InvalidArgs",
+            Self::PortInUse { .. } => "PortInUse",
+            Self::AddressInUse { .. } => "AddressInUse",
+            Self::SubnetOverlap { .. } => "SubnetOverlap",
             Self::TooManyJobs(_) => "LimitsExceeded",
             Self::NotCancelable(_) => "NotCancelable",
             Self::Canceled => "Canceled",
-            Self::InvalidState { .. } | Self::Changed(_) => "InvalidState",
+            Self::InvalidState { .. }
+            | Self::Changed(_)
+            | Self::AlreadyConnected { .. }
+            | Self::NotConnected { .. }
+            | Self::NotPublished { .. } => "InvalidState",
             Self::NotRunning(_) => "NotRunning",
             Self::InvalidSpec(_) | Self::NoCommand => "InvalidSpec",
             Self::InvalidArchive(_) => "InvalidArchive",

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::clock::Usec;
 use super::jobs::{JobView, LogLine};
 use super::object::{Change, ObjectId};
-use super::view::{Container, ExecSession, Exit, Image};
+use super::view::{Container, ExecSession, Exit, Image, Network};
 
 /// One change of the world, after it has become true.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub enum Event {
     Container(Change<Container>),
     /// What became of an image.
     Image(Change<Image>),
+    /// What became of a network.
+    Network(Change<Network>),
     /// What became of an exec session.
     Process(Change<ExecSession>),
     /// What became of a job.

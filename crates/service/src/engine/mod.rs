@@ -9,6 +9,7 @@ mod amend;
 mod blocking;
 mod bundle;
 pub mod clock;
+mod connect;
 mod container;
 mod create;
 mod end;
@@ -47,11 +48,15 @@ use tare_runtime::ContainerId;
 use tare_spawn::Spawner;
 use tare_storage::{ContainerKey, Store};
 
-pub use create::{Draft, container_name};
+pub use connect::{Connect, Disconnect, Publish, Unpublish};
+pub use create::{Asked, AskedConnection, Draft, container_name};
 pub use error::Error;
 pub use exec::{Exec, Executed, Stdio};
 pub use images::{ImportImage, RootfsConfig};
 pub use logs::{OpenLogs, Which};
+pub use network::{
+    AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
+};
 pub use redefine::Rename;
 pub use reference::Reference;
 pub use remove::{IfRunning, Remove};
@@ -88,7 +93,7 @@ pub struct Inner {
     /// Whether what the run directory says of processes is of this boot.
     same_boot: bool,
     host: Arc<host::Host>,
-    network: network::Network,
+    networks: network::Networks,
     containers: table::Table,
     images: images::Images,
     /// Held by whoever writes down an image.
@@ -215,11 +220,6 @@ impl Inner {
         self.host.features()
     }
 
-    /// Name of the network containers are on by default.
-    pub fn default_network(&self) -> &'static str {
-        network::DEFAULT
-    }
-
     /// What is seen of the container of that name, id, or beginning of an id.
     ///
     /// # Errors
@@ -303,18 +303,25 @@ impl Inner {
         &self,
         labels: impl Iterator<Item = (&'l str, &'l str)>,
     ) -> std::collections::BTreeMap<String, String> {
-        let config = self.config();
-        let public = |key: &str| {
-            config.containers.public_label_prefixes.iter().any(|prefix| key.starts_with(prefix))
-        };
-        // Everybody gets them with every list: neither long nor many.
-        let short = |value: &str| value.len() <= LONGEST_PUBLIC_LABEL;
-        labels
-            .filter(|(key, value)| public(key) && short(key) && short(value))
-            .take(MOST_PUBLIC_LABELS)
-            .map(|(k, v)| (k.into(), v.into()))
-            .collect()
+        public_labels(&self.config(), labels)
     }
+}
+
+/// The same by these settings.
+fn public_labels<'l>(
+    config: &Config,
+    labels: impl Iterator<Item = (&'l str, &'l str)>,
+) -> std::collections::BTreeMap<String, String> {
+    let public = |key: &str| {
+        config.containers.public_label_prefixes.iter().any(|prefix| key.starts_with(prefix))
+    };
+    // Everybody gets them with every list: neither long nor many.
+    let short = |value: &str| value.len() <= LONGEST_PUBLIC_LABEL;
+    labels
+        .filter(|(key, value)| public(key) && short(key) && short(value))
+        .take(MOST_PUBLIC_LABELS)
+        .map(|(k, v)| (k.into(), v.into()))
+        .collect()
 }
 
 fn random_id() -> Result<ContainerId, Error> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
 use tare_storage::Digest;
 use tokio::sync::watch;
@@ -18,6 +19,8 @@ pub enum ObjectId {
     Process(ContainerId, u32),
     /// An image.
     Image(Digest),
+    /// A network.
+    Network(NetworkName),
     /// A job.
     Job(u32),
 }

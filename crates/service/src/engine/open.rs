@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::events::{Event, Events};
 use super::host::Host;
 use super::jobs::Jobs;
-use super::network::Network;
+use super::network::Networks;
 use super::records::{self, durable, volatile};
 use super::{Engine, Error, Inner, blocking};
 use crate::config::Config;
@@ -32,8 +32,10 @@ impl Engine {
         let store = Store::open(instance.state_dir()).map_err(Error::Storage)?;
         let spawner = spawner(&instance)?;
         let (instance, host) = look(instance, &tag, spawner.clone(), &config).await?;
-        let network = Network::open(&state, run.clone(), tag.clone(), &config.network).await?;
         let (events, told) = Events::channel();
+        let networks =
+            Networks::open(&state, run.clone(), tag.clone(), &config, events.clone(), &host)
+                .await?;
         let jobs = Jobs::open(events.clone(), run.clone()).await?;
         let engine = Self(Arc::new(Inner {
             instance,
@@ -45,7 +47,7 @@ impl Engine {
             spawner,
             same_boot: same_boot(&run).await?,
             host: Arc::new(host),
-            network,
+            networks,
             containers: super::table::Table::default(),
             images: super::images::Images::default(),
             registering: tokio::sync::Mutex::default(),
@@ -64,7 +66,7 @@ impl Engine {
     pub async fn leave(&self) {
         let runs = |c: &Arc<super::container::Container>| c.view().process.is_some();
         if !self.instance.is_default() && !self.containers.all().iter().any(runs) {
-            self.network.leave_host().await;
+            self.networks.leave_host().await;
             self.leave_cgroup().await;
         }
     }

@@ -114,6 +114,7 @@ impl Engine {
             self.forget_record(&record.container).await?;
         }
         life.now = Now::Removed;
+        self.networks.leave(&container.id, &container.definition().row.connections.networks);
         self.containers.remove(container);
         container.remove();
         self.delete_directories(&container.id).await

@@ -5,20 +5,32 @@
 //! generated from what is known by then, and the runtime makes the container. Whatever fails, the
 //! same written record says what to take down.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use tare_netns::HeldPort;
 use tare_specgen::{Effective, NetworkMode};
 
 use super::container::{Container, Life, Now, Running};
 use super::end::Unwritten;
 use super::jobs::{Job, JobKind, Output};
+use super::network::Plugged;
 use super::object::ObjectId;
 use super::records::Version;
-use super::records::durable::{self, LifeRow};
+use super::records::durable::{self, Connections, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
 use super::view::{self, Exit, ExitReason};
 use super::{Engine, Error, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+
+/// A start that is written down, and nothing else of it done.
+struct Begun {
+    record: Box<Incarnation>,
+    /// Addresses it got that the kernel may know connections of.
+    unrested: Vec<IpAddr>,
+    /// Ports of the host that are held for it.
+    ports: Vec<HeldPort>,
+}
 
 /// A container to be started.
 #[derive(Debug)]
@@ -58,10 +70,14 @@ impl Engine {
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
         let effective = self.effective(container)?;
-        let mut record = Box::new(self.begin(container, &mut life, &effective).await?);
-        match self.carry_out(container, &mut record, &effective, job).await {
+        let begun = self.begin(container, &mut life, &effective).await?;
+        let Begun { mut record, unrested, ports } = begun;
+        match self.carry_out(container, &mut record, unrested, &effective, job).await {
             Ok(running) => {
-                self.now_runs(container, &mut life, record, running);
+                if let Some(network) = &record.network {
+                    self.networks.take_over(network).await;
+                }
+                self.now_runs(container, &mut life, record, running, ports);
                 Ok(())
             }
             Err(error) => {
@@ -102,7 +118,7 @@ impl Engine {
         container: &Container,
         life: &mut Life,
         effective: &Effective,
-    ) -> Result<Incarnation, Error> {
+    ) -> Result<Begun, Error> {
         let runtime = self.host.runtime().ok_or(Error::NoRuntime)?;
         life.incarnation += 1;
         let id = container.id.clone();
@@ -115,33 +131,42 @@ impl Engine {
             doing: None,
             runtime,
             network: None,
-            addresses: Vec::new(),
             supervisor: None,
             init: None,
             started: None,
             started_monotonic: None,
         };
-        let engine = self.clone();
-        let wants_network = effective.request.network_mode == NetworkMode::Private;
-        if wants_network {
-            self.network.settle(&container.name()).await?;
-        }
-        let record = self
-            .run
-            .run(move |c| {
-                let mut record = record;
-                if wants_network {
-                    let address = engine.network.lease(c, &id)?;
-                    record.network = Some(engine.network.wanted(&id, address));
-                    record.addresses = vec![engine.network.seen(address)];
-                }
-                volatile::put(c, &record)?;
-                Ok::<_, Error>(record)
-            })
-            .await?;
+        let begun = if effective.request.network_mode == NetworkMode::Private {
+            self.write_with_network(container, record).await?
+        } else {
+            self.write_record(&record).await?;
+            Begun { record: Box::new(record), unrested: Vec::new(), ports: Vec::new() }
+        };
         life.now = Now::Starting;
         container.show(life);
-        Ok(record)
+        Ok(begun)
+    }
+
+    /// With the addresses it gets, in one transaction, so that none is taken by a container that
+    /// was never begun. The ports of the host are taken before that.
+    async fn write_with_network(
+        &self,
+        container: &Container,
+        record: Incarnation,
+    ) -> Result<Begun, Error> {
+        let Connections { networks, ports, .. } = container.definition().row.connections.clone();
+        self.networks.ready(&container.name(), &networks).await?;
+        let reservation = self.reserve(&ports).await?;
+        let (engine, id) = (self.clone(), container.id.clone());
+        self.run
+            .run(move |c| {
+                let Plugged { record: network, unrested } =
+                    engine.networks.plug(c, &id, &networks, &reservation.ports)?;
+                let record = Box::new(Incarnation { network: Some(network), ..record });
+                volatile::put(c, &*record)?;
+                Ok(Begun { record, unrested, ports: reservation.sockets })
+            })
+            .await
     }
 
     /// All effects of a start, up to the running process.
@@ -149,12 +174,15 @@ impl Engine {
         &self,
         container: &Arc<Container>,
         record: &mut Incarnation,
+        unrested: Vec<IpAddr>,
         effective: &Effective,
         job: &Job,
     ) -> Result<Arc<Running>, Error> {
         job.stage("preparing");
-        let (file_systems, network) =
-            tokio::join!(self.mount(container, effective), self.connect(container, record));
+        let (file_systems, network) = tokio::join!(
+            self.mount(container, effective),
+            self.plug_in(container, record, unrested)
+        );
         // The storage error wins: it is the one an administrator has to mend first.
         if let (Err(_), Err(other)) = (&file_systems, &network) {
             job.log(3, other.chain());
@@ -172,9 +200,14 @@ impl Engine {
         Ok(running)
     }
 
-    async fn connect(&self, container: &Container, record: &Incarnation) -> Result<(), Error> {
+    async fn plug_in(
+        &self,
+        container: &Container,
+        record: &Incarnation,
+        unrested: Vec<IpAddr>,
+    ) -> Result<(), Error> {
         match record.network.clone() {
-            Some(wanted) => self.network.set_up(&container.name(), wanted).await,
+            Some(network) => self.networks.set_up(&container.name(), network, unrested).await,
             None => Ok(()),
         }
     }
@@ -186,12 +219,13 @@ impl Engine {
         life: &mut Life,
         record: Box<Incarnation>,
         running: Arc<Running>,
+        ports: Vec<HeldPort>,
     ) {
         life.last = LifeRow { started: record.started, finished: None, exit: None };
         // Only for after a power cut, to know that it ran; the start does not wait for the disk.
         let (id, last) = (container.id.clone(), life.last);
         self.state.post(move |c| durable::update_life(c, &id, &last));
-        life.now = Now::Running { record, running: running.clone(), stopping: 0 };
+        life.now = Now::Running { record, running: running.clone(), stopping: 0, ports };
         container.show(life);
         self.watch(container.clone(), running);
     }

@@ -29,7 +29,15 @@ impl Engine {
             Ok(known) => self.sweep_host(known).await,
             Err(error) => tracing::error!("the host is not swept: {error}"),
         }
-        self.network.sweep(&self.run).await;
+        match self.run.run(volatile::all::<Incarnation>).await {
+            Ok(found) if found.iter().all(Result::is_ok) => {
+                let records = found.into_iter().flatten().filter_map(|record| record.network);
+                self.networks.sweep(records.collect()).await;
+            }
+            // What one of them has in the firewall cannot be told from what nobody has.
+            Ok(_) => tracing::warn!("the firewall is not swept: a record cannot be read"),
+            Err(error) => tracing::error!("the firewall is not swept: {error}"),
+        }
     }
 
     /// Directories, layers and logs that no row has.

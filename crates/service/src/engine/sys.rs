@@ -1,9 +1,10 @@
 //! Watching file descriptors from async code.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+use tare_netns::Watcher;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -12,4 +13,28 @@ pub(super) fn readable(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
     // SAFETY: the descriptor stays open and its number the same for as long as the value inside
     // the AsyncFd lives, since that owns a share of it and nobody can take it out of the Arc.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+/// A watcher that stays where it is.
+#[derive(Debug)]
+pub(super) struct Watched(Watcher);
+
+impl Watched {
+    /// See [`Watcher::others_changed`].
+    pub(super) fn others_changed(&mut self) -> Result<bool, tare_netns::Error> {
+        self.0.others_changed()
+    }
+}
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// Becomes ready when anybody changes the host's firewall.
+pub(super) fn watched(watcher: Watcher) -> io::Result<AsyncFd<Watched>> {
+    // SAFETY: a watcher keeps one descriptor for all its life, and nobody can take it out of the
+    // `Watched`, whose inside is reached by reference alone.
+    Ok(unsafe { AsyncFd::register_with_interest(Watched(watcher), Interest::READABLE) }?)
 }

@@ -74,8 +74,9 @@ impl Engine {
         supervisor: Option<&Watched>,
     ) -> Remains {
         let mut leftovers = self.tear_down_processes(record, supervisor.map(Watched::pidfd)).await;
-        if let Some(wanted) = record.network.clone() {
-            leftovers.extend(self.network.tear_down(wanted).await.into_iter().map(Leftover::from));
+        if let Some(network) = record.network.clone() {
+            let left = self.networks.tear_down(network).await;
+            leftovers.extend(left.into_iter().map(Leftover::from));
         }
         if let Err(error) = self.remove_bundle(record).await {
             leftovers.push(error.into());

@@ -5,7 +5,9 @@ use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tare_netns::{InterfaceName, MacAddress};
+use tare_netns::{
+    InterfaceName, MacAddress, NetworkName, PortRequest, Protocol, PublishedPort, Subnet,
+};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_storage::Digest;
 
@@ -111,8 +113,8 @@ pub struct Process {
 /// An address of a running container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// Name of the network.
-    pub network: String,
+    /// The network it is an address of.
+    pub network: NetworkName,
     /// Interface inside the container.
     pub interface: InterfaceName,
     /// With the length of the prefix.
@@ -121,6 +123,45 @@ pub struct Address {
     pub gateway: Option<std::net::IpAddr>,
     /// Of the interface.
     pub mac: MacAddress,
+}
+
+/// Ports of a container that the host offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// The address of the host they are offered at; all if there is none.
+    pub at: Option<std::net::IpAddr>,
+    /// The first on the host; 0 while it is left open.
+    pub host: u16,
+    /// The first in the container.
+    pub container: u16,
+    /// How many in a row.
+    pub count: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+impl From<&PortRequest> for Port {
+    fn from(port: &PortRequest) -> Self {
+        Self {
+            at: port.at(),
+            host: port.host().unwrap_or(0),
+            container: port.container(),
+            count: port.count(),
+            protocol: port.protocol(),
+        }
+    }
+}
+
+impl From<&PublishedPort> for Port {
+    fn from(port: &PublishedPort) -> Self {
+        Self {
+            at: port.at(),
+            host: port.host(),
+            container: port.container(),
+            count: port.count(),
+            protocol: port.protocol(),
+        }
+    }
 }
 
 /// A container, as every local user may see it: nothing here is secret.
@@ -157,9 +198,11 @@ pub struct Container {
     /// Below the cgroup2 root; empty while there is none.
     pub cgroup: String,
     /// Networks it is connected to.
-    pub networks: Vec<String>,
+    pub networks: Vec<NetworkName>,
     /// Addresses it has.
     pub addresses: Vec<Address>,
+    /// Its ports that the host offers while it runs.
+    pub ports: Vec<Port>,
     /// Labels whose prefix makes them public.
     pub public_labels: BTreeMap<String, String>,
     /// Jobs at work on it.
@@ -187,6 +230,31 @@ pub struct Image {
     pub size: u64,
     /// How many layers.
     pub layers: u32,
+    /// Labels whose prefix makes them public.
+    pub public_labels: BTreeMap<String, String>,
+}
+
+/// A network, as every local user may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Unique, and never changes.
+    pub name: NetworkName,
+    /// 64 hex digits.
+    pub id: String,
+    /// Who made it.
+    pub owner_uid: u32,
+    /// When.
+    pub created: Usec,
+    /// What it is made of.
+    pub driver: &'static str,
+    /// The interface of the host it is on, once that is needed.
+    pub interface: Option<InterfaceName>,
+    /// Its subnets.
+    pub subnets: Vec<Subnet>,
+    /// Whether nothing leaves it.
+    pub internal: bool,
+    /// The containers that are on it, running or not.
+    pub containers: Vec<ContainerId>,
     /// Labels whose prefix makes them public.
     pub public_labels: BTreeMap<String, String>,
 }
@@ -227,6 +295,16 @@ impl Seen for Image {
 
     fn event(change: Change<Self>) -> Event {
         Event::Image(change)
+    }
+}
+
+impl Seen for Network {
+    fn id(&self) -> ObjectId {
+        ObjectId::Network(self.name.clone())
+    }
+
+    fn event(change: Change<Self>) -> Event {
+        Event::Network(change)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::records::durable::{DefinitionRow, Use, uses};
+use crate::engine::records::durable::DefinitionRow;
 use crate::engine::view;
 
 /// What a container is to be, as it was asked for the last time; replaced as a whole.
@@ -19,13 +19,12 @@ pub(in crate::engine) struct Definition {
 impl Definition {
     /// Writes all that is seen of it into a view; what else is there stays.
     pub(super) fn describe(&self, view: &mut view::Container) {
-        let network = |needed| match needed {
-            Use::Network(name) => name,
-        };
+        let connections = &self.row.connections;
         view.revision = self.row.revision;
         view.name = self.row.name.clone();
         view.privileged = self.privileged;
-        view.networks = uses(&self.row.request).into_iter().map(network).collect();
+        view.networks = connections.networks.iter().map(|joined| joined.network.clone()).collect();
+        view.ports = connections.ports.iter().map(view::Port::from).collect();
         view.public_labels.clone_from(&self.public_labels);
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use tare_netns::HeldPort;
+
 use super::Running;
 use crate::engine::records::durable::LifeRow;
-use crate::engine::records::volatile::Incarnation;
+use crate::engine::records::volatile::{Incarnation, NetworkRecord};
 use crate::engine::view::{self, State};
 
 /// What lives of a container.
@@ -35,6 +37,8 @@ pub(in crate::engine) enum Now {
         running: Arc<Running>,
         /// How many are stopping it.
         stopping: u32,
+        /// The ports of the host that lead to it: nobody else gets them while this lives.
+        ports: Vec<HeldPort>,
     },
     /// It has ended, and something of it could not be taken down.
     Broken(Box<Incarnation>),
@@ -97,7 +101,11 @@ impl Life {
         view.started_monotonic = record.and_then(|record| record.started_monotonic);
         view.finished = self.last.finished;
         view.cgroup = record.map(|record| record.cgroup.to_string()).unwrap_or_default();
-        view.addresses = record.map(|record| record.addresses.clone()).unwrap_or_default();
+        let network = record.and_then(|record| record.network.as_ref());
+        view.addresses = network.map(NetworkRecord::addresses).unwrap_or_default();
+        if let Some(network) = network {
+            view.ports = network.publications.iter().map(|p| (&p.port).into()).collect();
+        }
         if record.is_none() {
             view.processes.clear();
         }

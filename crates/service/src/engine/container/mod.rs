@@ -186,6 +186,7 @@ fn first_view(row: &ContainerRow, definition: &Definition, life: &Life) -> view:
         cgroup: String::new(),
         networks: Vec::new(),
         addresses: Vec::new(),
+        ports: Vec::new(),
         public_labels: std::collections::BTreeMap::new(),
         jobs: Vec::new(),
         processes: Vec::new(),

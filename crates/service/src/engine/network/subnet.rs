@@ -7,17 +7,19 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustix::fs::{FlockOperation, OFlags, flock};
-use tare_netns::InterfaceName;
+use tare_netns::{InterfaceName, Network, NetworkName, NetworkOptions, SubnetOptions};
 
-use super::DEFAULT;
 use crate::engine::Error;
+use crate::engine::records::durable::{NetworkDefinition, Subnets};
 
 /// Root's alone, so that nobody else can hold it. It stays: to remove a lock file is a race.
 const LOCK: &str = "/run/tare-subnets.lock";
-/// Subnets are cut from the pool in this size.
+/// Subnets are cut from the pool in this size,
 const PREFIX_LEN: u8 = 24;
+/// and in IPv6 in this one.
+const PREFIX_LEN_6: u8 = 64;
 
 /// No other daemon of this host makes a bridge as long as this lives.
 #[derive(Debug)]
@@ -34,36 +36,88 @@ pub(super) fn lock_host() -> Result<HostLock, Error> {
     Ok(HostLock(file))
 }
 
-/// The first subnet of `pool` that no route of the host covers.
-pub(super) fn choose(pool: Ipv4Net) -> Result<Ipv4Net, Error> {
-    first_free(pool, &taken()?)
+/// What a subnet for a network is chosen from, and what it must not have in common with.
+#[derive(Debug)]
+pub(super) struct Choice<'a> {
+    pub(super) network: &'a NetworkName,
+    pub(super) pool: Ipv4Net,
+    /// The subnets of all other networks.
+    pub(super) others: Vec<IpNet>,
 }
 
-/// `known`, if it is free or has its bridge already, else another of `pool`.
-pub(super) fn keep_or_choose(
-    known: Ipv4Net,
-    bridge: &InterfaceName,
-    pool: Ipv4Net,
-) -> Result<Ipv4Net, Error> {
-    let interfaces = tare_netns::interfaces().map_err(|error| host("list interfaces", error))?;
-    if interfaces.iter().any(|(name, _)| name == bridge) {
-        return Ok(known);
+impl Choice<'_> {
+    /// The first subnet of the pool that neither a route of the host nor another network covers.
+    pub(super) fn v4(&self) -> Result<SubnetOptions, Error> {
+        let chosen = tare_netns::choose_subnet(self.pool, PREFIX_LEN, &self.taken()?);
+        let chosen = chosen
+            .ok_or_else(|| Error::NoSubnet { network: self.network.clone(), pool: self.pool })?;
+        Ok(SubnetOptions::new(chosen.into()))
     }
-    let taken = taken()?;
-    if is_free(known, &taken) { Ok(known) } else { first_free(pool, &taken) }
+
+    /// A unique local one (RFC 4193).
+    pub(super) fn v6(&self) -> Result<SubnetOptions, Error> {
+        let random = super::super::random_id()?;
+        let mut global_id = [0; 5];
+        for (at, byte) in global_id.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&random.as_str()[2 * at..2 * at + 2], 16).unwrap_or(0);
+        }
+        let pool: Ipv6Net = tare_netns::unique_local(global_id);
+        let chosen = tare_netns::choose_subnet6(pool, PREFIX_LEN_6, &self.taken()?);
+        let chosen = chosen.ok_or_else(|| Error::Bug(format!("no subnet in {pool}")))?;
+        Ok(SubnetOptions::new(chosen.into()))
+    }
+
+    /// An error if a subnet that somebody asked for is taken.
+    pub(super) fn check(&self, network: &Network) -> Result<(), Error> {
+        match network.overlap(&self.taken()?) {
+            None => Ok(()),
+            Some((subnet, other)) => {
+                Err(Error::SubnetOverlap { network: self.network.clone(), subnet, other })
+            }
+        }
+    }
+
+    /// What a network is to be that is about to be made on the host: with other subnets if those
+    /// it had are taken by now, and it did not ask for them; `None` if it stays as it is.
+    pub(super) fn renew(&self, definition: &NetworkDefinition) -> Result<Option<Network>, Error> {
+        let network = &definition.network;
+        match definition.bridge() {
+            // Its own route is among those of the host.
+            Some(bridge) if exists(bridge)? => return Ok(None),
+            // Its subnet is that of its parent.
+            None => return Ok(None),
+            Some(_) => {}
+        }
+        match (self.check(network), definition.subnets) {
+            (Ok(()), _) => Ok(None),
+            (Err(Error::SubnetOverlap { .. }), Subnets::Chosen) => self.choose_anew(network),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn choose_anew(&self, network: &Network) -> Result<Option<Network>, Error> {
+        let mut options: NetworkOptions = network.clone().into();
+        for subnet in &mut options.subnets {
+            *subnet = match subnet.subnet {
+                IpNet::V4(_) => self.v4()?,
+                IpNet::V6(_) => self.v6()?,
+            };
+        }
+        let network = Network::new(&options).map_err(Error::InvalidNetwork)?;
+        Ok(Some(network))
+    }
+
+    fn taken(&self) -> Result<Vec<IpNet>, Error> {
+        let mut taken = tare_netns::host_prefixes()
+            .map_err(|error| host("read the routes of the host", error))?;
+        taken.extend(&self.others);
+        Ok(taken)
+    }
 }
 
-fn is_free(subnet: Ipv4Net, taken: &[IpNet]) -> bool {
-    tare_netns::choose_subnet(subnet, subnet.prefix_len(), taken).is_some()
-}
-
-fn first_free(pool: Ipv4Net, taken: &[IpNet]) -> Result<Ipv4Net, Error> {
-    let chosen = tare_netns::choose_subnet(pool, PREFIX_LEN, taken);
-    chosen.ok_or(Error::NoSubnet { network: DEFAULT.into(), pool })
-}
-
-fn taken() -> Result<Vec<IpNet>, Error> {
-    tare_netns::host_prefixes().map_err(|error| host("read the routes of the host", error))
+/// Whether the host has an interface of that name.
+pub(super) fn exists(interface: &InterfaceName) -> Result<bool, Error> {
+    tare_netns::has_interface(interface).map_err(|error| host("look for an interface", error))
 }
 
 fn host(what: &'static str, error: tare_netns::Error) -> Error {

@@ -42,6 +42,7 @@ CREATE TABLE containers (
     revision         INTEGER NOT NULL,
     name             TEXT NOT NULL UNIQUE,
     request          TEXT NOT NULL,
+    connections      TEXT NOT NULL,
     -- The last life.
     started_usec     INTEGER,
     finished_usec    INTEGER,

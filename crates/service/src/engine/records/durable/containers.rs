@@ -5,7 +5,7 @@ use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::Request;
 use tare_storage::Digest;
 
-use super::{not_text, text, uses};
+use super::{Connections, not_text, text, uses};
 use crate::db::Error;
 use crate::engine::clock::Usec;
 use crate::engine::records::document::{from_document, to_document};
@@ -28,6 +28,7 @@ pub(crate) struct DefinitionRow {
     pub(crate) revision: u64,
     pub(crate) name: ContainerName,
     pub(crate) request: Request,
+    pub(crate) connections: Connections,
 }
 
 /// What the root file system of a container is.
@@ -54,8 +55,8 @@ pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(),
     let Root::Image { id: image, reference } = &row.root;
     c.prepare_cached(
         "INSERT INTO containers (id, owner_uid, created_usec, image_id, image_reference,
-                                 revision, name, request)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                                 revision, name, request, connections)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         row.id.as_str(),
@@ -66,8 +67,9 @@ pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(),
         as_i64(row.definition.revision),
         row.definition.name.as_str(),
         to_document("request", &row.definition.request)?,
+        to_document("connections", &row.definition.connections)?,
     ])?;
-    uses::replace(c, &row.id, &uses::uses(&row.definition.request))
+    uses::replace(c, &row.id, &uses::uses(&row.definition))
 }
 
 /// Changes what a container is to be, and with that what it needs.
@@ -76,14 +78,18 @@ pub(crate) fn update_definition(
     id: &ContainerId,
     definition: &DefinitionRow,
 ) -> Result<(), Error> {
-    c.prepare_cached("UPDATE containers SET revision = ?2, name = ?3, request = ?4 WHERE id = ?1")?
-        .execute(params![
-            id.as_str(),
-            as_i64(definition.revision),
-            definition.name.as_str(),
-            to_document("request", &definition.request)?,
-        ])?;
-    uses::replace(c, id, &uses::uses(&definition.request))
+    c.prepare_cached(
+        "UPDATE containers SET revision = ?2, name = ?3, request = ?4, connections = ?5
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        id.as_str(),
+        as_i64(definition.revision),
+        definition.name.as_str(),
+        to_document("request", &definition.request)?,
+        to_document("connections", &definition.connections)?,
+    ])?;
+    uses::replace(c, id, &uses::uses(definition))
 }
 
 /// Takes a container out, with what it uses.
@@ -132,6 +138,7 @@ pub(crate) fn container_ids(c: &Connection) -> Result<Vec<ContainerId>, Error> {
 
 fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
     let request: String = row.get("request")?;
+    let connections: String = row.get("connections")?;
     let root = Root::Image { id: text(row, "image_id")?, reference: row.get("image_reference")? };
     Ok(ContainerRow {
         id: text(row, "id")?,
@@ -142,6 +149,7 @@ fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
             revision: u64::try_from(row.get::<_, i64>("revision")?).unwrap_or_default(),
             name: text(row, "name")?,
             request: from_document("request", &request)?,
+            connections: from_document("connections", &connections)?,
         },
     })
 }
@@ -177,6 +185,7 @@ impl ContainerRow {
                 revision: 1,
                 name: name.parse().unwrap(),
                 request: Request::default(),
+                connections: Connections::default(),
             },
         }
     }

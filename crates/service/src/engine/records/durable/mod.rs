@@ -1,5 +1,6 @@
 //! `state.db`: containers, images, networks, and which of them needs which.
 
+mod connections;
 mod containers;
 mod images;
 mod networks;
@@ -9,15 +10,16 @@ use rusqlite::Row;
 
 use crate::db::Error;
 
+pub(crate) use connections::{Connections, Joined};
 pub(crate) use containers::{
     ContainerRow, DefinitionRow, LifeRow, Root, container_ids, containers, delete_container,
     insert_container, update_definition, update_life,
 };
 pub(crate) use images::{ImageRow, images, layers, put_image};
 pub(crate) use networks::{
-    NetworkDefinition, NetworkRow, insert_network, networks, redefine_network,
+    NetworkDefinition, NetworkRow, Subnets, delete_network, insert_network, networks,
+    redefine_network,
 };
-pub(crate) use uses::{Use, uses};
 
 /// From nothing to the present schema, a step an entry. Only ever appended to.
 pub(crate) const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];

@@ -1,9 +1,10 @@
 //! Networks.
 
-use ipnet::Ipv4Net;
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
-use tare_netns::InterfaceName;
+use tare_netns::{Driver, InterfaceName, NetworkName};
 
 use super::text;
 use crate::db::Error;
@@ -13,11 +14,10 @@ use crate::engine::records::document::{Version, from_document, to_document};
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkRow {
-    pub(crate) name: String,
+    pub(crate) name: NetworkName,
     pub(crate) id: String,
     pub(crate) owner_uid: u32,
     pub(crate) created: Usec,
-    pub(crate) bridge: InterfaceName,
     pub(crate) definition: NetworkDefinition,
 }
 
@@ -27,7 +27,29 @@ pub(crate) struct NetworkRow {
 pub(crate) struct NetworkDefinition {
     #[serde(rename = "v")]
     pub(crate) version: Version<1>,
-    pub(crate) subnet: Ipv4Net,
+    pub(crate) network: tare_netns::Network,
+    pub(crate) subnets: Subnets,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// Where the subnets of a network come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Subnets {
+    /// Somebody asked for them.
+    Given,
+    /// They were chosen here, and others are if they are taken by the time they are needed.
+    Chosen,
+}
+
+impl NetworkDefinition {
+    /// The bridge that is its own.
+    pub(crate) fn bridge(&self) -> Option<&InterfaceName> {
+        match self.network.driver() {
+            Driver::Bridge { interface, .. } => Some(interface),
+            Driver::Macvlan { .. } => None,
+        }
+    }
 }
 
 /// Adds a network.
@@ -36,11 +58,11 @@ pub(crate) fn insert_network(c: &Connection, network: &NetworkRow) -> Result<(),
         "INSERT INTO networks (name, id, owner_uid, created_usec, bridge, definition)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
-            network.name,
+            network.name.as_str(),
             network.id,
             network.owner_uid,
             network.created.as_i64(),
-            network.bridge.as_str(),
+            network.definition.bridge().map(InterfaceName::as_str),
             to_document("network", &network.definition)?,
         ],
     )?;
@@ -50,46 +72,65 @@ pub(crate) fn insert_network(c: &Connection, network: &NetworkRow) -> Result<(),
 /// From now on a network is as `definition` says.
 pub(crate) fn redefine_network(
     c: &Connection,
-    name: &str,
+    name: &NetworkName,
     definition: &NetworkDefinition,
 ) -> Result<(), Error> {
     let definition = to_document("network", definition)?;
-    let changed =
-        c.execute("UPDATE networks SET definition = ?2 WHERE name = ?1", [name, &definition])?;
+    let changed = c.execute(
+        "UPDATE networks SET definition = ?2 WHERE name = ?1",
+        [name.as_str(), &definition],
+    )?;
     if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed).into()) }
 }
 
+/// Takes a network out. It is refused while a container needs it.
+pub(crate) fn delete_network(c: &Connection, name: &NetworkName) -> Result<(), Error> {
+    c.execute("DELETE FROM networks WHERE name = ?1", [name.as_str()])?;
+    Ok(())
+}
+
+/// A network as it is found: one that cannot be read is no reason not to read the others.
+pub(crate) type FoundNetwork = Result<NetworkRow, Error>;
+
 /// All networks.
-pub(crate) fn networks(c: &Connection) -> Result<Vec<NetworkRow>, Error> {
+pub(crate) fn networks(c: &Connection) -> Result<Vec<FoundNetwork>, Error> {
     let mut query = c.prepare("SELECT * FROM networks ORDER BY name")?;
     let mut rows = query.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let definition: String = row.get("definition")?;
-        found.push(NetworkRow {
-            name: row.get("name")?,
-            id: row.get("id")?,
-            owner_uid: row.get("owner_uid")?,
-            created: Usec::from_i64(row.get("created_usec")?),
-            bridge: text(row, "bridge")?,
-            definition: from_document("network", &definition)?,
-        });
+        found.push(network(row));
     }
     Ok(found)
+}
+
+fn network(row: &rusqlite::Row<'_>) -> FoundNetwork {
+    let definition: String = row.get("definition")?;
+    Ok(NetworkRow {
+        name: text(row, "name")?,
+        id: row.get("id")?,
+        owner_uid: row.get("owner_uid")?,
+        created: Usec::from_i64(row.get("created_usec")?),
+        definition: from_document("network", &definition)?,
+    })
 }
 
 #[cfg(test)]
 impl NetworkRow {
     pub(crate) fn sample(name: &str) -> Self {
+        let options = serde_json::json!({
+            "driver": {"bridge": {"interface": "tare0", "vlan": null}},
+            "subnets": [{"subnet": "10.88.0.0/30", "gateway": null, "range": null}],
+        });
         Self {
-            name: name.into(),
+            name: name.parse().unwrap(),
             id: format!("{:064x}", 7),
             owner_uid: 0,
             created: Usec(1),
-            bridge: "tare0".parse().unwrap(),
             definition: NetworkDefinition {
                 version: Version,
-                subnet: "10.88.0.0/30".parse().unwrap(),
+                network: serde_json::from_value(options).unwrap(),
+                subnets: Subnets::Chosen,
+                labels: BTreeMap::new(),
             },
         }
     }
@@ -100,19 +141,48 @@ mod tests {
     use super::*;
     use crate::engine::records::durable::scratch;
 
+    fn read(c: &Connection) -> Vec<NetworkRow> {
+        networks(c).unwrap().into_iter().map(Result::unwrap).collect()
+    }
+
     #[test]
     fn a_network_is_read_as_it_was_written() {
         let c = scratch();
         let network = NetworkRow::sample("n");
         insert_network(&c, &network).unwrap();
-        assert_eq!(networks(&c).unwrap(), [network]);
+        assert_eq!(read(&c), std::slice::from_ref(&network));
         let stored: String =
             c.query_row("SELECT definition FROM networks", [], |row| row.get(0)).unwrap();
-        assert_eq!(stored, r#"{"v":1,"Subnet":"10.88.0.0/30"}"#, "the stored form is a format");
-        let mut other = NetworkRow::sample("n");
-        other.definition.subnet = "10.88.7.0/24".parse().unwrap();
-        redefine_network(&c, "n", &other.definition).unwrap();
-        redefine_network(&c, "m", &other.definition).unwrap_err();
-        assert_eq!(networks(&c).unwrap(), [other]);
+        let form = serde_json::json!({
+            "v": 1,
+            "Network": {
+                "driver": {"bridge": {"interface": "tare0", "vlan": null}},
+                "subnets": [{"subnet": "10.88.0.0/30", "gateway": "10.88.0.1", "range": null}],
+                "mtu": null,
+                "reach": "open",
+                "names": "answered",
+            },
+            "Subnets": "chosen",
+            "Labels": {},
+        });
+        let stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+        assert_eq!(stored, form, "the stored form is a format");
+        let mut other = network;
+        other.definition.labels.insert("a".into(), "b".into());
+        redefine_network(&c, &other.name, &other.definition).unwrap();
+        redefine_network(&c, &"m".parse().unwrap(), &other.definition).unwrap_err();
+        assert_eq!(read(&c), [other.clone()]);
+        delete_network(&c, &other.name).unwrap();
+        assert_eq!(read(&c), []);
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_hides_no_other() {
+        let c = scratch();
+        insert_network(&c, &NetworkRow::sample("n")).unwrap();
+        c.execute_batch("INSERT INTO networks VALUES ('bad', '', 0, 0, 'tare9', '{\"v\":2}')")
+            .unwrap();
+        let found = networks(&c).unwrap();
+        assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
     }
 }

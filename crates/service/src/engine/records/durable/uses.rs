@@ -4,25 +4,23 @@
 //! whether something is in use is never found out by looking into containers.
 
 use rusqlite::{Connection, params};
+use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
-use tare_specgen::{NetworkMode, Request};
 
+use super::DefinitionRow;
 use crate::db::Error;
-use crate::engine::network;
 
 /// Something a container needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
+pub(super) enum Use {
     /// The network of that name.
-    Network(String),
+    Network(NetworkName),
 }
 
-/// All that a container of that request needs.
-pub(crate) fn uses(request: &Request) -> Vec<Use> {
-    match request.network_mode {
-        NetworkMode::Private => vec![Use::Network(network::DEFAULT.into())],
-        _ => Vec::new(),
-    }
+/// All that a container of that definition needs.
+pub(super) fn uses(definition: &DefinitionRow) -> Vec<Use> {
+    let networks = definition.connections.networks.iter();
+    networks.map(|joined| Use::Network(joined.network.clone())).collect()
 }
 
 /// Writes down what a container needs, instead of what it did before.
@@ -30,18 +28,17 @@ pub(super) fn replace(c: &Connection, id: &ContainerId, uses: &[Use]) -> Result<
     c.prepare_cached("DELETE FROM uses WHERE container = ?1")?.execute([id.as_str()])?;
     let mut insert = c.prepare_cached("INSERT INTO uses (container, network) VALUES (?1, ?2)")?;
     for Use::Network(network) in uses {
-        insert.execute(params![id.as_str(), network])?;
+        insert.execute(params![id.as_str(), network.as_str()])?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::engine::clock::Usec;
     use crate::engine::records::durable::{
-        ContainerRow, ImageRow, NetworkRow, delete_container, insert_container, insert_network,
-        put_image, scratch, update_definition,
+        ContainerRow, ImageRow, Joined, NetworkRow, delete_container, delete_network,
+        insert_container, insert_network, put_image, scratch, update_definition,
     };
     use tare_storage::Digest;
 
@@ -52,34 +49,31 @@ mod tests {
         let (layers, references) = (Vec::new(), Vec::new());
         put_image(&c, &ImageRow { id: image, pulled: Usec(1), size: 1, layers, references })
             .unwrap();
-        insert_network(&c, &NetworkRow::sample(network::DEFAULT)).unwrap();
-        let row = ContainerRow::sample("c");
+        let network = NetworkRow::sample("n");
+        insert_network(&c, &network).unwrap();
+        let mut row = ContainerRow::sample("c");
+        row.definition.connections.networks.push(Joined {
+            network: network.name.clone(),
+            position: 0,
+            interface: "eth0".parse().unwrap(),
+            addresses: Vec::new(),
+            mac: None,
+        });
         insert_container(&c, &row).unwrap();
         let delete = |table: &str| c.execute(&format!("DELETE FROM {table}"), []);
         for needed in ["networks", "images"] {
             assert!(delete(needed).is_err(), "{needed}");
         }
         let mut changed = row.definition.clone();
-        changed.request.network_mode = NetworkMode::None;
+        changed.connections.networks.clear();
         update_definition(&c, &row.id, &changed).unwrap();
         let networks: i64 = c.query_row("SELECT count(*) FROM uses", [], |row| row.get(0)).unwrap();
         assert_eq!(networks, 0, "what it needs follows what it is");
         update_definition(&c, &row.id, &row.definition).unwrap();
-        assert!(delete("networks").is_err());
+        assert!(delete_network(&c, &network.name).unwrap_err().is_in_use());
         delete_container(&c, &row.id).unwrap();
         for free in ["networks", "images"] {
             assert_eq!(delete(free).unwrap(), 1, "{free}");
-        }
-    }
-
-    #[test]
-    fn a_container_without_a_network_of_its_own_needs_none() {
-        for (mode, networks) in
-            [(NetworkMode::Private, 1), (NetworkMode::None, 0), (NetworkMode::Host, 0)]
-        {
-            let mut request = Request::default();
-            request.network_mode = mode.clone();
-            assert_eq!(uses(&request).len(), networks, "{mode:?}");
         }
     }
 }

@@ -11,12 +11,18 @@ CREATE TABLE records (
     PRIMARY KEY (kind, key)
 ) STRICT, WITHOUT ROWID;
 
+-- Addresses that containers of a network have, or had in this boot.
 CREATE TABLE leases (
     network     TEXT NOT NULL,
+    subnet      TEXT NOT NULL,
     address     BLOB NOT NULL,
+    -- Whether it was chosen here, once; else somebody asked for it.
+    chosen      INTEGER NOT NULL,
     container   TEXT,
+    -- Since when nobody has it and the kernel knows no connection of it.
     freed_usec  INTEGER,
     PRIMARY KEY (network, address)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX leases_of_container ON leases (container);
-CREATE INDEX leases_freed ON leases (network, freed_usec) WHERE container IS NULL;
+CREATE INDEX leases_chosen ON leases (network, subnet, address) WHERE chosen = 1;
+CREATE INDEX leases_freed ON leases (network, subnet, freed_usec) WHERE container IS NULL;

@@ -2,17 +2,18 @@
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
-use tare_netns::Wanted;
+use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
 use tare_runtime::identity::Identity;
 use tare_spawn::{CgroupPath, OciRuntime};
 
 use super::leases::free_leases;
+use super::place::NetworkRecord;
 use super::record::{self, Record};
 use crate::db::Error;
 use crate::engine::clock::Usec;
 use crate::engine::records::document::Version;
-use crate::engine::view::{Address, Exit};
+use crate::engine::view::Exit;
 
 /// How far one start of a container has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +35,15 @@ pub(crate) enum Stage {
 
 /// A change of a container that runs, written down before it is begun: a daemon that finds it
 /// finishes it or takes it back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Doing {
     /// Its first process, which waits, is told to go on. That is carried through.
     Start,
+    /// Its interface on the network of that name is made. That is carried through.
+    Connect(NetworkName),
+    /// Its interface on the network of that name is taken away. That is carried through.
+    Disconnect(NetworkName),
 }
 
 /// One start of a container, from before the first effect until all is taken down again.
@@ -54,10 +59,10 @@ pub(crate) struct Incarnation {
     pub(crate) runtime: OciRuntime,
     /// Below the cgroup2 root; `supervisor` and `payload` are in it.
     pub(crate) cgroup: CgroupPath,
-    /// What is made of the network, if it has one of its own.
-    pub(crate) network: Option<Wanted>,
-    /// What is seen of it.
-    pub(crate) addresses: Vec<Address>,
+    /// What is made of the network, if it has one of its own. That nothing is said of it is an
+    /// error: what is there would be left behind.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(crate) network: Option<NetworkRecord>,
     pub(crate) supervisor: Option<Identity>,
     pub(crate) init: Option<Identity>,
     pub(crate) started: Option<Usec>,
@@ -67,10 +72,10 @@ pub(crate) struct Incarnation {
 impl Incarnation {
     /// As it is written down before `doing` is begun: with all that may be there from then on.
     pub(crate) fn intend(&mut self, doing: Doing) {
-        self.doing = Some(doing);
-        match doing {
-            Doing::Start => self.stage = Stage::Running,
+        if doing == Doing::Start {
+            self.stage = Stage::Running;
         }
+        self.doing = Some(doing);
     }
 
     /// As it is written down after that.
@@ -80,7 +85,12 @@ impl Incarnation {
                 self.started = Some(now);
                 self.started_monotonic = Some(now_monotonic);
             }
-            None => {}
+            Some(Doing::Disconnect(network)) => {
+                if let Some(record) = &mut self.network {
+                    record.places.retain(|place| place.network != network);
+                }
+            }
+            Some(Doing::Connect(_)) | None => {}
         }
     }
 }
@@ -95,9 +105,9 @@ impl Record for Incarnation {
 }
 
 /// Forgets a start, after all of it is taken down, and frees its addresses.
-pub(crate) fn end_incarnation(c: &Connection, id: &ContainerId, now: Usec) -> Result<(), Error> {
+pub(crate) fn end_incarnation(c: &Connection, id: &ContainerId) -> Result<(), Error> {
     record::delete::<Incarnation>(c, id)?;
-    free_leases(c, id, now)
+    free_leases(c, id)
 }
 
 #[cfg(test)]
@@ -157,7 +167,7 @@ mod tests {
         let c = scratch();
         let whole: serde_json::Value = serde_json::from_str(GOLDEN).unwrap();
         let (mut lacks, mut newer, mut more) = (whole.clone(), whole.clone(), whole);
-        lacks.as_object_mut().unwrap().remove("addresses");
+        lacks.as_object_mut().unwrap().remove("network");
         newer["v"] = 2.into();
         more["unheard-of"] = true.into();
         let broken = [lacks.to_string(), newer.to_string(), more.to_string(), "{".into()];
@@ -171,7 +181,7 @@ mod tests {
         assert_eq!(unread, (0..4).map(|n| format!("{n:064x}")).collect::<Vec<_>>());
         assert_eq!(record::keys::<Incarnation>(&c).unwrap().len(), 5);
         let first = format!("{:064x}", 0).parse().unwrap();
-        end_incarnation(&c, &first, Usec(1)).unwrap();
+        end_incarnation(&c, &first).unwrap();
         assert_eq!(record::keys::<Incarnation>(&c).unwrap().len(), 4);
     }
 }

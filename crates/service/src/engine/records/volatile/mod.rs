@@ -1,11 +1,12 @@
 //! `run.db`: what each running container is made of, and who has which address.
 
 mod incarnation;
-mod leases;
+pub(crate) mod leases;
+mod place;
 mod record;
 
 pub(crate) use incarnation::{Doing, Incarnation, Stage, end_incarnation};
-pub(crate) use leases::{forget_free_leases, highest_lease, leased, oldest_free_lease, take_lease};
+pub(crate) use place::{NetworkRecord, Place};
 pub(crate) use record::{all, keys, put};
 
 /// From nothing to the present schema. The file dies with the boot, but not with an upgrade.

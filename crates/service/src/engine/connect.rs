@@ -1,0 +1,549 @@
+//! The networks a container is on, and its ports that the host offers.
+
+use std::sync::Arc;
+
+use tare_netns::{
+    Connection, ContainerRules, HeldPort, InvalidConnection, NetworkName, PortRequest, Publication,
+    PublishedPort, Reach, Reservation,
+};
+use tare_runtime::{ContainerId, ContainerName};
+use tare_specgen::{NetworkMode, Request};
+
+use super::blocking::brief;
+use super::container::{Container, Life, Now};
+use super::create::AskedConnection;
+use super::network::{MAX_NETWORKS, Network, default_name, publications, targets};
+use super::records::durable::{Connections, Joined};
+use super::records::volatile::{self, Doing, Incarnation, NetworkRecord};
+use super::{Engine, Error, Inner, view};
+use crate::authority::{Action, Ask, Authorized, Caller, Question};
+
+/// A container that is to be on one more network.
+#[derive(Debug)]
+pub struct Connect {
+    /// Which.
+    pub container: Arc<view::Container>,
+    /// What it asks for, and on which network.
+    pub asked: AskedConnection,
+}
+
+/// A container that is to be on a network no more.
+#[derive(Debug)]
+pub struct Disconnect {
+    /// Which.
+    pub container: Arc<view::Container>,
+    /// Which network.
+    pub network: Arc<view::Network>,
+}
+
+/// A container of which ports are to be published.
+#[derive(Debug)]
+pub struct Publish {
+    /// Which.
+    pub container: Arc<view::Container>,
+    /// Which ports.
+    pub ports: Vec<PortRequest>,
+}
+
+/// A container of which ports are to be published no more.
+#[derive(Debug)]
+pub struct Unpublish {
+    /// Which.
+    pub container: Arc<view::Container>,
+    /// Which ports, as they are published; port 0 of the host stands for any.
+    pub ports: Vec<PortRequest>,
+}
+
+fn question(container: &view::Container, verb: &str) -> Question {
+    Question::new(Action::ManageNetworks)
+        .with("container", container.name.as_str())
+        .with("verb", verb)
+}
+
+impl Ask for Connect {
+    fn question(&self, _: &Caller) -> Question {
+        question(&self.container, "connect").with("network", &self.asked.network)
+    }
+}
+
+impl Ask for Disconnect {
+    fn question(&self, _: &Caller) -> Question {
+        question(&self.container, "disconnect").with("network", self.network.name.as_str())
+    }
+}
+
+impl Ask for Publish {
+    fn question(&self, _: &Caller) -> Question {
+        question(&self.container, "publish")
+    }
+}
+
+impl Ask for Unpublish {
+    fn question(&self, _: &Caller) -> Question {
+        question(&self.container, "unpublish")
+    }
+}
+
+impl Inner {
+    /// How a container that asks for this is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoOwnNetwork`], [`Error::NoSuchNetwork`], [`Error::AlreadyConnected`] and whatever
+    /// is wrong with what is asked for.
+    pub(super) fn connections(
+        &self,
+        request: &Request,
+        asked: Vec<AskedConnection>,
+        ports: Vec<PortRequest>,
+    ) -> Result<Connections, Error> {
+        if request.network_mode != NetworkMode::Private {
+            let nothing = asked.is_empty() && ports.is_empty();
+            return if nothing { Ok(Connections::default()) } else { Err(Error::NoOwnNetwork) };
+        }
+        let mut connections = Connections::default();
+        let default = || {
+            vec![AskedConnection {
+                network: default_name().to_string(),
+                connection: Connection::default(),
+            }]
+        };
+        let asked = if asked.is_empty() { default() } else { asked };
+        for one in asked {
+            let joined = self.joined(&connections, one)?;
+            connections.networks.push(joined);
+        }
+        self.check_ports(&connections, &ports)?;
+        connections.ports = ports;
+        Ok(connections)
+    }
+
+    /// One more place beside those of `connections`.
+    fn joined(&self, connections: &Connections, asked: AskedConnection) -> Result<Joined, Error> {
+        let network = self.networks.find(&asked.network)?;
+        if connections.networks.len() >= MAX_NETWORKS {
+            return Err(Error::TooManyNetworks(MAX_NETWORKS));
+        }
+        let invalid = |source| Error::InvalidConnection { network: network.name.clone(), source };
+        if connections.on(&network.name).is_some() {
+            let interface = connections.on(&network.name).map(|joined| joined.interface.clone());
+            let interface = interface.unwrap_or_else(|| tare_netns::next_interface(&[]));
+            return Err(invalid(InvalidConnection::InterfaceTaken { interface }));
+        }
+        // Who has an address is asked when the container joins.
+        asked.connection.check(&network.definition().network, |_| None).map_err(invalid)?;
+        let interface = asked.connection.interface(&connections.interfaces()).map_err(invalid)?;
+        Ok(Joined {
+            position: connections.free_position(),
+            interface,
+            addresses: asked.connection.addresses,
+            mac: asked.connection.mac,
+            network: network.name.clone(),
+        })
+    }
+
+    fn check_ports(&self, connections: &Connections, ports: &[PortRequest]) -> Result<(), Error> {
+        tare_netns::check_ports(ports).map_err(Error::InvalidPorts)?;
+        let reached = |network: Arc<Network>| {
+            let definition = network.definition();
+            definition.bridge().is_some() && definition.network.reach() != Reach::Internal
+        };
+        let mut networks =
+            connections.networks.iter().filter_map(|joined| self.networks.get(&joined.network));
+        if ports.is_empty() || networks.any(reached) { Ok(()) } else { Err(Error::Unreachable) }
+    }
+
+    /// The same with the name of the container that has the address.
+    pub(super) fn name_holder(&self, error: Error) -> Error {
+        match error {
+            Error::AddressInUse { address, network, by } => {
+                let named = by.parse().ok().and_then(|id| self.containers.get(&id));
+                let by = named.map_or(by, |container| format!("'{}'", container.name()));
+                Error::AddressInUse { address, network, by }
+            }
+            other => other,
+        }
+    }
+}
+
+impl Engine {
+    /// Takes ports of the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PortInUse`] says which container has it, if one has.
+    pub(super) async fn reserve(&self, ports: &[PortRequest]) -> Result<Reservation, Error> {
+        if ports.is_empty() {
+            return Ok(Reservation::default());
+        }
+        let wanted = ports.to_vec();
+        let reserved = brief(move || Ok(tare_netns::reserve(&wanted))).await?;
+        reserved.map_err(|error| match error {
+            tare_netns::Error::PortInUse { port } => {
+                let by = self.who_has(ports, &port);
+                Error::PortInUse { port, by }
+            }
+            other => Error::Host {
+                what: "take a port of the host",
+                source: std::io::Error::other(other),
+            },
+        })
+    }
+
+    /// The container that has one of these ports, which is called `text`.
+    fn who_has(&self, ports: &[PortRequest], text: &str) -> Option<ContainerName> {
+        let port: view::Port = ports.iter().find(|port| port.to_string() == text)?.into();
+        let overlaps = |other: &view::Port| {
+            let end = |port: &view::Port| u32::from(port.host) + u32::from(port.count);
+            other.protocol == port.protocol
+                && u32::from(other.host) < end(&port)
+                && u32::from(port.host) < end(other)
+        };
+        let has =
+            |view: &Arc<view::Container>| view.process.is_some() && view.ports.iter().any(overlaps);
+        self.containers().into_iter().find(has).map(|view| view.name.clone())
+    }
+
+    /// Takes the ports of a container again that runs since before this daemon.
+    pub(super) async fn hold_again(&self, record: &Incarnation) -> Vec<HeldPort> {
+        let ports: Vec<PortRequest> = record
+            .network
+            .iter()
+            .flat_map(|network| &network.publications)
+            .map(|p| again(&p.port))
+            .collect();
+        match self.reserve(&ports).await {
+            Ok(reservation) => reservation.sockets,
+            Err(error) => {
+                tracing::warn!(container_id = %record.container, "{}", error.chain());
+                Vec::new()
+            }
+        }
+    }
+
+    /// Puts a container on one more network, also while it runs.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with what is asked for; [`Error::AddressInUse`], [`Error::Network`]. It is
+    /// then not on it.
+    pub async fn connect(&self, request: Authorized<Connect>) -> Result<(), Error> {
+        let (Connect { container: asked, asked: connection }, _) = request.into_parts();
+        let container = &self.container(&asked.id)?;
+        let mut life = container.lock_unchanged(&asked).await?;
+        let row = container.definition().row.clone();
+        if row.request.network_mode != NetworkMode::Private {
+            return Err(Error::NoOwnNetwork);
+        }
+        if let Some(joined) =
+            row.connections.networks.iter().find(|j| j.network.as_str() == connection.network)
+        {
+            let (name, network) = (row.name, joined.network.clone());
+            return Err(Error::AlreadyConnected { name, network });
+        }
+        let joined = self.joined(&row.connections, connection)?;
+        let one = std::slice::from_ref(&joined);
+        self.networks.join(&container.id, one).await.map_err(|error| self.name_holder(error))?;
+        let done = self.connect_as(container, &mut life, joined.clone()).await;
+        if done.is_err() {
+            self.networks.leave(&container.id, one);
+        }
+        done
+    }
+
+    async fn connect_as(
+        &self,
+        container: &Container,
+        life: &mut Life,
+        joined: Joined,
+    ) -> Result<(), Error> {
+        if let Now::Running { record, .. } = &mut life.now {
+            self.plug_one(container, record, &joined).await?;
+        }
+        let network = joined.network.clone();
+        let written = self
+            .redefine(container, life, |row| {
+                row.connections.networks.push(joined);
+                row.connections.networks.sort_by_key(|joined| joined.position);
+            })
+            .await;
+        if written.is_err()
+            && let Now::Running { record, .. } = &mut life.now
+        {
+            self.unplug_one(container, record, &network).await?;
+        }
+        written
+    }
+
+    /// Makes one more interface of a container that runs.
+    async fn plug_one(
+        &self,
+        container: &Container,
+        record: &mut Incarnation,
+        joined: &Joined,
+    ) -> Result<(), Error> {
+        let name = container.name();
+        self.networks.ready(&name, std::slice::from_ref(joined)).await?;
+        let (engine, id, one, before) =
+            (self.clone(), container.id.clone(), joined.clone(), record.clone());
+        let (intended, unrested) = self
+            .run
+            .run(move |c| {
+                let joined = std::slice::from_ref(&one);
+                let plugged = engine.networks.plug(c, &id, joined, &[])?;
+                let mut record = before;
+                let network = record.network.get_or_insert_with(|| NetworkRecord {
+                    namespace: plugged.record.namespace.clone(),
+                    places: Vec::new(),
+                    publications: Vec::new(),
+                });
+                network.places.extend(plugged.record.places);
+                record.intend(Doing::Connect(one.network));
+                volatile::put(c, &record)?;
+                Ok::<_, Error>((record, plugged.unrested))
+            })
+            .await?;
+        *record = intended;
+        match self.networks.attach(&name, record, &joined.network, unrested).await {
+            Ok(()) => self.fulfil(record).await,
+            Err(error) => {
+                self.unplug_one(container, record, &joined.network).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a container off a network, also while it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotConnected`], [`Error::Network`].
+    pub async fn disconnect(&self, request: Authorized<Disconnect>) -> Result<(), Error> {
+        let (Disconnect { container: asked, network }, _) = request.into_parts();
+        let container = &self.container(&asked.id)?;
+        let mut life = container.lock_unchanged(&asked).await?;
+        self.disconnect_locked(container, &mut life, &network.name).await
+    }
+
+    /// Takes a container off a network, if it is there and on it.
+    pub(super) async fn take_off(
+        &self,
+        id: &ContainerId,
+        network: &NetworkName,
+    ) -> Result<(), Error> {
+        let Ok(container) = self.container(id) else { return Ok(()) };
+        let Ok(mut life) = container.lock().await else { return Ok(()) };
+        match self.disconnect_locked(&container, &mut life, network).await {
+            Err(Error::NotConnected { .. }) => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn disconnect_locked(
+        &self,
+        container: &Container,
+        life: &mut Life,
+        network: &NetworkName,
+    ) -> Result<(), Error> {
+        let row = container.definition().row.clone();
+        let Some(joined) = row.connections.on(network) else {
+            return Err(Error::NotConnected { name: row.name, network: network.clone() });
+        };
+        if let Now::Running { record, .. } = &mut life.now {
+            self.unplug_one(container, record, network).await?;
+        }
+        self.redefine(container, life, |row| {
+            row.connections.networks.retain(|joined| joined.network != *network);
+        })
+        .await?;
+        self.networks.leave(&container.id, std::slice::from_ref(joined));
+        Ok(())
+    }
+
+    /// Takes away an interface of a container that runs, or what is there of it.
+    async fn unplug_one(
+        &self,
+        container: &Container,
+        record: &mut Incarnation,
+        network: &NetworkName,
+    ) -> Result<(), Error> {
+        record.intend(Doing::Disconnect(network.clone()));
+        self.write_record(record).await?;
+        let name = container.name();
+        self.networks.detach(&name, record, network).await?;
+        let lost = self.fulfil_disconnect(record, network).await?;
+        // By another network they may still be reached.
+        self.publish_now(&name, record, &lost).await
+    }
+
+    /// The interface is gone, and its addresses are free. Returns the ports that led there.
+    async fn fulfil_disconnect(
+        &self,
+        record: &mut Incarnation,
+        network: &NetworkName,
+    ) -> Result<Vec<PublishedPort>, Error> {
+        let mut lost = Vec::new();
+        if let Some(known) = &mut record.network {
+            let targets = targets(known, network);
+            known.publications.retain(|publication| !targets.contains(publication));
+            lost = targets.into_iter().map(|publication| publication.port).collect();
+        }
+        record.fulfil(super::clock::Usec::now(), super::clock::Usec::now_monotonic());
+        let (written, network) = (record.clone(), network.clone());
+        self.run
+            .run(move |c| {
+                volatile::leases::free_leases_on(c, &network, &written.container)?;
+                volatile::put(c, &written)
+            })
+            .await?;
+        self.networks.rest();
+        Ok(lost)
+    }
+
+    /// Publishes ports of a container; at once if it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidPorts`], [`Error::Unreachable`], [`Error::PortInUse`], [`Error::Network`].
+    pub async fn publish(&self, request: Authorized<Publish>) -> Result<Vec<view::Port>, Error> {
+        let (Publish { container: asked, ports }, _) = request.into_parts();
+        let container = &self.container(&asked.id)?;
+        let mut life = container.lock_unchanged(&asked).await?;
+        let row = container.definition().row.clone();
+        if row.request.network_mode != NetworkMode::Private {
+            return Err(Error::NoOwnNetwork);
+        }
+        let all = [row.connections.ports.as_slice(), ports.as_slice()].concat();
+        self.check_ports(&row.connections, &all)?;
+        let mut published: Vec<view::Port> = ports.iter().map(view::Port::from).collect();
+        if let Now::Running { record, ports: held, .. } = &mut life.now {
+            let reservation = self.reserve(&ports).await?;
+            published = reservation.ports.iter().map(view::Port::from).collect();
+            let name = container.name();
+            self.publish_now(&name, record, &reservation.ports).await?;
+            held.extend(reservation.sockets);
+        }
+        self.redefine(container, &life, |row| row.connections.ports.extend(ports)).await?;
+        Ok(published)
+    }
+
+    /// Publishes ports of a container no more. Connections that exist stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPublished`], [`Error::Network`].
+    pub async fn unpublish(&self, request: Authorized<Unpublish>) -> Result<(), Error> {
+        let (Unpublish { container: asked, ports }, _) = request.into_parts();
+        let container = &self.container(&asked.id)?;
+        let mut life = container.lock_unchanged(&asked).await?;
+        let row = container.definition().row.clone();
+        let known: Vec<view::Port> = match &life.now {
+            Now::Running { .. } => container.view().ports.clone(),
+            _ => row.connections.ports.iter().map(view::Port::from).collect(),
+        };
+        let doomed: Vec<view::Port> = ports.iter().map(view::Port::from).collect();
+        if let Some(unknown) = doomed.iter().position(|port| !known.iter().any(|k| fits(port, k))) {
+            return Err(Error::NotPublished { name: row.name, port: ports[unknown].to_string() });
+        }
+        let gone = |port: view::Port| doomed.iter().any(|d| fits(d, &port));
+        if let Now::Running { record, ports: held, .. } = &mut life.now {
+            self.unpublish_now(&container.name(), record, gone).await?;
+            let offered: Vec<view::Port> = record
+                .network
+                .iter()
+                .flat_map(|network| &network.publications)
+                .map(|publication| (&publication.port).into())
+                .collect();
+            held.retain(|socket| offered.iter().any(|port| covers(port, socket)));
+        }
+        self.redefine(container, &life, |row| {
+            row.connections.ports.retain(|port| !gone(port.into()));
+        })
+        .await
+    }
+
+    /// Finishes a change of the network that another daemon had begun.
+    pub(super) async fn settle_network(
+        &self,
+        name: &ContainerName,
+        record: &mut Incarnation,
+        doing: &Doing,
+    ) -> Result<(), Error> {
+        match doing {
+            Doing::Connect(network) => {
+                // Part of it may be there.
+                self.networks.detach(name, record, network).await?;
+                self.networks.attach(name, record, network, Vec::new()).await
+            }
+            Doing::Disconnect(network) => {
+                self.networks.detach(name, record, network).await?;
+                let lost = self.fulfil_disconnect(record, network).await?;
+                self.publish_now(name, record, &lost).await
+            }
+            Doing::Start => Ok(()),
+        }
+    }
+
+    /// Lets ports of the host lead to a container that runs. They are written down before: should
+    /// the daemon end in between, the next one brings the firewall to what is written.
+    async fn publish_now(
+        &self,
+        name: &ContainerName,
+        record: &mut Incarnation,
+        ports: &[PublishedPort],
+    ) -> Result<(), Error> {
+        let Some(network) = &mut record.network else { return Err(Error::NoOwnNetwork) };
+        let publications = publications(&network.places, ports);
+        network.publications.extend(publications.clone());
+        let written = self.write_record(record).await;
+        let rules = ContainerRules { members: Vec::new(), publications: publications.clone() };
+        let done = match written {
+            Ok(()) => self.networks.admit(name, rules.clone()).await,
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            self.networks.withdraw(name, rules).await?;
+            if let Some(network) = &mut record.network {
+                network.publications.retain(|publication| !publications.contains(publication));
+            }
+            self.write_record(record).await?;
+        }
+        done
+    }
+
+    /// The opposite, for those that are `gone`. They are written down until they are.
+    async fn unpublish_now(
+        &self,
+        name: &ContainerName,
+        record: &mut Incarnation,
+        gone: impl Fn(view::Port) -> bool,
+    ) -> Result<(), Error> {
+        let Some(network) = &mut record.network else { return Err(Error::NoOwnNetwork) };
+        let is_gone = |publication: &Publication| gone((&publication.port).into());
+        let publications = network.publications.iter().filter(|p| is_gone(p)).cloned().collect();
+        self.networks.withdraw(name, ContainerRules { members: Vec::new(), publications }).await?;
+        network.publications.retain(|publication| !is_gone(publication));
+        self.write_record(record).await
+    }
+}
+
+/// A request for the very ports that are published.
+fn again(port: &PublishedPort) -> PortRequest {
+    PortRequest::new(port.at(), port.protocol(), port.host(), port.container(), port.count())
+        .expect("it was published as this")
+}
+
+/// Whether `asked` means `port`; port 0 of the host stands for any.
+fn fits(asked: &view::Port, port: &view::Port) -> bool {
+    let host = if asked.host == 0 { port.host } else { asked.host };
+    view::Port { host, ..*asked } == *port
+}
+
+/// Whether a socket is for a port.
+fn covers(port: &view::Port, socket: &HeldPort) -> bool {
+    let number = socket.address.port();
+    socket.protocol == port.protocol
+        && (u32::from(port.host)..u32::from(port.host) + u32::from(port.count))
+            .contains(&u32::from(number))
+        && port.at.is_none_or(|at| at.is_unspecified() || at == socket.address.ip())
+}

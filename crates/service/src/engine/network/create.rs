@@ -1,0 +1,318 @@
+//! Making and removing networks.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tare_netns::{
+    AddressRange, Driver, InterfaceName, MacvlanMode, NetworkName, NetworkOptions, Reach,
+    SubnetOptions, VlanId,
+};
+
+use super::subnet::{self, Choice};
+use super::{Network, Networks, default_name};
+use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::engine::blocking::brief;
+use crate::engine::clock::Usec;
+use crate::engine::records::Version;
+use crate::engine::records::durable::{self, NetworkDefinition, NetworkRow, Subnets};
+use crate::engine::records::volatile::leases;
+use crate::engine::{Engine, Error, Inner, view};
+
+/// A subnet as somebody asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedSubnet {
+    /// Which.
+    pub subnet: IpNet,
+    /// The way out; the first host address if nothing is said.
+    pub gateway: Option<IpAddr>,
+    /// What containers get their addresses from.
+    pub range: Option<AddressRange>,
+}
+
+/// What a network is made of, as somebody asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskedDriver {
+    /// A bridge, of that name if it matters.
+    Bridge(Option<InterfaceName>, Option<VlanId>),
+    /// Interfaces on one of the host's.
+    Macvlan(InterfaceName, MacvlanMode),
+}
+
+/// A network as somebody asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedNetwork {
+    /// What it is made of.
+    pub driver: AskedDriver,
+    /// Its subnets; one is chosen if there is none.
+    pub subnets: Vec<AskedSubnet>,
+    /// Whether an IPv6 subnet is chosen, too.
+    pub ipv6: bool,
+    /// How far its containers get.
+    pub reach: Reach,
+    /// Largest packet in bytes.
+    pub mtu: Option<u32>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A network to be made.
+#[derive(Debug)]
+pub struct CreateNetwork {
+    /// Its name.
+    pub name: NetworkName,
+    /// What it is to be.
+    pub asked: AskedNetwork,
+}
+
+impl Ask for CreateNetwork {
+    fn question(&self, _: &Caller) -> Question {
+        Question::new(Action::ManageNetworks)
+            .with("network", self.name.as_str())
+            .with("verb", "create")
+    }
+}
+
+/// A network to be removed.
+#[derive(Debug)]
+pub struct RemoveNetwork {
+    /// Which.
+    pub network: Arc<view::Network>,
+    /// What is done about containers that are on it.
+    pub members: Members,
+}
+
+/// What is done about containers that are on a network which is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// It is not removed.
+    Refuse,
+    /// They are taken off it first.
+    Disconnect,
+}
+
+impl Ask for RemoveNetwork {
+    fn question(&self, _: &Caller) -> Question {
+        Question::new(Action::ManageNetworks)
+            .with("network", self.network.name.as_str())
+            .with("verb", "remove")
+    }
+}
+
+/// A network of which all is to be told.
+#[derive(Debug)]
+pub struct InspectNetwork {
+    /// Which.
+    pub network: Arc<view::Network>,
+}
+
+impl Ask for InspectNetwork {
+    fn question(&self, _: &Caller) -> Question {
+        Question::new(Action::ManageNetworks)
+            .with("network", self.network.name.as_str())
+            .with("verb", "inspect")
+    }
+}
+
+impl Engine {
+    /// Makes a network. On the host nothing of it is made before the first container starts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NetworkExists`], [`Error::SubnetOverlap`], [`Error::InterfaceInUse`],
+    /// [`Error::NoSubnet`], [`Error::InvalidNetwork`].
+    pub async fn create_network(
+        &self,
+        request: Authorized<CreateNetwork>,
+    ) -> Result<NetworkName, Error> {
+        let (CreateNetwork { name, asked }, by) = request.into_parts();
+        let _alone = self.networks.changing.lock().await;
+        if self.networks.get(&name).is_some() {
+            return Err(Error::NetworkExists(name));
+        }
+        let definition = self.networks.decide(&name, asked).await?;
+        let row = NetworkRow {
+            name: name.clone(),
+            id: crate::engine::random_id()?.to_string(),
+            owner_uid: by.uid,
+            created: Usec::now(),
+            definition,
+        };
+        let written = row.clone();
+        self.state.run(move |c| durable::insert_network(c, &written)).await?;
+        self.networks.insert(row, &self.config());
+        Ok(name)
+    }
+
+    /// Removes a network that no container is on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NetworkInUse`] names the containers; [`Error::DefaultNetwork`].
+    pub async fn remove_network(&self, request: Authorized<RemoveNetwork>) -> Result<(), Error> {
+        let (RemoveNetwork { network, members }, _) = request.into_parts();
+        let _alone = self.networks.changing.lock().await;
+        let network = self.networks.find(network.name.as_str())?;
+        if network.name == default_name() {
+            return Err(Error::DefaultNetwork(network.name.clone()));
+        }
+        if members == Members::Disconnect {
+            for id in network.containers() {
+                self.take_off(&id, &network.name).await?;
+            }
+        }
+        let name = network.name.clone();
+        match self.state.run(move |c| durable::delete_network(c, &name)).await {
+            Err(error) if error.is_in_use() => return Err(self.in_use(&network)),
+            deleted => deleted?,
+        }
+        self.networks.forget(&network).await;
+        Ok(())
+    }
+
+    fn in_use(&self, network: &Network) -> Error {
+        let named = |id| self.containers.get(&id).map(|container| container.name().to_string());
+        let by: Vec<String> = network.containers().into_iter().filter_map(named).collect();
+        Error::NetworkInUse { network: network.name.clone(), by: by.join(", ") }
+    }
+}
+
+impl Inner {
+    /// All about a network, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchNetwork`].
+    pub async fn inspect_network(
+        &self,
+        request: Authorized<InspectNetwork>,
+    ) -> Result<String, Error> {
+        let (InspectNetwork { network }, _) = request.into_parts();
+        let network = self.networks.find(network.name.as_str())?;
+        let (definition, seen, name) =
+            (network.definition(), network.seen.get(), network.name.clone());
+        let leases = self.run.run(move |c| leases::leases_of(c, &name)).await?;
+        let leases: Vec<_> = leases
+            .into_iter()
+            .map(|(address, id)| serde_json::json!({"Address": address, "Container": id.as_str()}))
+            .collect();
+        let document = serde_json::json!({
+            "v": 1,
+            "Name": seen.name.as_str(),
+            "Id": seen.id,
+            "OwnerUID": seen.owner_uid,
+            "CreatedTimestamp": seen.created.0,
+            "Definition": definition.network,
+            "Labels": definition.labels,
+            "Leases": leases,
+        });
+        Ok(document.to_string())
+    }
+}
+
+impl Networks {
+    /// What a network that is asked for is to be.
+    async fn decide(
+        &self,
+        name: &NetworkName,
+        asked: AskedNetwork,
+    ) -> Result<NetworkDefinition, Error> {
+        let (pool, others) = (self.pool, self.subnets_beside(name));
+        let bridges: Vec<InterfaceName> =
+            self.all().iter().filter_map(|other| other.definition().bridge().cloned()).collect();
+        let (name, tag) = (name.clone(), self.tag.clone());
+        brief(move || {
+            let choice = Choice { network: &name, pool, others };
+            let (subnets, origin) = subnets(&asked, &choice)?;
+            let options = NetworkOptions {
+                driver: match asked.driver {
+                    AskedDriver::Macvlan(parent, mode) => Driver::Macvlan { parent, mode },
+                    AskedDriver::Bridge(wanted, vlan) => Driver::Bridge {
+                        interface: bridge(wanted, &bridges, |n| tag.bridge(n))?,
+                        vlan,
+                    },
+                },
+                subnets,
+                mtu: asked.mtu,
+                reach: asked.reach,
+                names: tare_netns::Names::Off,
+            };
+            let network = tare_netns::Network::new(&options).map_err(Error::InvalidNetwork)?;
+            if network.bridge().is_some() {
+                choice.check(&network)?;
+            }
+            let labels = asked.labels;
+            Ok(NetworkDefinition { version: Version, network, subnets: origin, labels })
+        })
+        .await
+    }
+
+    /// Takes a network off the host that is in no database any more.
+    async fn forget(&self, network: &Network) {
+        self.all.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&network.name);
+        network.seen.remove();
+        let name = network.name.clone();
+        if let Err(error) = self.run.run(move |c| leases::forget_free_leases(c, &name)).await {
+            tracing::warn!("leases of network '{}' may stay: {error}", network.name);
+        }
+        let Some(bridge) = network.definition().bridge().cloned() else { return };
+        let rules = self.firewall.open_if_made().await.and_then(Result::ok);
+        let name = network.name.clone();
+        let work = move || {
+            let removed = rules.map_or(Ok(()), |rules| rules.remove_network(&bridge));
+            let removed = removed.and_then(|()| tare_netns::remove_bridge(&bridge).map(drop));
+            if let Err(error) = removed {
+                tracing::warn!("bridge {bridge} of network '{name}' stays: {error}");
+            }
+            Ok(())
+        };
+        let _: Result<(), Error> = brief(work).await;
+    }
+}
+
+/// The subnets that are asked for, or chosen.
+fn subnets(
+    asked: &AskedNetwork,
+    choice: &Choice<'_>,
+) -> Result<(Vec<SubnetOptions>, Subnets), Error> {
+    let given = asked.subnets.iter().map(|subnet| SubnetOptions {
+        subnet: subnet.subnet,
+        gateway: subnet.gateway,
+        range: subnet.range,
+    });
+    let mut subnets: Vec<_> = given.collect();
+    let has_v6 = subnets.iter().any(|subnet| matches!(subnet.subnet, IpNet::V6(_)));
+    let origin = if subnets.is_empty() { Subnets::Chosen } else { Subnets::Given };
+    if matches!(asked.driver, AskedDriver::Bridge(..)) {
+        if subnets.is_empty() {
+            subnets.push(choice.v4()?);
+        }
+        if asked.ipv6 && !has_v6 {
+            subnets.push(choice.v6()?);
+        }
+    }
+    Ok((subnets, origin))
+}
+
+/// The name of a bridge that nobody has.
+fn bridge(
+    wanted: Option<InterfaceName>,
+    known: &[InterfaceName],
+    numbered: impl Fn(u32) -> InterfaceName,
+) -> Result<InterfaceName, Error> {
+    let is_free =
+        |name: &InterfaceName| Ok::<_, Error>(!known.contains(name) && !subnet::exists(name)?);
+    match wanted {
+        Some(name) if is_free(&name)? => return Ok(name),
+        Some(name) => return Err(Error::InterfaceInUse(name)),
+        None => {}
+    }
+    for number in 0.. {
+        let name = numbered(number);
+        if is_free(&name)? {
+            return Ok(name);
+        }
+    }
+    unreachable!("there are fewer interfaces than numbers")
+}

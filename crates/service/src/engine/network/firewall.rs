@@ -1,0 +1,188 @@
+//! The firewall table of this daemon.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tare_netns::{ContainerRules, Element, Firewall, InterfaceName, Network, NetworkRules};
+use tare_netns::{IpFamily, Ownership, Reach, Watcher};
+use tokio::sync::OnceCell;
+
+use crate::db::Db;
+use crate::engine::Error;
+use crate::engine::records;
+use crate::instance::Tag;
+
+/// Key of the note that there is a firewall table of ours.
+const TABLE: &str = "firewall-table";
+
+/// The table, made when a container first needs it.
+#[derive(Debug)]
+pub(super) struct HostFirewall {
+    run: Db,
+    tag: Tag,
+    opened: OnceCell<Arc<Rules>>,
+}
+
+/// What is in the table.
+#[derive(Debug)]
+pub(super) struct Rules {
+    firewall: Firewall,
+    /// All that has to be in it, in case somebody takes it away.
+    wanted: Mutex<BTreeSet<Element>>,
+}
+
+impl HostFirewall {
+    pub(super) fn new(run: Db, tag: Tag) -> Self {
+        Self { run, tag, opened: OnceCell::new() }
+    }
+
+    /// The table; it is made if it is not there.
+    pub(super) async fn open(&self) -> Result<Arc<Rules>, tare_netns::Error> {
+        self.opened.get_or_try_init(|| self.first_use()).await.cloned()
+    }
+
+    /// The table, if it has been made in this boot.
+    pub(super) async fn open_if_made(&self) -> Option<Result<Arc<Rules>, tare_netns::Error>> {
+        match self.run.run(|c| records::meta(c, TABLE)).await {
+            Ok(Some(_)) => Some(self.open().await),
+            Ok(None) | Err(_) => None,
+        }
+    }
+
+    /// With a note, written before the effect, for whoever leaves the host as it was.
+    async fn first_use(&self) -> Result<Arc<Rules>, tare_netns::Error> {
+        if let Err(error) = self.run.run(|c| records::set_meta(c, TABLE, "made")).await {
+            tracing::warn!("the firewall table may stay: {error}");
+        }
+        let table = self.tag.table();
+        let open = tokio::task::spawn_blocking(move || Firewall::open(&table));
+        let open = open.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let rules = Arc::new(Rules { firewall: open?, wanted: Mutex::default() });
+        if rules.firewall.ownership() == Ownership::Shared {
+            tokio::spawn(keep(rules.firewall.watch()?, Arc::downgrade(&rules)));
+        }
+        Ok(rules)
+    }
+}
+
+impl Rules {
+    /// Lets the containers of a network out, as far as its reach goes.
+    pub(super) fn add_network(&self, network: &Network) -> Result<(), tare_netns::Error> {
+        let Some(rules) = network.rules() else { return Ok(()) };
+        if network.reach() != Reach::Internal {
+            for family in [IpFamily::V4, IpFamily::V6] {
+                if network.has(family) {
+                    self.firewall.enable_forwarding(family)?;
+                }
+            }
+        }
+        self.wanted().extend(rules.elements());
+        self.firewall.add_network(&rules)
+    }
+
+    /// Forgets a network.
+    pub(super) fn remove_network(&self, bridge: &InterfaceName) -> Result<(), tare_netns::Error> {
+        self.wanted().retain(|element| bridge_of(element) != Some(bridge));
+        self.firewall.remove_network(bridge)
+    }
+
+    /// Does what a container asks for.
+    pub(super) fn admit(&self, rules: &ContainerRules) -> Result<(), tare_netns::Error> {
+        self.wanted().extend(rules.elements());
+        self.firewall.admit(rules)
+    }
+
+    /// Leads to the container also what is under way.
+    pub(super) fn take_over(&self, rules: &ContainerRules) -> Result<(), tare_netns::Error> {
+        self.firewall.take_over(rules)
+    }
+
+    /// Takes that back. The connections of its addresses stay known.
+    pub(super) fn withdraw(&self, rules: &ContainerRules) -> Result<(), tare_netns::Error> {
+        let elements = rules.elements();
+        self.wanted().retain(|element| !elements.contains(element));
+        self.firewall.remove_elements(&elements)
+    }
+
+    /// Brings the table to what these containers and networks want, and nothing else.
+    pub(super) fn settle(
+        &self,
+        containers: &[ContainerRules],
+        networks: &[NetworkRules],
+    ) -> Result<(), tare_netns::Error> {
+        let found = self.firewall.elements()?;
+        let used: Vec<&NetworkRules> = networks
+            .iter()
+            .filter(|network| found.contains(&Element::Network(network.bridge.clone())))
+            .collect();
+        let wanted: BTreeSet<Element> = containers
+            .iter()
+            .flat_map(ContainerRules::elements)
+            .chain(used.iter().flat_map(|network| network.elements()))
+            .collect();
+        let stray = |element: &&Element| match element {
+            Element::Closed(_) => false,
+            // Goes with its network.
+            Element::Localnet(bridge) => !used.iter().any(|network| network.bridge == *bridge),
+            other => !wanted.contains(other),
+        };
+        let strays: Vec<Element> = found.iter().filter(stray).cloned().collect();
+        self.firewall.remove_elements(&strays)?;
+        let missing: Vec<Element> =
+            wanted.iter().filter(|element| !found.contains(element)).cloned().collect();
+        self.firewall.add_elements(&missing)?;
+        *self.wanted() = wanted;
+        Ok(())
+    }
+
+    /// Deletes the table.
+    pub(super) fn delete(&self) -> Result<(), tare_netns::Error> {
+        self.firewall.delete_table()
+    }
+
+    fn restore(&self) -> Result<(), tare_netns::Error> {
+        let wanted: Vec<Element> = self.wanted().iter().cloned().collect();
+        self.firewall.restore(&wanted)
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, BTreeSet<Element>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where everybody can change the table: puts back what others took away, as long as it is used.
+async fn keep(watcher: Watcher, rules: std::sync::Weak<Rules>) {
+    if let Err(error) = follow(watcher, &rules).await {
+        tracing::error!("the firewall table is not watched any more: {}", error.chain());
+    }
+}
+
+async fn follow(watcher: Watcher, rules: &std::sync::Weak<Rules>) -> Result<(), Error> {
+    let failed = |source| Error::Host { what: "watch the firewall table", source };
+    let mut watcher = crate::engine::sys::watched(watcher).map_err(failed)?;
+    loop {
+        let mut ready = watcher.readable_mut().await.map_err(failed)?;
+        let changed = ready.get_inner_mut().others_changed();
+        ready.clear_ready();
+        let Some(rules) = rules.upgrade() else { return Ok(()) };
+        if changed.map_err(|error| failed(std::io::Error::other(error)))? {
+            tracing::warn!("somebody changed the firewall table of containers: it is put back");
+            let restored = tokio::task::spawn_blocking(move || rules.restore()).await;
+            if let Ok(Err(error)) = restored {
+                tracing::error!("the firewall table cannot be put back: {error}");
+            }
+        }
+    }
+}
+
+/// The network an element is about.
+fn bridge_of(element: &Element) -> Option<&InterfaceName> {
+    match element {
+        Element::Network(bridge)
+        | Element::Internal(bridge)
+        | Element::Isolated(bridge)
+        | Element::Within(bridge)
+        | Element::Localnet(bridge) => Some(bridge),
+        _ => None,
+    }
+}

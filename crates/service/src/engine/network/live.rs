@@ -1,0 +1,105 @@
+//! Changing the network of a container that runs.
+
+use std::net::IpAddr;
+
+use tare_netns::{ContainerRules, NetworkName};
+use tare_runtime::ContainerName;
+
+use super::{Networks, forget, targets};
+use crate::engine::Error;
+use crate::engine::blocking::brief;
+use crate::engine::records::volatile::{Incarnation, NetworkRecord, Place};
+
+impl Networks {
+    /// Makes the interface that a container has on a network by its record, and lets it through.
+    pub(in crate::engine) async fn attach(
+        &self,
+        name: &ContainerName,
+        record: &Incarnation,
+        network: &NetworkName,
+        unrested: Vec<IpAddr>,
+    ) -> Result<(), Error> {
+        let Some((known, place)) = place(record, network) else { return Ok(()) };
+        let failed = failed(name);
+        let bridge = self.get(network).and_then(|network| network.definition().network.bridge());
+        let rules = member_alone(&place);
+        let firewall = if rules == ContainerRules::default() {
+            None
+        } else {
+            Some(self.firewall.open().await.map_err(&failed)?)
+        };
+        let namespace = known.namespace.clone();
+        brief(move || {
+            if let Some(bridge) = bridge {
+                tare_netns::ensure_bridge(&bridge).map_err(&failed)?;
+            }
+            forget(&unrested).map_err(&failed)?;
+            tare_netns::attach(&namespace, &place.attachment, place.position).map_err(&failed)?;
+            firewall.map_or(Ok(()), |firewall| firewall.admit(&rules)).map_err(&failed)
+        })
+        .await
+    }
+
+    /// Takes that back, or what is there of it, with the ports that lead there.
+    pub(in crate::engine) async fn detach(
+        &self,
+        name: &ContainerName,
+        record: &Incarnation,
+        network: &NetworkName,
+    ) -> Result<(), Error> {
+        let Some((known, place)) = place(record, network) else { return Ok(()) };
+        let rules =
+            ContainerRules { publications: targets(known, network), ..member_alone(&place) };
+        self.withdraw(name, rules).await?;
+        let (failed, namespace) = (failed(name), known.namespace.clone());
+        brief(move || tare_netns::detach(&namespace, &place.attachment).map_err(&failed)).await
+    }
+
+    /// Lets the firewall do something for a container.
+    pub(in crate::engine) async fn admit(
+        &self,
+        name: &ContainerName,
+        rules: ContainerRules,
+    ) -> Result<(), Error> {
+        if rules == ContainerRules::default() {
+            return Ok(());
+        }
+        let failed = failed(name);
+        let firewall = self.firewall.open().await.map_err(&failed)?;
+        brief(move || {
+            firewall.admit(&rules).map_err(&failed)?;
+            firewall.take_over(&rules).map_err(&failed)
+        })
+        .await
+    }
+
+    /// Takes that back. Connections that exist stay.
+    pub(in crate::engine) async fn withdraw(
+        &self,
+        name: &ContainerName,
+        rules: ContainerRules,
+    ) -> Result<(), Error> {
+        if rules == ContainerRules::default() {
+            return Ok(());
+        }
+        let failed = failed(name);
+        let firewall = self.firewall.open().await.map_err(&failed)?;
+        brief(move || firewall.withdraw(&rules).map_err(&failed)).await
+    }
+}
+
+fn place<'r>(record: &'r Incarnation, network: &NetworkName) -> Option<(&'r NetworkRecord, Place)> {
+    let known = record.network.as_ref()?;
+    let place = known.places.iter().find(|place| place.network == *network)?;
+    Some((known, place.clone()))
+}
+
+fn member_alone(place: &Place) -> ContainerRules {
+    let members = place.member.clone().into_iter().collect();
+    ContainerRules { members, publications: Vec::new() }
+}
+
+fn failed(name: &ContainerName) -> impl Fn(tare_netns::Error) -> Error + Send + 'static + use<> {
+    let name = name.clone();
+    move |source| Error::Network { name: name.clone(), source: Box::new(source) }
+}

@@ -1,0 +1,492 @@
+//! Networks: what each is, and what of it is on the host.
+//!
+//! One table of the firewall for all of them, and for each the bridge that its containers are
+//! joined to, made when the first of these starts. What a container has on its networks is decided
+//! in one piece ([`place`]), written down with its record, and then made.
+
+mod address;
+mod create;
+mod firewall;
+mod live;
+mod one;
+mod place;
+mod subnet;
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ipnet::{IpNet, Ipv4Net};
+use rusqlite::Connection;
+use tare_netns::{ContainerRules, NetworkName, PublishedPort};
+use tare_runtime::{ContainerId, ContainerName};
+
+use super::blocking::brief;
+use super::clock::Usec;
+use super::events::Events;
+use super::records::Version;
+use super::records::durable::{self, Connections, Joined, NetworkDefinition, NetworkRow, Subnets};
+use super::records::volatile::{NetworkRecord, leases};
+use super::view;
+use super::{Error, host, public_labels};
+use crate::config::Config;
+use crate::db::Db;
+use crate::instance::Tag;
+
+pub use create::{
+    AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
+};
+use firewall::{HostFirewall, Rules};
+pub(super) use one::Network;
+pub(super) use place::{MAX_NETWORKS, publications, targets};
+
+/// Name of the network a container is on if nobody says otherwise.
+const DEFAULT: &str = "tare";
+
+/// All networks.
+#[derive(Debug)]
+pub(super) struct Networks {
+    state: Db,
+    run: Db,
+    tag: Tag,
+    pool: Ipv4Net,
+    quarantine: std::time::Duration,
+    events: Events,
+    firewall: HostFirewall,
+    all: RwLock<BTreeMap<NetworkName, Arc<Network>>>,
+    /// Held by whoever makes or removes a network.
+    changing: tokio::sync::Mutex<()>,
+    /// Held by whoever lets addresses rest.
+    resting: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What a container gets for one start.
+#[derive(Debug)]
+pub(super) struct Plugged {
+    pub(super) record: NetworkRecord,
+    /// Addresses that the kernel may know connections of.
+    pub(super) unrested: Vec<IpAddr>,
+}
+
+impl Networks {
+    /// All networks as they are in the database; the default one is made if it is not there: with
+    /// the first subnet of the pool that no route of the host covers.
+    pub(super) async fn open(
+        state: &Db,
+        run: Db,
+        tag: Tag,
+        config: &Config,
+        events: Events,
+        host: &host::Host,
+    ) -> Result<Self, Error> {
+        let networks = Self {
+            state: state.clone(),
+            firewall: HostFirewall::new(run.clone(), tag.clone()),
+            run,
+            tag,
+            pool: config.network.pool,
+            quarantine: config.network.quarantine,
+            events,
+            all: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
+            resting: Arc::default(),
+        };
+        for found in state.run(durable::networks).await? {
+            match found {
+                Ok(row) => networks.insert(row, config),
+                Err(error) => host.taint_unreadable("a network", &error.into()),
+            }
+        }
+        if networks.get(&default_name()).is_none() {
+            networks.create_default(config).await?;
+        }
+        Ok(networks)
+    }
+
+    async fn create_default(&self, config: &Config) -> Result<(), Error> {
+        let (name, pool) = (default_name(), self.pool);
+        let subnet =
+            brief(move || subnet::Choice { network: &name, pool, others: Vec::new() }.v4()).await?;
+        let options = tare_netns::NetworkOptions {
+            driver: tare_netns::Driver::Bridge { interface: self.tag.bridge(0), vlan: None },
+            subnets: vec![subnet],
+            mtu: None,
+            reach: tare_netns::Reach::Open,
+            names: tare_netns::Names::Off,
+        };
+        let row = NetworkRow {
+            name: default_name(),
+            id: super::random_id()?.to_string(),
+            owner_uid: 0,
+            created: Usec::now(),
+            definition: NetworkDefinition {
+                version: Version,
+                network: tare_netns::Network::new(&options).map_err(Error::InvalidNetwork)?,
+                subnets: Subnets::Chosen,
+                labels: BTreeMap::new(),
+            },
+        };
+        let written = row.clone();
+        self.state.run(move |c| durable::insert_network(c, &written)).await?;
+        self.insert(row, config);
+        Ok(())
+    }
+
+    fn insert(&self, row: NetworkRow, config: &Config) {
+        let labels = row.definition.labels.iter();
+        let labels = public_labels(config, labels.map(|(k, v)| (k.as_str(), v.as_str())));
+        let (name, network) = (row.name.clone(), Network::new(row, labels, self.events.clone()));
+        self.all.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(network));
+    }
+
+    /// The network of that name.
+    pub(super) fn get(&self, name: &NetworkName) -> Option<Arc<Network>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The network of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchNetwork`].
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Network>, Error> {
+        let found = name.parse().ok().and_then(|name| self.get(&name));
+        found.ok_or_else(|| Error::NoSuchNetwork(super::table::shortened(name)))
+    }
+
+    /// All of them, by name.
+    pub(super) fn all(&self) -> Vec<Arc<Network>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A container is on these networks from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressInUse`] and [`Error::NoSuchNetwork`]; it is then on none of them.
+    pub(super) async fn join(&self, id: &ContainerId, joined: &[Joined]) -> Result<(), Error> {
+        for (at, one) in joined.iter().enumerate() {
+            if let Err(error) = self.join_one(id, one).await {
+                self.leave(id, &joined[..=at]);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn join_one(&self, id: &ContainerId, joined: &Joined) -> Result<(), Error> {
+        let network = self.find(joined.network.as_str())?;
+        let in_use = |address, by: ContainerId| Error::AddressInUse {
+            address,
+            network: network.name.clone(),
+            by: by.to_string(),
+        };
+        network.join(id, &joined.addresses).map_err(|taken| in_use(taken.address, taken.by))?;
+        if joined.addresses.is_empty() {
+            return Ok(());
+        }
+        let (name, addresses) = (network.name.clone(), joined.addresses.clone());
+        let holder = self.run.run(move |c| {
+            let holders = addresses
+                .into_iter()
+                .map(|address| Ok::<_, Error>((address, leases::holder(c, &name, address)?)));
+            holders.collect::<Result<Vec<_>, _>>()
+        });
+        match holder
+            .await?
+            .into_iter()
+            .find_map(|(a, by)| by.filter(|by| by != id).map(|by| (a, by)))
+        {
+            Some((address, by)) => Err(in_use(address, by)),
+            None => Ok(()),
+        }
+    }
+
+    /// A container is on these networks no more.
+    pub(super) fn leave(&self, id: &ContainerId, joined: &[Joined]) {
+        for network in joined.iter().filter_map(|joined| self.get(&joined.network)) {
+            network.leave(id);
+        }
+    }
+
+    /// A container that was there before is on its networks.
+    pub(super) fn rejoin(&self, id: &ContainerId, connections: &Connections) {
+        for joined in &connections.networks {
+            let Some(network) = self.get(&joined.network) else { continue };
+            if let Err(taken) = network.join(id, &joined.addresses) {
+                tracing::error!(container_id = %id, "address {} is another's, too", taken.address);
+            }
+        }
+    }
+
+    /// Makes what networks need on the host before the first address is given, so that their
+    /// subnets are this daemon's alone.
+    pub(super) async fn ready(&self, by: &ContainerName, joined: &[Joined]) -> Result<(), Error> {
+        for one in joined {
+            let network = self.find(one.network.as_str())?;
+            network.ready.get_or_try_init(|| self.make(&network, by)).await?;
+        }
+        Ok(())
+    }
+
+    async fn make(&self, network: &Arc<Network>, by: &ContainerName) -> Result<(), Error> {
+        let lock = brief(subnet::lock_host).await?;
+        let name = network.name.clone();
+        if !self.run.run(move |c| leases::is_leased_from(c, &name)).await? {
+            self.renew(network).await?;
+        }
+        let definition = network.definition();
+        let by = by.clone();
+        let failed = move |source| Error::Network { name: by.clone(), source: Box::new(source) };
+        if let Some(bridge) = definition.network.bridge() {
+            let rules = self.firewall.open().await.map_err(&failed)?;
+            brief(move || {
+                tare_netns::ensure_bridge(&bridge).map_err(&failed)?;
+                rules.add_network(&definition.network).map_err(&failed)
+            })
+            .await?;
+        }
+        network.show_interface();
+        drop(lock);
+        Ok(())
+    }
+
+    /// Writes down other subnets if those it has are taken. Addresses that rest are of the ones
+    /// before, and go first: none of them may be given out in the new ones.
+    async fn renew(&self, network: &Arc<Network>) -> Result<(), Error> {
+        let (known, others, pool) =
+            (network.definition(), self.subnets_beside(&network.name), self.pool);
+        let name = network.name.clone();
+        let before = known.clone();
+        let renewed =
+            brief(move || subnet::Choice { network: &name, pool, others }.renew(&before)).await?;
+        let Some(renewed) = renewed else { return Ok(()) };
+        let list: Vec<_> = renewed.subnets().iter().map(|s| s.subnet().to_string()).collect();
+        tracing::info!(
+            "another has taken a subnet of network '{}'; its containers get {}",
+            network.name,
+            list.join(", ")
+        );
+        let name = network.name.clone();
+        self.run.run(move |c| leases::forget_free_leases(c, &name)).await?;
+        let definition = NetworkDefinition { network: renewed, ..(*known).clone() };
+        let (name, written) = (network.name.clone(), definition.clone());
+        self.state.run(move |c| durable::redefine_network(c, &name, &written)).await?;
+        network.define(definition);
+        Ok(())
+    }
+
+    /// The subnets of all networks but one.
+    fn subnets_beside(&self, name: &NetworkName) -> Vec<IpNet> {
+        let others = self.all().into_iter().filter(|network| network.name != *name);
+        others
+            .flat_map(|network| network.definition().network.subnets().to_vec())
+            .map(|subnet| subnet.subnet())
+            .collect()
+    }
+
+    /// Gives a container its addresses, and decides what it is given on its networks; in one
+    /// transaction with what is done with it.
+    pub(super) fn plug(
+        &self,
+        c: &Connection,
+        id: &ContainerId,
+        joined: &[Joined],
+        ports: &[PublishedPort],
+    ) -> Result<Plugged, Error> {
+        let mut record = NetworkRecord {
+            namespace: self.tag.namespace(id),
+            places: Vec::new(),
+            publications: Vec::new(),
+        };
+        let mut unrested = Vec::new();
+        for one in joined {
+            let network = self.find(one.network.as_str())?;
+            let leased = address::lease(c, &network, &one.addresses, id, self.quarantine)?;
+            let definition = network.definition();
+            record.places.push(place::place(id, one, &definition, &leased.addresses));
+            unrested.extend(leased.unrested);
+        }
+        record.publications = place::publications(&record.places, ports);
+        Ok(Plugged { record, unrested })
+    }
+
+    /// Makes a container's namespace, and lets it through.
+    pub(super) async fn set_up(
+        &self,
+        name: &ContainerName,
+        record: NetworkRecord,
+        unrested: Vec<IpAddr>,
+    ) -> Result<(), Error> {
+        let failed = {
+            let name = name.clone();
+            move |source| Error::Network { name: name.clone(), source: Box::new(source) }
+        };
+        let bridges = self.bridges(&record);
+        let rules = self.rules_for(&record).await.map_err(&failed)?;
+        brief(move || {
+            bridges.iter().try_for_each(|bridge| {
+                tare_netns::ensure_bridge(bridge).map(drop).map_err(&failed)
+            })?;
+            forget(&unrested).map_err(&failed)?;
+            tare_netns::setup(&record.wanted()).map_err(&failed)?;
+            match rules {
+                Some(rules) => rules.admit(&record.rules()).map_err(&failed),
+                None => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Leads to a container also what is under way to its ports; not waited for.
+    pub(super) async fn take_over(&self, record: &NetworkRecord) {
+        if record.publications.is_empty() {
+            return;
+        }
+        let Ok(rules) = self.firewall.open().await else { return };
+        let wanted = record.rules();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = rules.take_over(&wanted) {
+                tracing::warn!("what is under way to a published port may not arrive: {error}");
+            }
+        });
+    }
+
+    fn bridges(&self, record: &NetworkRecord) -> Vec<tare_netns::Bridge> {
+        let networks = record.places.iter().filter_map(|place| self.get(&place.network));
+        networks.filter_map(|network| network.definition().network.bridge()).collect()
+    }
+
+    /// The firewall, if anything of it is needed.
+    async fn rules_for(
+        &self,
+        record: &NetworkRecord,
+    ) -> Result<Option<Arc<Rules>>, tare_netns::Error> {
+        if record.rules() == ContainerRules::default() {
+            return Ok(None);
+        }
+        self.firewall.open().await.map(Some)
+    }
+
+    /// Takes down what [`set_up`](Self::set_up) made, or what is there of it. Afterwards its
+    /// addresses are to [`rest`](Self::rest).
+    pub(super) async fn tear_down(&self, record: NetworkRecord) -> Vec<tare_netns::Error> {
+        let rules = self.rules_for(&record).await;
+        let work = move || {
+            let withdrawn = rules.and_then(|rules| match rules {
+                Some(rules) => rules.withdraw(&record.rules()),
+                None => Ok(()),
+            });
+            let namespace = tare_netns::teardown(&record.wanted());
+            Ok([withdrawn, namespace].into_iter().filter_map(Result::err).collect())
+        };
+        brief(work).await.unwrap_or_default()
+    }
+
+    /// Makes the kernel forget the connections of all addresses that were given back, which can be
+    /// given to others then. Not waited for: the kernel takes its time.
+    pub(super) fn rest(&self) {
+        let (run, resting) = (self.run.clone(), self.resting.clone());
+        tokio::spawn(async move {
+            // Whoever waits here finds more to do at once, or nothing.
+            let _alone = resting.lock().await;
+            if let Err(error) = let_rest(&run).await {
+                tracing::warn!("addresses cannot be given to others yet: {}", error.chain());
+            }
+        });
+    }
+
+    /// Brings the firewall to what containers and networks want: the table may have been made anew,
+    /// or be that of an earlier daemon.
+    pub(super) async fn sweep(&self, records: Vec<NetworkRecord>) {
+        self.rest();
+        let rules = match self.firewall.open_if_made().await {
+            None => return,
+            Some(Ok(rules)) => rules,
+            Some(Err(error)) => return tracing::warn!("the firewall is not swept: {error}"),
+        };
+        let networks: Vec<_> =
+            self.all().iter().filter_map(|network| network.definition().network.rules()).collect();
+        let work = move || {
+            let containers: Vec<_> = records.iter().map(NetworkRecord::rules).collect();
+            if let Err(error) = rules.settle(&containers, &networks) {
+                tracing::warn!("the firewall is not swept: {error}");
+            }
+            Ok(())
+        };
+        let _: Result<(), Error> = brief(work).await;
+    }
+
+    /// Takes what is the same for all containers off the host: bridges, table, and what made
+    /// `/run/netns` a mount point if nobody else is there.
+    pub(super) async fn leave_host(&self) {
+        let bridges: HashSet<_> = self
+            .all()
+            .iter()
+            .filter_map(|network| network.definition().bridge().cloned())
+            .collect();
+        let rules = self.firewall.open_if_made().await.and_then(Result::ok);
+        let work = move || {
+            if let Err(error) = tare_netns::release_directory() {
+                tracing::warn!("cannot leave /run/netns as it was: {error}");
+            }
+            for bridge in bridges {
+                if let Err(error) = tare_netns::remove_bridge(&bridge) {
+                    tracing::warn!("cannot remove bridge {bridge}: {error}");
+                }
+            }
+            if let Some(Err(error)) = rules.map(|rules| rules.delete()) {
+                tracing::warn!("cannot delete the firewall table: {error}");
+            }
+            Ok(())
+        };
+        let _: Result<(), Error> = brief(work).await;
+    }
+}
+
+async fn let_rest(run: &Db) -> Result<(), Error> {
+    let addresses = run.run(leases::unrested).await?;
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let known = addresses.clone();
+    brief(move || {
+        forget(&known).map_err(|error| Error::Host {
+            what: "make the kernel forget connections",
+            source: std::io::Error::other(error),
+        })
+    })
+    .await?;
+    Ok(run.run(move |c| leases::rest(c, &addresses, Usec::now())).await?)
+}
+
+fn forget(addresses: &[IpAddr]) -> Result<(), tare_netns::Error> {
+    let connections: Vec<_> = addresses.iter().copied().map(tare_netns::Connections::Of).collect();
+    tare_netns::forget_connections(&connections)
+}
+
+/// The network a container is on if nobody says otherwise.
+pub(super) fn default_name() -> NetworkName {
+    DEFAULT.parse().expect("this is a name of a network")
+}
+
+impl super::Inner {
+    /// Name of the network containers are on by default.
+    pub fn default_network(&self) -> NetworkName {
+        default_name()
+    }
+
+    /// What is seen of all networks.
+    pub fn networks(&self) -> Vec<Arc<view::Network>> {
+        self.networks.all().iter().map(|network| network.seen.get()).collect()
+    }
+
+    /// What is seen of the network of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchNetwork`].
+    pub fn find_network(&self, name: &str) -> Result<Arc<view::Network>, Error> {
+        Ok(self.networks.find(name)?.seen.get())
+    }
+}

@@ -1,0 +1,468 @@
+//! Networks as objects, and containers on several of them.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use system_tests::network::in_network;
+use system_tests::{Client, Options, Refused, Tared, on_scratch_host, run};
+use zbus::{OwnedObjectPath, Variant};
+
+use super::started;
+
+type Row = HashMap<String, Variant<'static>>;
+
+async fn network(
+    client: &Client,
+    name: &str,
+    options: Options<'_>,
+) -> Result<OwnedObjectPath, Refused> {
+    client.manager("CreateNetwork", &(name, options)).await
+}
+
+fn row<'a>(pairs: impl IntoIterator<Item = (&'a str, Variant<'static>)>) -> Row {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Options of a container that runs a script, on these networks.
+fn on(script: &str, networks: Vec<Row>) -> Options<'_> {
+    Options::from([
+        ("Command", vec!["sh", "-c", script].into()),
+        ("Networks", Variant::from(networks)),
+    ])
+}
+
+async fn started_with(client: &Client, name: &str, options: Options<'_>) -> OwnedObjectPath {
+    let path = client.create_with(name, options).await.unwrap();
+    client.start(&path).await.done();
+    path
+}
+
+/// Address without its prefix, by interface.
+async fn addresses(client: &Client, path: &OwnedObjectPath) -> Vec<(String, String)> {
+    let rows: Vec<Row> = rows(client, path, "IPAddresses").await;
+    let text = |row: &Row, key: &str| String::try_from(row[key].try_clone().unwrap()).unwrap();
+    let of = |row: &Row| {
+        let address = text(row, "Address");
+        (text(row, "Interface"), address.split_once('/').unwrap().0.to_owned())
+    };
+    rows.iter().map(of).collect()
+}
+
+async fn rows(client: &Client, path: &OwnedObjectPath, property: &str) -> Vec<Row> {
+    let value: Variant<'static> = client.container(path).await.get(property);
+    value.try_into().unwrap()
+}
+
+async fn on_container<B>(
+    client: &Client,
+    path: &OwnedObjectPath,
+    method: &str,
+    body: &B,
+) -> Result<(), Refused>
+where
+    B: serde::Serialize + zbus::DynamicType,
+{
+    client.call(path, "Container", method, body).await.map(drop)
+}
+
+/// What a server at this address says, as soon as it is there.
+fn said_by(address: &str, port: u16) -> String {
+    until(|| {
+        let mut stream = connect(address, port)?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        (!text.is_empty()).then_some(text)
+    })
+}
+
+fn connect(address: &str, port: u16) -> Option<TcpStream> {
+    let to = (address.parse::<IpAddr>().unwrap(), port).into();
+    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    Some(stream)
+}
+
+/// Tries until something comes of it.
+fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        match attempt() {
+            Some(done) => return done,
+            None if Instant::now() > end => panic!("nothing came of it"),
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Says `word` to everybody who connects.
+fn server(word: &str) -> String {
+    format!("while :; do echo {word} | nc -l -p 80; done")
+}
+
+/// The network namespace of a container.
+fn namespace_of(path: &OwnedObjectPath) -> String {
+    let id = path.rsplit('/').next().unwrap();
+    let names = std::fs::read_dir("/run/netns").unwrap();
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.find(|name| name.ends_with(&id[..12])).expect("it has one")
+}
+
+/// A namespace beside the host, at 203.0.113.2, whose way to everything is the host.
+fn make_outside() {
+    for command in [
+        "netns add outside",
+        "link add out0 type veth peer name eth0 netns outside",
+        "addr add 203.0.113.1/24 dev out0",
+        "link set out0 up",
+        "-n outside addr add 203.0.113.2/24 dev eth0",
+        "-n outside link set eth0 up",
+        "-n outside route add default via 203.0.113.1",
+    ] {
+        run("ip", &command.split(' ').collect::<Vec<_>>());
+    }
+}
+
+fn remove_outside() {
+    run("ip", &["netns", "del", "outside"]);
+    until(|| (!run("ip", &["-o", "link"]).contains("out0")).then_some(()));
+    // `ip` made it a mount before the daemon was there, so it is not the daemon's to undo.
+    run("umount", &["/run/netns"]);
+}
+
+#[test]
+fn privileged_networks_come_are_used_and_go() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let options = Options::from([("IPv6", true.into()), ("MTU", 1400_u32.into())]);
+        let web = network(&client, "my-web", options).await.unwrap();
+        assert_eq!(web.as_str(), "/org/tare/Containers1/network/my_2dweb");
+        assert_eq!(
+            client.manager::<_, OwnedObjectPath>("GetNetwork", &"my-web").await,
+            Ok(web.clone())
+        );
+        let default: OwnedObjectPath =
+            client.properties(system_tests::ROOT, "Manager").await.get("DefaultNetwork");
+        assert_eq!(default.as_str(), "/org/tare/Containers1/network/tare");
+        let seen = client.properties(&web, "Network").await;
+        assert_eq!(
+            (seen.text("Driver"), seen.text("InterfaceName")),
+            ("bridge".into(), String::new())
+        );
+
+        let both = vec![
+            row([("Network", Variant::from("tare"))]),
+            row([("Network", Variant::from(zbus::ObjectPath::from(web.clone())))]),
+        ];
+        let server = started_with(&client, "server", on(&server("hello"), both)).await;
+        let alone = vec![row([("Network", Variant::from("my-web"))])];
+        let caller = started_with(&client, "caller", on("sleep 1000", alone)).await;
+        assert_eq!(client.container(&server).await.paths("Networks"), [default, web.clone()]);
+        let seen = client.properties(&web, "Network").await;
+        assert!(seen.text("InterfaceName").starts_with("tare1"), "{seen:?}");
+        assert_eq!(seen.paths("Containers").len(), 2);
+
+        let known = addresses(&client, &server).await;
+        let interfaces: Vec<_> = known.iter().map(|(interface, _)| interface.as_str()).collect();
+        assert_eq!(interfaces, ["eth0", "eth1", "eth1"]);
+        for (_, address) in known.iter().filter(|(interface, _)| interface == "eth1") {
+            let heard = client.exec(&caller, &format!("nc -w 5 {address} 80")).await;
+            assert_eq!(heard.stdout, "hello\n", "{address}: {heard:?}");
+        }
+        let mtu = client.exec(&caller, "cat /sys/class/net/eth0/mtu").await;
+        assert_eq!(mtu.stdout, "1400\n");
+
+        let in_use = client.call(&web, "Network", "Remove", &0_u64).await.unwrap_err();
+        assert_eq!(in_use.short(), "NetworkInUse");
+        assert!(
+            in_use.message.contains("server") && in_use.message.contains("caller"),
+            "{in_use:?}"
+        );
+        client.call(&web, "Network", "Remove", &1_u64).await.unwrap();
+        assert_eq!(addresses(&client, &server).await.len(), 1);
+        assert_eq!(addresses(&client, &caller).await, []);
+        let left = client.exec(&caller, "ls /sys/class/net").await;
+        assert_eq!(left.stdout, "lo\n");
+        assert!(!run("ip", &["-o", "link"]).contains("tare1"), "its bridge is gone");
+        for path in [server, caller] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+    });
+}
+
+fn port(host: u16, protocol: &'static str) -> Row {
+    row([
+        ("HostPort", host.into()),
+        ("ContainerPort", 80_u16.into()),
+        ("Protocol", protocol.into()),
+    ])
+}
+
+/// On the default network.
+fn with_ports(script: &str, ports: Vec<Row>) -> Options<'_> {
+    let mut options = on(script, vec![row([("Network", "tare".into())])]);
+    options.insert("PublishedPorts", ports.into());
+    options
+}
+
+#[test]
+fn privileged_a_published_port_is_reached_from_everywhere() {
+    on_scratch_host(async |host| {
+        make_outside();
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let ports = vec![port(8080, "tcp"), port(8080, "udp")];
+        let web = started_with(&client, "web", with_ports("sleep 1000", ports)).await;
+        let inside = namespace_of(&web);
+        let tcp = in_network(&inside, || TcpListener::bind("0.0.0.0:80").unwrap());
+        let udp = in_network(&inside, || UdpSocket::bind("0.0.0.0:80").unwrap());
+        let outside: IpAddr = [203, 0, 113, 2].into();
+        for (from, to) in
+            [(Some("outside"), "203.0.113.1"), (None, "203.0.113.1"), (None, "127.0.0.1")]
+        {
+            let call = || connect(to, 8080).expect("it leads there");
+            let stream = from.map_or_else(call, |from| in_network(from, call));
+            let (_, peer) = tcp.accept().unwrap();
+            assert_eq!(peer.ip() == outside, from.is_some(), "who calls is seen as itself");
+            drop(stream);
+        }
+        let caller = in_network("outside", || UdpSocket::bind("0.0.0.0:0").unwrap());
+        for socket in [&udp, &caller] {
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        }
+        caller.send_to(b"hi", "203.0.113.1:8080").unwrap();
+        let mut heard = [0; 16];
+        let (_, peer) = udp.recv_from(&mut heard).unwrap();
+        assert_eq!(peer.ip(), outside);
+        udp.send_to(b"hello", peer).unwrap();
+        let (n, from) = caller.recv_from(&mut heard).unwrap();
+        assert_eq!((&heard[..n], from.to_string().as_str()), (&b"hello"[..], "203.0.113.1:8080"));
+        // A namespace stays as long as there is a socket in it.
+        drop((tcp, udp, caller));
+        client.remove(&web).await.done();
+        assert!(in_network("outside", || connect("203.0.113.1", 8080)).is_none());
+        tared.stop();
+        remove_outside();
+    });
+}
+
+#[test]
+fn privileged_ports_are_published_and_withdrawn_while_a_container_runs() {
+    on_scratch_host(async |host| {
+        make_outside();
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let reached = |port| in_network("outside", || said_by("203.0.113.1", port));
+        let script = server("hello");
+        let options = with_ports(&script, vec![port(8080, "tcp")]);
+        let web = started_with(&client, "web", options).await;
+        assert_eq!(reached(8080), "hello\n");
+        // The same port is another container's, and says so.
+        let second = with_ports("sleep 1000", vec![port(8080, "tcp")]);
+        let second = client.create_with("second", second).await.unwrap();
+        let ended = client.start(&second).await;
+        assert_eq!(ended.error_name, "org.tare.Containers1.Error.PortInUse");
+        assert!(ended.error_message.contains("'web'"), "{ended:?}");
+
+        let more = vec![port(0, "tcp")];
+        let reply = client.call(&web, "Container", "PublishPorts", &(more, 0_u64)).await.unwrap();
+        let published: Vec<HashMap<String, zbus::OwnedVariant>> =
+            reply.body().deserialize().unwrap();
+        let free = u16::try_from(published[0]["HostPort"].try_clone().unwrap()).unwrap();
+        assert_ne!(free, 0);
+        assert_eq!(reached(free), "hello\n");
+
+        drop((reply, client));
+        tared.kill9();
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        assert_eq!(rows(&client, &web, "PublishedPorts").await.len(), 2);
+        assert!(TcpListener::bind(("0.0.0.0", free)).is_err(), "it is held again");
+        assert_eq!(reached(free), "hello\n");
+        let gone = vec![port(8080, "tcp")];
+        on_container(&client, &web, "UnpublishPorts", &(gone.clone(), 0_u64)).await.unwrap();
+        assert!(in_network("outside", || connect("203.0.113.1", 8080)).is_none());
+        let refused = on_container(&client, &web, "UnpublishPorts", &(gone, 0_u64)).await;
+        assert_eq!(refused.unwrap_err().short(), "InvalidState");
+        assert_eq!(rows(&client, &web, "PublishedPorts").await.len(), 1);
+        client.start(&second).await.done();
+        for path in [web, second] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+        remove_outside();
+    });
+}
+
+#[test]
+fn privileged_networks_keep_apart_what_is_to_be_kept_apart() {
+    on_scratch_host(async |host| {
+        make_outside();
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        network(&client, "apart", Options::from([("Isolate", true.into())])).await.unwrap();
+        network(&client, "inside", Options::from([("Internal", true.into())])).await.unwrap();
+        let script = server("hello");
+        let on_one = |name: &'static str| on(&script, vec![row([("Network", name.into())])]);
+        let open = started_with(&client, "open", on_one("tare")).await;
+        let apart = started_with(&client, "apart", on_one("apart")).await;
+        let inside = started_with(&client, "inside", on_one("inside")).await;
+        let neighbour = started_with(&client, "neighbour", on_one("inside")).await;
+        let address = async |path| addresses(&client, path).await[0].1.clone();
+        let reach = async |from: &OwnedObjectPath, to: &str| {
+            let heard = client.exec(from, &format!("nc -w 2 {to} 80")).await;
+            heard.stdout == "hello\n"
+        };
+        let (at_open, at_apart) = (address(&open).await, address(&apart).await);
+        let (at_inside, at_neighbour) = (address(&inside).await, address(&neighbour).await);
+        assert!(!reach(&open, &at_apart).await, "into an isolated one");
+        assert!(!reach(&apart, &at_open).await, "out of an isolated one");
+        assert!(!reach(&inside, &at_open).await, "out of an internal one");
+        assert!(!reach(&open, &at_inside).await, "into an internal one");
+        assert!(reach(&inside, &at_neighbour).await, "within an internal one");
+        let listener = in_network("outside", || TcpListener::bind("203.0.113.2:80").unwrap());
+        let served = std::thread::spawn(move || {
+            for stream in listener.incoming().take(2) {
+                stream.unwrap().write_all(b"hello\n").unwrap();
+            }
+        });
+        for (from, reaches) in [(&open, true), (&apart, true), (&inside, false)] {
+            let tried = client.exec(from, "nc -w 2 203.0.113.2 80").await;
+            assert_eq!(tried.stdout == "hello\n", reaches, "{tried:?}");
+        }
+        served.join().unwrap();
+        for path in [open, apart, inside, neighbour] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+        remove_outside();
+    });
+}
+
+#[test]
+fn privileged_a_running_container_is_connected_and_disconnected() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let subnets = vec![row([("Subnet", "10.99.0.0/24".into())])];
+        let web =
+            network(&client, "web", Options::from([("Subnets", subnets.into())])).await.unwrap();
+        let first = started(&client, "first", "sleep 1000").await;
+        let second = started(&client, "second", &server("hello")).await;
+        let fixed = Options::from([
+            ("Addresses", vec!["10.99.0.9"].into()),
+            ("MAC", "02:00:00:00:00:99".into()),
+            ("Interface", "web0".into()),
+        ]);
+        let connect = async |path, options: Options<'_>| {
+            on_container(&client, path, "ConnectNetwork", &(&web, options)).await
+        };
+        connect(&second, fixed.clone()).await.unwrap();
+        connect(&first, Options::new()).await.unwrap();
+        let again = connect(&first, Options::new()).await.unwrap_err();
+        assert_eq!(again.short(), "InvalidState");
+        let of_second = addresses(&client, &second).await;
+        assert_eq!(of_second[1], ("web0".into(), "10.99.0.9".into()));
+        let mac = client.exec(&second, "cat /sys/class/net/web0/address").await;
+        assert_eq!(mac.stdout, "02:00:00:00:00:99\n");
+        let heard = client.exec(&first, "nc -w 5 10.99.0.9 80").await;
+        assert_eq!(heard.stdout, "hello\n", "{heard:?}");
+        let route = client.exec(&first, "ip route show default").await;
+        assert!(
+            route.stdout.contains("dev eth0"),
+            "the first network stays the way out: {route:?}"
+        );
+
+        // What it asked for is kept for it, also while it does not run.
+        client.stop(&second).await.done();
+        let third = client.create("third", "sleep 1000").await;
+        let taken = connect(&third, fixed).await.unwrap_err();
+        assert_eq!(taken.short(), "AddressInUse");
+        assert!(taken.message.contains("'second'"), "{taken:?}");
+        client.start(&second).await.done();
+        assert_eq!(addresses(&client, &second).await[1].1, "10.99.0.9");
+
+        let disconnect =
+            async |path| on_container(&client, path, "DisconnectNetwork", &(&web, 0_u64)).await;
+        disconnect(&first).await.unwrap();
+        assert_eq!(disconnect(&first).await.unwrap_err().short(), "InvalidState");
+        let left = client.exec(&first, "ls /sys/class/net").await;
+        assert_eq!(left.stdout, "eth0\nlo\n");
+        // The addresses are another's only after the kernel has forgotten their connections.
+        connect(&first, Options::new()).await.unwrap();
+        assert_eq!(addresses(&client, &first).await.len(), 2);
+        for path in [first, second, third] {
+            client.remove(&path).await.done();
+        }
+        client.call(&web, "Network", "Remove", &0_u64).await.unwrap();
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let subnet = |pairs: Vec<(&'static str, &'static str)>| {
+            let pairs = pairs.into_iter().map(|(key, value)| (key, Variant::from(value)));
+            Options::from([("Subnets", vec![row(pairs)].into())])
+        };
+        network(&client, "web", subnet(vec![("Subnet", "10.99.0.0/24")])).await.unwrap();
+        let bridge = run("ip", &["-o", "link"]);
+        for (name, options, error) in [
+            ("web", Options::new(), "NameInUse"),
+            ("a/b", Options::new(), "InvalidName"),
+            ("n", subnet(vec![("Subnet", "10.99.0.128/25")]), "SubnetOverlap"),
+            ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("Gateway", "10.8.0.1")]), "InvalidArgs"),
+            ("n", subnet(vec![("Subnet", "127.0.0.0/24")]), "InvalidArgs"),
+            ("n", Options::from([("Interface", "lo".into())]), "NameInUse"),
+            ("n", Options::from([("Interface", "abcdefghijklmnop".into())]), "InvalidArgs"),
+            (
+                "n",
+                Options::from([("Driver", "macvlan".into()), ("Parent", "lo".into())]),
+                "InvalidArgs",
+            ),
+            ("n", Options::from([("Drivr", "bridge".into())]), "UnknownOption"),
+        ] {
+            let about = format!("{name} {options:?}");
+            let refused = network(&client, name, options).await.unwrap_err();
+            assert_eq!(refused.short(), error, "{about}: {refused:?}");
+        }
+        let asked = |pairs: Vec<(&'static str, Variant<'static>)>| on("true", vec![row(pairs)]);
+        for (options, error) in [
+            (asked(vec![("Network", "none-such".into())]), "NoSuchNetwork"),
+            (
+                asked(vec![("Network", "web".into()), ("MAC", "01:00:00:00:00:00".into())]),
+                "InvalidArgs",
+            ),
+            (asked(vec![("Network", "web".into()), ("Interface", "lo".into())]), "InvalidArgs"),
+            (
+                asked(vec![("Network", "web".into()), ("Addresses", vec!["10.98.0.2"].into())]),
+                "InvalidArgs",
+            ),
+        ] {
+            let about = format!("{options:?}");
+            let refused = client.create_with("c", options).await.unwrap_err();
+            assert_eq!(refused.short(), error, "{about}: {refused:?}");
+        }
+        assert_eq!(client.list("ListNetworks").await.len(), 2);
+        assert_eq!(client.list("ListContainers").await.len(), 0);
+        assert_eq!(run("ip", &["-o", "link"]), bridge, "nothing is made");
+        let refused: Refused = client
+            .call("/org/tare/Containers1/network/tare", "Network", "Remove", &0_u64)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.short(), "NetworkInUse", "the default network stays");
+        tared.stop();
+    });
+}
