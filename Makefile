@@ -2,7 +2,7 @@
 # themselves where root is needed; as root they need no sudo.
 
 .NOTPARALLEL:
-.PHONY: help setup setup-lab build demo lab check test test-privileged test-lab test-vm case \
+.PHONY: help setup setup-lab build demo lab bench check test test-privileged test-lab test-vm case \
 	install fmt fmt-check clippy deny clean
 .DEFAULT_GOAL := help
 
@@ -28,6 +28,13 @@ demo: setup build ## Run a container end to end on a private bus, and show every
 
 lab: setup-lab build ## A shell in a throw-away Debian 13 under systemd, with tared installed
 	$$([ "$$(id -u)" = 0 ] || echo sudo -E) tests/lab/lab shell
+
+# QUICK=1: only to see that it works. ROWS=a,b: only those. AGAINST=file: compare with that report.
+BENCH := $(if $(QUICK),--quick) $(if $(ROWS),--rows=$(ROWS)) $(if $(AGAINST),--against=$(AGAINST))
+bench: setup-lab ## Figures: of pure code, and in a lab system beside podman and crun; QUICK=1, ROWS=list-1000
+	$(if $(ROWS),,$(if $(QUICK),DIVAN_MAX_TIME=0.1) $(CARGO) bench --locked --workspace --bench '*')
+	$(CARGO) build --locked --release -p tare-service -p tarectl -p system-tests
+	$$([ "$$(id -u)" = 0 ] || echo sudo -E) "$${CARGO_TARGET_DIR:-target}/release/tare-bench" $(BENCH)
 
 check: setup-lab ## All that a change has to pass; ACCEPT='test-vm' if that cannot run here
 	tools/check.sh fmt-check clippy test test-privileged test-lab test-vm

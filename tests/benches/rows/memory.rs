@@ -1,0 +1,82 @@
+//! What is kept in memory.
+
+use crate::Result;
+use crate::condition::Condition;
+use crate::engine::{Engine, Network, RUNS, end, live};
+use crate::row::{Promise, Rounds, Row, Unit, Who, nothing};
+use crate::stage::{Depth, Stage, service};
+
+/// Lives after which a service has made what it keeps.
+fn enough(depth: Depth) -> usize {
+    depth.pick(10, 2)
+}
+
+/// What both have in common.
+const MEMORY: Row = Row {
+    name: "",
+    measures: "",
+    unit: Unit::Megabytes,
+    must: None,
+    aim: None,
+    contestants: &[Who::Tare, Who::Podman],
+    rounds: Rounds { full: 2, quick: 1 },
+    under: Condition::PLAIN,
+    prepare: nothing,
+    sample: |stage, who| Box::pin(idle(stage, who)),
+    clean: nothing,
+};
+
+pub(crate) const IDLE: Row = Row {
+    name: "memory-idle",
+    measures: "resident memory of the service, started anew, after ten lives (quick: two)",
+    must: Some(Promise::Below(12.0)),
+    aim: Some(Promise::Below(8.0)),
+    rounds: Rounds { full: 5, quick: 1 },
+    ..MEMORY
+};
+
+pub(crate) const PER_CONTAINER: Row = Row {
+    name: "memory-running",
+    measures: "(PSS with 200 running - PSS idle) / 200, conmon counted (quick: with 5)",
+    must: Some(Promise::Below(1.5)),
+    aim: Some(Promise::Below(1.0)),
+    sample: |stage, who| Box::pin(per_container(stage, who)),
+    ..MEMORY
+};
+
+async fn idle(stage: &Stage, who: Who) -> Result<f64> {
+    warm(stage, who).await?;
+    Ok(megabytes(service(who)?.resident().await?))
+}
+
+async fn per_container(stage: &Stage, who: Who) -> Result<f64> {
+    let number: u32 = stage.depth.pick(200, 5);
+    let engine = warm(stage, who).await?;
+    let idle = service(who)?.share().await?;
+    let mut running = Vec::new();
+    for _ in 0..number {
+        let id = engine.create(Network::Bridge, RUNS).await?;
+        engine.start(&id).await?;
+        running.push(id);
+    }
+    let busy = service(who)?.share().await?;
+    for id in running {
+        end(engine, &id).await?;
+    }
+    Ok((megabytes(busy) - megabytes(idle)) / f64::from(number))
+}
+
+/// A service that was just started, and has done something.
+async fn warm(stage: &Stage, who: Who) -> Result<&dyn Engine> {
+    service(who)?.stop().await?;
+    let engine = stage.engine(who)?;
+    for _ in 0..enough(stage.depth) {
+        live(engine, Network::Bridge).await?;
+    }
+    Ok(engine)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "to be read by people")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,151 @@
+//! The network of one container.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use tare_netns::lease::Choice;
+use tare_netns::{
+    Bridge, ContainerRules, Driver, Firewall, MacAddress, Names, Network, NetworkOptions, Reach,
+    SubnetOptions, Wanted, ensure_bridge, remove_bridge, setup, teardown,
+};
+use tokio::task::spawn_blocking;
+
+use crate::condition::Condition;
+use crate::figures::Summary;
+use crate::row::{Promise, Rounds, Row, Unit, Who, Work, nothing};
+use crate::stage::Stage;
+use crate::{Result, millis};
+
+const OURS: Who = Who::Library("tare-netns");
+
+pub(crate) const BRIDGE: Row = Row {
+    name: "network",
+    measures: "namespace, veth, bridge port, address, route, firewall: set up, median of 20",
+    unit: Unit::Millis,
+    must: Some(Promise::Below(4.0)),
+    aim: Some(Promise::Below(2.0)),
+    contestants: &[OURS, Who::Programs("ip, nft")],
+    rounds: Rounds { full: 15, quick: 2 },
+    under: Condition::BOTH,
+    prepare: nothing,
+    sample,
+    clean: nothing,
+};
+
+/// Containers in one turn.
+const CONTAINERS: u8 = 20;
+/// Of the bridge, and of the firewall's table.
+const NAME: &str = "tare_bench";
+
+fn sample(_: &Stage, who: Who) -> Work<'_, f64> {
+    // It blocks, and has a runtime of its own.
+    Box::pin(async move { spawn_blocking(move || set_up_and_down(who)).await? })
+}
+
+fn set_up_and_down(who: Who) -> Result<f64> {
+    let host = Host::new()?;
+    let times = (0..CONTAINERS).map(|number| match who {
+        OURS => host.by_library(number),
+        _ => by_programs(number),
+    });
+    let times: Vec<f64> = times.map(|took| took.map(millis)).collect::<Result<_>>()?;
+    host.clean()?;
+    Ok(Summary::of(times).ok_or("no containers")?.median)
+}
+
+/// A network and a firewall.
+struct Host {
+    network: Network,
+    bridge: Bridge,
+    firewall: Firewall,
+}
+
+impl Host {
+    fn new() -> Result<Self> {
+        let network = Network::new(&NetworkOptions {
+            driver: Driver::Bridge { interface: NAME.parse()?, vlan: None },
+            subnets: vec![SubnetOptions::new("10.99.0.0/24".parse()?)],
+            mtu: None,
+            reach: Reach::Open,
+            names: Names::Off,
+        })?;
+        let bridge = network.bridge().ok_or("no bridge")?;
+        ensure_bridge(&bridge)?;
+        let firewall = Firewall::open(&NAME.parse()?)?;
+        firewall.add_network(&network.rules().ok_or("no rules")?)?;
+        Ok(Self { network, bridge, firewall })
+    }
+
+    /// From the choice of an address on.
+    fn by_library(&self, number: u8) -> Result<Duration> {
+        let begun = Instant::now();
+        let (wanted, rules) = self.container(number)?;
+        let namespace = setup(&wanted)?;
+        self.firewall.admit(&rules)?;
+        let took = begun.elapsed();
+        self.firewall.dismiss(&rules)?;
+        drop(namespace);
+        teardown(&wanted)?;
+        Ok(took)
+    }
+
+    fn container(&self, number: u8) -> Result<(Wanted, ContainerRules)> {
+        let pool = self.network.subnets()[0].pool(Duration::ZERO);
+        let highest = Some([10, 99, 0, number].into());
+        let Choice::Fresh(address) = pool.choose(highest, None, SystemTime::now()) else {
+            return Err("no address is free".into());
+        };
+        let attachment = self.network.attachment(
+            "eth0".parse()?,
+            format!("tb-{number}").parse()?,
+            MacAddress::for_address(address),
+            &[address],
+        );
+        let namespace = format!("tare-bench-{number}").parse()?;
+        let members = self.network.member(&[address]).into_iter().collect();
+        let rules = ContainerRules { members, publications: Vec::new() };
+        Ok((Wanted { namespace, attachments: vec![attachment] }, rules))
+    }
+
+    fn clean(self) -> Result<()> {
+        self.firewall.delete_table()?;
+        remove_bridge(&self.bridge.name)?;
+        Ok(())
+    }
+}
+
+/// The same by as few programs as can do it.
+fn by_programs(number: u8) -> Result<Duration> {
+    let host = number + 2;
+    let name = format!("tare-bench-{host}");
+    let port = format!(
+        "link add tb-{host} type veth peer name eth0 netns {name}\n\
+         link set tb-{host} master {NAME} up\n"
+    );
+    let inside = format!(
+        "link set lo up\naddr add 10.99.0.{host}/24 dev eth0\n\
+         link set eth0 up\nroute add default via 10.99.0.1\n"
+    );
+    let element = format!(
+        "add table inet {NAME}_ip\n\
+         add set inet {NAME}_ip containers {{ type ipv4_addr; }}\n\
+         add element inet {NAME}_ip containers {{ 10.99.0.{host} }}\n"
+    );
+    let begun = Instant::now();
+    run(&["ip", "netns", "add", &name], "")?;
+    run(&["ip", "-batch", "-"], &port)?;
+    run(&["ip", "-n", &name, "-batch", "-"], &inside)?;
+    run(&["nft", "-f", "-"], &element)?;
+    let took = begun.elapsed();
+    run(&["ip", "netns", "delete", &name], "")?;
+    run(&["nft", "delete", "table", "inet", &format!("{NAME}_ip")], "")?;
+    Ok(took)
+}
+
+fn run(command: &[&str], input: &str) -> Result<()> {
+    let mut child = Command::new(command[0]).args(&command[1..]).stdin(Stdio::piped()).spawn()?;
+    child.stdin.take().ok_or("no pipe")?.write_all(input.as_bytes())?;
+    let status = child.wait()?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
+}
