@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -125,6 +126,27 @@ fn privileged_an_interrupted_lab_system_leaves_nothing() {
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     nothing_is_left(place.path(), child.id());
+}
+
+#[test]
+fn privileged_an_interrupted_bench_leaves_no_system() {
+    let place = place();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_tare-bench"))
+        .args(["--quick", "--rows=life-none"])
+        .env("TARE_LAB", place.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It measures.
+    let said = BufReader::new(bench.stderr.take().unwrap()).lines().next();
+    let system = fs::read_dir(place.path().join("run")).unwrap().next();
+    let system = system.unwrap_or_else(|| panic!("it has no system: {said:?}")).unwrap();
+    let owner = system.file_name().to_str().unwrap().strip_prefix("run-").unwrap().parse().unwrap();
+    signal(&bench, Signal::INT);
+    assert!(!bench.wait().unwrap().success());
+    nothing_is_left(place.path(), owner);
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! The bench: that its table is whole, whatever the figures are.
+#![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// What is promised, and so has to be in the table.
+const PROMISES: [(&str, &str, &str); 10] = [
+    ("life-bridge", "5x podman", "10x podman"),
+    ("start-bridge", "crun + 12 ms", "crun + 5 ms"),
+    ("rate-16", "50 /s", "100 /s"),
+    ("list-1000", "20 ms", "5 ms"),
+    ("memory-idle", "12 MB", "8 MB"),
+    ("memory-running", "1.5 MB", "1 MB"),
+    ("network", "4 ms", "2 ms"),
+    ("layers-100", "2 ms", "1 ms"),
+    ("layers-100-mounts", "2 ms", "1 ms"),
+    ("spec-100", "200 us", "50 us"),
+];
+
+fn bench() -> Command {
+    assert!(rustix::process::geteuid().is_root(), "needs root");
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_tare-bench"));
+    bench.stdin(Stdio::null());
+    bench
+}
+
+#[test]
+fn privileged_the_bench_measures_every_row_on_every_host() {
+    let json = tempfile::NamedTempFile::new().unwrap();
+    let output = bench().arg("--quick").arg("--json").arg(json.path()).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{table}\n{}", String::from_utf8_lossy(&output.stderr));
+
+    let report = read(json.path());
+    for row in rows(&report) {
+        assert_measured(row);
+    }
+    let listed = String::from_utf8(bench().arg("--list").output().unwrap().stdout).unwrap();
+    let listed: BTreeSet<&str> =
+        listed.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    for condition in ["plain", "3000 mounts"] {
+        let measured = |row: &&Value| row["condition"] == condition;
+        let measured: BTreeSet<&str> =
+            rows(&report).iter().filter(measured).map(|row| text(&row["name"])).collect();
+        let missing: Vec<_> = listed.difference(&measured).copied().collect();
+        // These do not depend on the mounts of the host, have them themselves, or differ from
+        // another row in what does not depend on them.
+        let left_out = if condition == "plain" {
+            vec![]
+        } else {
+            vec![
+                "layers-100",
+                "layers-100-mounts",
+                "life-bridge-user",
+                "life-none-user",
+                "list-1000",
+                "memory-idle",
+                "memory-running",
+                "rate-1",
+                "rate-4",
+                "spec-100",
+            ]
+        };
+        assert_eq!(missing, left_out, "{condition}");
+    }
+    for (name, must, aim) in PROMISES {
+        let row = rows(&report).iter().find(|row| row["name"] == name).unwrap();
+        assert_eq!((text(&row["must"]["promise"]), text(&row["aim"]["promise"])), (must, aim));
+        assert!(table.contains(must) && table.contains(aim), "{name}: {table}");
+    }
+}
+
+fn read(json: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap()
+}
+
+fn rows(report: &Value) -> &[Value] {
+    report["rows"].as_array().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
+}
+
+/// Everybody who takes part has figures, and is compared with ours.
+fn assert_measured(row: &Value) {
+    let contestants = row["contestants"].as_array().unwrap();
+    assert!(!contestants.is_empty(), "{row}");
+    for (place, contestant) in contestants.iter().enumerate() {
+        let turns = contestant["turns"].as_array().unwrap();
+        let is_figure = |value: &Value| value.as_f64().is_some_and(|it| it.is_finite() && it > 0.0);
+        assert!(!turns.is_empty() && turns.iter().all(|turn| is_figure(&turn["figure"])), "{row}");
+        let against_ours = &contestant["against_ours"]["times_better"]["median"];
+        assert_eq!(is_figure(against_ours), place > 0, "{row}");
+    }
+}
