@@ -20,6 +20,7 @@ use crate::bind::{self, BindOptions, MountAccess};
 use crate::containers::{UPPER, WORK};
 use crate::digest::ChainId;
 use crate::error::{Error, Failure};
+use crate::layers::open_layer_in;
 use crate::names::ContainerKey;
 use crate::rootfs::Rootfs;
 use crate::store::{Store, open_directory};
@@ -55,7 +56,8 @@ impl Store {
     /// namespace the store was opened in: overlayfs takes no directories of another.
     ///
     /// Needs `CAP_SYS_ADMIN` and Linux 5.14. From 6.13 on, layers are told to the kernel one by one;
-    /// before, all at once, each by a descriptor that is open until then.
+    /// before, all at once, each by a descriptor that is open until then. From 6.15 on it does not
+    /// matter how much else is mounted beside the store.
     ///
     /// # Errors
     ///
@@ -138,7 +140,7 @@ impl Stack<'_> {
         // what is mounted by its descriptor alone has to stay until the overlay is.
         let mut mapped = Vec::new();
         for (nth, layer) in self.layers.iter().rev().enumerate() {
-            let plain = store.open_layer(layer)?;
+            let plain = self.open_layer(store, layer)?;
             let dir = self.mapped(plain.as_fd()).map_err(self.failed_silently())?.unwrap_or(plain);
             if let (0, Some(own)) = (nth, &own) {
                 self.take_over_root(own, dir.as_fd()).map_err(self.failed_silently())?;
@@ -156,6 +158,14 @@ impl Stack<'_> {
             .and_then(|()| self.create(fs))
             .map(Some)
             .map_err(self.failed(fs))
+    }
+
+    fn open_layer(&self, store: &Store, layer: &ChainId) -> Result<OwnedFd, Error> {
+        match &store.layers_apart {
+            // Mapping makes a mount of each of them anyway.
+            Some(apart) if self.options.users.is_none() => open_layer_in(apart.as_fd(), layer),
+            _ => store.open_layer(layer),
+        }
     }
 
     /// The container's own layer, fit to be mounted.

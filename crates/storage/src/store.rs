@@ -30,6 +30,8 @@ pub struct Store {
     pub(crate) root: OwnedFd,
     pub(crate) blobs: OwnedFd,
     pub(crate) layers: OwnedFd,
+    /// The same in a mount of its own; see [`mount_apart`].
+    pub(crate) layers_apart: Option<OwnedFd>,
     pub(crate) containers: OwnedFd,
     pub(crate) volumes: OwnedFd,
     pub(crate) holds: Arc<Holds>,
@@ -74,13 +76,24 @@ impl Store {
             let open = |name| open_directory(root.as_fd(), name);
             let opened = ["blobs/sha256", "layers", "containers", "volumes", "tmp"].map(open);
             let [blobs, layers, containers, volumes, tmp] = opened;
-            let (next, holds) = (AtomicU64::new(0), Arc::default());
-            Ok((blobs?, layers?, containers?, volumes?, tmp?, next, holds))
+            let layers_apart = mount_apart(root.as_fd(), "layers")?;
+            Ok((blobs?, layers?, layers_apart, containers?, volumes?, tmp?))
         })();
         match opened {
-            Ok((blobs, layers, containers, volumes, tmp, next, holds)) => {
+            Ok((blobs, layers, layers_apart, containers, volumes, tmp)) => {
                 undo.commit();
-                Ok(Self { root, blobs, layers, containers, volumes, holds, tmp, next })
+                let (next, holds) = (AtomicU64::new(0), Arc::default());
+                Ok(Self {
+                    root,
+                    blobs,
+                    layers,
+                    layers_apart,
+                    containers,
+                    volumes,
+                    holds,
+                    tmp,
+                    next,
+                })
             }
             Err(source) => Err(undo.roll_back(fail(source))),
         }
@@ -177,6 +190,23 @@ fn lock(root: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
             Error::OpenStore { root, source }
         }
     })
+}
+
+/// The directory in a mount of its own that is mounted nowhere. For each directory it takes,
+/// overlayfs looks at all that is mounted below the mount that is in, which on a busy host is
+/// thousands; below this one there is nothing.
+///
+/// `None` if that cannot be had: the kernel takes such directories from 6.15 on, and mounts are for
+/// root alone. Nothing is renamed through it, for it and the other directories are two mounts.
+fn mount_apart(root: BorrowedFd<'_>, name: &'static str) -> Result<Option<OwnedFd>, Failure> {
+    if !sys::kernel_is_at_least(6, 15) {
+        return Ok(None);
+    }
+    match perform(&NewFd::MountCopy { dir: root, name }) {
+        Ok(apart) => Ok(Some(apart)),
+        Err(failure) if failure.is(Errno::PERM) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 pub(crate) fn open_directory(

@@ -19,9 +19,9 @@ pub(crate) use mount::{Attach, Attributes, Detach, SetAttributes};
 pub(crate) use quota::{ProjectLimit, SetProject, project};
 pub use read::{Kind, Stat};
 pub(crate) use read::{
-    anywhere, beneath, in_root, kernel_messages, list, mount_id, next_data, open_dir_at, open_path,
-    open_root, path_of, read_at, read_link, read_up_to, reopen, room, stat, stat_at, xattr,
-    xattr_names, xattr_of_place,
+    anywhere, beneath, in_root, kernel_is_at_least, kernel_messages, list, mount_id, next_data,
+    open_dir_at, open_path, open_root, path_of, read_at, read_link, read_up_to, reopen, room, stat,
+    stat_at, xattr, xattr_names, xattr_of_place,
 };
 pub(crate) use step::{NewFd, Step, Target, write_all_at};
 pub(crate) use thread::Own;

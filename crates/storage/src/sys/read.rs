@@ -315,3 +315,34 @@ pub(crate) fn kernel_messages(fs: BorrowedFd<'_>) -> String {
     }
     lines.join("\n")
 }
+
+/// Whether this kernel is of that version or a later one; one that does not say is not.
+pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    version(&uname.release().to_string_lossy()).is_some_and(|it| it >= (major, minor))
+}
+
+/// The first two numbers of a release such as `6.18.44-generic`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_begins_with_two_numbers() {
+        for (release, want) in [
+            ("6.18.44-generic", Some((6, 18))),
+            ("6.9", Some((6, 9))),
+            ("7.0-rc1", Some((7, 0))),
+            ("6", None),
+            ("unknown", None),
+        ] {
+            assert_eq!(version(release), want, "{release}");
+        }
+        assert!(kernel_is_at_least(5, 10) && !kernel_is_at_least(u32::MAX, 0));
+    }
+}
