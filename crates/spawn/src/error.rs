@@ -56,6 +56,22 @@ pub enum Error {
         /// What could not be taken back. Empty: nothing remains.
         leftovers: Vec<Leftover>,
     },
+    /// A runtime did not tell its version.
+    #[error("cannot ask {runtime} for its version")]
+    Version {
+        /// The runtime.
+        runtime: OciRuntime,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// What programs cannot exceed is not known.
+    #[error("cannot find out what containers cannot exceed")]
+    Limits {
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
     /// A runtime could not be tried out.
     #[error("cannot try out {runtime}{}", left(leftovers))]
     Probe {
@@ -157,6 +173,9 @@ pub enum Refusal {
     /// The log path is relative, or holds a byte that conmon takes for a separator.
     #[error("the log path must be absolute, without ':' and control characters")]
     LogPath,
+    /// The bundle directory is not there.
+    #[error("the bundle directory is missing")]
+    NoBundle,
     /// Two mounts for one place, or none for the root file system.
     #[error("there must be one mount for the root file system and at most one for any place")]
     Places,
@@ -220,6 +239,8 @@ impl Error {
             | Self::Start { cause, .. }
             | Self::Delete { cause, .. }
             | Self::Exec { cause, .. }
+            | Self::Version { cause, .. }
+            | Self::Limits { cause }
             | Self::Probe { cause, .. }
             | Self::MakeCgroup { cause, .. }
             | Self::AdoptOrphans { cause }
@@ -237,6 +258,8 @@ impl Error {
             | Self::MakeCgroup { cause, leftovers, .. } => Failure { cause, leftovers },
             Self::Start { cause, .. }
             | Self::Delete { cause, .. }
+            | Self::Version { cause, .. }
+            | Self::Limits { cause }
             | Self::AdoptOrphans { cause }
             | Self::Cleanup { cause, .. } => cause.into(),
         }

@@ -44,13 +44,16 @@ pub mod fault;
 mod id;
 mod launch;
 mod layout;
+mod limits;
 mod local;
 mod message;
 mod request;
 mod settings;
+mod spawner;
 mod step;
 #[expect(unsafe_code, reason = "unshare(2), setns(2), close_range(2) and mount_setattr(2)")]
 mod sys;
+mod trial;
 mod undo;
 mod view;
 
@@ -58,12 +61,15 @@ pub use cgroup::{CgroupPath, InvalidCgroupPath};
 pub use error::{Cause, Error, ErrorKind, Leftover, Refusal};
 pub use id::{ContainerId, Incarnation, InvalidContainerId};
 pub use layout::Layout;
+pub use limits::Limits;
 pub use local::Local;
 pub use request::{
-    Create, Created, Deleted, Exec, Execed, Force, OciRuntime, Place, PlacedMount, Probed, Spawner,
-    Started, Stdin, Target, Trial, Verdict,
+    Create, Created, Deleted, Exec, Execed, Force, OciRuntime, Place, PlacedMount, Started, Stdin,
+    Target,
 };
 pub use settings::{CgroupView, Settings};
+pub use spawner::{Prepared, Spawner};
+pub use trial::{Probed, Trial, Verdict};
 
 /// The example in README.md compiles.
 #[cfg(doctest)]

@@ -5,7 +5,6 @@ mod create;
 mod exec;
 mod groups;
 mod identify;
-mod probe;
 mod reaper;
 mod supervise;
 mod zombies;
@@ -18,8 +17,8 @@ use crate::step::Step;
 use crate::undo::{failed, run};
 use crate::view;
 use crate::{
-    CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Force, PlacedMount, Probed,
-    Settings, Spawner, Target, Trial,
+    CgroupPath, Create, Deleted, Error, Exec, Execed, Force, Limits, OciRuntime, Prepared,
+    Settings, Spawner, Target,
 };
 
 /// Starts programs from this process; they outlive it.
@@ -27,14 +26,14 @@ use crate::{
 /// Clones are one spawner.
 #[derive(Clone, Debug)]
 pub struct Local {
-    settings: Settings,
+    settings: Arc<Settings>,
     reaper: Arc<Reaper>,
 }
 
 impl Local {
     /// A spawner with these settings.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, reaper: Arc::default() }
+        Self { settings: Arc::new(settings), reaper: Arc::default() }
     }
 
     /// What it may run, and where it keeps things.
@@ -82,8 +81,8 @@ impl Local {
 }
 
 impl Spawner for Local {
-    fn create(&self, request: &Create, mounts: Vec<PlacedMount>) -> Result<Created, Error> {
-        create::create(&self.settings, &self.reaper, request, mounts)
+    fn prepare(&self, request: &Create) -> Result<Box<dyn Prepared>, Error> {
+        Ok(Box::new(create::prepare(&self.settings, &self.reaper, request)?))
     }
 
     fn start(&self, target: &Target, supervisor: BorrowedFd<'_>) -> Result<(), Error> {
@@ -108,8 +107,13 @@ impl Spawner for Local {
         exec::exec(&self.settings, &self.reaper, request, supervisor, stdio)
     }
 
-    fn probe(&self, trial: &Trial) -> Result<Probed, Error> {
-        probe::probe(self, trial)
+    fn version(&self, runtime: OciRuntime) -> Result<String, Error> {
+        calls::version(&self.settings, runtime)
+    }
+
+    fn limits(&self) -> Result<Limits, Error> {
+        let limits = Limits::of_this_process();
+        limits.map_err(|source| Error::Limits { cause: failed(&"read /proc", source) })
     }
 
     fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error> {

@@ -1,10 +1,10 @@
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CgroupPath, ContainerId, Error, Incarnation};
+use crate::{CgroupPath, ContainerId, Incarnation};
 
 /// Which OCI runtime makes the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,8 +46,9 @@ pub enum Stdin {
 
 /// A container to create.
 ///
-/// [`Layout::config_json`](crate::Layout::config_json) must be there already, with `rootfs` as its
-/// root path and the payload group of `cgroup` as its `cgroupsPath`.
+/// [`Layout::bundle`](crate::Layout::bundle) must be there already, and
+/// [`Layout::new_config_json`](crate::Layout::new_config_json) before conmon is let go, with
+/// `rootfs` as its root path and the payload group of `cgroup` as its `cgroupsPath`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
     /// The container.
@@ -122,16 +123,16 @@ pub struct Started {
     pub pidfd: OwnedFd,
 }
 
-/// What [`Spawner::create`] made.
+/// What [`Spawner::create`](crate::Spawner::create) made.
 #[derive(Debug)]
 pub struct Created {
     /// conmon. Its pidfd is also the way back into the container's mount namespace.
     pub supervisor: Started,
-    /// The container's first process, waiting for [`Spawner::start`].
+    /// The container's first process, waiting for [`Spawner::start`](crate::Spawner::start).
     pub init: Started,
 }
 
-/// Whether [`Spawner::delete`] may kill.
+/// Whether [`Spawner::delete`](crate::Spawner::delete) may kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Force {
@@ -142,7 +143,7 @@ pub enum Force {
     Kill,
 }
 
-/// What [`Spawner::delete`] found.
+/// What [`Spawner::delete`](crate::Spawner::delete) found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deleted {
@@ -166,122 +167,11 @@ pub struct Exec {
     pub cgroup: CgroupPath,
 }
 
-/// What [`Spawner::exec`] made.
+/// What [`Spawner::exec`](crate::Spawner::exec) made.
 #[derive(Debug)]
 pub struct Execed {
     /// The conmon of this session. `None` if it has ended already: the exit file is there then.
     pub supervisor: Option<Started>,
     /// The process. `None` if it has ended already.
     pub process: Option<Started>,
-}
-
-/// A throw-away container that shows whether a runtime works on this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
-    /// The container; no file of it may exist yet. Its log may lie in the bundle.
-    pub create: Create,
-    /// Its `config.json`. The root file system is the host's own, read-only; the process must end
-    /// by itself within ten seconds, with exit code 0.
-    pub config_json: Vec<u8>,
-}
-
-/// What [`Spawner::probe`] learnt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probed {
-    /// What the runtime prints for `--version`, at most 4 KiB.
-    pub version: String,
-    /// Whether the trial went through.
-    pub verdict: Verdict,
-}
-
-/// Outcome of a trial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// A container was created, started, ended with code 0 and was deleted.
-    Works,
-    /// It was not.
-    Fails {
-        /// Which step failed and why, in one line.
-        reason: String,
-    },
-}
-
-/// The only place from which a container manager starts programs.
-///
-/// Calls for one container must not overlap; calls for different ones may.
-pub trait Spawner: Send + Sync + fmt::Debug {
-    /// Makes the container's mount namespace and runs conmon in it, which has the runtime create
-    /// the container. Its process waits for [`start`](Self::start).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Create`]; everything has been taken back but what its `leftovers` say.
-    fn create(&self, request: &Create, mounts: Vec<PlacedMount>) -> Result<Created, Error>;
-
-    /// Lets the container's process run. `supervisor` is conmon's pidfd.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Start`]; with [`Cause::Gone`](crate::Cause::Gone) if conmon has ended.
-    fn start(&self, target: &Target, supervisor: BorrowedFd<'_>) -> Result<(), Error>;
-
-    /// Has the runtime forget the container, in the container's mount namespace if `supervisor`
-    /// lives and in a new one like it otherwise. Files and control groups stay.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Delete`].
-    fn delete(
-        &self,
-        target: &Target,
-        supervisor: Option<BorrowedFd<'_>>,
-        force: Force,
-    ) -> Result<Deleted, Error>;
-
-    /// Runs one more process in the container, with `stdio` as its standard input, output and
-    /// error. Its exit code lands in
-    /// [`Layout::exec_exit_file`](crate::Layout::exec_exit_file), whether or not the caller lives.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Exec`]; everything has been taken back but what its `leftovers` say.
-    fn exec(
-        &self,
-        request: &Exec,
-        supervisor: BorrowedFd<'_>,
-        stdio: [OwnedFd; 3],
-    ) -> Result<Execed, Error>;
-
-    /// Asks a runtime for its version and tries it out; leaves nothing behind.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Probe`] if not even the version could be asked, or if something was left behind.
-    /// A runtime that does not work is not an error: see [`Probed::verdict`].
-    fn probe(&self, trial: &Trial) -> Result<Probed, Error>;
-
-    /// Kills all processes in a control group and removes it with the groups below it. A group
-    /// that is not there is fine.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Cleanup`].
-    fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
-
-    /// Makes a control group with those above it, for good; one that is there is fine. For a group
-    /// that containers share: else the first of them makes it, and takes it back if it fails.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::MakeCgroup`]; everything has been taken back but what its `leftovers` say.
-    fn make_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
-
-    /// Removes a control group if nothing is in it, and kills nobody. One that is in use stays, and
-    /// one that is not there is fine: neither is an error.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Cleanup`].
-    fn remove_empty_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
 }

@@ -135,7 +135,7 @@ fn privileged_failures_and_probes_leave_no_zombie() {
     }
     world.request.id = world::random_id();
     let works = trial(&world, OciRuntime::Runc, &["/bin/true"]);
-    assert_eq!(world.local.probe(&works).unwrap().verdict, Verdict::Works);
+    assert_eq!(world.probe(&works).unwrap().verdict, Verdict::Works);
     assert_no_zombies("after a probe");
     world.assert_clean();
 }

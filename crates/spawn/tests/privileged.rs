@@ -55,6 +55,47 @@ fn privileged_a_container_lives_and_leaves_nothing() {
 }
 
 #[test]
+fn privileged_conmon_waits_until_all_is_there() {
+    let world = World::new();
+    fs::create_dir_all(world.layout().bundle()).unwrap();
+    let prepared = world.local.prepare(&world.request).unwrap();
+    let waiting = prepared.supervisor().pid;
+    assert!(fs::read_to_string(format!("/proc/{waiting}/comm")).unwrap().starts_with("conmon"));
+    assert!(!world.layout().container_pid().exists(), "nothing is made before the word");
+    world.write_config(&config(&world.request.cgroup, "exit 6"));
+    let created = prepared.create(world.rootfs()).unwrap();
+    world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+    wait_end(&created.supervisor.pidfd);
+    assert_eq!(world.exit_code(), "6");
+    world.local.delete(&world.target(), None, Force::No).unwrap();
+    world.assert_clean();
+}
+
+#[test]
+fn privileged_what_was_prepared_in_vain_is_taken_back() {
+    let world = World::new();
+    fs::create_dir_all(world.layout().bundle()).unwrap();
+    let prepared = world.local.prepare(&world.request).unwrap();
+    let pidfd = prepared.supervisor().pidfd.try_clone().unwrap();
+    drop(prepared);
+    wait_end(&pidfd);
+    assert_eq!(world.traces(), Vec::<String>::new());
+    assert!(!world.layout().exit_dir().exists());
+    // conmon killed by somebody else while it waits.
+    let prepared = world.local.prepare(&world.request).unwrap();
+    pidfd_send_signal(&prepared.supervisor().pidfd, Signal::KILL).unwrap();
+    wait_end(&prepared.supervisor().pidfd);
+    world.write_config(&config(&world.request.cgroup, "true"));
+    let error = prepared.create(world.rootfs()).unwrap_err();
+    assert!(matches!(error.cause(), Some(Cause::Supervisor { .. })), "{error:?}");
+    assert_eq!(world.traces(), Vec::<String>::new());
+    // Nothing is in the way of another try.
+    world.create("true");
+    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.assert_clean();
+}
+
+#[test]
 fn privileged_a_running_container_is_deleted_by_force_only() {
     let world = World::new();
     let created = world.create("sleep 1000");
@@ -96,10 +137,14 @@ fn privileged_bad_requests_change_nothing() {
         Err(Error::Create { cause: Cause::Refused(refusal), .. }) => refusal,
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(&world.request, world.rootfs()), Refusal::NoConfig);
+    assert_eq!(refused(&world.request, world.rootfs()), Refusal::NoBundle);
     assert!(!world.local.settings().run_dir.exists());
+    fs::create_dir_all(world.layout().bundle()).unwrap();
+    assert_eq!(refused(&world.request, world.rootfs()), Refusal::NoConfig);
     world.write_config(&config(&world.request.cgroup, "true"));
     assert_eq!(refused(&world.request, vec![]), Refusal::Places);
+    assert_eq!(world.traces(), Vec::<String>::new(), "conmon is gone again");
+    assert!(!world.layout().exit_dir().exists());
     let log_path = "relative".into();
     assert_eq!(
         refused(&Create { log_path, ..world.request.clone() }, world.rootfs()),
@@ -326,26 +371,26 @@ fn privileged_a_probe_tells_what_works() {
     let world = World::new();
     let before = mount_table();
     let works = trial(&world, OciRuntime::Runc, &["/bin/true"]);
-    let probed = world.local.probe(&works).unwrap();
+    let probed = world.probe(&works).unwrap();
     assert!(probed.version.starts_with("runc version "), "{probed:?}");
     assert_eq!(probed.verdict, Verdict::Works);
 
     let fails = trial(&world, OciRuntime::Runc, &["/bin/false"]);
-    let Verdict::Fails { reason } = world.local.probe(&fails).unwrap().verdict else {
+    let Verdict::Fails { reason } = world.probe(&fails).unwrap().verdict else {
         panic!("false is not true")
     };
     assert!(reason.contains("code 1"), "{reason}");
 
     let mut fails = works.clone();
     fails.config_json = b"{".to_vec();
-    let Verdict::Fails { reason } = world.local.probe(&fails).unwrap().verdict else {
+    let Verdict::Fails { reason } = world.probe(&fails).unwrap().verdict else {
         panic!("that is no configuration")
     };
     assert!(!reason.is_empty(), "{reason}");
 
     if world.local.settings().crun.is_some() {
         let crun = trial(&world, OciRuntime::Crun, &["/bin/true"]);
-        let probed = world.local.probe(&crun).unwrap();
+        let probed = world.probe(&crun).unwrap();
         assert!(probed.version.starts_with("crun version "), "{probed:?}");
         eprintln!("crun: {:?}", probed.verdict);
     }

@@ -49,7 +49,7 @@ fn privileged_a_trial_and_a_life_leave_shared_mounts_alone() {
             let mut config: Value = serde_json::from_slice(&trial.config_json).unwrap();
             config["linux"]["rootfsPropagation"] = "private".into();
             trial.config_json = config.to_string().into_bytes();
-            let probed = world.local.probe(&trial).unwrap();
+            let probed = world.probe(&trial).unwrap();
             assert_eq!(probed.verdict, Verdict::Works, "{runtime}");
             assert_eq!(mounts(), before, "after a trial of {runtime}");
         }

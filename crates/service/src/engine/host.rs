@@ -6,12 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use caps::{CapSet, Capability};
-use rustix::process::{Resource, getrlimit};
 use tare_runtime::cgroup;
 use tare_runtime::version::Program;
 use tare_spawn::{
-    CgroupPath, Create, Incarnation, Layout, OciRuntime, Spawner, Stdin, Trial, Verdict,
+    CgroupPath, Create, Incarnation, Layout, Limits, OciRuntime, Spawner, Stdin, Trial, Verdict,
 };
 use tare_specgen::{
     Architecture, Argument, CapabilitySet, CgroupMode, Foreign, HostFacts, ImageDefaults,
@@ -56,7 +54,11 @@ impl Host {
             what: "find the control groups",
             source: std::io::Error::other(error),
         })?;
-        let facts = facts(&cgroups)?;
+        let limits = spawner.limits().map_err(|error| Error::Host {
+            what: "find out what containers cannot exceed",
+            source: std::io::Error::other(error),
+        })?;
+        let facts = facts(&cgroups, &limits)?;
         let mut host =
             Self { facts, cgroups, runtime: None, taints: Vec::new(), unreadable: false.into() };
         host.runtime = preferred
@@ -119,9 +121,10 @@ impl Host {
         tag: &Tag,
         spawner: &dyn Spawner,
     ) -> bool {
-        let probed = self
-            .trial(runtime, instance, tag)
-            .and_then(|trial| spawner.probe(&trial).map_err(|error| Error::Bug(error.to_string())));
+        let probed = self.trial(runtime, instance, tag).and_then(|trial| {
+            let probed = trial.run(spawner, instance.run_dir(), |_| Ok(()));
+            probed.map_err(|error| Error::Bug(error.to_string()))
+        });
         match probed {
             Err(error) => {
                 tracing::info!("{runtime} cannot be tried: {}", error.chain());
@@ -228,7 +231,7 @@ pub(super) fn placement(
     ))
 }
 
-fn facts(cgroups: &cgroup::Host) -> Result<HostFacts, Error> {
+fn facts(cgroups: &cgroup::Host, limits: &Limits) -> Result<HostFacts, Error> {
     let uname = rustix::system::uname();
     let machine = uname.machine().to_string_lossy();
     let unknown = |_| Error::Host {
@@ -245,8 +248,8 @@ fn facts(cgroups: &cgroup::Host) -> Result<HostFacts, Error> {
     };
     facts.controllers = cgroups.controllers.iter().cloned().collect();
     facts.swap_limits = swap_limits(cgroups.kind);
-    facts.capabilities = bounding_set();
-    facts.hard_limits = hard_limits();
+    facts.capabilities = CapabilitySet::from_bits(limits.capabilities);
+    facts.hard_limits = hard_limits(limits);
     facts.thermal_throttle_cpus = thermal_throttle_cpus();
     Ok(facts)
 }
@@ -280,45 +283,10 @@ fn seccomp_profile() -> SeccompProfile {
     SeccompProfile::embedded()
 }
 
-fn bounding_set() -> CapabilitySet {
-    let has = |capability: &Capability| {
-        caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(false)
-    };
-    let bits = caps::all().into_iter().filter(has).fold(0, |bits, c| bits | 1_u64 << c.index());
-    CapabilitySet::from_bits(bits)
-}
-
-/// What the daemon, and so a container, cannot exceed.
-fn hard_limits() -> BTreeMap<RlimitKind, u64> {
-    // Who may set limits may set all of them, but for the one the kernel has an end for.
-    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).unwrap_or(false) {
-        let nr_open = fs::read_to_string("/proc/sys/fs/nr_open").ok();
-        let nr_open = nr_open.and_then(|text| text.trim().parse().ok());
-        return nr_open.map(|limit| (RlimitKind::Nofile, limit)).into_iter().collect();
-    }
-    let hard = |kind: RlimitKind| Some((kind, getrlimit(resource(kind)).maximum?));
-    RlimitKind::ALL.into_iter().filter_map(hard).collect()
-}
-
-fn resource(kind: RlimitKind) -> Resource {
-    match kind {
-        RlimitKind::As => Resource::As,
-        RlimitKind::Core => Resource::Core,
-        RlimitKind::Cpu => Resource::Cpu,
-        RlimitKind::Data => Resource::Data,
-        RlimitKind::Fsize => Resource::Fsize,
-        RlimitKind::Locks => Resource::Locks,
-        RlimitKind::Memlock => Resource::Memlock,
-        RlimitKind::Msgqueue => Resource::Msgqueue,
-        RlimitKind::Nice => Resource::Nice,
-        RlimitKind::Nofile => Resource::Nofile,
-        RlimitKind::Nproc => Resource::Nproc,
-        RlimitKind::Rss => Resource::Rss,
-        RlimitKind::Rtprio => Resource::Rtprio,
-        RlimitKind::Rttime => Resource::Rttime,
-        RlimitKind::Sigpending => Resource::Sigpending,
-        RlimitKind::Stack => Resource::Stack,
-    }
+/// What containers cannot exceed, as far as it has a name here.
+fn hard_limits(limits: &Limits) -> BTreeMap<RlimitKind, u64> {
+    let known = |(name, limit): (&String, &u64)| Some((name.parse().ok()?, *limit));
+    limits.resources.iter().filter_map(known).collect()
 }
 
 fn thermal_throttle_cpus() -> BTreeSet<u32> {
@@ -372,10 +340,11 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_exceeds_what_may_be_set() {
-        for (kind, limit) in hard_limits() {
-            let ours = getrlimit(resource(kind)).maximum;
-            assert!(kind == RlimitKind::Nofile || ours == Some(limit), "{kind:?}");
-        }
+    fn limits_are_known_by_their_names() {
+        let resources = [("RLIMIT_NOFILE".into(), 7), ("RLIMIT_NEW".into(), 8)].into();
+        assert_eq!(
+            hard_limits(&Limits { capabilities: 0, resources }),
+            [(RlimitKind::Nofile, 7)].into()
+        );
     }
 }

@@ -2,13 +2,26 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::argv::Programs;
+use crate::argv::{self, Programs};
 use crate::launch::{CALL_LIMIT, Finished, Launch};
 use crate::message::last_words;
 use crate::step::{Done, Step};
 use crate::undo::run;
 use crate::view;
-use crate::{Cause, Deleted, Error, Force, Layout, Refusal, Settings, Target};
+use crate::{Cause, Deleted, Error, Force, Layout, OciRuntime, Refusal, Settings, Target};
+
+/// Longest version text that is passed on, in bytes.
+const MAX_VERSION: usize = 4 << 10;
+
+pub(super) fn version(settings: &Settings, runtime: OciRuntime) -> Result<String, Error> {
+    let version = || -> Result<String, Cause> {
+        let program = settings.program(runtime).ok_or(Cause::Refused(Refusal::NoRuntime))?;
+        let mut output = call(argv::version(program))?;
+        output.truncate(MAX_VERSION);
+        Ok(String::from_utf8_lossy(&output).trim_end().into())
+    };
+    version().map_err(|cause| Error::Version { runtime, cause })
+}
 
 pub(super) fn start(
     settings: &Settings,
@@ -62,7 +75,7 @@ fn enter_or_make(settings: &Settings, supervisor: Option<BorrowedFd<'_>>) -> Res
 }
 
 /// Runs a program to its end; gives the end of what it printed.
-pub(super) fn call(launch: Launch) -> Result<Vec<u8>, Cause> {
+fn call(launch: Launch) -> Result<Vec<u8>, Cause> {
     match run(&Step::Call(launch)) {
         Ok(Done::Finished(finished)) => judge(finished),
         Ok(other) => unreachable!("calling gave {other:?}"),

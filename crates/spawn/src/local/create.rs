@@ -1,10 +1,13 @@
-use std::os::fd::OwnedFd;
+//! Creating a container, in two parts: conmon is started and waits, and is let go when all that the
+//! container needs is there.
+
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::reaper::{Kin, Reaper};
-use super::supervise::{Answer, run_conmon};
+use super::supervise::{Answer, Waiting, start_conmon};
 use super::{groups, identify};
 use crate::argv::Programs;
 use crate::launch::Fd;
@@ -12,66 +15,86 @@ use crate::step::Step;
 use crate::undo::{Failure, Undo, failed};
 use crate::view;
 use crate::{
-    Cause, Create, Created, Error, Force, Layout, Place, PlacedMount, Refusal, Started, Target,
+    Cause, Create, Created, Error, Force, Layout, Place, PlacedMount, Prepared, Refusal, Settings,
+    Started, Target,
 };
 
-/// A request that was checked.
-struct Plan<'a> {
-    request: &'a Create,
-    programs: Programs<'a>,
-    mounts: Vec<(Place, Fd)>,
+/// A container whose conmon waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    undo: Undo,
+    conmon: Waiting,
+    supervisor: Started,
+    plan: Plan,
 }
 
-pub(super) fn create(
-    settings: &crate::Settings,
-    reaper: &Reaper,
+/// A request that was checked.
+#[derive(Debug)]
+struct Plan {
+    settings: Arc<Settings>,
+    reaper: Arc<Reaper>,
+    request: Create,
+    target: Target,
+}
+
+pub(super) fn prepare(
+    settings: &Arc<Settings>,
+    reaper: &Arc<Reaper>,
     request: &Create,
-    mounts: Vec<PlacedMount>,
-) -> Result<Created, Error> {
-    let target = request.target();
-    let make = || -> Result<Created, Failure> {
-        let plan = plan(settings, request, &target, mounts).map_err(Cause::Refused)?;
-        let no_thread = |source| failed(&"start a thread", source).into();
-        view::on_own_thread_or(
-            || {
-                let (mut undo, mut kin) = (Undo::default(), reaper.kin());
-                let result = plan.carry_out(&mut undo, &mut kin);
-                undo.end(result)
-            },
-            no_thread,
-        )
+) -> Result<Waiter, Error> {
+    let make = || -> Result<Waiter, Failure> {
+        let plan = plan(settings, reaper, request).map_err(Cause::Refused)?;
+        view::on_own_thread_or(|| plan.wait_for_word(), no_thread)
     };
-    make().map_err(|Failure { cause, leftovers }| Error::Create {
-        id: request.id.clone(),
-        cause,
-        leftovers,
-    })
+    make().map_err(|failure| not_created(request, failure))
+}
+
+impl Prepared for Waiter {
+    fn supervisor(&self) -> &Started {
+        &self.supervisor
+    }
+
+    fn create(self: Box<Self>, mounts: Vec<PlacedMount>) -> Result<Created, Error> {
+        let Self { mut undo, mut conmon, plan, .. } = *self;
+        let create = || {
+            let mut kin = plan.reaper.kin();
+            let result = plan.carry_out(&mut undo, &mut kin, &mut conmon, mounts);
+            undo.end(result)
+        };
+        view::on_own_thread_or(create, no_thread)
+            .map_err(|failure| not_created(&plan.request, failure))
+    }
+}
+
+fn no_thread(source: std::io::Error) -> Failure {
+    failed(&"start a thread", source).into()
+}
+
+fn not_created(request: &Create, Failure { cause, leftovers }: Failure) -> Error {
+    Error::Create { id: request.id.clone(), cause, leftovers }
 }
 
 /// Checks everything that can be checked before the first effect.
-fn plan<'a>(
-    settings: &'a crate::Settings,
-    request: &'a Create,
-    target: &'a Target,
-    mounts: Vec<PlacedMount>,
-) -> Result<Plan<'a>, Refusal> {
-    let layout = Layout::new(&settings.run_dir, &target.id, target.incarnation);
-    let runtime = settings.program(target.runtime).ok_or(Refusal::NoRuntime)?;
+fn plan(settings: &Arc<Settings>, reaper: &Arc<Reaper>, request: &Create) -> Result<Plan, Refusal> {
+    let plan = Plan {
+        settings: settings.clone(),
+        reaper: reaper.clone(),
+        request: request.clone(),
+        target: request.target(),
+    };
+    let layout = plan.layout();
+    settings.program(request.runtime).ok_or(Refusal::NoRuntime)?;
     if !is_log_path(&request.log_path) {
         return Err(Refusal::LogPath);
     }
-    if !are_places(&mounts) {
-        return Err(Refusal::Places);
+    if !layout.bundle().is_dir() {
+        return Err(Refusal::NoBundle);
     }
     // Taking back deletes what the runtime knows by this id: it must not be somebody else's.
-    if layout.exit_dir().exists() || layout.runtime_state(target.runtime).exists() {
+    if layout.exit_dir().exists() || layout.runtime_state(request.runtime).exists() {
         return Err(Refusal::Exists);
     }
-    if !layout.new_config_json().is_file() {
-        return Err(Refusal::NoConfig);
-    }
-    let mounts = mounts.into_iter().map(|it| (it.place, Arc::<OwnedFd>::new(it.mount))).collect();
-    Ok(Plan { request, programs: Programs { settings, layout, target, runtime }, mounts })
+    Ok(plan)
 }
 
 fn is_log_path(path: &Path) -> bool {
@@ -84,45 +107,67 @@ fn are_places(mounts: &[PlacedMount]) -> bool {
     count(Place::Rootfs) == 1 && count(Place::Shm) <= 1
 }
 
-impl Plan<'_> {
+impl Plan {
+    fn layout(&self) -> Layout<'_> {
+        Layout::new(&self.settings.run_dir, &self.request.id, self.request.incarnation)
+    }
+
+    fn programs(&self) -> Result<Programs<'_>, Cause> {
+        let runtime = self.settings.program(self.request.runtime);
+        let runtime = runtime.ok_or(Cause::Refused(Refusal::NoRuntime))?;
+        let (settings, layout, target) = (&*self.settings, self.layout(), &self.target);
+        Ok(Programs { settings, layout, target, runtime })
+    }
+
+    /// Runs on a thread that ends, since it gives it a view of its own.
+    fn wait_for_word(self) -> Result<Waiter, Failure> {
+        let mut undo = Undo::default();
+        match self.start_conmon(&mut undo) {
+            Ok((conmon, supervisor)) => Ok(Waiter { undo, conmon, supervisor, plan: self }),
+            Err(cause) => undo.end(Err(cause)),
+        }
+    }
+
+    fn start_conmon(&self, undo: &mut Undo) -> Result<(Waiting, Started), Cause> {
+        let (programs, layout) = (self.programs()?, self.layout());
+        let cgroups = self.settings.cgroups;
+        undo.run(&Step::EnsureDir(layout.runtime_root(self.request.runtime)))?;
+        undo.run(&Step::MakeDir(layout.exit_dir()))?;
+        view::make(cgroups, &view::cgroup_root(cgroups)?)?;
+        let conmon = start_conmon(undo, |fds| programs.create(&self.request, fds))?;
+        let pidfd = conmon.pidfd().try_clone();
+        let pidfd = pidfd.map_err(|source| failed(&"copy a descriptor", source))?;
+        let supervisor = Started { pid: conmon.pid(), pidfd };
+        Ok((conmon, supervisor))
+    }
+
     /// Runs on a thread that ends, since it moves it into the container's view.
-    fn carry_out(&self, undo: &mut Undo, kin: &mut Kin<'_>) -> Result<Created, Cause> {
-        let cgroups = self.programs.settings.cgroups;
-        let root = view::cgroup_root(cgroups)?;
-        self.make_dirs(undo)?;
-        view::make(cgroups, &root)?;
-        self.place_mounts(undo)?;
+    fn carry_out(
+        &self,
+        undo: &mut Undo,
+        kin: &mut Kin<'_>,
+        conmon: &mut Waiting,
+        mounts: Vec<PlacedMount>,
+    ) -> Result<Created, Cause> {
+        if !are_places(&mounts) {
+            return Err(Cause::Refused(Refusal::Places));
+        }
+        if !self.layout().new_config_json().is_file() {
+            return Err(Cause::Refused(Refusal::NoConfig));
+        }
+        view::enter(conmon.pidfd().as_fd()).map_err(|cause| conmon.early_end().unwrap_or(cause))?;
+        self.place_mounts(undo, mounts)?;
+        let root = view::cgroup_root(self.settings.cgroups)?;
         self.prepare_cgroups(undo, &root)?;
-        self.supervise(undo, kin, &root)
+        self.supervise(undo, kin, conmon, &root)
             .inspect_err(|_| kin.add_doomed_group(&root, &self.request.cgroup))
     }
 
-    fn supervise(&self, undo: &mut Undo, kin: &mut Kin<'_>, root: &Fd) -> Result<Created, Cause> {
-        let supervisor = self.request.cgroup.supervisor();
-        let launch = |fds| self.programs.create(self.request, fds);
-        let layout = &self.programs.layout;
-        let (from, to) = (layout.new_config_json(), layout.config_json());
-        match run_conmon(undo, root, &supervisor, Some(Step::Rename { from, to }), launch)? {
-            Answer::Pid(pid) => self.identify(kin, pid),
-            Answer::Failed(message) => Err(Cause::Runtime { message }),
-            Answer::Silent => Err(silent()),
-        }
-    }
-
-    fn make_dirs(&self, undo: &mut Undo) -> Result<(), Cause> {
-        let layout = &self.programs.layout;
-        undo.run(&Step::EnsureDir(layout.runtime_root(self.request.runtime)))?;
-        undo.run(&Step::MakeDir(layout.exit_dir()))?;
-        for (place, _) in &self.mounts {
-            undo.run(&Step::MakeMountPoint(layout.place(*place)))?;
-        }
-        Ok(())
-    }
-
-    fn place_mounts(&self, undo: &mut Undo) -> Result<(), Cause> {
-        for (place, mount) in &self.mounts {
-            let at = self.programs.layout.place(*place);
-            undo.run(&Step::PlaceMount { mount: mount.clone(), place: *place, at })?;
+    fn place_mounts(&self, undo: &mut Undo, mounts: Vec<PlacedMount>) -> Result<(), Cause> {
+        for PlacedMount { place, mount } in mounts {
+            let at = self.layout().place(place);
+            undo.run(&Step::MakeMountPoint(at.clone()))?;
+            undo.run(&Step::PlaceMount { mount: Arc::<OwnedFd>::new(mount), place, at })?;
         }
         Ok(())
     }
@@ -133,14 +178,30 @@ impl Plan<'_> {
         let own = &self.request.cgroup;
         groups::make(undo, root, own)?;
         undo.arm(Step::ClearCgroup { root: root.clone(), path: own.payload() });
-        undo.arm(Step::Call(self.programs.delete(Force::Kill)));
+        undo.arm(Step::Call(self.programs()?.delete(Force::Kill)));
         undo.arm(Step::ClearCgroup { root: root.clone(), path: own.supervisor() });
         let path = own.supervisor();
         crate::undo::run(&Step::MakeCgroup { root: root.clone(), path }).map(drop)
     }
 
+    fn supervise(
+        &self,
+        undo: &mut Undo,
+        kin: &mut Kin<'_>,
+        conmon: &mut Waiting,
+        root: &Fd,
+    ) -> Result<Created, Cause> {
+        let (from, to) = (self.layout().new_config_json(), self.layout().config_json());
+        let last = Some(Step::Rename { from, to });
+        match conmon.go_on(undo, root, &self.request.cgroup.supervisor(), last)? {
+            Answer::Pid(pid) => self.identify(kin, pid),
+            Answer::Failed(message) => Err(Cause::Runtime { message }),
+            Answer::Silent => Err(silent()),
+        }
+    }
+
     fn identify(&self, kin: &mut Kin<'_>, pid: u32) -> Result<Created, Cause> {
-        let pid_file = self.programs.layout.supervisor_pid();
+        let pid_file = self.layout().supervisor_pid();
         let supervisor: Started = identify::supervisor(kin, &pid_file)?.ok_or_else(silent)?;
         let init = identify::child_of(kin, supervisor.pid, pid)?.ok_or(Cause::Gone)?;
         Ok(Created { supervisor, init })

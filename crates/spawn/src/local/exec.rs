@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::identify;
 use super::reaper::{Kin, Reaper};
-use super::supervise::{Answer, run_conmon};
+use super::supervise::{Answer, start_conmon};
 use crate::argv::{Programs, exec_log};
 use crate::launch::Fd;
 use crate::message::last_words;
@@ -82,7 +82,8 @@ impl Session<'_> {
         crate::undo::run(&Step::MakeCgroup { root: root.clone(), path: cgroup.clone() })?;
 
         let launch = |fds| self.programs.exec(self.request, stdio, fds);
-        run_conmon(undo, &root, &cgroup, None, launch)
+        start_conmon(undo, launch)
+            .and_then(|mut conmon| conmon.go_on(undo, &root, &cgroup, None))
             .and_then(|answer| self.understand(kin, answer))
             .inspect_err(|_| {
                 kin.add_group(&root, &cgroup);

@@ -32,40 +32,68 @@ pub(super) enum Answer {
     Silent,
 }
 
-/// Runs conmon: starts it, moves it into its control group, does the `last` step before it goes on,
-/// lets it go on, waits until it has become a daemon and the runtime is done. `launch` gets the
-/// pipes conmon speaks through.
-pub(super) fn run_conmon(
+/// A conmon that waits to be let go.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    child: Child,
+    word: Fd,
+    start: Fd,
+}
+
+/// Starts conmon. `launch` gets the pipes conmon speaks through.
+pub(super) fn start_conmon(
     undo: &mut Undo,
-    root: &Fd,
-    cgroup: &CgroupPath,
-    last: Option<Step>,
     launch: impl FnOnce([Fd; 2]) -> Launch,
-) -> Result<Answer, Cause> {
-    let deadline = Deadline::after(LIMIT);
+) -> Result<Waiting, Cause> {
     let (word, their_word) = pipe()?;
     let (their_start, start) = pipe()?;
     // conmon takes the end of this pipe for the word to go on: it must be dead before that.
     undo.hold(start.clone());
-    let mut child = undo.launch(launch([their_word, their_start]))?;
-    let (root, path, pid) = (root.clone(), cgroup.clone(), child.pid);
-    let steps = [Step::JoinCgroup { root, path, pid }].into_iter().chain(last);
-    let went =
-        steps.chain([Step::Go { start, pid }]).try_for_each(|step| undo.run(&step).map(drop));
-    went.map_err(|cause| early_end(&mut child).unwrap_or(cause))?;
-
-    let daemonized = child.finish(deadline).map_err(|error| gave_up(error, deadline))?;
-    if !daemonized.succeeded() {
-        return Err(Cause::Supervisor { message: last_words(&daemonized.output) });
-    }
-    let word = read_line(&word, MAX_WORD, deadline).map_err(|error| gave_up(error, deadline))?;
-    understand(&word)
+    let child = undo.launch(launch([their_word, their_start]))?;
+    Ok(Waiting { child, word, start })
 }
 
-/// What conmon said, if it ended before it was let go.
-fn early_end(child: &mut Child) -> Option<Cause> {
-    let finished = child.finish(Deadline::after(EARLY_END)).ok()?;
-    Some(Cause::Supervisor { message: last_words(&finished.output) })
+impl Waiting {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.pid
+    }
+
+    pub(super) fn pidfd(&self) -> &Fd {
+        &self.child.pidfd
+    }
+
+    /// Moves conmon into its control group, does the `last` step before it goes on, lets it go on,
+    /// and waits until it has become a daemon and the runtime is done.
+    pub(super) fn go_on(
+        &mut self,
+        undo: &mut Undo,
+        root: &Fd,
+        cgroup: &CgroupPath,
+        last: Option<Step>,
+    ) -> Result<Answer, Cause> {
+        let deadline = Deadline::after(LIMIT);
+        let (root, path, pid) = (root.clone(), cgroup.clone(), self.child.pid);
+        let go = Step::Go { start: self.start.clone(), pid };
+        let went = [Step::JoinCgroup { root, path, pid }]
+            .into_iter()
+            .chain(last)
+            .chain([go])
+            .try_for_each(|step| undo.run(&step).map(drop));
+        went.map_err(|cause| self.early_end().unwrap_or(cause))?;
+
+        let daemonized = self.child.finish(deadline).map_err(|error| gave_up(error, deadline))?;
+        if !daemonized.succeeded() {
+            return Err(Cause::Supervisor { message: last_words(&daemonized.output) });
+        }
+        let word = read_line(&self.word, MAX_WORD, deadline);
+        understand(&word.map_err(|error| gave_up(error, deadline))?)
+    }
+
+    /// What conmon said, if it ended before it was let go.
+    pub(super) fn early_end(&mut self) -> Option<Cause> {
+        let finished = self.child.finish(Deadline::after(EARLY_END)).ok()?;
+        Some(Cause::Supervisor { message: last_words(&finished.output) })
+    }
 }
 
 fn pipe() -> Result<(Fd, Fd), Cause> {

@@ -14,8 +14,8 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use tare_spawn::{
-    CgroupPath, ContainerId, Create, Created, ErrorKind, Exec, Force, Incarnation, Layout, Local,
-    OciRuntime, Place, PlacedMount, Settings, Spawner, Stdin, Target, Trial,
+    CgroupPath, ContainerId, Create, Created, Error, ErrorKind, Exec, Force, Incarnation, Layout,
+    Local, OciRuntime, Place, PlacedMount, Probed, Settings, Spawner, Stdin, Target, Trial,
 };
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -78,6 +78,10 @@ impl World {
     pub(crate) fn create(&self, script: &str) -> Created {
         self.write_config(&config(&self.request.cgroup, script));
         self.local.create(&self.request, self.rootfs()).unwrap()
+    }
+
+    pub(crate) fn probe(&self, trial: &Trial) -> Result<Probed, Error> {
+        trial.run(&self.local, &self.local.settings().run_dir, |_| Ok(()))
     }
 
     /// A session that runs `process`.

@@ -1,0 +1,122 @@
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use crate::{
+    CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Force, Limits, OciRuntime,
+    PlacedMount, Started, Target,
+};
+
+/// The only place from which a container manager starts programs.
+///
+/// Calls for one container must not overlap, but for those of [`exec`](Self::exec); calls for
+/// different ones may.
+pub trait Spawner: Send + Sync + fmt::Debug {
+    /// Makes the container's mount namespace and starts conmon in it, which waits to be let go.
+    ///
+    /// This takes as long as conmon needs to load: time in which the caller can prepare network
+    /// and file systems, or put conmon into a unit of the service manager.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Create`]; everything has been taken back but what its `leftovers` say.
+    fn prepare(&self, request: &Create) -> Result<Box<dyn Prepared>, Error>;
+
+    /// [`prepare`](Self::prepare) and [`Prepared::create`] in one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Create`]; everything has been taken back but what its `leftovers` say.
+    fn create(&self, request: &Create, mounts: Vec<PlacedMount>) -> Result<Created, Error> {
+        self.prepare(request)?.create(mounts)
+    }
+
+    /// Lets the container's process run. `supervisor` is conmon's pidfd.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`]; with [`Cause::Gone`](crate::Cause::Gone) if conmon has ended.
+    fn start(&self, target: &Target, supervisor: BorrowedFd<'_>) -> Result<(), Error>;
+
+    /// Has the runtime forget the container, in the container's mount namespace if `supervisor`
+    /// lives and in a new one like it otherwise. Files and control groups stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Delete`].
+    fn delete(
+        &self,
+        target: &Target,
+        supervisor: Option<BorrowedFd<'_>>,
+        force: Force,
+    ) -> Result<Deleted, Error>;
+
+    /// Runs one more process in the container, with `stdio` as its standard input, output and
+    /// error. Its exit code lands in
+    /// [`Layout::exec_exit_file`](crate::Layout::exec_exit_file), whether or not the caller lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exec`]; everything has been taken back but what its `leftovers` say.
+    fn exec(
+        &self,
+        request: &Exec,
+        supervisor: BorrowedFd<'_>,
+        stdio: [OwnedFd; 3],
+    ) -> Result<Execed, Error>;
+
+    /// What a runtime prints for `--version`, at most 4 KiB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Version`].
+    fn version(&self, runtime: OciRuntime) -> Result<String, Error>;
+
+    /// What the programs started here, and so containers, cannot exceed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limits`].
+    fn limits(&self) -> Result<Limits, Error>;
+
+    /// Kills all processes in a control group and removes it with the groups below it. A group
+    /// that is not there is fine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cleanup`].
+    fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
+
+    /// Makes a control group with those above it, for good; one that is there is fine. For a group
+    /// that containers share: else the first of them makes it, and takes it back if it fails.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MakeCgroup`]; everything has been taken back but what its `leftovers` say.
+    fn make_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
+
+    /// Removes a control group if nothing is in it, and kills nobody. One that is in use stays, and
+    /// one that is not there is fine: neither is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cleanup`].
+    fn remove_empty_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
+}
+
+/// A container whose conmon waits to be let go; see [`Spawner::prepare`].
+///
+/// Dropping it takes everything back, which means killing conmon: it blocks for a moment.
+#[must_use = "dropping it takes the container back"]
+pub trait Prepared: Send + fmt::Debug {
+    /// conmon as it waits. The one in [`Created`] is another process, a child of this one in the
+    /// same control group.
+    fn supervisor(&self) -> &Started;
+
+    /// Moves `mounts` to their places and conmon into its control group, and has it make the
+    /// container. Its process waits for [`Spawner::start`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Create`]; everything has been taken back but what its `leftovers` say.
+    fn create(self: Box<Self>, mounts: Vec<PlacedMount>) -> Result<Created, Error>;
+}
