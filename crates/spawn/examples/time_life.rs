@@ -1,11 +1,13 @@
-//! How long a container's life takes through this crate, and with runc alone: `time_life [COUNT]`.
+//! How long a container's life takes through this crate, forked here and by a `tare-spawn`, and with
+//! runc alone: `time_life [COUNT [TARE-SPAWN]]`.
 //!
-//! Needs root, conmon, runc and a static busybox. Prints medians and, in brackets, the best in milliseconds.
+//! Needs root, conmon, runc, a static busybox, and the program `tare-spawn`, beside the directory of
+//! the examples if nothing else is said. Prints medians and, in brackets, the best in milliseconds.
 
 use std::error::Error;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -15,7 +17,7 @@ use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tare_spawn::{
     CgroupPath, ContainerId, Create, Force, Incarnation, Layout, Local, OciRuntime, Place,
-    PlacedMount, Settings, Spawner, Stdin,
+    PlacedMount, Remote, Settings, Spawner, Stdin,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,29 +26,52 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(dir.join("rootfs/bin"))?;
     fs::create_dir_all(dir.join("rootfs/proc"))?;
     fs::copy("/bin/busybox", dir.join("rootfs/bin/true"))?;
-    let local = Local::new(Settings::find(dir.join("run"))?);
+    let run_dir = dir.join("run");
+    let local = Local::new(Settings::find(&run_dir)?);
+    let (socket, program) = (dir.join("spawn.sock"), program()?);
+    let mut command = Command::new(program);
+    let mut daemon = command.arg("--socket").arg(&socket).arg("--run-dir").arg(&run_dir).spawn()?;
+    let remote = Remote::connect(socket, run_dir)?;
     let cgroup: CgroupPath = format!("/tare-time-{}", std::process::id()).parse()?;
 
-    let ours: Vec<_> =
-        (0..count).map(|n| ours(&local, &dir, &cgroup, n)).collect::<Result<_, _>>()?;
+    // By turns, so that both see the same host.
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    for n in 0..count {
+        here.push(ours(&local, &dir, &cgroup, 2 * n)?);
+        there.push(ours(&remote, &dir, &cgroup, 2 * n + 1)?);
+    }
     let bare = bare(&dir, &cgroup, count)?;
     local.cleanup_cgroup(&cgroup)?;
+    daemon.kill()?;
+    daemon.wait()?;
     fs::remove_dir_all(&dir)?;
 
     let mut out = std::io::stdout();
-    writeln!(out, "through tare-spawn: create, start, wait for the end, delete, clean up, all")?;
-    for at in 0..5 {
-        write!(out, "{}  ", summary(ours.iter().map(|life| life[at]).collect()))?;
+    for (how, lives) in [("here", here), ("by tare-spawn", there)] {
+        writeln!(out, "forked {how}: create, start, wait for the end, delete, clean up, all")?;
+        for at in 0..5 {
+            write!(out, "{}  ", summary(lives.iter().map(|life| life[at]).collect()))?;
+        }
+        writeln!(out, "{}", summary(lives.iter().map(|life| life.iter().sum()).collect()))?;
     }
-    writeln!(out, "{}", summary(ours.iter().map(|life| life.iter().sum()).collect()))?;
     writeln!(out, "runc alone in one prepared mount namespace: create, start, delete together")?;
     writeln!(out, "{bare}")?;
     Ok(())
 }
 
+/// The `tare-spawn` to measure.
+fn program() -> Result<PathBuf, Box<dyn Error>> {
+    if let Some(program) = env::args_os().nth(2) {
+        return Ok(program.into());
+    }
+    // target/<profile>/examples/<example>
+    let example = env::current_exe()?;
+    Ok(example.ancestors().nth(2).ok_or("no target directory")?.join("tare-spawn"))
+}
+
 /// The steps of one life through this crate.
 fn ours(
-    local: &Local,
+    spawner: &dyn Spawner,
     dir: &Path,
     cgroup: &CgroupPath,
     n: u32,
@@ -60,23 +85,24 @@ fn ours(
         log_path: dir.join("log"),
         stdin: Stdin::Null,
     };
-    let layout = Layout::new(&local.settings().run_dir, &request.id, request.incarnation);
+    let run_dir = dir.join("run");
+    let layout = Layout::new(&run_dir, &request.id, request.incarnation);
     fs::create_dir_all(layout.bundle())?;
     fs::write(layout.new_config_json(), config(&request.cgroup))?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = open_tree(CWD, dir.join("rootfs"), flags)?;
 
     let mut laps = Laps(Instant::now());
-    let created = local.create(&request, vec![PlacedMount { place: Place::Rootfs, mount }])?;
+    let created = spawner.create(&request, vec![PlacedMount { place: Place::Rootfs, mount }])?;
     let create = laps.next();
     let (target, supervisor) = (request.target(), &created.supervisor.pidfd);
-    local.start(&target, supervisor.as_fd())?;
+    spawner.start(&target, supervisor.as_fd())?;
     let start = laps.next();
     poll(&mut [PollFd::new(supervisor, PollFlags::IN)], None)?;
     let wait = laps.next();
-    local.delete(&target, Some(supervisor.as_fd()), Force::No)?;
+    spawner.delete(&target, Some(supervisor.as_fd()), Force::No)?;
     let delete = laps.next();
-    local.cleanup_cgroup(&request.cgroup)?;
+    spawner.cleanup_cgroup(&request.cgroup)?;
     Ok([create, start, wait, delete, laps.next()])
 }
 

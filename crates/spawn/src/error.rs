@@ -1,8 +1,11 @@
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::undo::Failure;
-use crate::{CgroupPath, ContainerId, OciRuntime};
+use crate::{CgroupPath, ContainerId, OciRuntime, wire};
 
 /// Everything that can go wrong in this crate, by what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +16,24 @@ pub enum Error {
     Find {
         /// Name of the program.
         name: &'static str,
+    },
+    /// `tare-spawn` cannot be used.
+    #[error("cannot use the tare-spawn that listens at {}", socket.display())]
+    Connect {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// Nobody can be listened to.
+    #[error("cannot take calls at {}", socket.display())]
+    Listen {
+        /// The socket, or a name for one that was handed over.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        cause: Cause,
     },
     /// A container could not be created.
     #[error("cannot create container {id}{}", left(leftovers))]
@@ -120,7 +141,8 @@ fn left(leftovers: &[Leftover]) -> String {
 }
 
 /// Why a call failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Cause {
     /// The request is not acceptable; nothing was done.
@@ -156,12 +178,66 @@ pub enum Cause {
         /// The step, to be read after "cannot".
         step: String,
         /// The system's answer.
+        #[serde(with = "wire::io_error")]
         source: io::Error,
     },
+    /// `tare-spawn` did not accept the call; nothing was done.
+    #[error("tare-spawn refuses: {0}")]
+    Rejected(Rejection),
+    /// `tare-spawn` ended, or broke off, before it had answered: what it has done by then is not
+    /// known.
+    #[error("tare-spawn gave no answer")]
+    NoAnswer,
+}
+
+/// Why `tare-spawn` does not accept a call, or its caller an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The other side is not the user that this one is.
+    #[error("only its own user, root, may talk to it")]
+    Peer,
+    /// The caller has too many calls under way, or all callers have.
+    #[error("too many calls at once")]
+    Busy,
+    /// No version of the protocol is spoken by both.
+    #[error("it speaks versions {oldest} to {newest} of the protocol")]
+    Version {
+        /// The oldest it speaks.
+        oldest: u32,
+        /// The newest it speaks.
+        newest: u32,
+    },
+    /// It works on another directory.
+    #[error("it works on {}", .0.display())]
+    RunDir(PathBuf),
+    /// More bytes or descriptors than any message has.
+    #[error("the message is too long")]
+    TooLong,
+    /// A message that is none.
+    #[error("the message is malformed: {why}")]
+    Malformed {
+        /// What is wrong with it, in one line.
+        why: String,
+    },
+    /// A verb that it does not have: it is older than its caller.
+    #[error("it does not know the verb {verb:?}")]
+    UnknownVerb {
+        /// The verb, shortened.
+        verb: String,
+    },
+    /// Too few descriptors, too many, or of the wrong kind.
+    #[error("the descriptors do not fit the call")]
+    Descriptors,
+    /// A message that makes no sense at this point.
+    #[error("the message is out of turn")]
+    OutOfTurn,
 }
 
 /// Why a request is not acceptable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Refusal {
     /// `config.json` or `process.json` is not where it should be.
@@ -185,11 +261,12 @@ pub enum Refusal {
 }
 
 /// Something that is still there because taking it back failed.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Leftover {
     /// The undo step that failed, to be read after "cannot".
     pub undo: String,
     /// The system's answer to it.
+    #[serde(with = "wire::io_error")]
     pub source: io::Error,
 }
 
@@ -225,9 +302,13 @@ impl Error {
             Some(Cause::Runtime { .. }) => ErrorKind::Runtime,
             Some(Cause::Gone) => ErrorKind::Gone,
             Some(Cause::Timeout { .. }) => ErrorKind::Timeout,
-            Some(Cause::Supervisor { .. } | Cause::Uncleaned | Cause::Step { .. }) => {
-                ErrorKind::Other
-            }
+            Some(
+                Cause::Supervisor { .. }
+                | Cause::Uncleaned
+                | Cause::Step { .. }
+                | Cause::Rejected(_)
+                | Cause::NoAnswer,
+            ) => ErrorKind::Other,
         }
     }
 
@@ -235,7 +316,9 @@ impl Error {
     pub fn cause(&self) -> Option<&Cause> {
         match self {
             Self::Find { .. } => None,
-            Self::Create { cause, .. }
+            Self::Connect { cause, .. }
+            | Self::Listen { cause, .. }
+            | Self::Create { cause, .. }
             | Self::Start { cause, .. }
             | Self::Delete { cause, .. }
             | Self::Exec { cause, .. }
@@ -256,7 +339,9 @@ impl Error {
             | Self::Exec { cause, leftovers, .. }
             | Self::Probe { cause, leftovers, .. }
             | Self::MakeCgroup { cause, leftovers, .. } => Failure { cause, leftovers },
-            Self::Start { cause, .. }
+            Self::Connect { cause, .. }
+            | Self::Listen { cause, .. }
+            | Self::Start { cause, .. }
             | Self::Delete { cause, .. }
             | Self::Version { cause, .. }
             | Self::Limits { cause }

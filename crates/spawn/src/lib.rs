@@ -5,8 +5,8 @@
 //! [`Spawner`] is the one seam through which a container manager forks: it makes a private mount
 //! namespace, moves the container's detached mounts to their places in it, starts `conmon` there
 //! in a cgroup of its own, and runs every later runtime call of that container in the same
-//! namespace. [`Local`] does it in this process. Requests and answers are plain data and file
-//! descriptors, so the same calls can cross a socket.
+//! namespace. [`Local`] does it in this process; [`Remote`] has the program `tare-spawn` do it,
+//! which is a [`Server`] with a [`Local`] behind it.
 //!
 //! A call either succeeds or takes back all it did; what could not be taken back is in the
 //! [`Error`]. Output of programs and waiting for them are bounded.
@@ -22,7 +22,8 @@
 //! All calls block, for at most a minute or so. Namespaces are entered on threads that end with
 //! the call; nothing of the process (directory, umask, environment, namespaces) is changed. The one
 //! exception is asked for: [`Local::adopt_orphans`] makes the process a child subreaper and starts
-//! a thread that collects conmon and what it leaves when they end. Calls for different containers may run at the same time; calls for one container must not.
+//! a thread that collects conmon and what it leaves when they end. Calls for different containers
+//! may run at the same time; calls for one container must not. [`Server`] has a thread for each call.
 //!
 //! # Privileges and kernels
 //!
@@ -47,7 +48,9 @@ mod layout;
 mod limits;
 mod local;
 mod message;
+mod remote;
 mod request;
+mod server;
 mod settings;
 mod spawner;
 mod step;
@@ -56,17 +59,20 @@ mod sys;
 mod trial;
 mod undo;
 mod view;
+mod wire;
 
 pub use cgroup::{CgroupPath, InvalidCgroupPath};
-pub use error::{Cause, Error, ErrorKind, Leftover, Refusal};
+pub use error::{Cause, Error, ErrorKind, Leftover, Refusal, Rejection};
 pub use id::{ContainerId, Incarnation, InvalidContainerId};
 pub use layout::Layout;
 pub use limits::Limits;
 pub use local::Local;
+pub use remote::Remote;
 pub use request::{
     Create, Created, Deleted, Exec, Execed, Force, OciRuntime, Place, PlacedMount, Started, Stdin,
     Target,
 };
+pub use server::{Listener, Server};
 pub use settings::{CgroupView, Settings};
 pub use spawner::{Prepared, Spawner};
 pub use trial::{Probed, Trial, Verdict};

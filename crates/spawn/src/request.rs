@@ -50,6 +50,7 @@ pub enum Stdin {
 /// [`Layout::new_config_json`](crate::Layout::new_config_json) before conmon is let go, with
 /// `rootfs` as its root path and the payload group of `cgroup` as its `cgroupsPath`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Create {
     /// The container.
     pub id: ContainerId,
@@ -75,6 +76,7 @@ impl Create {
 
 /// A container that was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Target {
     /// The container.
     pub id: ContainerId,
@@ -157,6 +159,7 @@ pub enum Deleted {
 ///
 /// [`Layout::exec_process`](crate::Layout::exec_process) must be there already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Exec {
     /// The container.
     pub target: Target,

@@ -49,6 +49,10 @@ pub(crate) enum Step {
     ClearCgroup { root: Fd, path: CgroupPath },
     /// Move a process into a control group.
     JoinCgroup { root: Fd, path: CgroupPath, pid: u32 },
+    /// Listen at a path.
+    Listen(PathBuf),
+    /// Remove the socket at a path.
+    RemoveSocket(PathBuf),
     /// Make this process the parent of what its descendants leave behind.
     AdoptOrphans,
     /// Run a program and wait for its end.
@@ -124,6 +128,8 @@ impl fmt::Display for Step {
             Self::JoinCgroup { path, pid, .. } => {
                 write!(f, "move process {pid} into control group {path}")
             }
+            Self::Listen(path) => write!(f, "listen at {}", path.display()),
+            Self::RemoveSocket(path) => write!(f, "remove socket {}", path.display()),
             Self::AdoptOrphans => f.write_str("become the parent of orphans"),
             Self::Call(launch) => write!(f, "call {launch}"),
             Self::Launch(launch) => write!(f, "start {launch}"),

@@ -1,5 +1,7 @@
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
 use crate::launch::{Child, Fd, Launch};
 use crate::step::{Done, Step};
 use crate::{Cause, Leftover, sys};
@@ -83,9 +85,10 @@ impl Drop for Undo {
 }
 
 /// Why something failed, and what it left.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) cause: Cause,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) leftovers: Vec<Leftover>,
 }
 

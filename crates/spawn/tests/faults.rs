@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tare_spawn::{Error, ErrorKind, Execed, Force, Spawner, fault};
+use tare_spawn::{Error, ErrorKind, Execed, Force, fault};
 use world::{World, config, mount_table, process, stdio, wait_end, within};
 
 /// How many effects may still go well; below zero all do.
@@ -45,7 +45,7 @@ fn fail_each<T>(call: impl Fn() -> Result<T, Error>, check: impl Fn(&Error)) -> 
 #[test]
 fn privileged_a_failure_of_any_effect_leaves_nothing() {
     fault::set_hook(hook);
-    let world = World::new();
+    let (world, local) = World::local();
     world.write_config(&config(&world.request.cgroup, "sleep 1000"));
     let before = mount_table();
     let clean = |error: &Error| {
@@ -56,16 +56,16 @@ fn privileged_a_failure_of_any_effect_leaves_nothing() {
         assert!(!world.layout().rootfs().exists(), "{error:?}");
     };
     let (created, effects) =
-        fail_each(|| world.local.create(&world.request, world.rootfs()), clean);
+        fail_each(|| world.spawner.create(&world.request, world.rootfs()), clean);
     assert!(effects > 10, "{effects} effects");
     let supervisor = created.supervisor.pidfd.as_fd();
 
-    let start = || world.local.start(&world.target(), supervisor);
+    let start = || world.spawner.start(&world.target(), supervisor);
     let ((), effects) = fail_each(start, |_| ());
     assert_eq!(effects, 2);
 
     let request = world.session(1, &process("exit 4"));
-    let exec = || world.local.exec(&request, supervisor, stdio().0);
+    let exec = || world.spawner.exec(&request, supervisor, stdio().0);
     let group = world::cgroup2().join(&request.cgroup.session(1).as_str()[1..]);
     let clean = |error: &Error| {
         assert!(!world.layout().exec_exit_dir(1).exists(), "{error:?}");
@@ -82,18 +82,18 @@ fn privileged_a_failure_of_any_effect_leaves_nothing() {
     }
     assert_eq!(world.session_code(1), "4");
 
-    let delete = || world.local.delete(&world.target(), Some(supervisor), Force::Kill);
+    let delete = || world.spawner.delete(&world.target(), Some(supervisor), Force::Kill);
     let (_, effects) = fail_each(delete, |_| ());
     assert_eq!(effects, 2);
-    let ((), effects) = fail_each(|| world.local.cleanup_cgroup(&world.cgroup), |_| ());
+    let ((), effects) = fail_each(|| world.spawner.cleanup_cgroup(&world.cgroup), |_| ());
     assert!(effects >= 1, "{effects} effects");
     world.assert_clean();
 
-    let made = || world.local.make_cgroup(&world.request.cgroup);
+    let made = || world.spawner.make_cgroup(&world.request.cgroup);
     let ((), effects) =
         fail_each(made, |error| assert_eq!(world.traces(), Vec::<String>::new(), "{error:?}"));
     assert!(effects >= 2, "{effects} effects");
-    fail_each(|| world.local.remove_empty_cgroup(&world.request.cgroup), |_| ());
-    fail_each(|| world.local.adopt_orphans(), |_| ());
+    fail_each(|| world.spawner.remove_empty_cgroup(&world.request.cgroup), |_| ());
+    fail_each(|| local.adopt_orphans(), |_| ());
     world.assert_clean();
 }

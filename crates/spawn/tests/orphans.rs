@@ -14,19 +14,24 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
-use tare_spawn::{Create, ErrorKind, Force, OciRuntime, Spawner, Verdict};
+use tare_spawn::{Create, ErrorKind, Force, Local, OciRuntime, Verdict};
 use world::{World, config, parent_of, process, stdio, trial, wait_end, within, zombies};
 
 static TURN: Mutex<()> = Mutex::new(());
 const SOON: Duration = Duration::from_secs(5);
 
 /// The turn first, so that it ends after the world has.
-fn world() -> (MutexGuard<'static, ()>, World) {
+fn adopting() -> (MutexGuard<'static, ()>, World, Local) {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let world = World::new();
+    let (world, local) = World::local();
     for about in ["it is root", "nothing is left to do"] {
-        world.local.adopt_orphans().expect(about);
+        local.adopt_orphans().expect(about);
     }
+    (turn, world, local)
+}
+
+fn world() -> (MutexGuard<'static, ()>, World) {
+    let (turn, world, _) = adopting();
     (turn, world)
 }
 
@@ -48,15 +53,15 @@ fn privileged_a_life_leaves_no_zombie() {
     let created = world.create("sleep 1000");
     let supervisor = created.supervisor.pidfd.as_fd();
     assert_eq!(parent_of(created.supervisor.pid), std::process::id(), "conmon is adopted");
-    world.local.start(&world.target(), supervisor).unwrap();
+    world.spawner.start(&world.target(), supervisor).unwrap();
     // Some that are over before anybody has seen them, and one that waits for input.
     for number in 0..10 {
         let request = world.session(number, &process("exit 5"));
-        world.local.exec(&request, supervisor, stdio().0).unwrap();
+        world.spawner.exec(&request, supervisor, stdio().0).unwrap();
     }
     let request = world.session(10, &process("cat"));
     let (theirs, ours) = stdio();
-    let execed = world.local.exec(&request, supervisor, theirs).unwrap();
+    let execed = world.spawner.exec(&request, supervisor, theirs).unwrap();
     let (session, running) = (execed.supervisor.unwrap(), execed.process.unwrap());
     assert_eq!(parent_of(session.pid), std::process::id());
     let [input, _output, _error] = ours;
@@ -66,7 +71,7 @@ fn privileged_a_life_leaves_no_zombie() {
     assert_no_zombies("after sessions");
     assert_eq!(world.session_code(10), "0");
 
-    world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
     assert_waited_for(&created.supervisor.pidfd);
     assert_waited_for(&created.init.pidfd);
     assert_eq!(world.exit_code(), "137");
@@ -79,9 +84,9 @@ fn privileged_what_a_killed_conmon_leaves_is_waited_for() {
     let (_turn, world) = world();
     let created = world.create("sleep 1000");
     let supervisor = created.supervisor.pidfd.as_fd();
-    world.local.start(&world.target(), supervisor).unwrap();
+    world.spawner.start(&world.target(), supervisor).unwrap();
     let request = world.session(1, &process("sleep 1000"));
-    let execed = world.local.exec(&request, supervisor, stdio().0).unwrap();
+    let execed = world.spawner.exec(&request, supervisor, stdio().0).unwrap();
     let (session, running) = (execed.supervisor.unwrap(), execed.process.unwrap());
     for killed in [&session, &created.supervisor] {
         pidfd_send_signal(&killed.pidfd, Signal::KILL).unwrap();
@@ -92,7 +97,7 @@ fn privileged_what_a_killed_conmon_leaves_is_waited_for() {
     pidfd_send_signal(&created.init.pidfd, Signal::KILL).unwrap();
     assert_waited_for(&created.init.pidfd);
     assert_waited_for(&running.pidfd);
-    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
     assert_no_zombies("after all");
 }
@@ -108,7 +113,7 @@ fn privileged_an_init_that_dies_before_a_stopped_conmon_is_waited_for() {
     pidfd_send_signal(&created.supervisor.pidfd, Signal::KILL).unwrap();
     assert_waited_for(&created.supervisor.pidfd);
     assert_waited_for(&created.init.pidfd);
-    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
     assert_no_zombies("after all");
 }
@@ -119,14 +124,14 @@ fn privileged_failures_and_probes_leave_no_zombie() {
     let mut absent = config(&world.request.cgroup, "");
     absent["process"]["args"] = json!(["/bin/absent"]);
     world.write_config(&absent);
-    let error = world.local.create(&world.request, world.rootfs()).unwrap_err();
+    let error = world.spawner.create(&world.request, world.rootfs()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Runtime, "{error:?}");
     assert_no_zombies("after a runtime that says no");
 
     // conmon's own complaint: a log it cannot open.
     let log_path = world.dir.path().join("absent/log");
     let request = Create { log_path, ..world.request.clone() };
-    world.local.create(&request, world.rootfs()).unwrap_err();
+    world.spawner.create(&request, world.rootfs()).unwrap_err();
     assert_no_zombies("after a conmon that says no");
 
     for victim in ["runc", "conmon"] {
@@ -152,7 +157,7 @@ fn kill_half_way(world: &mut World, victim: &str) {
     ]});
     world.write_config(&config);
     std::thread::scope(|scope| {
-        let create = scope.spawn(|| world.local.create(&world.request, world.rootfs()));
+        let create = scope.spawn(|| world.spawner.create(&world.request, world.rootfs()));
         within(SOON, || fs::read_to_string(&mark).is_ok_and(|text| text.ends_with('\n')));
         let runtime = fs::read_to_string(&mark).unwrap().trim().parse().unwrap();
         let pid = if victim == "runc" { runtime } else { parent_of(runtime) };
@@ -170,12 +175,12 @@ fn privileged_what_outlives_a_container_in_its_group_is_waited_for() {
     // Without a pid namespace, its processes outlive the first.
     config["linux"]["namespaces"].as_array_mut().unwrap().remove(0);
     world.write_config(&config);
-    let created = world.local.create(&world.request, world.rootfs()).unwrap();
+    let created = world.spawner.create(&world.request, world.rootfs()).unwrap();
     let supervisor = created.supervisor.pidfd.as_fd();
-    world.local.start(&world.target(), supervisor).unwrap();
+    world.spawner.start(&world.target(), supervisor).unwrap();
     wait_end(&created.init.pidfd);
-    world.local.cleanup_cgroup(&world.request.cgroup).unwrap();
-    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.spawner.cleanup_cgroup(&world.request.cgroup).unwrap();
+    world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
     assert_no_zombies("after the group was cleared");
 }
@@ -191,18 +196,18 @@ fn privileged_other_children_are_left_to_those_who_started_them() {
             }
         });
         let created = world.create("true");
-        world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+        world.spawner.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
         assert_waited_for(&created.supervisor.pidfd);
         others.join().unwrap();
     });
-    world.local.delete(&world.target(), None, Force::No).unwrap();
+    world.spawner.delete(&world.target(), None, Force::No).unwrap();
     world.assert_clean();
     assert_no_zombies("after all");
 }
 
 #[test]
 fn privileged_a_process_is_adopted_by_its_pidfd() {
-    let (_turn, world) = world();
+    let (_turn, _world, local) = adopting();
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
     let orphan = |seconds| {
@@ -216,7 +221,7 @@ fn privileged_a_process_is_adopted_by_its_pidfd() {
     let (lives, dead) = (orphan("1000"), orphan("0"));
     wait_end(&dead);
     for pidfd in [&lives, &dead] {
-        world.local.adopt(pidfd.try_clone().unwrap());
+        local.adopt(pidfd.try_clone().unwrap());
     }
     assert_waited_for(&dead);
     pidfd_send_signal(&lives, Signal::KILL).unwrap();
@@ -230,7 +235,7 @@ fn privileged_a_process_is_adopted_by_its_pidfd() {
     };
     within(SOON, || child().is_some());
     let pidfd = pidfd_open(Pid::from_raw(child().unwrap()).unwrap(), PidfdFlags::empty()).unwrap();
-    world.local.adopt(pidfd);
+    local.adopt(pidfd);
     other.wait().unwrap();
     drop((lives, dead));
     within(SOON, || descriptors() == before);

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
-use tare_spawn::{Force, OciRuntime, Spawner, Verdict};
+use tare_spawn::{Force, OciRuntime, Verdict};
 use world::{World, config, trial, wait_end};
 
 /// What is mounted where, as this thread sees it.
@@ -41,7 +41,7 @@ fn on_a_host_with_shared_mounts(body: impl FnOnce() + Send) {
 #[test]
 fn privileged_a_trial_and_a_life_leave_shared_mounts_alone() {
     on_a_host_with_shared_mounts(|| {
-        let world = World::new();
+        let world = World::local().0;
         let before = mounts();
         for runtime in [OciRuntime::Crun, OciRuntime::Runc] {
             let mut trial = trial(&world, runtime, &["/bin/true"]);
@@ -58,9 +58,9 @@ fn privileged_a_trial_and_a_life_leave_shared_mounts_alone() {
         let created = world.create("exit 0");
         assert_eq!(mounts(), before, "while it waits");
         let supervisor = created.supervisor.pidfd.as_fd();
-        world.local.start(&world.target(), supervisor).unwrap();
+        world.spawner.start(&world.target(), supervisor).unwrap();
         wait_end(&created.supervisor.pidfd);
-        world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+        world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
         assert_eq!(mounts(), before, "after a life");
         world.assert_clean();
     });

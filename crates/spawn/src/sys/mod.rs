@@ -4,8 +4,10 @@ mod cgroup;
 mod files;
 mod mounts;
 mod process;
+pub(crate) mod socket;
 
 use std::io;
+use std::sync::Arc;
 
 use crate::fault;
 use crate::step::{Done, Step};
@@ -36,6 +38,8 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::RemoveCgroup { root, path } => cgroup::remove(root, path),
         Step::ClearCgroup { root, path } => cgroup::clear(root, path),
         Step::JoinCgroup { root, path, pid } => cgroup::join(root, path, *pid).map(changed),
+        Step::Listen(path) => socket::listen_at(path).map(|fd| Done::Fd(Arc::new(fd))),
+        Step::RemoveSocket(path) => std::fs::remove_file(path).map(changed),
         Step::AdoptOrphans => process::adopt_orphans().map(changed),
         Step::Call(launch) => process::call(launch).map(Done::Finished),
         Step::Launch(launch) => process::launch(launch).map(Done::Child),

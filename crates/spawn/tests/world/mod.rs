@@ -1,10 +1,12 @@
 //! What the tests of this crate share: a container's surroundings, and what it may not leave.
 #![allow(dead_code, clippy::unwrap_used, reason = "a test, of which every binary uses a part")]
 
+mod daemon;
+
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,18 +20,42 @@ use tare_spawn::{
     Local, OciRuntime, Place, PlacedMount, Probed, Settings, Spawner, Stdin, Target, Trial,
 };
 
+pub(crate) use daemon::Daemon;
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A run directory, a root file system and a control group of a test's own.
 pub(crate) struct World {
-    pub(crate) dir: tempfile::TempDir,
-    pub(crate) local: Local,
+    pub(crate) settings: Settings,
+    pub(crate) spawner: Box<dyn Spawner>,
+    pub(crate) daemon: Option<Daemon>,
     pub(crate) cgroup: CgroupPath,
     pub(crate) request: Create,
+    // Dropped last.
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    /// One in which this process forks.
+    pub(crate) fn local() -> (Self, Local) {
+        let mut spawner = None;
+        let world = Self::with(|_, settings| {
+            let local = Local::new(settings.clone());
+            spawner = Some(local.clone());
+            (Box::new(local), None)
+        });
+        (world, spawner.unwrap())
+    }
+
+    /// One in which a `tare-spawn` forks.
+    pub(crate) fn remote() -> Self {
+        Self::with(|dir, settings| {
+            let daemon = Daemon::start(&dir.join("spawn.sock"), &settings.run_dir);
+            (Box::new(daemon.remote()), Some(daemon))
+        })
+    }
+
+    fn with(spawner: impl FnOnce(&Path, &Settings) -> (Box<dyn Spawner>, Option<Daemon>)) -> Self {
         assert!(rustix::process::geteuid().is_root(), "needs root");
         let dir = tempfile::tempdir().unwrap();
         let bin = dir.path().join("rootfs/bin");
@@ -52,12 +78,12 @@ impl World {
             log_path: dir.path().join("log"),
             stdin: Stdin::Null,
         };
-        Self { dir, local: Local::new(settings), cgroup, request }
+        let (spawner, daemon) = spawner(dir.path(), &settings);
+        Self { settings, spawner, daemon, cgroup, request, dir }
     }
 
     pub(crate) fn layout(&self) -> Layout<'_> {
-        let settings = self.local.settings();
-        Layout::new(&settings.run_dir, &self.request.id, self.request.incarnation)
+        Layout::new(&self.settings.run_dir, &self.request.id, self.request.incarnation)
     }
 
     pub(crate) fn target(&self) -> Target {
@@ -77,11 +103,11 @@ impl World {
 
     pub(crate) fn create(&self, script: &str) -> Created {
         self.write_config(&config(&self.request.cgroup, script));
-        self.local.create(&self.request, self.rootfs()).unwrap()
+        self.spawner.create(&self.request, self.rootfs()).unwrap()
     }
 
     pub(crate) fn probe(&self, trial: &Trial) -> Result<Probed, Error> {
-        trial.run(&self.local, &self.local.settings().run_dir, |_| Ok(()))
+        trial.run(&*self.spawner, &self.settings.run_dir, |_| Ok(()))
     }
 
     /// A session that runs `process`.
@@ -113,7 +139,7 @@ impl World {
             .map(Into::into)
             .collect();
         traces.extend(processes_of(id));
-        let state = self.local.settings().run_dir.join("oci/runc").join(id);
+        let state = self.settings.run_dir.join("oci/runc").join(id);
         traces.extend(state.exists().then(|| state.display().to_string()));
         traces.extend(self.cgroup_dir().exists().then(|| format!("cgroup {}", self.cgroup)));
         traces
@@ -124,8 +150,8 @@ impl World {
     }
 
     pub(crate) fn assert_clean(&self) {
-        self.local.cleanup_cgroup(&self.cgroup).unwrap();
-        self.local.cleanup_cgroup(&self.cgroup).unwrap(); // again: nothing to do
+        self.spawner.cleanup_cgroup(&self.cgroup).unwrap();
+        self.spawner.cleanup_cgroup(&self.cgroup).unwrap(); // again: nothing to do
         within(Duration::from_secs(5), || self.traces().is_empty());
         assert_eq!(self.traces(), Vec::<String>::new());
     }
@@ -134,7 +160,7 @@ impl World {
 impl Drop for World {
     /// For tests that fail half-way.
     fn drop(&mut self) {
-        let _ = self.local.cleanup_cgroup(&self.cgroup);
+        let _ = self.spawner.cleanup_cgroup(&self.cgroup);
     }
 }
 
@@ -196,16 +222,16 @@ pub(crate) fn come_and_go(world: &mut World, lives: bool) {
     world.request.id = random_id();
     if lives {
         let created = world.create("true");
-        world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+        world.spawner.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
         wait_end(&created.supervisor.pidfd);
         assert_eq!(world.exit_code(), "0");
-        world.local.delete(&world.target(), None, Force::No).unwrap();
-        world.local.cleanup_cgroup(&world.request.cgroup).unwrap();
+        world.spawner.delete(&world.target(), None, Force::No).unwrap();
+        world.spawner.cleanup_cgroup(&world.request.cgroup).unwrap();
     } else {
         let mut config = config(&world.request.cgroup, "");
         config["process"]["args"] = json!(["/bin/absent"]);
         world.write_config(&config);
-        let error = world.local.create(&world.request, world.rootfs()).unwrap_err();
+        let error = world.spawner.create(&world.request, world.rootfs()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Runtime, "{error:?}");
     }
 }

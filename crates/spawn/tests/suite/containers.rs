@@ -1,13 +1,14 @@
 //! Against the real conmon and runc, as root, on a directory with a static busybox in it.
 
-mod world;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::world::{
+    cgroup2, config, mount_table, parent_of, process, stdio, trial, wait_end, within,
+};
 use rustix::fs::CWD;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::mount::{
@@ -18,15 +19,12 @@ use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
 use tare_spawn::{
     Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Force, Incarnation, Layout, OciRuntime,
-    Place, PlacedMount, Refusal, Spawner, Stdin, Verdict,
-};
-use world::{
-    World, cgroup2, config, mount_table, parent_of, process, stdio, trial, wait_end, within,
+    Place, PlacedMount, Refusal, Stdin, Verdict,
 };
 
 #[test]
 fn privileged_a_container_lives_and_leaves_nothing() {
-    let world = World::new();
+    let world = crate::world();
     let created = world.create("echo out; echo err >&2; exit 7");
     let supervisor = created.supervisor.pidfd.as_fd();
     assert!(!mount_table().contains(world.request.id.as_str()), "nothing shows on the host");
@@ -40,15 +38,15 @@ fn privileged_a_container_lives_and_leaves_nothing() {
     assert_eq!(procs(world.request.cgroup.payload()), format!("{}\n", created.init.pid));
     assert!(world.log().is_empty(), "it waits for start");
 
-    world.local.start(&world.target(), supervisor).unwrap();
+    world.spawner.start(&world.target(), supervisor).unwrap();
     wait_end(&created.supervisor.pidfd);
     let log = world.log();
     assert!(log.contains("+00:00 stdout F out\n") && log.contains("stderr F err\n"), "{log}");
     assert_eq!(world.exit_code(), "7");
 
-    let error = world.local.start(&world.target(), supervisor).unwrap_err();
+    let error = world.spawner.start(&world.target(), supervisor).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Gone, "{error:?}");
-    let delete = || world.local.delete(&world.target(), Some(supervisor), Force::No).unwrap();
+    let delete = || world.spawner.delete(&world.target(), Some(supervisor), Force::No).unwrap();
     assert_eq!(delete(), Deleted::Deleted, "in a new view, conmon having ended");
     assert_eq!(delete(), Deleted::AlreadyGone);
     world.assert_clean();
@@ -56,33 +54,33 @@ fn privileged_a_container_lives_and_leaves_nothing() {
 
 #[test]
 fn privileged_conmon_waits_until_all_is_there() {
-    let world = World::new();
+    let world = crate::world();
     fs::create_dir_all(world.layout().bundle()).unwrap();
-    let prepared = world.local.prepare(&world.request).unwrap();
+    let prepared = world.spawner.prepare(&world.request).unwrap();
     let waiting = prepared.supervisor().pid;
     assert!(fs::read_to_string(format!("/proc/{waiting}/comm")).unwrap().starts_with("conmon"));
     assert!(!world.layout().container_pid().exists(), "nothing is made before the word");
     world.write_config(&config(&world.request.cgroup, "exit 6"));
     let created = prepared.create(world.rootfs()).unwrap();
-    world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+    world.spawner.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
     wait_end(&created.supervisor.pidfd);
     assert_eq!(world.exit_code(), "6");
-    world.local.delete(&world.target(), None, Force::No).unwrap();
+    world.spawner.delete(&world.target(), None, Force::No).unwrap();
     world.assert_clean();
 }
 
 #[test]
 fn privileged_what_was_prepared_in_vain_is_taken_back() {
-    let world = World::new();
+    let world = crate::world();
     fs::create_dir_all(world.layout().bundle()).unwrap();
-    let prepared = world.local.prepare(&world.request).unwrap();
+    let prepared = world.spawner.prepare(&world.request).unwrap();
     let pidfd = prepared.supervisor().pidfd.try_clone().unwrap();
     drop(prepared);
     wait_end(&pidfd);
     assert_eq!(world.traces(), Vec::<String>::new());
     assert!(!world.layout().exit_dir().exists());
     // conmon killed by somebody else while it waits.
-    let prepared = world.local.prepare(&world.request).unwrap();
+    let prepared = world.spawner.prepare(&world.request).unwrap();
     pidfd_send_signal(&prepared.supervisor().pidfd, Signal::KILL).unwrap();
     wait_end(&prepared.supervisor().pidfd);
     world.write_config(&config(&world.request.cgroup, "true"));
@@ -91,20 +89,20 @@ fn privileged_what_was_prepared_in_vain_is_taken_back() {
     assert_eq!(world.traces(), Vec::<String>::new());
     // Nothing is in the way of another try.
     world.create("true");
-    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
 }
 
 #[test]
 fn privileged_a_running_container_is_deleted_by_force_only() {
-    let world = World::new();
+    let world = crate::world();
     let created = world.create("sleep 1000");
     let supervisor = created.supervisor.pidfd.as_fd();
-    world.local.start(&world.target(), supervisor).unwrap();
-    let error = world.local.delete(&world.target(), Some(supervisor), Force::No).unwrap_err();
+    world.spawner.start(&world.target(), supervisor).unwrap();
+    let error = world.spawner.delete(&world.target(), Some(supervisor), Force::No).unwrap_err();
     let Some(Cause::Runtime { message }) = error.cause() else { panic!("{error:?}") };
     assert!(message.contains("running"), "{message}");
-    world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
     wait_end(&created.supervisor.pidfd);
     assert_eq!(world.exit_code(), "137");
     world.assert_clean();
@@ -112,12 +110,12 @@ fn privileged_a_running_container_is_deleted_by_force_only() {
 
 #[test]
 fn privileged_the_runtime_says_why_a_config_is_bad() {
-    let world = World::new();
+    let world = crate::world();
     let mut config = config(&world.request.cgroup, "true");
     config["process"]["args"] = json!(["/bin/absent"]);
     world.write_config(&config);
     let before = mount_table();
-    let error = world.local.create(&world.request, world.rootfs()).unwrap_err();
+    let error = world.spawner.create(&world.request, world.rootfs()).unwrap_err();
     let Some(Cause::Runtime { message }) = error.cause() else { panic!("{error:?}") };
     assert!(message.contains("/bin/absent") && !message.contains('{'), "{message}");
     assert_eq!(error.kind(), ErrorKind::Runtime);
@@ -126,19 +124,19 @@ fn privileged_the_runtime_says_why_a_config_is_bad() {
     assert!(!world.layout().exit_dir().exists() && !world.layout().rootfs().exists());
     // Nothing is in the way of a second try.
     world.create("true");
-    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
 }
 
 #[test]
 fn privileged_bad_requests_change_nothing() {
-    let world = World::new();
-    let refused = |request: &Create, mounts| match world.local.create(request, mounts) {
+    let world = crate::world();
+    let refused = |request: &Create, mounts| match world.spawner.create(request, mounts) {
         Err(Error::Create { cause: Cause::Refused(refusal), .. }) => refusal,
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(&world.request, world.rootfs()), Refusal::NoBundle);
-    assert!(!world.local.settings().run_dir.exists());
+    assert!(!world.settings.run_dir.exists());
     fs::create_dir_all(world.layout().bundle()).unwrap();
     assert_eq!(refused(&world.request, world.rootfs()), Refusal::NoConfig);
     world.write_config(&config(&world.request.cgroup, "true"));
@@ -153,22 +151,22 @@ fn privileged_bad_requests_change_nothing() {
     let _created = world.create("sleep 1000");
     assert_eq!(refused(&world.request, world.rootfs()), Refusal::Exists);
     let next = Create { incarnation: Incarnation(2), ..world.request.clone() };
-    let bundle = Layout::new(&world.local.settings().run_dir, &next.id, next.incarnation).bundle();
+    let bundle = Layout::new(&world.settings.run_dir, &next.id, next.incarnation).bundle();
     fs::create_dir_all(&bundle).unwrap();
     fs::write(bundle.join("config.json.new"), "{}").unwrap();
     assert_eq!(refused(&next, world.rootfs()), Refusal::Exists, "the runtime knows the id");
-    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
 }
 
 #[test]
 fn privileged_a_supervisor_that_cannot_start_is_explained() {
-    let world = World::new();
+    let world = crate::world();
     world.write_config(&config(&world.request.cgroup, "true"));
     // conmon's own complaint: a log it cannot open.
     let log_path = world.dir.path().join("absent/log");
     let request = Create { log_path, ..world.request.clone() };
-    let error = world.local.create(&request, world.rootfs()).unwrap_err();
+    let error = world.spawner.create(&request, world.rootfs()).unwrap_err();
     let Some(Cause::Supervisor { message }) = error.cause() else { panic!("{error:?}") };
     assert!(message.contains("log file"), "{message}");
     assert_eq!(world.traces(), Vec::<String>::new());
@@ -176,7 +174,7 @@ fn privileged_a_supervisor_that_cannot_start_is_explained() {
 
 #[test]
 fn privileged_a_shm_mount_is_placed_in_the_view_only() {
-    let world = World::new();
+    let world = crate::world();
     let shm = world.dir.path().join("shm");
     fs::create_dir(&shm).unwrap();
     fs::write(shm.join("mark"), "found me").unwrap();
@@ -189,18 +187,18 @@ fn privileged_a_shm_mount_is_placed_in_the_view_only() {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mut mounts = world.rootfs();
     mounts.push(PlacedMount { place: Place::Shm, mount: open_tree(CWD, &shm, flags).unwrap() });
-    let created = world.local.create(&world.request, mounts).unwrap();
+    let created = world.spawner.create(&world.request, mounts).unwrap();
     assert!(fs::read_dir(world.layout().shm()).unwrap().next().is_none(), "empty on the host");
-    world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+    world.spawner.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
     wait_end(&created.supervisor.pidfd);
     assert!(world.log().contains("found me"), "{}", world.log());
-    world.local.delete(&world.target(), None, Force::No).unwrap();
+    world.spawner.delete(&world.target(), None, Force::No).unwrap();
     world.assert_clean();
 }
 
 #[test]
 fn privileged_no_descriptor_leaks_into_conmon() {
-    let world = World::new();
+    let world = crate::world();
     let secret = world.dir.path().join("secret");
     let file = fs::File::create(&secret).unwrap();
     // As a careless library would leave it.
@@ -212,7 +210,7 @@ fn privileged_no_descriptor_leaks_into_conmon() {
         let open: Vec<_> = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).collect();
         assert!(!open.contains(&secret), "{open:?}");
     }
-    world.local.delete(&world.target(), None, Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
 }
 
@@ -221,9 +219,9 @@ fn privileged_no_descriptor_leaks_into_conmon() {
 #[test]
 fn privileged_nothing_propagates_to_a_host_with_shared_mounts() {
     let body = || {
-        let world = World::new();
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
         mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).unwrap();
+        let world = crate::world();
         let table = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let before = table();
         let created = world.create("sleep 1000");
@@ -243,7 +241,7 @@ fn privileged_nothing_propagates_to_a_host_with_shared_mounts() {
         assert!(!seen());
 
         let supervisor = created.supervisor.pidfd.as_fd();
-        world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+        world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
         world.assert_clean();
     };
     std::thread::spawn(body).join().unwrap();
@@ -252,23 +250,23 @@ fn privileged_nothing_propagates_to_a_host_with_shared_mounts() {
 #[test]
 fn privileged_stdin_is_null_or_open() {
     for (stdin, want) in [(Stdin::Null, "ended"), (Stdin::Open, "waits")] {
-        let mut world = World::new();
+        let mut world = crate::world();
         world.request.stdin = stdin;
         let created = world.create("(sleep 1; echo waits; kill 1) & cat && echo ended; exit");
-        world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+        world.spawner.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
         within(Duration::from_secs(5), || world.log().contains("stdout F"));
         assert!(world.log().contains(want), "{stdin:?}: {}", world.log());
-        world.local.delete(&world.target(), None, Force::Kill).unwrap();
+        world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
         world.assert_clean();
     }
 }
 
 #[test]
 fn privileged_exec_speaks_through_pipes_and_leaves_its_code_in_a_file() {
-    let world = World::new();
+    let world = crate::world();
     let created = world.create("sleep 1000");
     let supervisor = created.supervisor.pidfd.as_fd();
-    world.local.start(&world.target(), supervisor).unwrap();
+    world.spawner.start(&world.target(), supervisor).unwrap();
     let text = |mut file: &fs::File| {
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
@@ -277,7 +275,7 @@ fn privileged_exec_speaks_through_pipes_and_leaves_its_code_in_a_file() {
 
     let request = world.session(1, &process("cat; echo err >&2; exit 3"));
     let (theirs, [mut input, output, error]) = stdio();
-    let execed = world.local.exec(&request, supervisor, theirs).unwrap();
+    let execed = world.spawner.exec(&request, supervisor, theirs).unwrap();
     let session = execed.supervisor.expect("it waits for input");
     let running = execed.process.expect("it waits for input");
     assert_eq!(parent_of(running.pid), session.pid);
@@ -286,40 +284,40 @@ fn privileged_exec_speaks_through_pipes_and_leaves_its_code_in_a_file() {
     assert_eq!((text(&output), text(&error)), ("hello".into(), "err\n".into()));
     wait_end(&session.pidfd);
     assert_eq!(world.session_code(1), "3");
-    let error = world.local.exec(&request, supervisor, stdio().0).unwrap_err();
+    let error = world.spawner.exec(&request, supervisor, stdio().0).unwrap_err();
     assert!(matches!(error.cause(), Some(Cause::Refused(Refusal::Exists))), "{error:?}");
 
     // One that is over at once, many times: nobody may be mistaken for it.
     for number in 10..20 {
         let request = world.session(number, &process("exit 5"));
-        let execed = world.local.exec(&request, supervisor, stdio().0).unwrap();
+        let execed = world.spawner.exec(&request, supervisor, stdio().0).unwrap();
         if let Some(session) = execed.supervisor {
             wait_end(&session.pidfd);
         }
         assert_eq!(world.session_code(number), "5");
-        world.local.cleanup_cgroup(&request.cgroup.session(number)).unwrap();
+        world.spawner.cleanup_cgroup(&request.cgroup.session(number)).unwrap();
     }
 
     // One that the runtime cannot start.
     let mut absent = process("");
     absent["args"] = json!(["/bin/absent"]);
     let request = world.session(2, &absent);
-    let error = world.local.exec(&request, supervisor, stdio().0).unwrap_err();
+    let error = world.spawner.exec(&request, supervisor, stdio().0).unwrap_err();
     let Some(Cause::Runtime { message }) = error.cause() else { panic!("{error:?}") };
     assert!(message.contains("/bin/absent"), "{message}");
     assert!(!world.layout().exec_exit_dir(2).exists(), "taken back");
 
-    world.local.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
     wait_end(&created.supervisor.pidfd);
     let request = world.session(3, &process("true"));
-    let error = world.local.exec(&request, supervisor, stdio().0).unwrap_err();
+    let error = world.spawner.exec(&request, supervisor, stdio().0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Gone, "{error:?}");
     world.assert_clean();
 }
 
 #[test]
 fn privileged_a_runtime_killed_half_way_leaves_nothing() {
-    let world = World::new();
+    let world = crate::world();
     // A hook that never ends holds the runtime back in the middle of creating.
     let mut config = config(&world.request.cgroup, "true");
     let mark = world.dir.path().join("half-way");
@@ -330,7 +328,7 @@ fn privileged_a_runtime_killed_half_way_leaves_nothing() {
     world.write_config(&config);
     let supervisor_group = cgroup2().join(&world.request.cgroup.supervisor().as_str()[1..]);
     let error = std::thread::scope(|scope| {
-        let create = scope.spawn(|| world.local.create(&world.request, world.rootfs()));
+        let create = scope.spawn(|| world.spawner.create(&world.request, world.rootfs()));
         within(Duration::from_secs(10), || mark.exists());
         let procs = fs::read_to_string(supervisor_group.join("cgroup.procs")).unwrap();
         let runtime = procs.lines().find(|pid| {
@@ -351,15 +349,15 @@ fn privileged_a_runtime_killed_half_way_leaves_nothing() {
 
 #[test]
 fn privileged_containers_come_and_go_side_by_side() {
-    let worlds: Vec<_> = (0..8).map(|_| World::new()).collect();
+    let worlds: Vec<_> = (0..8).map(|_| crate::world()).collect();
     std::thread::scope(|scope| {
         for (number, world) in worlds.iter().enumerate() {
             scope.spawn(move || {
                 let created = world.create(&format!("exit {number}"));
-                world.local.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+                world.spawner.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
                 wait_end(&created.supervisor.pidfd);
                 assert_eq!(world.exit_code(), number.to_string());
-                world.local.delete(&world.target(), None, Force::No).unwrap();
+                world.spawner.delete(&world.target(), None, Force::No).unwrap();
                 world.assert_clean();
             });
         }
@@ -368,7 +366,7 @@ fn privileged_containers_come_and_go_side_by_side() {
 
 #[test]
 fn privileged_a_probe_tells_what_works() {
-    let world = World::new();
+    let world = crate::world();
     let before = mount_table();
     let works = trial(&world, OciRuntime::Runc, &["/bin/true"]);
     let probed = world.probe(&works).unwrap();
@@ -388,7 +386,7 @@ fn privileged_a_probe_tells_what_works() {
     };
     assert!(!reason.is_empty(), "{reason}");
 
-    if world.local.settings().crun.is_some() {
+    if world.settings.crun.is_some() {
         let crun = trial(&world, OciRuntime::Crun, &["/bin/true"]);
         let probed = world.probe(&crun).unwrap();
         assert!(probed.version.starts_with("crun version "), "{probed:?}");

@@ -1,16 +1,14 @@
 //! Control groups that containers share, made and removed by several at once, as root.
 
-mod world;
-
 use std::fs;
 
-use tare_spawn::{CgroupPath, Spawner};
-use world::{World, cgroup2, come_and_go};
+use crate::world::{cgroup2, come_and_go};
+use tare_spawn::CgroupPath;
 
 #[test]
 fn privileged_failures_take_no_group_away_from_others() {
     const ROUNDS: usize = 6;
-    let mut worlds: Vec<_> = (0..8).map(|_| World::new()).collect();
+    let mut worlds: Vec<_> = (0..8).map(|_| crate::world()).collect();
     let shared: CgroupPath =
         format!("/tare-test-{}-shared/deep", std::process::id()).parse().unwrap();
     for (number, world) in worlds.iter_mut().enumerate() {
@@ -22,52 +20,52 @@ fn privileged_failures_take_no_group_away_from_others() {
             scope.spawn(move || (0..ROUNDS).for_each(|_| come_and_go(world, number % 2 == 0)));
         }
     });
-    let local = &worlds[0].local;
+    let spawner = &worlds[0].spawner;
     let groups: Vec<_> = fs::read_dir(cgroup2()).unwrap().map(|it| it.unwrap().path()).collect();
     let parent: CgroupPath = shared.as_str().trim_end_matches("/deep").parse().unwrap();
-    local.remove_empty_cgroup(&shared).unwrap();
-    local.remove_empty_cgroup(&parent).unwrap();
+    spawner.remove_empty_cgroup(&shared).unwrap();
+    spawner.remove_empty_cgroup(&parent).unwrap();
     assert!(!cgroup2().join(&parent.as_str()[1..]).exists(), "{groups:?}");
 }
 
 #[test]
 fn privileged_shared_groups_are_made_and_removed_when_empty() {
-    let world = World::new();
+    let world = crate::world();
     let group: CgroupPath = format!("{}/deep/er", world.cgroup).parse().unwrap();
     let dir = cgroup2().join(&group.as_str()[1..]);
     for _ in 0..2 {
-        world.local.make_cgroup(&group).unwrap();
+        world.spawner.make_cgroup(&group).unwrap();
         assert!(dir.exists());
     }
-    world.local.remove_empty_cgroup(&world.cgroup).unwrap();
+    world.spawner.remove_empty_cgroup(&world.cgroup).unwrap();
     assert!(dir.exists(), "it has others in it");
     let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     fs::write(dir.join("cgroup.procs"), child.id().to_string()).unwrap();
-    world.local.remove_empty_cgroup(&group).unwrap();
+    world.spawner.remove_empty_cgroup(&group).unwrap();
     assert!(dir.exists() && child.try_wait().unwrap().is_none(), "it has a process in it");
     child.kill().unwrap();
     child.wait().unwrap();
     for _ in 0..2 {
-        world.local.remove_empty_cgroup(&group).unwrap();
+        world.spawner.remove_empty_cgroup(&group).unwrap();
         assert!(!dir.exists());
     }
     world.assert_clean();
-    world.local.remove_empty_cgroup(&group).unwrap(); // nor is what it was in
+    world.spawner.remove_empty_cgroup(&group).unwrap(); // nor is what it was in
 }
 
 #[test]
 fn privileged_groups_are_made_while_others_remove_them() {
-    let world = World::new();
+    let world = crate::world();
     std::thread::scope(|scope| {
         for number in 0..4 {
-            let (local, shared) = (&world.local, &world.cgroup);
+            let (spawner, shared) = (&world.spawner, &world.cgroup);
             scope.spawn(move || {
                 let group: CgroupPath = format!("{shared}/a/{number}").parse().unwrap();
                 let above: CgroupPath = format!("{shared}/a").parse().unwrap();
                 for _ in 0..200 {
-                    local.make_cgroup(&group).unwrap();
+                    spawner.make_cgroup(&group).unwrap();
                     for group in [&group, &above, shared] {
-                        local.remove_empty_cgroup(group).unwrap();
+                        spawner.remove_empty_cgroup(group).unwrap();
                     }
                 }
             });

@@ -1,0 +1,4 @@
+//! What every spawner must do, whoever forks.
+
+mod containers;
+mod groups;
