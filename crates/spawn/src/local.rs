@@ -76,7 +76,7 @@ impl Local {
     /// else started: a conmon found running after a restart. One that is not a child of this process
     /// when it ends is forgotten. Without that thread this does nothing.
     pub fn adopt(&self, pidfd: OwnedFd) {
-        self.reaper.watch(vec![pidfd]);
+        self.reaper.watch(vec![pidfd.into()]);
     }
 }
 

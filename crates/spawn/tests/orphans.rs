@@ -94,9 +94,13 @@ fn privileged_what_a_killed_conmon_leaves_is_waited_for() {
     }
     assert_eq!(parent_of(created.init.pid), std::process::id());
     assert_eq!(parent_of(running.pid), std::process::id());
+    assert!(!world.layout().exit_file().exists() && !world.layout().exec_exit_file(1).exists());
+    pidfd_send_signal(&running.pidfd, Signal::TERM).unwrap();
+    assert_waited_for(&running.pidfd);
+    assert_eq!(world.session_code(1), "143", "written in the place of conmon");
     pidfd_send_signal(&created.init.pidfd, Signal::KILL).unwrap();
     assert_waited_for(&created.init.pidfd);
-    assert_waited_for(&running.pidfd);
+    assert_eq!(world.exit_code(), "137");
     world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
     assert_no_zombies("after all");

@@ -203,7 +203,8 @@ impl Plan {
     fn identify(&self, kin: &mut Kin<'_>, pid: u32) -> Result<Created, Cause> {
         let pid_file = self.layout().supervisor_pid();
         let supervisor: Started = identify::supervisor(kin, &pid_file)?.ok_or_else(silent)?;
-        let init = identify::child_of(kin, supervisor.pid, pid)?.ok_or(Cause::Gone)?;
+        let exit_file = self.layout().exit_file();
+        let init = identify::child_of(kin, supervisor.pid, pid, &exit_file)?.ok_or(Cause::Gone)?;
         Ok(Created { supervisor, init })
     }
 }

@@ -95,7 +95,7 @@ impl Session<'_> {
 
     fn understand(&self, kin: &mut Kin<'_>, answer: Answer) -> Result<Execed, Cause> {
         match answer {
-            Answer::Pid(pid) => identify(kin, &self.pid_file(), pid),
+            Answer::Pid(pid) => self.identify(kin, pid),
             Answer::Failed(message) => Err(Cause::Runtime { message }),
             Answer::Silent => Err(Cause::Runtime { message: log_words(&exec_log(&self.dir())) }),
         }
@@ -105,17 +105,14 @@ impl Session<'_> {
         self.programs.layout.exec(self.request.session)
     }
 
-    fn pid_file(&self) -> PathBuf {
-        self.dir().join("conmon.pid")
+    fn identify(&self, kin: &mut Kin<'_>, pid: u32) -> Result<Execed, Cause> {
+        let Some(supervisor) = identify::supervisor(kin, &self.dir().join("conmon.pid"))? else {
+            return Ok(Execed { supervisor: None, process: None });
+        };
+        let exit_file = self.programs.layout.exec_exit_file(self.request.session);
+        let process = identify::child_of(kin, supervisor.pid, pid, &exit_file)?;
+        Ok(Execed { supervisor: Some(supervisor), process })
     }
-}
-
-fn identify(kin: &mut Kin<'_>, pid_file: &Path, pid: u32) -> Result<Execed, Cause> {
-    let Some(supervisor) = identify::supervisor(kin, pid_file)? else {
-        return Ok(Execed { supervisor: None, process: None });
-    };
-    let process = identify::child_of(kin, supervisor.pid, pid)?;
-    Ok(Execed { supervisor: Some(supervisor), process })
 }
 
 /// The last error in the log of a runtime.

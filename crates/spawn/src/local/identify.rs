@@ -26,13 +26,21 @@ pub(super) fn supervisor(kin: &mut Kin<'_>, pid_file: &Path) -> Result<Option<St
     let is_it = || Ok(mount_namespace(&pid.to_string())? == mount_namespace("thread-self")?);
     // conmon leads a session, unlike programs that are started without ado; so the pid of an
     // earlier one, used again since, does not lead to somebody else's child.
-    verified(kin, pid, is_it, || Ok(origin_of(pid)?.is_some_and(|origin| origin.session == pid)))
+    verified(kin, pid, None, is_it, || {
+        Ok(origin_of(pid)?.is_some_and(|origin| origin.session == pid))
+    })
 }
 
-/// The process `pid`, if it is a child of `parent`; `None` if it has ended.
-pub(super) fn child_of(kin: &mut Kin<'_>, parent: u32, pid: u32) -> Result<Option<Started>, Cause> {
+/// The process `pid`, if it is a child of `parent`; `None` if it has ended. Its exit code goes to
+/// `exit_file` if `parent` cannot write it.
+pub(super) fn child_of(
+    kin: &mut Kin<'_>,
+    parent: u32,
+    pid: u32,
+    exit_file: &Path,
+) -> Result<Option<Started>, Cause> {
     let is_it = || Ok(origin_of(pid)?.is_some_and(|origin| origin.parent == parent));
-    verified(kin, pid, is_it, is_it)
+    verified(kin, pid, Some(exit_file), is_it, is_it)
 }
 
 /// Opens a pidfd first and looks at the process then: if it still lives after that, what was
@@ -42,6 +50,7 @@ pub(super) fn child_of(kin: &mut Kin<'_>, parent: u32, pid: u32) -> Result<Optio
 fn verified(
     kin: &mut Kin<'_>,
     pid: u32,
+    exit_file: Option<&Path>,
     is_it: impl Fn() -> io::Result<bool>,
     was_it: impl Fn() -> io::Result<bool>,
 ) -> Result<Option<Started>, Cause> {
@@ -51,11 +60,11 @@ fn verified(
         let is_it = is_it();
         let lives = lives(&pidfd)?;
         if lives && matches!(is_it, Ok(true)) {
-            kin.add(&pidfd);
+            kin.add(&pidfd, exit_file);
             return Ok(Some(Started { pid, pidfd }));
         }
         if (is_it.is_err() || !lives) && was_it()? {
-            kin.add(&pidfd);
+            kin.add(&pidfd, exit_file);
         }
         is_it.map(|_| None)
     };
@@ -104,7 +113,8 @@ mod tests {
     #[test]
     fn only_a_living_child_is_a_child() {
         let reaper = Reaper::default();
-        let child_of = |parent, pid| child_of(&mut reaper.kin(), parent, pid);
+        let nowhere = Path::new("/nowhere");
+        let child_of = |parent, pid| child_of(&mut reaper.kin(), parent, pid, nowhere);
         let me = std::process::id();
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let found = child_of(me, child.id()).unwrap().expect("it lives");

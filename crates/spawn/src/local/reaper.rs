@@ -2,10 +2,14 @@
 //!
 //! conmon leaves its parent, and where that is a child subreaper it becomes its child again. Nobody
 //! waits for it there; and until somebody does, the kernel does not tell how a process ended.
+//!
+//! Where a conmon was killed, what it watched over becomes a child of this process, too. So the exit
+//! file that conmon cannot write any more is written here.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -13,10 +17,11 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use super::zombies;
 use crate::launch::Fd;
+use crate::step::Step;
 use crate::{CgroupPath, sys};
 
 /// How many processes are watched together at most: a group that is cleared can hold thousands, but
@@ -59,7 +64,7 @@ impl Reaper {
     }
 
     /// Collects those of `family` that are children of this process when they have ended.
-    pub(crate) fn watch(&self, family: Vec<OwnedFd>) {
+    pub(crate) fn watch(&self, family: Vec<Relative>) {
         let Some(running) = self.running.get() else { return };
         if let Err(source) = running.watched.add(family) {
             // What was asked for is done all the same; all that is lost is an entry in a table.
@@ -100,7 +105,7 @@ impl Watched {
         Ok(Self { epoll, stop, families: Mutex::default() })
     }
 
-    fn add(&self, family: Vec<OwnedFd>) -> io::Result<()> {
+    fn add(&self, family: Vec<Relative>) -> io::Result<()> {
         let mut families = self.families();
         for (key, pidfd) in families.add(family) {
             epoll::add(&self.epoll, pidfd, EventData::new_u64(key), EventFlags::IN)?;
@@ -138,6 +143,20 @@ impl Watched {
     }
 }
 
+/// A process to be watched.
+#[derive(Debug)]
+pub(crate) struct Relative {
+    pidfd: OwnedFd,
+    /// Where its exit code goes if this process is the one to learn it.
+    exit_file: Option<PathBuf>,
+}
+
+impl From<OwnedFd> for Relative {
+    fn from(pidfd: OwnedFd) -> Self {
+        Self { pidfd, exit_file: None }
+    }
+}
+
 /// Whether a process that has ended was a child of this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reaped {
@@ -146,10 +165,32 @@ enum Reaped {
     NotOurs,
 }
 
-fn reap(pidfd: &OwnedFd) -> Reaped {
-    match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-        Ok(_) => Reaped::Yes,
+fn reap(relative: &Relative) -> Reaped {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match waitid(WaitId::PidFd(relative.pidfd.as_fd()), options) {
+        Ok(status) => {
+            if let (Some(path), Some(code)) = (&relative.exit_file, status.and_then(code_of)) {
+                write_exit_file(path, code);
+            }
+            Reaped::Yes
+        }
         Err(_) => Reaped::NotOurs,
+    }
+}
+
+/// The code that conmon would write.
+fn code_of(status: WaitIdStatus) -> Option<i32> {
+    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+}
+
+/// In conmon's place; if conmon came to it after all, that counts.
+fn write_exit_file(path: &Path, code: i32) {
+    match sys::run(&Step::WriteFile(path.into(), code.to_string().into())) {
+        Ok(_) => tracing::info!("wrote an exit code, for conmon was killed"),
+        // It is there, or the container has been deleted.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
+        Err(source) => tracing::warn!(%source, "an exit code is lost, for conmon was killed"),
     }
 }
 
@@ -168,7 +209,7 @@ type Family = Vec<Member>;
 
 #[derive(Debug)]
 struct Member {
-    pidfd: OwnedFd,
+    relative: Relative,
     state: State,
 }
 
@@ -180,27 +221,27 @@ enum State {
 }
 
 impl Families {
-    fn add(&mut self, pidfds: Vec<OwnedFd>) -> impl Iterator<Item = (u64, &OwnedFd)> {
+    fn add(&mut self, relatives: Vec<Relative>) -> impl Iterator<Item = (u64, &OwnedFd)> {
         let number = self.next;
         self.next += 1;
-        let member = |pidfd| Member { pidfd, state: State::Lives };
-        let family: Family = pidfds.into_iter().take(MAX_FAMILY).map(member).collect();
+        let member = |relative| Member { relative, state: State::Lives };
+        let family: Family = relatives.into_iter().take(MAX_FAMILY).map(member).collect();
         let family = self.all.entry(number).insert_entry(family).into_mut();
         let first = number * MAX_FAMILY as u64;
-        (first..).zip(family.iter().map(|member| &member.pidfd))
+        (first..).zip(family.iter().map(|member| &member.relative.pidfd))
     }
 
     fn pidfd(&self, key: u64) -> Option<&OwnedFd> {
         let (number, place) = place(key);
-        Some(&self.all.get(&number)?.get(place)?.pidfd)
+        Some(&self.all.get(&number)?.get(place)?.relative.pidfd)
     }
 
-    fn ended(&mut self, key: u64, mut reap: impl FnMut(&OwnedFd) -> Reaped) {
+    fn ended(&mut self, key: u64, mut reap: impl FnMut(&Relative) -> Reaped) {
         let (number, place) = place(key);
         let Some(family) = self.all.get_mut(&number) else { return };
         family[place].state = State::Ended;
         for member in family.iter_mut().filter(|member| member.state == State::Ended) {
-            if reap(&member.pidfd) == Reaped::Yes {
+            if reap(&member.relative) == Reaped::Yes {
                 member.state = State::Reaped;
             }
         }
@@ -219,18 +260,18 @@ fn place(key: u64) -> (u64, usize) {
 #[derive(Debug)]
 pub(crate) struct Kin<'a> {
     reaper: &'a Reaper,
-    family: Vec<OwnedFd>,
+    family: Vec<Relative>,
     doomed: Option<CgroupPath>,
 }
 
 impl Kin<'_> {
-    /// Adds a process.
-    pub(crate) fn add(&mut self, pidfd: &OwnedFd) {
+    /// Adds a process; if this process is the one to learn how it ended, that goes to `exit_file`.
+    pub(crate) fn add(&mut self, pidfd: &OwnedFd, exit_file: Option<&Path>) {
         if !self.is_wanted() {
             return;
         }
         match pidfd.try_clone() {
-            Ok(pidfd) => self.family.push(pidfd),
+            Ok(pidfd) => self.family.push(Relative { pidfd, exit_file: exit_file.map(Into::into) }),
             Err(source) => tracing::warn!(%source, "cannot watch a process"),
         }
     }
@@ -238,7 +279,7 @@ impl Kin<'_> {
     /// Adds what is in a control group that is about to be cleared.
     pub(crate) fn add_group(&mut self, root: &Fd, path: &CgroupPath) {
         if self.is_wanted() {
-            self.family.extend(sys::processes(root, path, MAX_FAMILY));
+            self.family.extend(sys::processes(root, path, MAX_FAMILY).into_iter().map(Into::into));
         }
     }
 
@@ -263,7 +304,7 @@ impl Kin<'_> {
 impl Drop for Kin<'_> {
     fn drop(&mut self) {
         let doomed = self.doomed.take().filter(|_| self.is_wanted());
-        self.family.extend(doomed.iter().flat_map(zombies::of_group));
+        self.family.extend(doomed.iter().flat_map(zombies::of_group).map(Into::into));
         if !self.family.is_empty() {
             self.reaper.watch(std::mem::take(&mut self.family));
         }
@@ -277,8 +318,8 @@ mod tests {
     fn family(count: usize) -> (Families, Vec<u64>) {
         let mut families = Families::default();
         for _ in 0..3 {
-            let pidfds = (0..count).map(|_| std::fs::File::open("/dev/null").unwrap().into());
-            families.add(pidfds.collect()).count();
+            let pidfd = |_| OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into();
+            families.add((0..count).map(pidfd).collect()).count();
         }
         let keys = families.all[&1].iter().enumerate();
         let keys = keys.map(|(at, _)| (MAX_FAMILY + at) as u64).collect();
@@ -328,7 +369,7 @@ mod tests {
         let pid = rustix::process::Pid::from_child(&child);
         let flags = rustix::process::PidfdFlags::empty();
         let pidfd = rustix::process::pidfd_open(pid, flags).unwrap();
-        let see = || reaper.kin().add(&pidfd);
+        let see = || reaper.kin().add(&pidfd, None);
         see();
         thread::sleep(std::time::Duration::from_millis(20));
         assert!(rustix::process::test_kill_process(pid).is_ok(), "not started yet");
