@@ -26,6 +26,8 @@ use conversation::Conversation;
 use locks::Locks;
 use slots::{Slot, Slots};
 
+/// How long a caller may take to say what it wants, and to take the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to rest when connections cannot be taken, for lack of descriptors say.
 const REST: Duration = Duration::from_millis(100);
 
@@ -90,6 +92,7 @@ pub struct Server(Arc<Inner>);
 struct Inner {
     spawner: Box<dyn Spawner>,
     run_dir: PathBuf,
+    patience: Duration,
     locks: Locks,
     slots: Arc<Slots>,
 }
@@ -97,8 +100,12 @@ struct Inner {
 impl Server {
     /// A server that has `spawner`, whose run directory is `run_dir`, do what is asked.
     pub fn new(spawner: Box<dyn Spawner>, run_dir: impl Into<PathBuf>) -> Self {
+        Self::with_patience(spawner, run_dir.into(), PATIENCE)
+    }
+
+    fn with_patience(spawner: Box<dyn Spawner>, run_dir: PathBuf, patience: Duration) -> Self {
         let (locks, slots) = (Locks::default(), Arc::default());
-        Self(Arc::new(Inner { spawner, run_dir: run_dir.into(), locks, slots }))
+        Self(Arc::new(Inner { spawner, run_dir, patience, locks, slots }))
     }
 
     /// Answers until `stop` can be read; calls that are under way then are carried through.

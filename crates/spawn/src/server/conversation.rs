@@ -13,8 +13,6 @@ use crate::{
     ContainerId, Create, Created, Error, Exec, Execed, Place, PlacedMount, Rejection, Started,
 };
 
-/// How long a caller may take to say what it wants, and to take the answer.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// How long a caller may take to make ready what a container needs while its conmon waits.
 const PREPARATION: Duration = Duration::from_secs(120);
 
@@ -72,14 +70,14 @@ impl Conversation<'_> {
     }
 
     fn talk(&self) -> Result<(), Stop> {
-        socket::set_timeout(self.socket, Timeout::Send, PATIENCE)?;
+        socket::set_timeout(self.socket, Timeout::Send, self.inner.patience)?;
         self.greet()?;
-        let (call, fds) = self.hear(PATIENCE)?;
+        let (call, fds) = self.hear(self.inner.patience)?;
         self.answer(call, fds)
     }
 
     fn greet(&self) -> Result<(), Stop> {
-        let Packet { text, fds } = self.receive(PATIENCE)?;
+        let Packet { text, fds } = self.receive(self.inner.patience)?;
         let hello: Hello = wire::decode(&text)?;
         if !fds.is_empty() {
             return Err(Rejection::Descriptors.into());

@@ -120,9 +120,13 @@ struct Served {
 
 impl Served {
     fn new(fake: Fake) -> Self {
+        Self::with_patience(fake, Duration::from_secs(60))
+    }
+
+    fn with_patience(fake: Fake, patience: Duration) -> Self {
         let (dir, fake) = (tempfile::tempdir().unwrap(), Arc::new(fake));
         let listener = Listener::bind(&dir.path().join("s")).unwrap();
-        let server = Server::new(Box::new(fake.clone()), "/run/x");
+        let server = Server::with_patience(Box::new(fake.clone()), "/run/x".into(), patience);
         let (stopped, stop) = std::io::pipe().unwrap();
         let thread = Some(thread::spawn(move || server.serve(listener, stopped.as_fd())));
         Self { dir, fake, stop, thread }
@@ -365,13 +369,17 @@ fn calls_for_one_container_take_turns_and_end_with_their_caller() {
 
 #[test]
 fn who_says_nothing_keeps_nobody_out() {
+    // All of one process's slots, and more: this one's, so it is told that it has too many.
     let served = Served::new(Fake::default());
     let remote = served.remote();
-    // All of one process's slots, and more: this one's, so it is told that it has too many.
     let silent: Vec<_> = (0..100).map(|_| served.connect()).collect();
     let error = remote.limits().unwrap_err();
     assert!(matches!(error.cause(), Some(Cause::Rejected(Rejection::Busy))), "{error:?}");
+    drop(silent);
     // In the end they are not waited for any longer.
+    let served = Served::with_patience(Fake::default(), Duration::from_millis(100));
+    let remote = served.remote();
+    let silent: Vec<_> = (0..100).map(|_| served.connect()).collect();
     within(|| remote.limits().is_ok());
     drop(silent);
 }
