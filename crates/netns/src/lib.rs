@@ -101,7 +101,7 @@ pub use mac::{InvalidMacAddress, MacAddress};
 pub use name::{InterfaceName, InvalidName, NamespaceName, NetworkName, TableName};
 pub use namespace::{
     Namespace, attach, configure, detach, enter, open_namespace, open_namespace_at,
-    release_directory, setup, teardown,
+    prepare_directory, release_directory, setup, teardown,
 };
 pub use network::{
     AddressRange, InvalidNetwork, MAX_SUBNETS, Names, Network, NetworkOptions, Subnet,

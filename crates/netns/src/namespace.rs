@@ -120,6 +120,17 @@ pub fn teardown(wanted: &Wanted) -> Result<(), Error> {
     }
 }
 
+/// Makes `/run/netns` a mount point whose mounts show in copies of this mount namespace. [`setup`]
+/// does so, too; this is for whoever makes such a copy before there is any namespace.
+///
+/// # Errors
+///
+/// [`Error::Step`].
+pub fn prepare_directory() -> Result<(), Error> {
+    apply(&mut Linux::default(), vec![Step::PrepareDirectory])?.commit();
+    Ok(())
+}
+
 /// Undoes what makes `/run/netns` a mount point if [`setup`] did that, of this process or another,
 /// and no namespace is left there; `ip netns` makes it one again when it needs to.
 ///

@@ -304,6 +304,12 @@ fn privileged_the_directory_is_left_as_it_was_when_the_last_namespace_is_gone() 
         tare_netns::release_directory().unwrap();
         assert!(!directory_is_mount_point());
         tare_netns::release_directory().unwrap();
+        for _ in 0..2 {
+            tare_netns::prepare_directory().unwrap();
+            assert!(directory_is_mount_point());
+        }
+        tare_netns::release_directory().unwrap();
+        assert!(!directory_is_mount_point());
     });
 }
 
