@@ -126,8 +126,12 @@ impl Connection {
     ) -> Result<(Reply, Vec<OwnedFd>), Cause> {
         let text =
             wire::encode(message).map_err(|source| failed(&"put this into words", source))?;
-        socket::send(&self.0, &text, fds).map_err(|source| broken("ask tare-spawn", source))?;
-        match socket::receive(&self.0).map_err(|source| broken("hear tare-spawn", source))? {
+        match socket::send(&self.0, &text, fds) {
+            // It may have said why before it went away.
+            Err(error) if is_end(&error) => {}
+            sent => sent.map_err(|source| failed(&"ask tare-spawn", source))?,
+        }
+        match socket::receive(&self.0).map_err(unheard)? {
             Received::Packet(Packet { text, fds }) => {
                 Ok((wire::decode(&text).map_err(Cause::Rejected)?, fds))
             }
@@ -148,12 +152,16 @@ fn check(welcome: Welcome, run_dir: &Path) -> Result<(), Cause> {
     Ok(())
 }
 
-fn broken(step: &str, source: io::Error) -> Cause {
+/// Whether the other side has gone.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+fn unheard(source: io::Error) -> Cause {
     match source.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Cause::NoAnswer,
         // What a socket with a time limit says.
         io::ErrorKind::WouldBlock => Cause::Timeout { limit: ANSWER },
-        _ => failed(&step, source),
+        _ => failed(&"hear tare-spawn", source),
     }
 }
 

@@ -193,8 +193,9 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<Received> {
     let message = loop {
         let mut parts = [IoSliceMut::new(&mut text)];
         match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(Errno::INTR) => {}
-            Err(Errno::CONNRESET) => return Ok(Received::Closed),
+            // Said once of a peer that went away without reading everything. What it had said before
+            // that is still there.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             result => break result?,
         }
     };
@@ -259,6 +260,16 @@ mod tests {
         assert_eq!(text(&theirs), (longest, MAX_FDS));
         drop(ours);
         assert!(matches!(receive(&theirs).unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn the_last_word_of_one_who_did_not_listen_is_heard() {
+        let (ours, theirs) = pair();
+        send(&ours, b"please", &[]).unwrap();
+        send(&theirs, b"no", &[]).unwrap();
+        drop(theirs);
+        assert_eq!(text(&ours), (b"no".into(), 0));
+        assert!(matches!(receive(&ours).unwrap(), Received::Closed));
     }
 
     #[test]
