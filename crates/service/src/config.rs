@@ -45,18 +45,47 @@ impl Default for Network {
     }
 }
 
-/// Settings of the OCI runtimes.
+/// Settings of the OCI runtimes. They count from the next start of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Runtime {
     /// Runtimes in the order of preference; the first that works is used.
     pub preferred: Vec<RuntimeName>,
+    /// Who starts them.
+    pub spawner: Spawner,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { preferred: vec![RuntimeName::Crun, RuntimeName::Runc] }
+        let preferred = vec![RuntimeName::Crun, RuntimeName::Runc];
+        Self { preferred, spawner: Spawner::Auto }
+    }
+}
+
+/// Who starts conmon and the runtimes: `auto`, `local`, or the path of a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Spawner {
+    /// `tare-spawn` if the daemon is on the system bus and its socket is in the run directory;
+    /// else the daemon itself.
+    Auto,
+    /// The daemon itself.
+    Local,
+    /// The `tare-spawn` that listens there.
+    Socket(PathBuf),
+}
+
+impl TryFrom<String> for Spawner {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            "local" => Ok(Self::Local),
+            path if path.starts_with('/') => Ok(Self::Socket(path.into())),
+            _ => Err("a spawner is auto, local, or the absolute path of a socket"),
+        }
     }
 }
 
@@ -263,6 +292,20 @@ mod tests {
         assert_eq!(config.containers.stop_timeout, Duration::from_secs(4));
         assert_eq!(config.containers.public_label_prefixes, ["a."]);
         assert_eq!(config.network.pool.to_string(), "10.99.0.0/16");
+    }
+
+    #[test]
+    fn a_spawner_is_a_word_or_a_path() {
+        let spawner = |text: &str| {
+            let file = format!("[runtime]\nspawner = \"{text}\"");
+            load(&[("a", &file)]).map(|config| config.runtime.spawner)
+        };
+        assert_eq!(spawner("auto").unwrap(), Spawner::Auto);
+        assert_eq!(spawner("local").unwrap(), Spawner::Local);
+        assert_eq!(spawner("/run/x.sock").unwrap(), Spawner::Socket("/run/x.sock".into()));
+        for bad in ["", "Local", "run/x.sock"] {
+            assert!(spawner(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -222,8 +222,8 @@ impl Tag {
         parsed(&self.mark(&format!("tare{number}"), '-'))
     }
 
-    /// What the network namespaces of this daemon, and of no other, begin with.
-    pub fn namespace_prefix(&self) -> String {
+    /// What the network namespaces and scopes of this daemon begin with.
+    fn namespace_prefix(&self) -> String {
         format!("{}-", self.mark("tare", '-'))
     }
 
@@ -232,12 +232,31 @@ impl Tag {
         parsed(&format!("{}{}", self.namespace_prefix(), id.short()))
     }
 
-    /// The control group all containers of this daemon are in, below the cgroup2 root.
+    /// The scope of a container, where a service manager has those: `tare-<first 12 digits>.scope`.
+    pub fn scope(&self, id: &ContainerId) -> String {
+        format!("{}{}.scope", self.namespace_prefix(), id.short())
+    }
+
+    /// Whether a name is that of a scope of this daemon, and of no other.
+    pub fn is_scope(&self, name: &str) -> bool {
+        let digits = name
+            .strip_prefix(&self.namespace_prefix())
+            .and_then(|rest| rest.strip_suffix(".scope"));
+        digits.is_some_and(is_short_id)
+    }
+
+    /// Whether a name is that of a network namespace of this daemon, and of no other.
+    pub fn is_namespace(&self, name: &str) -> bool {
+        name.strip_prefix(&self.namespace_prefix()).is_some_and(is_short_id)
+    }
+
+    /// The control group all containers of this daemon are in, below the cgroup2 root, where there
+    /// is no such service manager.
     pub fn cgroup_root(&self) -> CgroupPath {
         parsed(&format!("/{}", self.mark("tare", '-')))
     }
 
-    /// The control group of a container.
+    /// The control group of a container there.
     pub fn cgroup(&self, id: &ContainerId) -> CgroupPath {
         parsed(&format!("{}/{id}", self.cgroup_root()))
     }
@@ -247,6 +266,11 @@ impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_deref().unwrap_or(""))
     }
+}
+
+/// Twelve digits and no more, so that no name with a tag is taken for one without.
+fn is_short_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A name built from parts whose lengths and letters are fixed.
@@ -304,8 +328,21 @@ mod tests {
         assert_eq!(tag.namespace(&id).to_string(), "tare-1a2b3c-0123456789ab");
         assert_eq!(tag.cgroup_root().as_str(), "/tare-1a2b3c");
         assert_eq!(Tag::NONE.cgroup(&id).to_string(), format!("/tare/{id}"));
+        assert_eq!(tag.scope(&id), "tare-1a2b3c-0123456789ab.scope");
         assert_eq!(Tag::NONE.namespace(&id).to_string(), "tare-0123456789ab");
         assert_eq!(Tag::NONE.bridge(0).to_string(), "tare0");
+        for (name, ours) in [
+            ("tare-0123456789ab", true),
+            ("tare-1a2b3c-0123456789ab", false),
+            ("tare-0123456789abc", false),
+            ("tare-0123456789ag", false),
+            ("other-0123456789ab", false),
+        ] {
+            assert_eq!(Tag::NONE.is_namespace(name), ours, "{name}");
+            assert_eq!(Tag::NONE.is_scope(&format!("{name}.scope")), ours, "{name}");
+            assert!(!Tag::NONE.is_scope(name), "{name}");
+        }
+        assert!(tag.is_scope("tare-1a2b3c-0123456789ab.scope"));
         for bad in ["", "12345", "1234567", "12345G", "12345A"] {
             assert_eq!(Tag::new(bad), None, "{bad}");
         }

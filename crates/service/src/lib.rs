@@ -19,3 +19,5 @@ pub mod dbus;
 pub mod engine;
 pub mod instance;
 pub mod journal;
+pub mod spawner;
+pub mod systemd;

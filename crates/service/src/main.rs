@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -11,9 +12,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tare_service::bus::{Bus, PrivateBus};
 use tare_service::config::Sources;
 use tare_service::dbus::Service;
-use tare_service::engine::Engine;
+use tare_service::engine::scope::ServiceManager;
+use tare_service::engine::{Engine, Means, Pending};
 use tare_service::instance::{DEFAULT_RUN, DEFAULT_STATE, Instance};
 use tare_service::journal::{self, LogControl};
+use tare_service::spawner;
+use tare_service::systemd::{StopRequests, Systemd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
@@ -84,7 +88,10 @@ fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
     runtime.block_on(async {
         // Before anybody is told that it is ready: from then on it can be asked to end.
         let signals = Signals::new()?;
-        let (engine, told) = Engine::open(instance, config).await?;
+        let spawner = spawner::choose(&config.runtime.spawner, &arguments.bus, instance.run_dir())?;
+        let (manager, stop_requests) = Systemd::find(&arguments.bus).await?.unzip();
+        let manager = manager.map(|systemd| Arc::new(systemd) as Arc<dyn ServiceManager>);
+        let (engine, told) = Engine::open(instance, config, Means { spawner, manager }).await?;
         let started =
             Service::start(&arguments.bus, private.as_ref(), engine.clone(), told, log).await;
         let service = match started {
@@ -94,6 +101,9 @@ fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
                 return Err(error.into());
             }
         };
+        if let Some(requests) = stop_requests {
+            tokio::spawn(obey(engine.clone(), requests));
+        }
         announce(private.as_ref())?;
         serve(&engine, service, &sources, signals).await
     })
@@ -142,6 +152,17 @@ impl Signals {
     }
 }
 
+/// Stops the containers that the service manager wants stopped.
+async fn obey(engine: Engine, mut requests: StopRequests) {
+    while let Some(scope) = requests.recv().await {
+        match engine.stop_scope(&scope) {
+            Ok(Some(job)) => job.run(),
+            Ok(None) => tracing::warn!("{scope} is to stop, but is not of a container here"),
+            Err(error) => tracing::error!("{scope} cannot be stopped: {}", error.chain()),
+        }
+    }
+}
+
 /// Until it is asked to end, or the bus goes away.
 async fn serve(
     engine: &Engine,
@@ -158,9 +179,13 @@ async fn serve(
             () = service.closed() => break Err("the bus went away".into()),
         }
     };
-    tracing::info!("ending; containers go on");
+    tracing::info!("ending");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     engine.refuse_changes();
+    match engine.stop_with_host().await {
+        Ok(jobs) => jobs.into_iter().for_each(Pending::run),
+        Err(error) => tracing::error!("containers are left to the end: {}", error.chain()),
+    }
     if tokio::time::timeout(JOBS_TIMEOUT, engine.idle()).await.is_err() {
         tracing::warn!("some jobs did not end in time");
     }

@@ -1,9 +1,7 @@
 //! The bundle of a container: its file systems, its configuration, and the files bound into it.
 
-use std::fs::DirBuilder;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 
 use tare_spawn::{Incarnation as Number, Layout, Place, PlacedMount};
 use tare_specgen::{
@@ -104,8 +102,6 @@ fn network_facts(place: &volatile::Place) -> NetworkFacts {
 /// The configuration comes last, by a rename: where it is, all the rest is.
 fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the bundle of a container", source };
-    // The other directories of the bundle are the spawner's to make.
-    DirBuilder::new().recursive(true).mode(0o700).create(layout.files()).map_err(failed)?;
     let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
     let files: Vec<NewFile> =
         generated.files.into_iter().map(new_file).collect::<Result<_, Error>>()?;

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use tare_runtime::cgroup;
 use tare_runtime::version::Program;
 use tare_spawn::{
-    CgroupPath, Create, Incarnation, Layout, Limits, OciRuntime, Spawner, Stdin, Trial, Verdict,
+    CgroupPath, Create, Incarnation, Layout, Limits, OciRuntime, Spawner, Started, Stdin, Trial,
+    Verdict,
 };
 use tare_specgen::{
     Architecture, Argument, CapabilitySet, CgroupMode, Foreign, HostFacts, ImageDefaults,
@@ -17,9 +20,12 @@ use tare_specgen::{
     effective, generate,
 };
 
+use tokio::runtime::Handle;
+
 use super::Error;
+use super::scope::{Groups, Outline};
 use crate::config::RuntimeName;
-use crate::instance::{Instance, Tag};
+use crate::instance::Instance;
 
 /// Where a site keeps its own seccomp profile, and where a distribution does.
 const SECCOMP_PROFILES: [&str; 2] =
@@ -30,6 +36,9 @@ const RESOLV_CONFS: [&str; 3] = [
     "/run/systemd/resolve/resolv.conf",
     "/run/NetworkManager/no-stub-resolv.conf",
 ];
+
+/// How long the scope of a trial may take to stop: nothing of it asks for time.
+const TRIAL_STOP: Duration = Duration::from_secs(1);
 
 /// The host.
 #[derive(Debug)]
@@ -46,7 +55,7 @@ impl Host {
     /// Looks at the host, and tries the runtimes out.
     pub(super) fn look(
         instance: &Instance,
-        tag: &Tag,
+        groups: &Groups,
         spawner: &dyn Spawner,
         preferred: &[RuntimeName],
     ) -> Result<Self, Error> {
@@ -67,7 +76,7 @@ impl Host {
                 RuntimeName::Crun => OciRuntime::Crun,
                 RuntimeName::Runc => OciRuntime::Runc,
             })
-            .find(|runtime| host.works(*runtime, instance, tag, spawner));
+            .find(|runtime| host.works(*runtime, instance, groups, spawner));
         if host.runtime.is_none() {
             host.taints.push("no-runtime");
         }
@@ -118,11 +127,19 @@ impl Host {
         &mut self,
         runtime: OciRuntime,
         instance: &Instance,
-        tag: &Tag,
+        groups: &Groups,
         spawner: &dyn Spawner,
     ) -> bool {
-        let probed = self.trial(runtime, instance, tag).and_then(|trial| {
-            let probed = trial.run(spawner, instance.run_dir(), |_| Ok(()));
+        let probed = trial(&self.facts, runtime, instance, groups).and_then(|(id, trial)| {
+            let register = |conmon: &Started| {
+                let outline = Outline {
+                    description: format!("Trial of {runtime}"),
+                    stop_timeout: TRIAL_STOP,
+                    stop_signal: Signal::TERM.as_raw(),
+                };
+                Handle::current().block_on(groups.register(&id, conmon, outline))
+            };
+            let probed = trial.run(spawner, instance.run_dir(), register);
             probed.map_err(|error| Error::Bug(error.to_string()))
         });
         match probed {
@@ -143,27 +160,29 @@ impl Host {
             }
         }
     }
+}
 
-    /// A container that does nothing, with all that real ones have but their own files.
-    fn trial(&self, runtime: OciRuntime, instance: &Instance, tag: &Tag) -> Result<Trial, Error> {
-        let id =
-            tare_runtime::ContainerId::random().map_err(|error| Error::Bug(error.to_string()))?;
-        let spawn_id = super::spawn_id(&id);
-        let layout = Layout::new(instance.run_dir(), &spawn_id, Incarnation(1));
-        let cgroup = tag.cgroup(&id);
-        let config_json = trial_config(&self.facts, &layout, &id, &cgroup)?;
-        Ok(Trial {
-            create: Create {
-                id: spawn_id.clone(),
-                incarnation: Incarnation(1),
-                runtime,
-                cgroup,
-                log_path: layout.bundle().join("log"),
-                stdin: Stdin::Null,
-            },
-            config_json,
-        })
-    }
+/// A container that does nothing, with all that real ones have but their own files.
+fn trial(
+    facts: &HostFacts,
+    runtime: OciRuntime,
+    instance: &Instance,
+    groups: &Groups,
+) -> Result<(tare_runtime::ContainerId, Trial), Error> {
+    let id = tare_runtime::ContainerId::random().map_err(|error| Error::Bug(error.to_string()))?;
+    let spawn_id = super::spawn_id(&id);
+    let layout = Layout::new(instance.run_dir(), &spawn_id, Incarnation(1));
+    let cgroup = groups.of(&id);
+    let config_json = trial_config(facts, &layout, &id, &cgroup)?;
+    let create = Create {
+        id: spawn_id.clone(),
+        incarnation: Incarnation(1),
+        runtime,
+        cgroup,
+        log_path: layout.bundle().join("log"),
+        stdin: Stdin::Null,
+    };
+    Ok((id, Trial { create, config_json }))
 }
 
 fn has_known_holes(runtime: OciRuntime, version: &str) -> bool {

@@ -17,7 +17,7 @@ use tare_storage::{ChainId, Digest, Layer, Limits, Store, Watch};
 
 use super::blocking::unbounded;
 use super::clock::Usec;
-use super::jobs::{Job, JobKind, Output, Produced};
+use super::jobs::{Job, JobKind, Origin, Output, Produced};
 use super::object::{ObjectId, Visible};
 use super::records::durable::{self, ImageRow};
 use super::reference::Reference;
@@ -134,7 +134,7 @@ impl Engine {
     pub fn import_image(&self, request: Authorized<ImportImage>) -> Result<Pending, Error> {
         let (request, by) = request.into_parts();
         let engine = self.clone();
-        self.pending(JobKind::ImportImage, None, &by, move |job| async move {
+        self.pending(JobKind::ImportImage, None, Origin::Caller(&by), move |job| async move {
             engine.import(request, job).await
         })
     }

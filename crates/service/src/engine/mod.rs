@@ -28,6 +28,7 @@ mod records;
 mod redefine;
 mod reference;
 mod remove;
+pub mod scope;
 mod start;
 mod stop;
 mod sweep;
@@ -57,18 +58,18 @@ pub use logs::{OpenLogs, Which};
 pub use network::{
     AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
 };
+pub use open::Means;
 pub use redefine::Rename;
 pub use reference::Reference;
 pub use remove::{IfRunning, Remove};
 pub use start::Start;
 pub use stop::{Kill, Needed, Stop, Whom};
 
-use crate::authority::Caller;
 use crate::config::Config;
 use crate::db::Db;
 use crate::instance::{Instance, Tag};
 use events::Events;
-use jobs::{Job, JobKind, Jobs, Output};
+use jobs::{Job, JobKind, Jobs, Origin, Output};
 use object::ObjectId;
 
 /// A label whose key or value is longer, in bytes, is not shown to everybody.
@@ -90,6 +91,7 @@ pub struct Inner {
     run: Db,
     store: Arc<Store>,
     spawner: Arc<dyn Spawner>,
+    groups: scope::Groups,
     /// Whether what the run directory says of processes is of this boot.
     same_boot: bool,
     host: Arc<host::Host>,
@@ -265,14 +267,16 @@ impl Inner {
         &self,
         kind: JobKind,
         object: Option<ObjectId>,
-        by: &Caller,
+        by: Origin<'_>,
         work: W,
     ) -> Result<Pending, Error>
     where
         W: FnOnce(Arc<Job>) -> F,
         F: Future<Output = Result<Output, Error>> + Send + 'static,
     {
-        self.check_serving()?;
+        if let Origin::Caller(_) = by {
+            self.check_serving()?;
+        }
         let job = self.jobs.create(kind, object.clone(), by)?;
         let shows_jobs = object.and_then(|object| self.shows_jobs(&object));
         let id = job.view().id;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
-use tare_spawn::{Local, Settings, Spawner};
+use tare_spawn::Spawner;
 use tare_storage::Store;
 use tokio::sync::mpsc;
 
@@ -11,6 +11,7 @@ use super::host::Host;
 use super::jobs::Jobs;
 use super::network::Networks;
 use super::records::{self, durable, volatile};
+use super::scope::{Groups, ServiceManager};
 use super::{Engine, Error, Inner, blocking};
 use crate::config::Config;
 use crate::db::{Db, Durability};
@@ -25,13 +26,15 @@ impl Engine {
     pub async fn open(
         instance: Instance,
         config: Config,
+        means: Means,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Event>), Error> {
         let state = Db::open(&instance.state_db(), Durability::PowerCut, durable::MIGRATIONS)?;
         let run = Db::open(&instance.run_db(), Durability::ProcessCrash, volatile::MIGRATIONS)?;
         let tag = tag(&state, &instance).await?;
         let store = Store::open(instance.state_dir()).map_err(Error::Storage)?;
-        let spawner = spawner(&instance)?;
-        let (instance, host) = look(instance, &tag, spawner.clone(), &config).await?;
+        let Means { spawner, manager } = means;
+        let groups = Groups::new(tag.clone(), manager);
+        let (instance, host) = look(instance, &groups, spawner.clone(), &config).await?;
         let (events, told) = Events::channel();
         let networks =
             Networks::open(&state, run.clone(), tag.clone(), &config, events.clone(), &host)
@@ -45,6 +48,7 @@ impl Engine {
             run: run.clone(),
             store: Arc::new(store),
             spawner,
+            groups,
             same_boot: same_boot(&run).await?,
             host: Arc::new(host),
             networks,
@@ -73,9 +77,10 @@ impl Engine {
 
     /// The group all containers are in: made once, so that no start has to make or remove it.
     async fn make_cgroup(&self) -> Result<(), Error> {
-        let (spawner, root) = (self.spawner.clone(), self.tag.cgroup_root());
+        let Some(group) = self.groups.shared() else { return Ok(()) };
+        let spawner = self.spawner.clone();
         blocking::brief(move || {
-            spawner.make_cgroup(&root).map_err(|error| Error::Host {
+            spawner.make_cgroup(&group).map_err(|error| Error::Host {
                 what: "make the control group of all containers",
                 source: std::io::Error::other(error),
             })
@@ -84,15 +89,24 @@ impl Engine {
     }
 
     async fn leave_cgroup(&self) {
-        let (spawner, root) = (self.spawner.clone(), self.tag.cgroup_root());
+        let (spawner, group) = (self.spawner.clone(), self.groups.own());
         let work = move || {
-            if let Err(error) = spawner.remove_empty_cgroup(&root) {
+            if let Err(error) = spawner.remove_empty_cgroup(&group) {
                 tracing::warn!("{error}");
             }
             Ok(())
         };
         let _: Result<(), Error> = blocking::brief(work).await;
     }
+}
+
+/// Who starts programs, and where, for an engine.
+#[derive(Debug)]
+pub struct Means {
+    /// Starts conmon and the runtimes.
+    pub spawner: Arc<dyn Spawner>,
+    /// Makes a unit of each container, if there is one that does.
+    pub manager: Option<Arc<dyn ServiceManager>>,
 }
 
 /// None for the installed daemon; what was drawn once for any other.
@@ -122,29 +136,15 @@ async fn same_boot(run: &Db) -> Result<bool, Error> {
     .await
 }
 
-fn spawner(instance: &Instance) -> Result<Arc<dyn Spawner>, Error> {
-    let settings = Settings::find(instance.run_dir()).map_err(|error| Error::Host {
-        what: "find the programs containers need",
-        source: std::io::Error::other(error),
-    })?;
-    let local = Local::new(settings);
-    // Where PID 1 is slow to reap, an exit code would be unknown to the kernel until it has.
-    local.adopt_orphans().map_err(|error| Error::Host {
-        what: "become the parent of orphans",
-        source: std::io::Error::other(error),
-    })?;
-    Ok(Arc::new(local))
-}
-
 async fn look(
     instance: Instance,
-    tag: &Tag,
+    groups: &Groups,
     spawner: Arc<dyn Spawner>,
     config: &Config,
 ) -> Result<(Instance, Host), Error> {
-    let (tag, preferred) = (tag.clone(), config.runtime.preferred.clone());
+    let (groups, preferred) = (groups.clone(), config.runtime.preferred.clone());
     blocking::brief(move || {
-        let host = Host::look(&instance, &tag, spawner.as_ref(), &preferred)?;
+        let host = Host::look(&instance, &groups, spawner.as_ref(), &preferred)?;
         Ok((instance, host))
     })
     .await

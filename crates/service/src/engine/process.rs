@@ -1,27 +1,38 @@
 //! The processes of a container: its conmon, and its first one.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::DirBuilder;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tare_runtime::identity::Identity;
 use tare_runtime::{BadCommand, ContainerName};
-use tare_spawn::{Cause, Create, Incarnation as Number, PlacedMount, Stdin, Target};
+use tare_spawn::{
+    Cause, Create, Incarnation as Number, Layout, PlacedMount, Prepared, Started, Stdin, Target,
+};
+use tare_specgen::Effective;
 use tokio::sync::RwLock;
 
 use super::blocking::brief;
 use super::container::{Container, Running};
 use super::records::volatile::Incarnation;
-use super::watched::Watched;
+use super::scope::Outline;
+use super::stop::KILL_TIMEOUT;
+use super::watched::{Watched, has_ended};
 use super::{Engine, Error, spawn_id};
 
+/// What the end of a container may take beside its own time and that of a kill.
+const TEAR_DOWN: Duration = Duration::from_secs(10);
+
 impl Engine {
-    /// Makes the processes of a container; the first one waits.
-    pub(super) async fn create_process(
+    /// Starts the conmon of a container, which waits, and registers it.
+    pub(super) async fn prepare_process(
         &self,
-        container: &Arc<Container>,
-        record: &mut Incarnation,
-        mounts: Vec<PlacedMount>,
-    ) -> Result<Arc<Running>, Error> {
+        container: &Container,
+        record: &Incarnation,
+        effective: &Effective,
+    ) -> Result<Box<dyn Prepared>, Error> {
         let request = Create {
             id: spawn_id(&record.container),
             incarnation: Number(record.number),
@@ -31,19 +42,50 @@ impl Engine {
             stdin: Stdin::Null,
         };
         let (spawner, name) = (self.spawner.clone(), container.name());
+        let run_dir = self.instance.run_dir().to_path_buf();
+        let prepared = brief(move || {
+            let layout = Layout::new(&run_dir, &request.id, request.incarnation);
+            let failed = |source| Error::Host { what: "make the bundle of a container", source };
+            // The other directories of the bundle are the spawner's to make.
+            DirBuilder::new().recursive(true).mode(0o700).create(layout.files()).map_err(failed)?;
+            spawner.prepare(&request).map_err(|source| runtime_error("create", &name, source))
+        })
+        .await?;
+        let outline = outline(container, effective);
+        let registered =
+            self.groups.register(&record.container, prepared.supervisor(), outline).await;
+        match registered {
+            Ok(()) => Ok(prepared),
+            // If conmon has ended, it is the one to say why.
+            Err(_) if has_ended(&prepared.supervisor().pidfd) => Ok(prepared),
+            Err(source) => {
+                give_up(prepared).await;
+                Err(Error::Process { what: "register", name: container.name(), source })
+            }
+        }
+    }
+
+    /// Lets conmon go, which has the first process made; that one waits.
+    pub(super) async fn create_process(
+        &self,
+        container: &Arc<Container>,
+        record: &mut Incarnation,
+        conmon: Box<dyn Prepared>,
+        mounts: Vec<PlacedMount>,
+    ) -> Result<Arc<Running>, Error> {
+        let name = container.name();
         let (created, supervisor, init) = brief(move || {
-            let created = spawner
-                .create(&request, mounts)
-                .map_err(|source| runtime_error("create", &name, source))?;
-            let identity = |pidfd: &OwnedFd| {
-                Identity::of(pidfd.as_fd()).map_err(|source| Error::Process {
+            let created =
+                conmon.create(mounts).map_err(|source| runtime_error("create", &name, source))?;
+            let identity = |process: &Started| {
+                Identity::of(process.pidfd.as_fd()).map_err(|source| Error::Process {
                     what: "watch the processes of",
                     name: name.clone(),
                     source: std::io::Error::other(source),
                 })
             };
-            let supervisor = identity(&created.supervisor.pidfd)?;
-            let init = identity(&created.init.pidfd)?;
+            let supervisor = identity(&created.supervisor)?;
+            let init = identity(&created.init)?;
             Ok((created, supervisor, init))
         })
         .await?;
@@ -80,6 +122,27 @@ impl Engine {
                 .map_err(|source| runtime_error("start", &name, source))
         })
         .await
+    }
+}
+
+/// Takes back a conmon that waits in vain.
+pub(super) async fn give_up(conmon: Box<dyn Prepared>) {
+    let dropped = brief(move || {
+        drop(conmon);
+        Ok::<_, Error>(())
+    });
+    if let Err(error) = dropped.await {
+        tracing::error!("{}", error.chain());
+    }
+}
+
+fn outline(container: &Container, effective: &Effective) -> Outline {
+    let stop_timeout = Duration::from_micros(effective.stop_timeout_usec);
+    Outline {
+        description: format!("Container {}", container.name()),
+        // The service manager kills only after all that we do would have.
+        stop_timeout: stop_timeout.saturating_add(KILL_TIMEOUT + TEAR_DOWN),
+        stop_signal: effective.stop_signal.number(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::container::{Container, Life, Now};
-use super::jobs::{Job, JobKind, Output};
+use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
 use super::records::durable;
 use super::view;
@@ -44,10 +44,15 @@ impl Engine {
         let (request, by) = request.into_parts();
         let engine = self.clone();
         let object = ObjectId::Container(request.container.id.clone());
-        self.pending(JobKind::RemoveContainer, Some(object), &by, move |job| async move {
-            engine.remove_container(&request, &job).await?;
-            Ok(Output::default())
-        })
+        self.pending(
+            JobKind::RemoveContainer,
+            Some(object),
+            Origin::Caller(&by),
+            move |job| async move {
+                engine.remove_container(&request, &job).await?;
+                Ok(Output::default())
+            },
+        )
     }
 
     async fn remove_container(

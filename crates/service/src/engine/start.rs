@@ -1,21 +1,24 @@
 //! Starting a container.
 //!
 //! What will be made is decided and written down first, with the address it gets, in one
-//! transaction. Then network and file systems are made side by side, the configuration is
-//! generated from what is known by then, and the runtime makes the container. Whatever fails, the
-//! same written record says what to take down.
+//! transaction. Then network and file systems are made, and conmon is started and registered, side
+//! by side; the configuration is generated from what is known by then, and conmon is let go to have
+//! the runtime make the container. Whatever fails, the same written record says what to take down.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use tare_netns::HeldPort;
+use tare_spawn::{CgroupPath, Prepared};
 use tare_specgen::{Effective, NetworkMode};
 
+use super::bundle::FileSystems;
 use super::container::{Container, Life, Now, Running};
 use super::end::Unwritten;
-use super::jobs::{Job, JobKind, Output};
+use super::jobs::{Job, JobKind, Origin, Output};
 use super::network::Plugged;
 use super::object::ObjectId;
+use super::process::give_up;
 use super::records::Version;
 use super::records::durable::{self, Connections, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
@@ -55,10 +58,15 @@ impl Engine {
         let (Start { container }, by) = request.into_parts();
         let engine = self.clone();
         let object = ObjectId::Container(container.id.clone());
-        self.pending(JobKind::StartContainer, Some(object), &by, move |job| async move {
-            engine.start_container(&container, &job).await?;
-            Ok(Output::default())
-        })
+        self.pending(
+            JobKind::StartContainer,
+            Some(object),
+            Origin::Caller(&by),
+            move |job| async move {
+                engine.start_container(&container, &job).await?;
+                Ok(Output::default())
+            },
+        )
     }
 
     async fn start_container(&self, asked: &view::Container, job: &Job) -> Result<(), Error> {
@@ -101,15 +109,23 @@ impl Engine {
     /// Two of them on one root file system would destroy it: if there are processes in its control
     /// group that nobody recorded, it does not start.
     pub(super) fn check_alone(&self, container: &Container) -> Result<(), Error> {
-        let group = self.host.cgroups().open(self.tag.cgroup(&container.id).as_str());
-        match group.and_then(|group| group.map_or(Ok(false), |group| group.is_populated())) {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(Error::StillThere(container.name())),
-            Err(error) => Err(Error::Host {
-                what: "look into the control group of a container",
-                source: std::io::Error::other(error),
-            }),
+        let is_populated = |group: &CgroupPath| {
+            let group = self.host.cgroups().open(group.as_str())?;
+            group.map_or(Ok(false), |group| group.is_populated())
+        };
+        for group in self.groups.all_of(&container.id) {
+            match is_populated(&group) {
+                Ok(false) => {}
+                Ok(true) => return Err(Error::StillThere(container.name())),
+                Err(error) => {
+                    return Err(Error::Host {
+                        what: "look into the control group of a container",
+                        source: std::io::Error::other(error),
+                    });
+                }
+            }
         }
+        Ok(())
     }
 
     /// Decides what will be made and writes it down.
@@ -124,7 +140,7 @@ impl Engine {
         let id = container.id.clone();
         let record = Incarnation {
             v: Version,
-            cgroup: self.tag.cgroup(&id),
+            cgroup: self.groups.of(&id),
             container: id.clone(),
             number: life.incarnation,
             stage: Stage::Preparing,
@@ -179,25 +195,61 @@ impl Engine {
         job: &Job,
     ) -> Result<Arc<Running>, Error> {
         job.stage("preparing");
-        let (file_systems, network) = tokio::join!(
-            self.mount(container, effective),
-            self.plug_in(container, record, unrested)
-        );
-        // The storage error wins: it is the one an administrator has to mend first.
-        if let (Err(_), Err(other)) = (&file_systems, &network) {
-            job.log(3, other.chain());
+        if record.network.is_some() {
+            self.networks.get_ready(&container.name()).await?;
         }
-        let file_systems = file_systems?;
-        network?;
-        job.check()?;
-        let mounts = self.place(container, record, effective, file_systems, job).await?;
+        let (file_systems, conmon) =
+            self.prepare(container, record, unrested, effective, job).await?;
+        let placed = async {
+            job.check()?;
+            self.place(container, record, effective, file_systems, job).await
+        };
+        let mounts = match placed.await {
+            Ok(mounts) => mounts,
+            Err(error) => {
+                give_up(conmon).await;
+                return Err(error);
+            }
+        };
         job.stage("creating");
-        let running = self.create_process(container, record, mounts).await?;
+        let running = self.create_process(container, record, conmon, mounts).await?;
         // From here on the start is carried through, also by another daemon if this one dies.
         job.point_of_no_return()?;
         job.stage("starting");
         self.amend(record, Doing::Start, self.run_process(container, &running)).await?;
         Ok(running)
+    }
+
+    /// All that takes its time and can be made side by side.
+    async fn prepare(
+        &self,
+        container: &Container,
+        record: &Incarnation,
+        unrested: Vec<IpAddr>,
+        effective: &Effective,
+        job: &Job,
+    ) -> Result<(FileSystems, Box<dyn Prepared>), Error> {
+        let made = tokio::join!(
+            self.mount(container, effective),
+            self.plug_in(container, record, unrested),
+            self.prepare_process(container, record, effective),
+        );
+        let (file_systems, network, conmon) = match made {
+            (Ok(file_systems), Ok(()), Ok(conmon)) => return Ok((file_systems, conmon)),
+            failed => failed,
+        };
+        let no_conmon = match conmon {
+            Ok(conmon) => {
+                give_up(conmon).await;
+                None
+            }
+            Err(error) => Some(error),
+        };
+        // The storage error wins: it is the one an administrator has to mend first.
+        let mut errors = [file_systems.err(), network.err(), no_conmon].into_iter().flatten();
+        let first = errors.next().unwrap_or_else(|| Error::Bug("nothing failed".into()));
+        errors.for_each(|other| job.log(3, other.chain()));
+        Err(first)
     }
 
     async fn plug_in(

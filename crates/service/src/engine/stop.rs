@@ -11,14 +11,14 @@ use tare_runtime::{Signal, signal};
 
 use super::container::{Container, Running};
 use super::end::Unwritten;
-use super::jobs::{Job, JobKind, Output};
+use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
 use super::view;
 use super::{Engine, Error, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
 /// After SIGKILL a process is gone, or the kernel cannot end it, and nobody can.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A container to be stopped.
 #[derive(Debug)]
@@ -80,13 +80,56 @@ impl Engine {
     /// [`Error::Host`] if there can be no job.
     pub fn stop(&self, request: Authorized<Stop>) -> Result<Pending, Error> {
         let (request, by) = request.into_parts();
+        self.stop_for(request, Origin::Caller(&by))
+    }
+
+    fn stop_for(&self, request: Stop, origin: Origin<'_>) -> Result<Pending, Error> {
         let engine = self.clone();
         let object = ObjectId::Container(request.container.id.clone());
-        self.pending(JobKind::StopContainer, Some(object), &by, move |job| async move {
+        self.pending(JobKind::StopContainer, Some(object), origin, move |job| async move {
             let container = engine.container(&request.container.id)?;
             engine.stop_container(&container, &request, &job).await?;
             Ok(Output::default())
         })
+    }
+
+    /// Begins to stop the container of a scope, because the service manager wants it; `None` if there
+    /// is none. Who may tell the service manager to stop a unit was its question to ask.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] if there can be no job.
+    pub fn stop_scope(&self, scope: &str) -> Result<Option<Pending>, Error> {
+        let all = self.containers.all();
+        let container = all.iter().find(|container| self.tag.scope(&container.id) == scope);
+        container.map(|container| self.stop_for_host(container)).transpose()
+    }
+
+    /// Begins to stop all containers, if the host goes down: each in its own way, while there is
+    /// still somebody to see how it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] if there can be no job.
+    pub async fn stop_with_host(&self) -> Result<Vec<Pending>, Error> {
+        let goes_down = match self.groups.manager() {
+            Some(manager) => manager.is_stopping().await,
+            None => false,
+        };
+        let all = if goes_down { self.containers.all() } else { Vec::new() };
+        let running = all.iter().filter(|container| container.running().is_some());
+        running.map(|container| self.stop_for_host(container)).collect()
+    }
+
+    fn stop_for_host(&self, container: &Arc<Container>) -> Result<Pending, Error> {
+        let name = container.name();
+        tracing::info!(
+            container = %name,
+            container_id = %container.id,
+            "Container '{name}' is stopped: the service manager wants it"
+        );
+        let request = Stop { container: container.view(), timeout: None, needed: Needed::Nothing };
+        self.stop_for(request, Origin::Host)
     }
 
     /// Sends a signal to a container; does not wait for what comes of it.

@@ -16,6 +16,7 @@ use super::blocking::brief;
 use super::bundle::file_name;
 use super::records::durable;
 use super::records::volatile::{self, Incarnation};
+use super::scope::Groups;
 use super::{Engine, Error, key};
 use crate::instance::Tag;
 
@@ -75,25 +76,25 @@ impl Engine {
     async fn sweep_host(&self, known: HashSet<ContainerId>) {
         let (spawner, tag) = (self.spawner.clone(), self.tag.clone());
         let run = self.instance.run_dir().to_path_buf();
-        let group = self
-            .host
-            .cgroups()
-            .cgroup2_mount
-            .as_ref()
-            .map(|mount| mount.join(tag.cgroup_root().as_str().trim_start_matches('/')));
+        let (groups, cgroup2) = (self.groups.clone(), self.host.cgroups().cgroup2_mount.clone());
         let work = move || {
+            for stray in cgroup2.iter().flat_map(|cgroup2| groups.strays(cgroup2, &known)) {
+                tell("a control group", spawner.cleanup_cgroup(&stray));
+            }
             let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
-            for namespace in namespaces(&tag.namespace_prefix()) {
+            for namespace in namespaces(&tag) {
                 if !ours.contains(&namespace) {
                     let stray = Wanted { namespace, attachments: Vec::new() };
                     tell("a network namespace", tare_netns::teardown(&stray));
                 }
             }
             let dirs = run_dirs(&run);
-            let places = group.iter().chain(&dirs);
-            let strays: HashSet<_> = places.flat_map(|dir| strays(dir, &known)).collect();
+            let strays: HashSet<_> = dirs.iter().flat_map(|dir| strays(dir, &known)).collect();
             for stray in strays {
-                tell("what was left of a container", clear(spawner.as_ref(), &tag, &dirs, &stray));
+                tell(
+                    "what was left of a container",
+                    clear(spawner.as_ref(), &groups, &tag, &dirs, &stray),
+                );
             }
             Ok(())
         };
@@ -102,9 +103,10 @@ impl Engine {
 
     /// Takes away all that bears the name of a container that does not live.
     pub(super) async fn clear_host(&self, id: &ContainerId) -> Result<(), Error> {
-        let (spawner, tag, id) = (self.spawner.clone(), self.tag.clone(), id.clone());
+        let (spawner, groups) = (self.spawner.clone(), self.groups.clone());
+        let (tag, id) = (self.tag.clone(), id.clone());
         let dirs = run_dirs(self.instance.run_dir());
-        brief(move || clear(spawner.as_ref(), &tag, &dirs, &id)).await
+        brief(move || clear(spawner.as_ref(), &groups, &tag, &dirs, &id)).await
     }
 }
 
@@ -116,6 +118,7 @@ fn run_dirs(run: &Path) -> Vec<PathBuf> {
 
 fn clear(
     spawner: &dyn Spawner,
+    groups: &Groups,
     tag: &Tag,
     dirs: &[PathBuf],
     id: &ContainerId,
@@ -124,7 +127,9 @@ fn clear(
         what: "take away what was left of a container",
         source: std::io::Error::other(source),
     };
-    spawner.cleanup_cgroup(&tag.cgroup(id)).map_err(|error| failed(error.into()))?;
+    for group in groups.all_of(id) {
+        spawner.cleanup_cgroup(&group).map_err(|error| failed(error.into()))?;
+    }
     let namespace = Wanted { namespace: tag.namespace(id), attachments: Vec::new() };
     tare_netns::teardown(&namespace).map_err(|error| failed(error.into()))?;
     dirs.iter().filter(|dir| dir.is_dir()).try_for_each(|dir| remove(dir, id))
@@ -137,15 +142,10 @@ fn strays(dir: &Path, known: &HashSet<ContainerId>) -> Vec<ContainerId> {
     entries.filter_map(id).filter(|id| !known.contains(id)).collect()
 }
 
-/// The namespaces a daemon of that prefix can have made: twelve digits follow, and no more, so
-/// that none of a daemon with a tag is among them.
-fn namespaces(prefix: &str) -> Vec<tare_netns::NamespaceName> {
+/// The namespaces that this daemon can have made.
+fn namespaces(tag: &Tag) -> Vec<tare_netns::NamespaceName> {
     let entries = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    let ours = |name: &str| {
-        let digits = name.strip_prefix(prefix)?;
-        let digits = digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        digits.then(|| name.parse().ok()).flatten()
-    };
+    let ours = |name: &str| tag.is_namespace(name).then(|| name.parse().ok()).flatten();
     entries.filter_map(|entry| ours(entry.file_name().to_str()?)).collect()
 }
 

@@ -39,8 +39,7 @@ impl Watched {
 
     /// Whether the process has ended by now.
     pub(super) fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(&*self.pidfd, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        has_ended(&*self.pidfd)
     }
 
     /// Returns when the process has ended.
@@ -48,6 +47,12 @@ impl Watched {
         // The sender only goes away after it has sent.
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
+}
+
+/// Whether the process behind a pidfd has ended by now.
+pub(super) fn has_ended(pidfd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 impl AsFd for Watched {

@@ -23,8 +23,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A job.
 pub(in crate::engine) struct Job {
-    /// Unique name on the bus of whoever started it.
-    starter: String,
+    /// Unique name on the bus of whoever started it, and is told how far it has come.
+    starter: Option<String>,
     seen: Visible<JobView>,
     canceled: AtomicBool,
     cancel: Notify,
@@ -43,7 +43,11 @@ impl fmt::Debug for Job {
 
 impl Job {
     /// A job whose work has not begun; `starter` is the unique name of whoever asked for it.
-    pub(super) fn new(view: JobView, starter: String, events: Events) -> Result<Self, Error> {
+    pub(super) fn new(
+        view: JobView,
+        starter: Option<String>,
+        events: Events,
+    ) -> Result<Self, Error> {
         let cancel_event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Error::Host { what: "make a job", source: errno.into() })?;
         Ok(Self {
@@ -181,8 +185,9 @@ impl Job {
         if log.len() < LOG_LINES {
             let line = LogLine { time: Usec::now(), priority, message: message.into() };
             log.push(line.clone());
-            let (id, to) = (self.view().id, self.starter.clone());
-            self.events.tell(Event::JobLogged { id, to, line });
+            if let Some(to) = self.starter.clone() {
+                self.events.tell(Event::JobLogged { id: self.view().id, to, line });
+            }
         }
     }
 

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::slots::{Slots, UNFINISHED};
-use super::{Job, JobKind, JobState, JobView, Output};
-use crate::authority::Caller;
+use super::{Job, JobKind, JobState, JobView, Origin, Output};
 use crate::db::Db;
 use crate::engine::clock::Usec;
 use crate::engine::events::{Event, Events};
@@ -66,14 +65,15 @@ impl Jobs {
         &self,
         kind: JobKind,
         object: Option<ObjectId>,
-        by: &Caller,
+        by: Origin<'_>,
     ) -> Result<Arc<Job>, Error> {
+        let uid = by.uid();
         let mut table = self.lock();
         let theirs = |job: &&Arc<Job>| {
             let view = job.view();
-            view.started_by_uid == by.uid && view.state != JobState::Finished
+            view.started_by_uid == uid && view.state != JobState::Finished
         };
-        if by.uid != 0 && table.values().filter(theirs).count() >= UNFINISHED {
+        if uid != 0 && table.values().filter(theirs).count() >= UNFINISHED {
             return Err(Error::TooManyJobs(UNFINISHED));
         }
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
@@ -82,7 +82,7 @@ impl Jobs {
             id,
             kind,
             object,
-            started_by_uid: by.uid,
+            started_by_uid: uid,
             created: Usec::now(),
             state: JobState::Running,
             stage: "",
@@ -92,7 +92,7 @@ impl Jobs {
             outcome: None,
             output: Output::default(),
         };
-        let job = Arc::new(Job::new(view, by.bus_name.clone(), self.events.clone())?);
+        let job = Arc::new(Job::new(view, by.listener(), self.events.clone())?);
         table.insert(id, job.clone());
         Ok(job)
     }
@@ -172,6 +172,7 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Caller;
     use crate::db::Durability;
     use crate::engine::jobs::Outcome;
     use crate::engine::jobs::slots::AT_WORK;
@@ -196,7 +197,7 @@ mod tests {
             let run = run_db(dir.path());
             let (events, _told) = Events::channel();
             let jobs = Jobs::open(events, run.clone()).await.unwrap();
-            let job = jobs.create(JobKind::ImportImage, None, &somebody()).unwrap();
+            let job = jobs.create(JobKind::ImportImage, None, Origin::Caller(&somebody())).unwrap();
             assert!(job.view().id > last, "{} after {last}", job.view().id);
             last = job.view().id;
             run.run(|_| Ok::<_, Error>(())).await.unwrap();
@@ -217,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_is_told_from_beginning_to_end() {
         let (jobs, mut events) = jobs().await;
-        let job = jobs.create(JobKind::ImportImage, None, &somebody()).unwrap();
+        let job = jobs.create(JobKind::ImportImage, None, Origin::Caller(&somebody())).unwrap();
         let at_work = job.clone();
         jobs.run(job.clone(), async move {
             at_work.stage("unpacking");
@@ -240,7 +241,7 @@ mod tests {
     #[tokio::test]
     async fn cancel_ends_a_wait_and_is_no_failure() {
         let (jobs, _events) = jobs().await;
-        let job = jobs.create(JobKind::StopContainer, None, &somebody()).unwrap();
+        let job = jobs.create(JobKind::StopContainer, None, Origin::Caller(&somebody())).unwrap();
         let waiting = job.clone();
         jobs.run(job.clone(), async move {
             waiting.or_canceled(std::future::pending::<()>()).await?;
@@ -255,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_failed_job() {
         let (jobs, _events) = jobs().await;
-        let job = jobs.create(JobKind::StartContainer, None, &somebody()).unwrap();
+        let job = jobs.create(JobKind::StartContainer, None, Origin::Caller(&somebody())).unwrap();
         jobs.run(job.clone(), async { panic!("on purpose") });
         let outcome = finished(&job).await.outcome.clone();
         assert!(matches!(outcome, Some(Outcome::Failed { name: "Internal", .. })), "{outcome:?}");
@@ -268,7 +269,7 @@ mod tests {
         let kind = JobKind::StopContainer;
         let (go, _) = tokio::sync::broadcast::channel::<()>(1);
         let begin = |by: &Caller| {
-            let job = jobs.create(kind, None, by)?;
+            let job = jobs.create(kind, None, Origin::Caller(by))?;
             let mut wait = go.subscribe();
             jobs.run(job.clone(), async move {
                 wait.recv().await.ok();
@@ -301,7 +302,8 @@ mod tests {
     async fn finished_jobs_of_one_user_do_not_pile_up() {
         let (jobs, _events) = jobs().await;
         for _ in 0..LINGERING_PER_UID + 5 {
-            let job = jobs.create(JobKind::StopContainer, None, &somebody()).unwrap();
+            let job =
+                jobs.create(JobKind::StopContainer, None, Origin::Caller(&somebody())).unwrap();
             jobs.run(job.clone(), async { Ok(Output::default()) });
             finished(&job).await;
         }

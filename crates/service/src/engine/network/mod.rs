@@ -311,6 +311,14 @@ impl Networks {
         Ok(Plugged { record, unrested })
     }
 
+    /// Makes what has to be there before a container's mount namespace is made: that shows the
+    /// container's network namespace only if `/run/netns` was a mount point by then.
+    pub(super) async fn get_ready(&self, name: &ContainerName) -> Result<(), Error> {
+        let name = name.clone();
+        let failed = |source| Error::Network { name, source: Box::new(source) };
+        brief(move || tare_netns::prepare_directory().map_err(failed)).await
+    }
+
     /// Makes a container's namespace, and lets it through.
     pub(super) async fn set_up(
         &self,
