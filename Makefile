@@ -20,8 +20,8 @@ setup: ## Install the Debian packages that the other targets need and that are m
 setup-lab: ## The same, and those that lab systems need
 	tools/setup.sh mmdebstrap systemd-container qemu-system-x86 e2fsprogs
 
-build: ## Build tared and tarectl
-	$(CARGO) build --locked -p tare-service -p tarectl
+build: ## Build tared, tare-spawn and tarectl
+	$(CARGO) build --locked -p tare-service -p tare-spawn -p tarectl
 
 demo: setup build ## Run a container end to end on a private bus, and show every call
 	tools/demo.sh

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// The program `name` (`tared`, `tarectl`): in one of the directories of `$TARE_BIN_DIR`, which are
+/// The program `name` (`tared`, `tare-spawn`, `tarectl`): in one of the directories of `$TARE_BIN_DIR`, which are
 /// separated by colons; else beside the test's own directory, where Cargo puts it.
 ///
 /// # Panics
@@ -12,7 +12,7 @@ pub fn bin(name: &str) -> PathBuf {
     let directories = directories();
     let found = directories.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| {
-        panic!("no {name} in {directories:?}: run `cargo build -p tare-service -p tarectl` first")
+        panic!("no {name} in {directories:?}: run `make build` first")
     })
 }
 

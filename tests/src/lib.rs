@@ -10,7 +10,7 @@
 //!
 //! # What it does not do
 //!
-//! It does not build the programs: `cargo build -p tare-service -p tarectl` does. It uses nothing
+//! It does not build the programs: `cargo build -p tare-service -p tare-spawn -p tarectl` does. It uses nothing
 //! of any other crate of the workspace; what it knows of the service is the bus contract.
 //!
 //! # Threads
