@@ -44,6 +44,7 @@ impl Engine {
                 Err(error) => self.host.taint_unreadable("a container", &error),
             }
         }
+        let sessions = self.recall_sessions().await?;
         let records = self.run.run(volatile::all::<Incarnation>).await?;
         let settled = records.into_iter().map(|record| async {
             match record {
@@ -52,6 +53,7 @@ impl Engine {
             }
         });
         stream::iter(settled).buffer_unordered(AT_ONCE).collect::<()>().await;
+        self.resume_sessions(sessions).await;
         self.settle_the_lost().await;
         self.sweep().await;
         Ok(())
@@ -129,7 +131,7 @@ impl Engine {
                     );
                     return Ok(());
                 }
-                Liveness::Gone => self.exit_now(&record, None),
+                Liveness::Gone => self.exit_of_gone(&record),
                 Liveness::Unknown(error) => {
                     life.now = Now::Broken(record);
                     container.show(&life);

@@ -6,6 +6,7 @@
 //! that was told.
 
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use super::{Engine, Error, spawn_id};
 /// conmon writes the exit file and ends a moment after the container; if it takes longer than this
 /// something holds it, and the file is read as it is.
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked for an exit code where conmon was killed, and how long in between.
+const REAPING: u32 = 50;
+const REAPING_PAUSE: Duration = Duration::from_millis(20);
 
 /// An end that cannot be written down is tried again after this long, and then less and less often.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -207,24 +211,46 @@ impl Engine {
         {
             tracing::warn!(container_id = %record.container, "conmon outlives its container");
         }
-        self.exit_now(record, exit::exit_info(running.init.as_fd()).ok().flatten())
+        learn_exit(&self.exit_dir(record), &record.container, Some(&running.init)).await
     }
 
-    /// How a container ended, from what conmon wrote and what the kernel may still know.
-    pub(super) fn exit_now(&self, record: &Incarnation, kernel: Option<Exited>) -> Exit {
+    /// How a container ended that is gone, from what conmon wrote, or whoever took its place.
+    pub(super) fn exit_of_gone(&self, record: &Incarnation) -> Exit {
+        how(written(&self.exit_dir(record), &record.container), None)
+    }
+
+    fn exit_dir(&self, record: &Incarnation) -> PathBuf {
         let id = spawn_id(&record.container);
-        let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
-        let file = exit::read_exit_file(&layout.exit_dir(), &record.container);
-        let file = file.unwrap_or_else(|error| {
-            tracing::warn!(container_id = %record.container, "{error}");
-            None
-        });
-        how(file, kernel)
+        Layout::new(self.instance.run_dir(), &id, Number(record.number)).exit_dir()
     }
 }
 
+/// How a process of `id` ended, by the exit file in `dir` and by what the kernel knows of it.
+///
+/// Where conmon was killed, whoever reaps the process writes the file, and only then does the kernel
+/// tell: a moment after the end was seen.
+pub(super) async fn learn_exit(dir: &Path, id: &ContainerId, process: Option<&Watched>) -> Exit {
+    let mut waits = REAPING;
+    loop {
+        let kernel = process.and_then(|process| exit::exit_info(process.as_fd()).ok().flatten());
+        let file = written(dir, id);
+        if file.is_some() || kernel.is_some() || process.is_none() || waits == 0 {
+            return how(file, kernel);
+        }
+        waits -= 1;
+        tokio::time::sleep(REAPING_PAUSE).await;
+    }
+}
+
+fn written(dir: &Path, id: &ContainerId) -> Option<ExitFile> {
+    exit::read_exit_file(dir, id).unwrap_or_else(|error| {
+        tracing::warn!(container_id = %id, "{error}");
+        None
+    })
+}
+
 /// conmon knows the code, the kernel knows whether a signal made it.
-pub(super) fn how(file: Option<ExitFile>, kernel: Option<Exited>) -> Exit {
+fn how(file: Option<ExitFile>, kernel: Option<Exited>) -> Exit {
     let signal = match kernel {
         Some(Exited::Signal(signal)) => i32::from(signal.number()),
         _ => 0,

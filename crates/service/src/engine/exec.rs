@@ -4,11 +4,9 @@ use std::fs::{self, DirBuilder, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::io::Errno;
-use tare_runtime::identity::Identity;
-use tare_runtime::{ContainerName, exit};
+use tare_runtime::ContainerName;
 use tare_spawn::{Execed, Layout};
 use tare_specgen::{ExecRequest, RootfsFacts, exec_process};
 use tare_storage::{Access, NewFile, Rootfs, write_files};
@@ -17,19 +15,12 @@ use super::blocking::brief;
 use super::bundle::{MAX_ACCOUNTS, file_name};
 use super::clock::Usec;
 use super::container::{Container, Running};
-use super::end::how;
-use super::events::Event;
-use super::object::{Seen, Visible};
 use super::process::runtime_error;
-use super::view::{self, ExecSession};
-use super::watched::Watched;
+use super::records::Version;
+use super::records::volatile::{self, SessionKey, SessionStage};
+use super::view;
 use super::{Engine, Error};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
-
-/// An exec session that has ended is seen for this long.
-const LINGER: Duration = Duration::from_secs(60);
-/// How long conmon may take to write the exit code after the process has ended.
-const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A process to be run in a container.
 #[derive(Debug)]
@@ -100,16 +91,21 @@ impl Engine {
         let (running, number) = (session.running.clone(), session.number);
         // Its end waits until this is done, one way or the other.
         let _in_use = running.in_use.read().await;
+        let record = recorded(&container, &session, by.uid);
         let (stdio, pipes) = open(stdio)?;
-        let execed = self.spawn_exec(&container, session, request, stdio).await;
-        let execed = execed.map_err(|error| match error {
-            Error::InvalidSpec(_) => error,
-            // Whatever failed, that is why.
-            _ if running.init.has_ended() => Error::NotRunning(container.name()),
-            _ => error,
-        })?;
-        self.show_session(&container, running.clone(), number, execed, by.uid);
-        Ok(Executed { number, pipes })
+        self.write_session(&record).await?;
+        match self.spawn_exec(&container, session, request, stdio).await {
+            Ok(execed) => {
+                self.session_begun(&container, record, execed).await;
+                Ok(Executed { number, pipes })
+            }
+            Err(error) => {
+                self.forget_session(&record.key).await;
+                let has_ended = running.init.has_ended() && !matches!(error, Error::InvalidSpec(_));
+                // Whatever failed, that is why.
+                Err(if has_ended { Error::NotRunning(container.name()) } else { error })
+            }
+        }
     }
 
     async fn session(
@@ -135,7 +131,7 @@ impl Engine {
         let (spawner, name) = (self.spawner.clone(), container.name());
         brief(move || {
             let process = process_json(&name, &session, &request)?;
-            write_session(&session, process)?;
+            write_files_of(&session, process)?;
             let exec = tare_spawn::Exec {
                 target: session.running.target.clone(),
                 session: session.number,
@@ -148,91 +144,17 @@ impl Engine {
         })
         .await
     }
+}
 
-    fn show_session(
-        &self,
-        container: &Arc<Container>,
-        running: Arc<Running>,
-        number: u32,
-        execed: Execed,
-        uid: u32,
-    ) {
-        let identity =
-            execed.process.as_ref().and_then(|process| Identity::of(process.pidfd.as_fd()).ok());
-        let session = ExecSession {
-            container: container.id.clone(),
-            number,
-            pid: identity.map_or(0, |identity| identity.pid),
-            pidfd_id: identity.map_or(0, |identity| identity.pidfd_inode),
-            exit: None,
-            started: Usec::now(),
-            started_by_uid: uid,
-        };
-        let session = Arc::new(Visible::new(session, self.events.clone()));
-        container.add_session(session.clone());
-        container.seen.show(|view| view.processes.push(number));
-        self.watch_session(container.clone(), running, session, execed);
-    }
-
-    fn watch_session(
-        &self,
-        container: Arc<Container>,
-        running: Arc<Running>,
-        session: Arc<Visible<ExecSession>>,
-        execed: Execed,
-    ) {
-        let engine = self.clone();
-        tokio::spawn(async move {
-            let watch = |started: tare_spawn::Started| Watched::new(started.pidfd).ok();
-            let process = execed.process.and_then(watch);
-            if let Some(process) = &process {
-                process.ended().await;
-            }
-            if let Some(supervisor) = execed.supervisor.and_then(watch) {
-                let _ = tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await;
-            }
-            let view = session.get();
-            let exit = engine.session_exit(&running, &view, process.as_ref());
-            engine.events.tell(Event::Exited { object: view.id(), exit, at: Usec::now() });
-            session.show(|view| (view.pid, view.exit) = (0, Some(exit)));
-            engine.clean_session(&running, view.number).await;
-            tokio::time::sleep(LINGER).await;
-            container.seen.show(|seen| seen.processes.retain(|number| *number != view.number));
-            // It may have gone with its container.
-            if let Some(session) = container.take_session(view.number) {
-                session.remove();
-            }
-        });
-    }
-
-    fn session_exit(
-        &self,
-        running: &Running,
-        session: &ExecSession,
-        process: Option<&Watched>,
-    ) -> view::Exit {
-        let dir = running.layout(self.instance.run_dir()).exec_exit_dir(session.number);
-        let file = exit::read_exit_file(&dir, &session.container).ok().flatten();
-        how(file, process.and_then(|fd| exit::exit_info(fd.as_fd()).ok().flatten()))
-    }
-
-    /// The session's group and files; those of a container that has ended meanwhile are gone.
-    async fn clean_session(&self, running: &Running, number: u32) {
-        let (spawner, group) = (self.spawner.clone(), running.cgroup.session(number));
-        let dir = running.layout(self.instance.run_dir()).exec(number);
-        let work = move || {
-            if let Err(error) = spawner.cleanup_cgroup(&group) {
-                tracing::warn!("{error}");
-            }
-            match fs::remove_dir_all(&dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!("cannot remove {}: {error}", dir.display());
-                }
-                _ => {}
-            }
-            Ok(())
-        };
-        let _: Result<(), Error> = brief(work).await;
+/// What is written down of a session before it is begun.
+fn recorded(container: &Container, session: &Session, uid: u32) -> volatile::Session {
+    volatile::Session {
+        v: Version,
+        key: SessionKey { container: container.id.clone(), number: session.number },
+        incarnation: session.running.number(),
+        started: Usec::now(),
+        started_by_uid: uid,
+        stage: SessionStage::Beginning,
     }
 }
 
@@ -300,7 +222,7 @@ fn root_of(name: &ContainerName, pid: u32) -> Result<File, Error> {
     })
 }
 
-fn write_session(session: &Session, process: Vec<u8>) -> Result<(), Error> {
+fn write_files_of(session: &Session, process: Vec<u8>) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the files of an exec session", source };
     let layout = session.layout();
     let dir = layout.exec(session.number);

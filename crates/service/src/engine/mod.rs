@@ -29,6 +29,7 @@ mod redefine;
 mod reference;
 mod remove;
 pub mod scope;
+mod sessions;
 mod start;
 mod stop;
 mod sweep;

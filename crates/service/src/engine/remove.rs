@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::container::{Container, Life, Now};
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
-use super::records::durable;
+use super::records::{durable, volatile};
 use super::view;
 use super::{Engine, Error, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -118,6 +118,8 @@ impl Engine {
         if let Now::Broken(record) = before {
             self.forget_record(&record.container).await?;
         }
+        let id = container.id.clone();
+        self.run.post(move |c| volatile::forget_sessions(c, &id));
         life.now = Now::Removed;
         self.networks.leave(&container.id, &container.definition().row.connections.networks);
         self.containers.remove(container);

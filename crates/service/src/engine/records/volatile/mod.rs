@@ -1,13 +1,15 @@
-//! `run.db`: what each running container is made of, and who has which address.
+//! `run.db`: what each running container is made of, its exec sessions, and who has which address.
 
 mod incarnation;
 pub(crate) mod leases;
 mod place;
 mod record;
+mod session;
 
 pub(crate) use incarnation::{Doing, Incarnation, Stage, end_incarnation};
 pub(crate) use place::{NetworkRecord, Place};
 pub(crate) use record::{all, keys, put};
+pub(crate) use session::{Session, SessionKey, SessionStage, forget_session, forget_sessions};
 
 /// From nothing to the present schema. The file dies with the boot, but not with an upgrade.
 pub(crate) const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
