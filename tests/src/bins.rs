@@ -11,9 +11,7 @@ use std::path::PathBuf;
 pub fn bin(name: &str) -> PathBuf {
     let directories = directories();
     let found = directories.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
-    found.unwrap_or_else(|| {
-        panic!("no {name} in {directories:?}: run `make build` first")
-    })
+    found.unwrap_or_else(|| panic!("no {name} in {directories:?}: run `make build` first"))
 }
 
 fn directories() -> Vec<PathBuf> {

@@ -264,6 +264,23 @@ impl Client {
         Ok(Executed { process, stdout, stderr, code })
     }
 
+    /// Begins to run a script in a container, with nothing to read and nobody to read what it says;
+    /// returns its session.
+    pub async fn begin_exec(&self, path: &OwnedObjectPath, script: &str) -> OwnedObjectPath {
+        let argv = ["sh", "-c", script];
+        let reply = self.call(path, "Container", "Exec", &(&argv[..], Options::new())).await;
+        let reply = reply.unwrap();
+        let (process, _fds): (OwnedObjectPath, HashMap<String, OwnedFd>) =
+            reply.body().deserialize().unwrap();
+        process
+    }
+
+    /// Waits for the `Exited` signal of a session; returns its exit code.
+    pub async fn session_code(&self, process: &OwnedObjectPath) -> i32 {
+        let exited = |message: &Message| signal::<(i32, i32, u64)>(message, process, "Exited");
+        self.until("the end of a process", exited).await.0
+    }
+
     /// Waits for the `Exited` signal of a container.
     pub async fn exit(&self, path: &OwnedObjectPath) -> Exit {
         self.until("the end of a container", |message| {

@@ -25,6 +25,8 @@ pub struct Setup {
     pub state: PathBuf,
     /// `--runtime`.
     pub runtime: PathBuf,
+    /// `--config`, if it is given one.
+    pub config: Option<PathBuf>,
     /// Added to its environment.
     pub env: Vec<(String, String)>,
     /// Where what it logs is appended.
@@ -38,6 +40,7 @@ impl Setup {
             bus: "private".into(),
             state: host.path("s"),
             runtime: host.path("r"),
+            config: None,
             env: Vec::new(),
             log: host.path("tared.log"),
         }
@@ -53,6 +56,7 @@ impl Setup {
             .arg(&self.state)
             .arg("--runtime")
             .arg(&self.runtime)
+            .args(self.config.iter().flat_map(|file| ["--config".as_ref(), file.as_os_str()]))
             .env_remove("SUDO_UID")
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())

@@ -23,12 +23,9 @@ pub enum Error {
         .0.display()
     )]
     Missing(PathBuf),
-    /// `tare-spawn` cannot be used.
-    #[error("cannot use tare-spawn")]
-    Remote(#[source] tare_spawn::Error),
-    /// Programs are missing, or orphans cannot be adopted.
-    #[error("cannot start programs")]
-    Local(#[source] tare_spawn::Error),
+    /// `tare-spawn` cannot be used, programs are missing, or orphans cannot be adopted.
+    #[error("programs cannot be started")]
+    Spawner(#[source] tare_spawn::Error),
 }
 
 /// The spawner that the settings say; where they leave it open, `tare-spawn` for the daemon on the
@@ -78,15 +75,15 @@ fn is_sandboxed() -> bool {
 }
 
 fn remote(socket: &Path, run_dir: &Path) -> Result<Arc<dyn Spawner>, Error> {
-    let remote = Remote::connect(socket, run_dir).map_err(Error::Remote)?;
+    let remote = Remote::connect(socket, run_dir).map_err(Error::Spawner)?;
     tracing::info!("programs are started by the tare-spawn at {}", socket.display());
     Ok(Arc::new(remote))
 }
 
 fn local(run_dir: &Path) -> Result<Arc<dyn Spawner>, Error> {
-    let local = Settings::find(run_dir).map(Local::new).map_err(Error::Local)?;
+    let local = Settings::find(run_dir).map(Local::new).map_err(Error::Spawner)?;
     // Where PID 1 is slow to reap, an exit code would be unknown to the kernel until it has.
-    local.adopt_orphans().map_err(Error::Local)?;
+    local.adopt_orphans().map_err(Error::Spawner)?;
     Ok(Arc::new(local))
 }
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long `tare-spawn` may be away: for a restart, or because it is only now being started.
-const ABSENCE: Duration = Duration::from_secs(10);
+const ABSENCE: Duration = Duration::from_secs(5);
 /// First and longest pause between two tries to reach it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 /// Longer than any call takes, with all that it takes back.

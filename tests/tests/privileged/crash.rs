@@ -13,7 +13,7 @@ use super::started;
 /// Ends with 5 when somebody makes `/go` in its root.
 const UNTIL_GO: &str = "while [ ! -e /go ]; do sleep 0.05; done; exit 5";
 
-fn pid(properties: &system_tests::Properties) -> Pid {
+pub(crate) fn pid(properties: &system_tests::Properties) -> Pid {
     let pid: u32 = properties.get("PID");
     Pid::from_raw(i32::try_from(pid).unwrap()).expect("it has a process")
 }
@@ -22,7 +22,7 @@ fn let_go(pid: Pid) {
     fs::write(format!("/proc/{}/root/go", pid.as_raw_nonzero()), "").unwrap();
 }
 
-async fn gone(pid: Pid) {
+pub(crate) async fn gone(pid: Pid) {
     let path = format!("/proc/{}", pid.as_raw_nonzero());
     while Path::new(&path).join("root/bin").exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;

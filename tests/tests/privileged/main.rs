@@ -14,5 +14,7 @@ mod main_job;
 mod network;
 mod networks;
 mod programs;
+mod sessions;
+mod spawner;
 
 use system_tests::{ERROR, failure, started};
