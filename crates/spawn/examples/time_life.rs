@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tare_spawn::{
-    CgroupPath, ContainerId, Create, Force, Incarnation, Layout, Local, OciRuntime, Place,
+    CgroupPath, ContainerId, Create, Extent, Force, Incarnation, Layout, Local, OciRuntime, Place,
     PlacedMount, Remote, Settings, Spawner, Stdin,
 };
 
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         there.push(ours(&remote, &dir, &cgroup, 2 * n + 1)?);
     }
     let bare = bare(&dir, &cgroup, count)?;
-    local.cleanup_cgroup(&cgroup)?;
+    local.cleanup_cgroup(&cgroup, Extent::Whole)?;
     daemon.kill()?;
     daemon.wait()?;
     fs::remove_dir_all(&dir)?;
@@ -102,7 +102,7 @@ fn ours(
     let wait = laps.next();
     spawner.delete(&target, Some(supervisor.as_fd()), Force::No)?;
     let delete = laps.next();
-    spawner.cleanup_cgroup(&request.cgroup)?;
+    spawner.cleanup_cgroup(&request.cgroup, Extent::Whole)?;
     Ok([create, start, wait, delete, laps.next()])
 }
 

@@ -17,7 +17,7 @@ use crate::step::Step;
 use crate::undo::{failed, run};
 use crate::view;
 use crate::{
-    CgroupPath, Create, Deleted, Error, Exec, Execed, Force, Limits, OciRuntime, Prepared,
+    CgroupPath, Create, Deleted, Error, Exec, Execed, Extent, Force, Limits, OciRuntime, Prepared,
     Settings, Spawner, Target,
 };
 
@@ -116,11 +116,11 @@ impl Spawner for Local {
         limits.map_err(|source| Error::Limits { cause: failed(&"read /proc", source) })
     }
 
-    fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error> {
+    fn cleanup_cgroup(&self, cgroup: &CgroupPath, extent: Extent) -> Result<(), Error> {
         let mut kin = self.reaper.kin();
         view::cgroup_root(self.settings.cgroups)
             .inspect(|root| kin.add_group(root, cgroup))
-            .and_then(|root| run(&Step::ClearCgroup { root, path: cgroup.clone() }))
+            .and_then(|root| run(&Step::ClearCgroup { root, path: cgroup.clone(), extent }))
             .map(drop)
             .map_err(|cause| Error::Cleanup { cgroup: cgroup.clone(), cause })
     }

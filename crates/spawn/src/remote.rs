@@ -13,8 +13,8 @@ use crate::sys::socket::{self, Packet, Received};
 use crate::undo::{Failure, failed};
 use crate::wire::{self, Answer, Call, Hello, Reply, VERSION, Welcome};
 use crate::{
-    Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec, Execed, Force, Limits,
-    OciRuntime, PlacedMount, Prepared, Rejection, Spawner, Started, Target,
+    Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec, Execed, Extent, Force,
+    Limits, OciRuntime, PlacedMount, Prepared, Rejection, Spawner, Started, Target,
 };
 
 /// How long `tare-spawn` may be away: for a restart, or because it is only now being started.
@@ -275,9 +275,9 @@ impl Spawner for Remote {
         limits.map_err(|Failure { cause, .. }| Error::Limits { cause })
     }
 
-    fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error> {
+    fn cleanup_cgroup(&self, cgroup: &CgroupPath, extent: Extent) -> Result<(), Error> {
         let cgroup = cgroup.clone();
-        nothing(self.ask_plainly(&Call::CleanupCgroup { cgroup: cgroup.clone() }, &[]))
+        nothing(self.ask_plainly(&Call::CleanupCgroup { cgroup: cgroup.clone(), extent }, &[]))
             .map_err(|Failure { cause, .. }| Error::Cleanup { cgroup, cause })
     }
 

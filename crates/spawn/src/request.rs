@@ -155,6 +155,17 @@ pub enum Deleted {
     AlreadyGone,
 }
 
+/// How much of a control group [`Spawner::cleanup_cgroup`](crate::Spawner::cleanup_cgroup) removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    /// The group and all below it.
+    Whole,
+    /// All below it. It is for whoever made it to remove: systemd misses that a group of its own has
+    /// become empty if somebody else removes that at once.
+    Below,
+}
+
 /// A process to run in a container that runs.
 ///
 /// [`Layout::exec_process`](crate::Layout::exec_process) must be there already.

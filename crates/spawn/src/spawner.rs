@@ -2,7 +2,7 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::{
-    CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Force, Limits, OciRuntime,
+    CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Extent, Force, Limits, OciRuntime,
     PlacedMount, Started, Target,
 };
 
@@ -78,13 +78,13 @@ pub trait Spawner: Send + Sync + fmt::Debug {
     /// [`Error::Limits`].
     fn limits(&self) -> Result<Limits, Error>;
 
-    /// Kills all processes in a control group and removes it with the groups below it. A group
-    /// that is not there is fine.
+    /// Kills all processes in a control group and below it, and removes it, or only what is below
+    /// it. A group that is not there is fine.
     ///
     /// # Errors
     ///
     /// [`Error::Cleanup`].
-    fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
+    fn cleanup_cgroup(&self, cgroup: &CgroupPath, extent: Extent) -> Result<(), Error>;
 
     /// Makes a control group with those above it, for good; one that is there is fine. For a group
     /// that containers share: else the first of them makes it, and takes it back if it fails.

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::launch::{Child, Fd, Finished, Launch};
-use crate::{CgroupPath, Place};
+use crate::{CgroupPath, Extent, Place};
 
 /// One effect, as plain data. Those that move a thread into a namespace must run on one that ends.
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ pub(crate) enum Step {
     MakeCgroup { root: Fd, path: CgroupPath },
     /// Remove a control group, unless others use it.
     RemoveCgroup { root: Fd, path: CgroupPath },
-    /// Kill all in a control group and remove it with those below it.
-    ClearCgroup { root: Fd, path: CgroupPath },
+    /// Kill all in a control group and below it, and remove that much.
+    ClearCgroup { root: Fd, path: CgroupPath, extent: Extent },
     /// Move a process into a control group.
     JoinCgroup { root: Fd, path: CgroupPath, pid: u32 },
     /// Listen at a path.

@@ -10,7 +10,8 @@ use crate::launch::{Deadline, read_small, wait_readable};
 use crate::step::{Done, Step};
 use crate::undo::{Failure, Undo, failed, run};
 use crate::{
-    Cause, Create, Error, Force, Layout, Leftover, Place, PlacedMount, Spawner, Started, Target,
+    Cause, Create, Error, Extent, Force, Layout, Leftover, Place, PlacedMount, Spawner, Started,
+    Target,
 };
 
 /// How long the container of a trial may run.
@@ -24,6 +25,8 @@ pub struct Trial {
     /// Its `config.json`. The root file system is the host's own, read-only; the process must end
     /// by itself within ten seconds, with exit code 0.
     pub config_json: Vec<u8>,
+    /// How much of its control group is to be removed afterwards.
+    pub extent: Extent,
 }
 
 /// What [`Trial::run`] learnt.
@@ -93,7 +96,7 @@ impl Attempt<'_> {
             Ok(()) => (Ok(()), Vec::new()),
             Err(Failure { cause, leftovers }) => (Err(cause), leftovers),
         };
-        if let Err(error) = self.spawner.cleanup_cgroup(&self.trial.create.cgroup) {
+        if let Err(error) = self.clean_up() {
             leftovers.push(leftover("clean up the control group of a trial", error));
         }
         leftovers.extend(undo.roll_back());
@@ -101,6 +104,10 @@ impl Attempt<'_> {
             return Ok(tried);
         }
         Err(Failure { cause: tried.err().unwrap_or(Cause::Uncleaned), leftovers })
+    }
+
+    fn clean_up(&self) -> Result<(), Error> {
+        self.spawner.cleanup_cgroup(&self.trial.create.cgroup, self.trial.extent)
     }
 
     /// create, start, wait, delete: as every real container, in a view like theirs.

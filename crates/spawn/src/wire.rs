@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::undo::Failure;
 use crate::{
-    CgroupPath, Create, Deleted, Exec, Force, Leftover, Limits, OciRuntime, Place, Rejection,
-    Target,
+    CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, OciRuntime, Place,
+    Rejection, Target,
 };
 
 /// The version of the protocol that is spoken here.
@@ -72,7 +72,7 @@ pub(crate) enum Call {
     /// [`Spawner::limits`](crate::Spawner::limits).
     Limits {},
     /// [`Spawner::cleanup_cgroup`](crate::Spawner::cleanup_cgroup).
-    CleanupCgroup { cgroup: CgroupPath },
+    CleanupCgroup { cgroup: CgroupPath, extent: Extent },
     /// [`Spawner::make_cgroup`](crate::Spawner::make_cgroup).
     MakeCgroup { cgroup: CgroupPath },
     /// [`Spawner::remove_empty_cgroup`](crate::Spawner::remove_empty_cgroup).
@@ -261,7 +261,7 @@ mod tests {
             Call::Exec(Exec { target: target(), session: 1, cgroup: cgroup.clone() }),
             Call::Version { runtime: OciRuntime::Runc },
             Call::Limits {},
-            Call::CleanupCgroup { cgroup: cgroup.clone() },
+            Call::CleanupCgroup { cgroup: cgroup.clone(), extent: Extent::Below },
             Call::MakeCgroup { cgroup: cgroup.clone() },
             Call::RemoveEmptyCgroup { cgroup },
         ]
@@ -294,7 +294,7 @@ mod tests {
             format!(r#"{{"verb":"exec","args":{{"target":{target},"session":1,"cgroup":"/tare/x"}}}}"#),
             r#"{"verb":"version","args":{"runtime":"runc"}}"#.into(),
             r#"{"verb":"limits","args":{}}"#.into(),
-            r#"{"verb":"cleanup-cgroup","args":{"cgroup":"/tare/x"}}"#.into(),
+            r#"{"verb":"cleanup-cgroup","args":{"cgroup":"/tare/x","extent":"below"}}"#.into(),
             r#"{"verb":"make-cgroup","args":{"cgroup":"/tare/x"}}"#.into(),
             r#"{"verb":"remove-empty-cgroup","args":{"cgroup":"/tare/x"}}"#.into(),
         ]) {
@@ -322,7 +322,7 @@ mod tests {
             r#"{"verb":"limits","args":{},"more":1}"#,
             r#"{"verb":"limits","args":{}}{}"#,
             r#"{"verb":"version","args":{"runtime":"sh"}}"#,
-            r#"{"verb":"cleanup-cgroup","args":{"cgroup":"/a/../b"}}"#,
+            r#"{"verb":"cleanup-cgroup","args":{"cgroup":"/a/../b","extent":"whole"}}"#,
             r#"{"verb":"create","args":{"places":["etc"]}}"#,
             &format!(
                 r#"{{"verb":"start","args":{{"id":"../{id}","incarnation":3,"runtime":"crun"}}}}"#

@@ -19,7 +19,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 use serde_json::json;
-use tare_spawn::{Cause, Create, Force, Remote};
+use tare_spawn::{Cause, Create, Extent, Force, Remote};
 use world::{Daemon, World, config, parent_of, process, stdio, wait_end, within};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -112,7 +112,7 @@ fn privileged_killed_in_the_middle_of_a_call_it_leaves_what_can_be_cleaned_up() 
     world.daemon().wait();
     world.daemon().start_again();
     assert!(!world.traces().is_empty());
-    world.spawner.cleanup_cgroup(&world.request.cgroup.supervisor()).unwrap();
+    world.spawner.cleanup_cgroup(&world.request.cgroup.supervisor(), Extent::Whole).unwrap();
     world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
 }

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tare_spawn::{Error, ErrorKind, Execed, Force, fault};
+use tare_spawn::{Error, ErrorKind, Execed, Extent, Force, fault};
 use world::{World, config, mount_table, process, stdio, wait_end, within};
 
 /// How many effects may still go well; below zero all do.
@@ -85,7 +85,8 @@ fn privileged_a_failure_of_any_effect_leaves_nothing() {
     let delete = || world.spawner.delete(&world.target(), Some(supervisor), Force::Kill);
     let (_, effects) = fail_each(delete, |_| ());
     assert_eq!(effects, 2);
-    let ((), effects) = fail_each(|| world.spawner.cleanup_cgroup(&world.cgroup), |_| ());
+    let ((), effects) =
+        fail_each(|| world.spawner.cleanup_cgroup(&world.cgroup, Extent::Whole), |_| ());
     assert!(effects >= 1, "{effects} effects");
     world.assert_clean();
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
-use tare_spawn::{Create, ErrorKind, Force, Local, OciRuntime, Verdict};
+use tare_spawn::{Create, ErrorKind, Extent, Force, Local, OciRuntime, Verdict};
 use world::{World, config, parent_of, process, stdio, trial, wait_end, within, zombies};
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -183,7 +183,7 @@ fn privileged_what_outlives_a_container_in_its_group_is_waited_for() {
     let supervisor = created.supervisor.pidfd.as_fd();
     world.spawner.start(&world.target(), supervisor).unwrap();
     wait_end(&created.init.pidfd);
-    world.spawner.cleanup_cgroup(&world.request.cgroup).unwrap();
+    world.spawner.cleanup_cgroup(&world.request.cgroup, Extent::Whole).unwrap();
     world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
     world.assert_clean();
     assert_no_zombies("after the group was cleared");

@@ -6,4 +6,5 @@ mod authority;
 mod journal;
 mod main_job;
 mod network;
+mod scopes;
 mod unit;

@@ -4,7 +4,7 @@ use system_tests::Ring::System;
 use system_tests::{Client, in_lab, run, started};
 
 /// The main process of a unit; 0 if there is none.
-fn main_pid(unit: &str) -> u32 {
+pub(crate) fn main_pid(unit: &str) -> u32 {
     let value = run("systemctl", &["show", "--property=MainPID", "--value", unit]);
     value.trim().parse().unwrap()
 }
@@ -44,7 +44,7 @@ fn lab_containers_do_not_notice_a_restart_of_the_service() {
 }
 
 /// Waits until the service has the name again, with another process than `old`.
-async fn another_daemon(client: &Client, old: u32) {
+pub(crate) async fn another_daemon(client: &Client, old: u32) {
     while !client.is_there().await || [0, old].contains(&main_pid("tared.service")) {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

@@ -182,7 +182,8 @@ fn trial(
         log_path: layout.bundle().join("log"),
         stdin: Stdin::Null,
     };
-    Ok((id, Trial { create, config_json }))
+    let extent = groups.extent(&create.cgroup);
+    Ok((id, Trial { create, config_json, extent }))
 }
 
 fn has_known_holes(runtime: OciRuntime, version: &str) -> bool {

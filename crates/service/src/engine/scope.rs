@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tare_runtime::ContainerId;
-use tare_spawn::{CgroupPath, Started};
+use tare_spawn::{CgroupPath, Extent, Started};
 
 use crate::instance::Tag;
 
@@ -98,6 +98,15 @@ impl Groups {
     /// The group of all containers where there is no service manager.
     pub(super) fn own(&self) -> CgroupPath {
         self.tag.cgroup_root()
+    }
+
+    /// How much of a container's group is ours to remove: the service manager removes its own.
+    pub(super) fn extent(&self, group: &CgroupPath) -> Extent {
+        let managed = self.manager.as_ref().is_some_and(|manager| {
+            let below = group.as_str().strip_prefix(&manager.groups());
+            below.is_some_and(|below| below.starts_with('/'))
+        });
+        if managed { Extent::Below } else { Extent::Whole }
     }
 
     /// The groups of containers that are not `known`. Those of another daemon are none of ours.
@@ -211,5 +220,8 @@ mod tests {
         assert_eq!(scopes.shared(), None);
         assert_eq!(plain.all_of(&id), [plain.of(&id)]);
         assert_eq!(scopes.all_of(&id), [scopes.of(&id), plain.of(&id)]);
+        assert_eq!(scopes.extent(&scopes.of(&id)), Extent::Below);
+        assert_eq!(scopes.extent(&plain.of(&id)), Extent::Whole, "of an earlier daemon");
+        assert_eq!(plain.extent(&scopes.of(&id)), Extent::Whole);
     }
 }

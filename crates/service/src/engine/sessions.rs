@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tare_runtime::identity::{self, Identity};
-use tare_spawn::{CgroupPath, Execed, Incarnation as Number, Layout, Started};
+use tare_spawn::{CgroupPath, Execed, Extent, Incarnation as Number, Layout, Started};
 
 use super::blocking::brief;
 use super::clock::Usec;
@@ -159,7 +159,9 @@ impl Engine {
         let layout = Layout::new(self.instance.run_dir(), &id, Number(session.incarnation));
         let dir = layout.exec(session.key.number);
         let work = move || {
-            if let Some(Err(error)) = group.map(|group| spawner.cleanup_cgroup(&group)) {
+            if let Some(Err(error)) =
+                group.map(|group| spawner.cleanup_cgroup(&group, Extent::Whole))
+            {
                 tracing::warn!("{error}");
             }
             match fs::remove_dir_all(&dir) {

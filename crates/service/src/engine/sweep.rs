@@ -79,7 +79,7 @@ impl Engine {
         let (groups, cgroup2) = (self.groups.clone(), self.host.cgroups().cgroup2_mount.clone());
         let work = move || {
             for stray in cgroup2.iter().flat_map(|cgroup2| groups.strays(cgroup2, &known)) {
-                tell("a control group", spawner.cleanup_cgroup(&stray));
+                tell("a control group", spawner.cleanup_cgroup(&stray, groups.extent(&stray)));
             }
             let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
             for namespace in namespaces(&tag) {
@@ -128,7 +128,9 @@ fn clear(
         source: std::io::Error::other(source),
     };
     for group in groups.all_of(id) {
-        spawner.cleanup_cgroup(&group).map_err(|error| failed(error.into()))?;
+        spawner
+            .cleanup_cgroup(&group, groups.extent(&group))
+            .map_err(|error| failed(error.into()))?;
     }
     let namespace = Wanted { namespace: tag.namespace(id), attachments: Vec::new() };
     tare_netns::teardown(&namespace).map_err(|error| failed(error.into()))?;

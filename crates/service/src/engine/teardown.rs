@@ -3,12 +3,12 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use tare_runtime::ContainerName;
-use tare_spawn::Force;
+use tare_spawn::{Extent, Force};
 
 use super::blocking::brief;
 use super::bundle::file_name;
 use super::process::target;
-use super::records::volatile::Incarnation;
+use super::records::volatile::{Incarnation, Stage};
 use super::watched::Watched;
 use super::{Engine, Error};
 
@@ -91,12 +91,19 @@ impl Engine {
     ) -> Vec<Leftover> {
         let (spawner, cgroup, target) =
             (self.spawner.clone(), record.cgroup.clone(), target(record));
+        let extent = self.groups.extent(&cgroup);
+        let half_made = record.stage == Stage::Preparing;
         let work = move || {
             let supervisor = supervisor.as_ref().map(|fd| fd.as_fd());
-            // A conmon and a runtime that are still at work would make again what is deleted.
-            let stopped = spawner.cleanup_cgroup(&cgroup.supervisor());
+            // A conmon and a runtime that are still at work would make again what is deleted. A conmon
+            // that was not let go yet is in the group itself.
+            let stopped = if half_made {
+                spawner.cleanup_cgroup(&cgroup, extent)
+            } else {
+                spawner.cleanup_cgroup(&cgroup.supervisor(), Extent::Whole)
+            };
             let deleted = spawner.delete(&target, supervisor, Force::Kill).map(drop);
-            let cleaned = spawner.cleanup_cgroup(&cgroup);
+            let cleaned = spawner.cleanup_cgroup(&cgroup, extent);
             Ok([stopped, deleted, cleaned]
                 .into_iter()
                 .filter_map(Result::err)

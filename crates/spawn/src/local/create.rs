@@ -15,8 +15,8 @@ use crate::step::Step;
 use crate::undo::{Failure, Undo, failed};
 use crate::view;
 use crate::{
-    Cause, Create, Created, Error, Force, Layout, Place, PlacedMount, Prepared, Refusal, Settings,
-    Started, Target,
+    Cause, Create, Created, Error, Extent, Force, Layout, Place, PlacedMount, Prepared, Refusal,
+    Settings, Started, Target,
 };
 
 /// A container whose conmon waits.
@@ -177,9 +177,17 @@ impl Plan {
     fn prepare_cgroups(&self, undo: &mut Undo, root: &Fd) -> Result<(), Cause> {
         let own = &self.request.cgroup;
         groups::make(undo, root, own)?;
-        undo.arm(Step::ClearCgroup { root: root.clone(), path: own.payload() });
+        undo.arm(Step::ClearCgroup {
+            root: root.clone(),
+            path: own.payload(),
+            extent: Extent::Whole,
+        });
         undo.arm(Step::Call(self.programs()?.delete(Force::Kill)));
-        undo.arm(Step::ClearCgroup { root: root.clone(), path: own.supervisor() });
+        undo.arm(Step::ClearCgroup {
+            root: root.clone(),
+            path: own.supervisor(),
+            extent: Extent::Whole,
+        });
         let path = own.supervisor();
         crate::undo::run(&Step::MakeCgroup { root: root.clone(), path }).map(drop)
     }

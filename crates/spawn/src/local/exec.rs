@@ -13,7 +13,7 @@ use crate::message::last_words;
 use crate::step::Step;
 use crate::undo::{Failure, Undo, failed};
 use crate::view;
-use crate::{Cause, Error, Exec, Execed, Layout, Refusal, Settings};
+use crate::{Cause, Error, Exec, Execed, Extent, Layout, Refusal, Settings};
 
 /// How much of the end of a runtime's log is read, in bytes.
 const MAX_LOG: u64 = 16 << 10;
@@ -78,7 +78,11 @@ impl Session<'_> {
         view::enter(self.supervisor)?;
         // conmon and the runtime get a group that can be killed without the container's own conmon.
         let cgroup = self.request.cgroup.session(self.request.session);
-        undo.arm(Step::ClearCgroup { root: root.clone(), path: cgroup.clone() });
+        undo.arm(Step::ClearCgroup {
+            root: root.clone(),
+            path: cgroup.clone(),
+            extent: Extent::Whole,
+        });
         crate::undo::run(&Step::MakeCgroup { root: root.clone(), path: cgroup.clone() })?;
 
         let launch = |fds| self.programs.exec(self.request, stdio, fds);

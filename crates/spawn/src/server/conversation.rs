@@ -108,7 +108,9 @@ impl Conversation<'_> {
                 self.reply(spawner.version(runtime), |it| (Answer::Version(it), vec![]))
             }
             Call::Limits {} => self.reply(spawner.limits(), |it| (Answer::Limits(it), vec![])),
-            Call::CleanupCgroup { cgroup } => self.done(spawner.cleanup_cgroup(&cgroup)),
+            Call::CleanupCgroup { cgroup, extent } => {
+                self.done(spawner.cleanup_cgroup(&cgroup, extent))
+            }
             Call::MakeCgroup { cgroup } => self.done(spawner.make_cgroup(&cgroup)),
             Call::RemoveEmptyCgroup { cgroup } => self.done(spawner.remove_empty_cgroup(&cgroup)),
         }

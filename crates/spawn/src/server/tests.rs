@@ -13,8 +13,8 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use crate::sys::socket::{Packet, Received};
 use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, Reply, VERSION};
 use crate::{
-    CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed, Force, Incarnation, Limits,
-    OciRuntime, Place, PlacedMount, Prepared, Refusal, Remote, Started, Stdin, Target,
+    CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed, Extent, Force, Incarnation,
+    Limits, OciRuntime, Place, PlacedMount, Prepared, Refusal, Remote, Started, Stdin, Target,
 };
 
 /// The containers there are, as a spawner that has no programs knows them.
@@ -95,7 +95,7 @@ impl Spawner for Arc<Fake> {
         Ok(Limits { capabilities: 5, resources: [("RLIMIT_NOFILE".into(), 6)].into() })
     }
 
-    fn cleanup_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error> {
+    fn cleanup_cgroup(&self, cgroup: &CgroupPath, _: Extent) -> Result<(), Error> {
         let source = io::Error::from_raw_os_error(libc::EBUSY);
         let cause = Cause::Step { step: "clear it".into(), source };
         Err(Error::Cleanup { cgroup: cgroup.clone(), cause })
@@ -230,7 +230,7 @@ fn each_call_arrives_and_is_answered() {
     assert_eq!(remote.version(OciRuntime::Runc).unwrap(), "runc 1");
     assert_eq!(remote.limits().unwrap(), served.fake.limits().unwrap());
     remote.make_cgroup(&exec.cgroup).unwrap();
-    let error = remote.cleanup_cgroup(&exec.cgroup).unwrap_err();
+    let error = remote.cleanup_cgroup(&exec.cgroup, Extent::Whole).unwrap_err();
     let Some(Cause::Step { step, source }) = error.cause() else { panic!("{error:?}") };
     assert_eq!((step.as_str(), source.raw_os_error()), ("clear it", Some(libc::EBUSY)));
     let error = remote.create(&request('b'), vec![]).unwrap_err();

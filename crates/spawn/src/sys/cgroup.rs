@@ -12,8 +12,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::CgroupPath;
 use crate::step::Done;
+use crate::{CgroupPath, Extent};
 
 /// How long killed processes may take to leave their group.
 const CLEAR_LIMIT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub(super) fn remove(root: &OwnedFd, path: &CgroupPath) -> io::Result<Done> {
     }
 }
 
-pub(super) fn clear(root: &OwnedFd, path: &CgroupPath) -> io::Result<Done> {
+pub(super) fn clear(root: &OwnedFd, path: &CgroupPath, extent: Extent) -> io::Result<Done> {
     match kill(root, path.relative()) {
         Err(error) if is_absent(&error) => return Ok(Done::Unchanged),
         result => result?,
@@ -45,7 +45,11 @@ pub(super) fn clear(root: &OwnedFd, path: &CgroupPath) -> io::Result<Done> {
     let end = Instant::now() + CLEAR_LIMIT;
     let mut pause = PAUSES.0;
     loop {
-        match remove_tree(root, path.relative()) {
+        let removed = match extent {
+            Extent::Whole => remove_tree(root, path.relative()),
+            Extent::Below => open(root, path.relative()).and_then(|group| remove_below(&group)),
+        };
+        match removed {
             Err(error) if is_absent(&error) => return Ok(Done::Changed),
             Err(error) if !is_busy(&error) || Instant::now() >= end => return Err(error),
             Err(_) => thread::sleep(pause),
@@ -111,14 +115,18 @@ fn write(dir: &OwnedFd, file: &str, text: &str) -> io::Result<()> {
 
 /// Removes the groups below `path`, then it. No deeper than paths of [`CgroupPath`] can be.
 fn remove_tree(dir: &OwnedFd, path: &Path) -> io::Result<()> {
-    let opened = open(dir, path)?;
-    for child in children(&opened)? {
-        match remove_tree(&opened, child.as_ref()) {
+    remove_below(&open(dir, path)?)?;
+    Ok(unlinkat(dir, path, AtFlags::REMOVEDIR)?)
+}
+
+fn remove_below(group: &OwnedFd) -> io::Result<()> {
+    for child in children(group)? {
+        match remove_tree(group, child.as_ref()) {
             Err(error) if is_absent(&error) => {}
             result => result?,
         }
     }
-    Ok(unlinkat(dir, path, AtFlags::REMOVEDIR)?)
+    Ok(())
 }
 
 /// The names of the groups right below.

@@ -36,7 +36,7 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::RemoveMount(at) => mounts::detach(at).map(changed),
         Step::MakeCgroup { root, path } => cgroup::make(root, path),
         Step::RemoveCgroup { root, path } => cgroup::remove(root, path),
-        Step::ClearCgroup { root, path } => cgroup::clear(root, path),
+        Step::ClearCgroup { root, path, extent } => cgroup::clear(root, path, *extent),
         Step::JoinCgroup { root, path, pid } => cgroup::join(root, path, *pid).map(changed),
         Step::Listen(path) => socket::listen_at(path).map(|fd| Done::Fd(Arc::new(fd))),
         Step::RemoveSocket(path) => std::fs::remove_file(path).map(changed),

@@ -18,8 +18,8 @@ use rustix::mount::{
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
 use tare_spawn::{
-    Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Force, Incarnation, Layout, OciRuntime,
-    Place, PlacedMount, Refusal, Stdin, Verdict,
+    Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Extent, Force, Incarnation, Layout,
+    OciRuntime, Place, PlacedMount, Refusal, Stdin, Verdict,
 };
 
 #[test]
@@ -295,7 +295,7 @@ fn privileged_exec_speaks_through_pipes_and_leaves_its_code_in_a_file() {
             wait_end(&session.pidfd);
         }
         assert_eq!(world.session_code(number), "5");
-        world.spawner.cleanup_cgroup(&request.cgroup.session(number)).unwrap();
+        world.spawner.cleanup_cgroup(&request.cgroup.session(number), Extent::Whole).unwrap();
     }
 
     // One that the runtime cannot start.

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::world::{cgroup2, come_and_go};
-use tare_spawn::CgroupPath;
+use crate::world::{cgroup2, come_and_go, trial};
+use tare_spawn::{CgroupPath, Extent, Force, OciRuntime, Verdict};
 
 #[test]
 fn privileged_failures_take_no_group_away_from_others() {
@@ -71,5 +71,28 @@ fn privileged_groups_are_made_while_others_remove_them() {
             });
         }
     });
+    world.assert_clean();
+}
+
+#[test]
+fn privileged_a_group_of_somebody_else_is_emptied_and_left() {
+    let world = crate::world();
+    let created = world.create("sleep 1000");
+    let group = cgroup2().join(&world.request.cgroup.as_str()[1..]);
+    for _ in 0..2 {
+        world.spawner.cleanup_cgroup(&world.request.cgroup, Extent::Below).unwrap();
+        let below = fs::read_dir(&group).unwrap().map(|it| it.unwrap());
+        let below: Vec<_> = below.filter(|it| it.path().is_dir()).map(|it| it.path()).collect();
+        assert!(below.is_empty(), "{below:?}");
+    }
+    crate::world::wait_end(&created.init.pidfd);
+    let trial = tare_spawn::Trial {
+        extent: Extent::Below,
+        ..trial(&world, OciRuntime::Runc, &["/bin/true"])
+    };
+    world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
+    fs::remove_dir_all(world.layout().container()).unwrap();
+    assert_eq!(world.probe(&trial).unwrap().verdict, Verdict::Works);
+    assert!(group.exists(), "it is not the trial's to remove");
     world.assert_clean();
 }

@@ -16,8 +16,8 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use tare_spawn::{
-    CgroupPath, ContainerId, Create, Created, Error, ErrorKind, Exec, Force, Incarnation, Layout,
-    Local, OciRuntime, Place, PlacedMount, Probed, Settings, Spawner, Stdin, Target, Trial,
+    CgroupPath, ContainerId, Create, Created, Error, ErrorKind, Exec, Extent, Force, Incarnation,
+    Layout, Local, OciRuntime, Place, PlacedMount, Probed, Settings, Spawner, Stdin, Target, Trial,
 };
 
 pub(crate) use daemon::Daemon;
@@ -150,8 +150,8 @@ impl World {
     }
 
     pub(crate) fn assert_clean(&self) {
-        self.spawner.cleanup_cgroup(&self.cgroup).unwrap();
-        self.spawner.cleanup_cgroup(&self.cgroup).unwrap(); // again: nothing to do
+        self.spawner.cleanup_cgroup(&self.cgroup, Extent::Whole).unwrap();
+        self.spawner.cleanup_cgroup(&self.cgroup, Extent::Whole).unwrap(); // again: nothing to do
         within(Duration::from_secs(5), || self.traces().is_empty());
         assert_eq!(self.traces(), Vec::<String>::new());
     }
@@ -160,7 +160,7 @@ impl World {
 impl Drop for World {
     /// For tests that fail half-way.
     fn drop(&mut self) {
-        let _ = self.spawner.cleanup_cgroup(&self.cgroup);
+        let _ = self.spawner.cleanup_cgroup(&self.cgroup, Extent::Whole);
     }
 }
 
@@ -226,7 +226,7 @@ pub(crate) fn come_and_go(world: &mut World, lives: bool) {
         wait_end(&created.supervisor.pidfd);
         assert_eq!(world.exit_code(), "0");
         world.spawner.delete(&world.target(), None, Force::No).unwrap();
-        world.spawner.cleanup_cgroup(&world.request.cgroup).unwrap();
+        world.spawner.cleanup_cgroup(&world.request.cgroup, Extent::Whole).unwrap();
     } else {
         let mut config = config(&world.request.cgroup, "");
         config["process"]["args"] = json!(["/bin/absent"]);
@@ -280,5 +280,5 @@ pub(crate) fn trial(world: &World, runtime: OciRuntime, args: &[&str]) -> Trial 
     let create = Create { runtime, log_path, ..world.request.clone() };
     let mut config = config(&create.cgroup, "");
     config["process"]["args"] = json!(args);
-    Trial { create, config_json: config.to_string().into() }
+    Trial { create, config_json: config.to_string().into(), extent: Extent::Whole }
 }
