@@ -189,6 +189,30 @@ fn privileged_what_outlives_a_container_in_its_group_is_waited_for() {
     assert_no_zombies("after the group was cleared");
 }
 
+/// crun leaves its child, which is in the container's pid namespace by then: until that has been
+/// waited for, the first process of the namespace cannot end.
+#[test]
+fn privileged_an_exec_that_fails_does_not_keep_its_container_from_ending() {
+    for runtime in [OciRuntime::Crun, OciRuntime::Runc] {
+        let (_turn, mut world) = world();
+        world.request.runtime = runtime;
+        let created = world.create("sleep 1000");
+        let supervisor = created.supervisor.pidfd.as_fd();
+        world.spawner.start(&world.target(), supervisor).unwrap();
+        let mut absent = process("");
+        for (number, program) in ["/bin/absent", "absent", "/bin"].into_iter().enumerate() {
+            absent["args"] = json!([program]);
+            let request = world.session(u32::try_from(number).unwrap(), &absent);
+            world.spawner.exec(&request, supervisor, stdio().0).unwrap_err();
+        }
+        pidfd_send_signal(&created.init.pidfd, Signal::KILL).unwrap();
+        wait_end(&created.init.pidfd);
+        world.spawner.delete(&world.target(), None, Force::Kill).unwrap();
+        world.assert_clean();
+        assert_no_zombies(runtime.as_str());
+    }
+}
+
 #[test]
 fn privileged_other_children_are_left_to_those_who_started_them() {
     let (_turn, world) = world();

@@ -60,11 +60,11 @@ fn verified(
         let is_it = is_it();
         let lives = lives(&pidfd)?;
         if lives && matches!(is_it, Ok(true)) {
-            kin.add(&pidfd, exit_file);
+            kin.add(raw, &pidfd, exit_file);
             return Ok(Some(Started { pid, pidfd }));
         }
         if (is_it.is_err() || !lives) && was_it()? {
-            kin.add(&pidfd, exit_file);
+            kin.add(raw, &pidfd, exit_file);
         }
         is_it.map(|_| None)
     };

@@ -17,7 +17,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use super::zombies;
 use crate::launch::Fd;
@@ -146,6 +146,8 @@ impl Watched {
 /// A process to be watched.
 #[derive(Debug)]
 pub(crate) struct Relative {
+    /// Known of all but those that were adopted.
+    pid: Option<Pid>,
     pidfd: OwnedFd,
     /// Where its exit code goes if this process is the one to learn it.
     exit_file: Option<PathBuf>,
@@ -153,7 +155,13 @@ pub(crate) struct Relative {
 
 impl From<OwnedFd> for Relative {
     fn from(pidfd: OwnedFd) -> Self {
-        Self { pidfd, exit_file: None }
+        Self { pid: None, pidfd, exit_file: None }
+    }
+}
+
+impl From<(Pid, OwnedFd)> for Relative {
+    fn from((pid, pidfd): (Pid, OwnedFd)) -> Self {
+        Self { pid: Some(pid), pidfd, exit_file: None }
     }
 }
 
@@ -224,11 +232,23 @@ impl Families {
     fn add(&mut self, relatives: Vec<Relative>) -> impl Iterator<Item = (u64, &OwnedFd)> {
         let number = self.next;
         self.next += 1;
-        let member = |relative| Member { relative, state: State::Lives };
+        let member = |mut relative: Relative| {
+            relative.exit_file =
+                relative.exit_file.take().or_else(|| self.exit_file(relative.pid?));
+            Member { relative, state: State::Lives }
+        };
         let family: Family = relatives.into_iter().take(MAX_FAMILY).map(member).collect();
         let family = self.all.entry(number).insert_entry(family).into_mut();
         let first = number * MAX_FAMILY as u64;
         (first..).zip(family.iter().map(|member| &member.relative.pidfd))
+    }
+
+    /// Where the exit code of a process goes that is in another family already: it may be reaped as
+    /// a member of either. What has not been reaped is alone in having its pid.
+    fn exit_file(&self, pid: Pid) -> Option<PathBuf> {
+        let members = self.all.values().flatten().filter(|member| member.state != State::Reaped);
+        let mut same = members.map(|member| &member.relative).filter(|it| it.pid == Some(pid));
+        same.find_map(|relative| relative.exit_file.clone())
     }
 
     fn pidfd(&self, key: u64) -> Option<&OwnedFd> {
@@ -266,12 +286,15 @@ pub(crate) struct Kin<'a> {
 
 impl Kin<'_> {
     /// Adds a process; if this process is the one to learn how it ended, that goes to `exit_file`.
-    pub(crate) fn add(&mut self, pidfd: &OwnedFd, exit_file: Option<&Path>) {
+    pub(crate) fn add(&mut self, pid: Pid, pidfd: &OwnedFd, exit_file: Option<&Path>) {
         if !self.is_wanted() {
             return;
         }
         match pidfd.try_clone() {
-            Ok(pidfd) => self.family.push(Relative { pidfd, exit_file: exit_file.map(Into::into) }),
+            Ok(pidfd) => {
+                let exit_file = exit_file.map(Into::into);
+                self.family.push(Relative { pid: Some(pid), pidfd, exit_file });
+            }
             Err(source) => tracing::warn!(%source, "cannot watch a process"),
         }
     }
@@ -341,6 +364,35 @@ mod tests {
     }
 
     #[test]
+    fn who_is_in_two_families_has_one_exit_file() {
+        let relative = |pid, exit_file: Option<&str>| Relative {
+            pid: Pid::from_raw(pid),
+            pidfd: std::fs::File::open("/dev/null").unwrap().into(),
+            exit_file: exit_file.map(Into::into),
+        };
+        let mut families = Families::default();
+        families.add(vec![relative(7, Some("/x")), relative(8, Some("/y"))]).count();
+        families.add(vec![relative(7, None), relative(9, None)]).count();
+        let mut files = Vec::new();
+        let second = MAX_FAMILY as u64;
+        for key in [second, second + 1] {
+            families.ended(key, |it| {
+                files.push(it.exit_file.clone());
+                Reaped::NotOurs
+            });
+        }
+        assert_eq!(files[0].as_deref(), Some(Path::new("/x")));
+        assert_eq!(files.last().unwrap().as_deref(), None);
+        // The pid of one that was reaped is anybody's.
+        families.ended(1, |_| Reaped::Yes);
+        families.add(vec![relative(8, None)]).count();
+        families.ended(2 * second, |it| {
+            assert_eq!(it.exit_file, None);
+            Reaped::Yes
+        });
+    }
+
+    #[test]
     fn what_is_never_ours_is_forgotten() {
         let (mut families, keys) = family(3);
         for key in &keys {
@@ -369,7 +421,7 @@ mod tests {
         let pid = rustix::process::Pid::from_child(&child);
         let flags = rustix::process::PidfdFlags::empty();
         let pidfd = rustix::process::pidfd_open(pid, flags).unwrap();
-        let see = || reaper.kin().add(&pidfd, None);
+        let see = || reaper.kin().add(pid, &pidfd, None);
         see();
         thread::sleep(std::time::Duration::from_millis(20));
         assert!(rustix::process::test_kill_process(pid).is_ok(), "not started yet");

@@ -10,13 +10,13 @@ use crate::CgroupPath;
 
 /// Children of this process that died in a control group or below it, and were not waited for; the
 /// group may be gone. Looks at all children. Kernels without `CONFIG_PROC_CHILDREN` give none.
-pub(super) fn of_group(group: &CgroupPath) -> Vec<OwnedFd> {
+pub(super) fn of_group(group: &CgroupPath) -> Vec<(Pid, OwnedFd)> {
     let dead = |pid: &u32| is_in(*pid, group) && is_dead(*pid);
     let found = children().into_iter().filter(dead).filter_map(|pid| {
         let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
         // Looked at again: the pid may have been used again before it was opened.
-        is_in(pid, group).then_some(pidfd)
+        is_in(pid, group).then_some((raw, pidfd))
     });
     found.collect()
 }

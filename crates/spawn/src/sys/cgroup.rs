@@ -65,7 +65,7 @@ pub(super) fn join(root: &OwnedFd, path: &CgroupPath, pid: u32) -> io::Result<()
 
 /// The processes in a control group and those below it, at most `max`; what ends or comes meanwhile
 /// may be missing, as does what cannot be read.
-pub(crate) fn processes(root: &OwnedFd, path: &CgroupPath, max: usize) -> Vec<OwnedFd> {
+pub(crate) fn processes(root: &OwnedFd, path: &CgroupPath, max: usize) -> Vec<(Pid, OwnedFd)> {
     let mut found = Vec::new();
     if let Ok(group) = open(root, path.relative()) {
         collect(&group, max, &mut found);
@@ -73,13 +73,13 @@ pub(crate) fn processes(root: &OwnedFd, path: &CgroupPath, max: usize) -> Vec<Ow
     found
 }
 
-fn collect(group: &OwnedFd, max: usize, found: &mut Vec<OwnedFd>) {
+fn collect(group: &OwnedFd, max: usize, found: &mut Vec<(Pid, OwnedFd)>) {
     let open = |pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?));
     let room = max.saturating_sub(found.len());
     let opened: Vec<_> = members(group).into_iter().take(room).filter_map(open).collect();
     // Still here after it was opened, so it was not another of the same pid by then.
     let still = members(group);
-    found.extend(opened.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, fd)| fd));
+    found.extend(opened.into_iter().filter(|(pid, _)| still.contains(pid)));
     for child in children(group).unwrap_or_default() {
         if let Ok(child) = self::open(group, child.as_ref()) {
             collect(&child, max, found);
