@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         here.push(ours(&local, &dir, &cgroup, 2 * n)?);
         there.push(ours(&remote, &dir, &cgroup, 2 * n + 1)?);
     }
+    let calls = [call(&local)?, call(&remote)?];
     let bare = bare(&dir, &cgroup, count)?;
     local.cleanup_cgroup(&cgroup, Extent::Whole)?;
     daemon.kill()?;
@@ -54,6 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         writeln!(out, "{}", summary(lives.iter().map(|life| life.iter().sum()).collect()))?;
     }
+    writeln!(out, "a call that does nothing: here, by tare-spawn")?;
+    writeln!(out, "{}", calls.join("  "))?;
     writeln!(out, "runc alone in one prepared mount namespace: create, start, delete together")?;
     writeln!(out, "{bare}")?;
     Ok(())
@@ -106,6 +109,14 @@ fn ours(
     Ok([create, start, wait, delete, laps.next()])
 }
 
+/// What a call takes beside its work: to remove a group that is not there.
+fn call(spawner: &dyn Spawner) -> Result<String, Box<dyn Error>> {
+    let absent = "/tare-time-absent".parse()?;
+    let mut laps = Laps(Instant::now());
+    let calls = (0..1000).map(|_| spawner.remove_empty_cgroup(&absent).map(|()| laps.next()));
+    Ok(summary(calls.collect::<Result<_, _>>()?))
+}
+
 /// Lives with runc alone, measured by a shell inside one mount namespace.
 fn bare(dir: &Path, cgroup: &CgroupPath, count: u32) -> Result<String, Box<dyn Error>> {
     let bundle = dir.join("bare");
@@ -143,7 +154,7 @@ impl Laps {
 fn summary(mut all: Vec<Duration>) -> String {
     all.sort_unstable();
     let millis = |at: usize| all.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e3);
-    format!("{:.1} ({:.1})", millis(all.len() / 2), millis(0))
+    format!("{:.2} ({:.2})", millis(all.len() / 2), millis(0))
 }
 
 fn config(cgroup: &CgroupPath) -> String {
