@@ -75,6 +75,57 @@ fn privileged_two_daemons_live_side_by_side() {
 }
 
 #[test]
+fn privileged_the_last_of_two_daemons_leaves_the_host_as_the_first_found_it() {
+    on_scratch_host(async |host| {
+        let is_mount_point = || run("findmnt", &["-n", "-o", "TARGET"]).contains("/run/netns");
+        let mut one = Tared::start(host);
+        let setup =
+            Setup { state: host.path("s2"), runtime: host.path("r2"), ..Setup::private(host) };
+        let mut two = Tared::with(setup);
+        let (first, second) = (one.client().await, two.client().await);
+        first.import_busybox().await;
+        second.import_busybox().await;
+        let of_one = started(&first, "c", "sleep 1000").await;
+        assert!(is_mount_point());
+        let of_two = started(&second, "c", "sleep 1000").await;
+        first.remove(&of_one).await.done();
+        one.stop();
+        assert!(is_mount_point(), "the other uses it");
+        second.stop(&of_two).await.done();
+        second.start(&of_two).await.done();
+        network::reach_the_host(&second, &of_two).await;
+        second.remove(&of_two).await.done();
+        two.stop();
+        assert!(!is_mount_point());
+    });
+}
+
+#[test]
+fn privileged_a_daemon_does_without_what_another_took_away() {
+    on_scratch_host(async |host| {
+        let mut one = Tared::start(host);
+        let setup =
+            Setup { state: host.path("s2"), runtime: host.path("r2"), ..Setup::private(host) };
+        let mut two = Tared::with(setup);
+        let (first, second) = (one.client().await, two.client().await);
+        first.import_busybox().await;
+        second.import_busybox().await;
+        let of_two = started(&second, "c", "sleep 1000").await;
+        second.stop(&of_two).await.done();
+        let of_one = started(&first, "c", "sleep 1000").await;
+        first.remove(&of_one).await.done();
+        // Nobody has a namespace: it takes the directory's mount with it.
+        one.stop();
+        second.start(&of_two).await.done();
+        network::reach_the_host(&second, &of_two).await;
+        second.remove(&of_two).await.done();
+        two.stop();
+        let mounts = run("findmnt", &["-n", "-o", "TARGET"]);
+        assert!(!mounts.contains("/run/netns"), "{mounts}");
+    });
+}
+
+#[test]
 fn privileged_a_clean_end_leaves_the_host_as_it_was() {
     on_scratch_host(async |host| {
         let before = host.world();
