@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use oci_spec::image::{
@@ -223,7 +223,7 @@ impl Watch for ImportWatch<'_> {
 /// silent.
 struct Cancelable<'j> {
     archive: File,
-    cancel: BorrowedFd<'j>,
+    cancel: Arc<OwnedFd>,
     /// Set when the archive itself cannot be read: then that is no fault of the store.
     unreadable: &'j Cell<bool>,
 }
@@ -231,7 +231,7 @@ struct Cancelable<'j> {
 impl Read for Cancelable<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut fds =
-            [PollFd::new(&self.archive, PollFlags::IN), PollFd::new(&self.cancel, PollFlags::IN)];
+            [PollFd::new(&self.archive, PollFlags::IN), PollFd::new(&*self.cancel, PollFlags::IN)];
         poll(&mut fds, None)?;
         if !fds[1].revents().is_empty() {
             return Err(io::Error::other("canceled"));
@@ -245,7 +245,8 @@ fn unpack(store: &Store, archive: File, job: &Job) -> Result<Layer, Error> {
     let total = archive.metadata().ok().filter(std::fs::Metadata::is_file).map_or(0, |m| m.len());
     let watch = ImportWatch { job, total };
     let unreadable = Cell::new(false);
-    let archive = Cancelable { archive, cancel: job.cancel_event(), unreadable: &unreadable };
+    let cancel = job.cancel_event().ok_or_else(|| Error::Bug("an import after its end".into()))?;
+    let archive = Cancelable { archive, cancel, unreadable: &unreadable };
     store.import_layer(archive, &Limits::default(), &watch).map_err(|error| match error.kind() {
         _ if job.is_canceled() => Error::Canceled,
         _ if unreadable.get() => Error::InvalidArchive(Box::new(error)),

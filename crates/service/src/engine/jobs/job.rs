@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,8 +28,9 @@ pub(in crate::engine) struct Job {
     seen: Visible<JobView>,
     canceled: AtomicBool,
     cancel: Notify,
-    /// Readable once somebody asked the job to stop.
-    cancel_event: OwnedFd,
+    /// Readable once somebody asked the job to stop; none when it is over, since many of those are
+    /// kept for a while.
+    cancel_event: Mutex<Option<Arc<OwnedFd>>>,
     log: Mutex<Vec<LogLine>>,
     told: Mutex<Option<Instant>>,
     events: Events,
@@ -55,7 +56,7 @@ impl Job {
             seen: Visible::new(view, events.clone()),
             canceled: AtomicBool::new(false),
             cancel: Notify::new(),
-            cancel_event,
+            cancel_event: Mutex::new(Some(Arc::new(cancel_event))),
             log: Mutex::default(),
             told: Mutex::default(),
             events,
@@ -89,8 +90,10 @@ impl Job {
             return Err(Error::NotCancelable(canceled.id));
         }
         self.cancel.notify_waiters();
-        // Only a counter that overflows would fail.
-        let _ = rustix::io::write(&self.cancel_event, &1_u64.to_ne_bytes());
+        if let Some(event) = self.cancel_event() {
+            // Only a counter that overflows would fail.
+            let _ = rustix::io::write(&event, &1_u64.to_ne_bytes());
+        }
         Ok(())
     }
 
@@ -99,9 +102,10 @@ impl Job {
         self.canceled.load(Ordering::Acquire)
     }
 
-    /// A descriptor that polls readable once somebody asked it to stop, for threads that block.
-    pub(in crate::engine) fn cancel_event(&self) -> BorrowedFd<'_> {
-        self.cancel_event.as_fd()
+    /// A descriptor that polls readable once somebody asked it to stop, for threads that block;
+    /// none if it is over.
+    pub(in crate::engine) fn cancel_event(&self) -> Option<Arc<OwnedFd>> {
+        self.cancel_event.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// An error if somebody asked it to stop; for the gaps between steps.
@@ -206,6 +210,7 @@ impl Job {
         if let Err(error) = &result {
             self.log(3, error.chain());
         }
+        self.cancel_event.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.seen.show(|view| {
             view.state = JobState::Finished;
             view.cancelable = false;
