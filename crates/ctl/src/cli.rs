@@ -78,6 +78,72 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Show what a container has written.
     Logs(Logs),
+    /// List, make, remove networks, and put containers on them.
+    #[command(subcommand)]
+    Network(Network),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Network {
+    /// List networks.
+    Ls,
+    /// Make a network.
+    Create(CreateNetwork),
+    /// Remove networks.
+    Rm {
+        /// Take containers off them first.
+        #[arg(short, long)]
+        force: bool,
+        /// Names.
+        #[arg(required = true)]
+        networks: Vec<String>,
+    },
+    /// Show all about a network, as JSON.
+    Inspect {
+        /// Name.
+        network: String,
+    },
+    /// Put a container on a network, also while it runs.
+    Connect {
+        /// An address that it is to have there.
+        #[arg(long, value_name = "ADDRESS")]
+        ip: Vec<String>,
+        /// Name of the network.
+        network: String,
+        /// Name or id of the container.
+        container: String,
+    },
+    /// Take a container off a network, also while it runs.
+    Disconnect {
+        /// Name of the network.
+        network: String,
+        /// Name or id of the container.
+        container: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateNetwork {
+    /// bridge or macvlan.
+    #[arg(short, long)]
+    pub(crate) driver: Option<String>,
+    /// A subnet; without one, one is chosen.
+    #[arg(long, value_name = "SUBNET")]
+    pub(crate) subnet: Vec<String>,
+    /// An IPv6 subnet, too.
+    #[arg(long)]
+    pub(crate) ipv6: bool,
+    /// Nothing leaves it.
+    #[arg(long)]
+    pub(crate) internal: bool,
+    /// It and other networks do not reach each other.
+    #[arg(long)]
+    pub(crate) isolate: bool,
+    /// The interface of the host that a macvlan network is on.
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) parent: Option<String>,
+    /// Its name.
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -109,9 +175,12 @@ pub(crate) struct Create {
     /// Where its process starts.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
-    /// Its network: private, none or host.
-    #[arg(long, value_name = "MODE")]
-    pub(crate) network: Option<String>,
+    /// A network to be on, by name; or none, or host.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Vec<String>,
+    /// A port to publish: [[ADDRESS:]PORT:]PORT[/PROTOCOL], the host's before the container's.
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) publish: Vec<String>,
     /// Its root file system cannot be written.
     #[arg(long)]
     pub(crate) read_only: bool,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use zbus::connection::Builder;
-use zbus::{Connection, Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, proxy};
+use zbus::{Connection, Fd, ObjectPath, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, proxy};
 
 /// Options as they are sent.
 pub(crate) type Options<'a> = HashMap<&'static str, Variant<'a>>;
@@ -36,6 +36,11 @@ pub(crate) trait Manager {
     fn list_images(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
     fn import_image(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    fn get_network(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn list_networks(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
+    #[zbus(allow_interactive_auth)]
+    fn create_network(&self, name: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
 
     #[zbus(signal)]
     fn job_removed(
@@ -71,6 +76,11 @@ pub(crate) trait Container {
     #[zbus(allow_interactive_auth)]
     fn open_logs(&self, options: Options<'_>) -> zbus::Result<OwnedFd>;
 
+    #[zbus(allow_interactive_auth)]
+    fn connect_network(&self, network: &ObjectPath<'_>, options: Options<'_>) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn disconnect_network(&self, network: &ObjectPath<'_>, flags: u64) -> zbus::Result<()>;
+
     #[zbus(signal)]
     fn exited(&self, exit_code: i32, signal: i32, reason: &str, timestamp: u64)
     -> zbus::Result<()>;
@@ -83,12 +93,33 @@ pub(crate) trait Container {
     fn exit_code(&self) -> zbus::Result<i32>;
 }
 
+#[proxy(interface = "org.tare.Containers1.Network", default_service = "org.tare.Containers1")]
+pub(crate) trait Network {
+    #[zbus(allow_interactive_auth)]
+    fn remove(&self, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn inspect(&self, flags: u64) -> zbus::Result<String>;
+}
+
 #[proxy(interface = "org.tare.Containers1.Job", default_service = "org.tare.Containers1")]
 pub(crate) trait Job {
     fn open_log(&self, flags: u64) -> zbus::Result<OwnedFd>;
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn output(&self) -> zbus::Result<HashMap<String, OwnedVariant>>;
+}
+
+/// The network of that name.
+pub(crate) async fn network<'c>(
+    connection: &'c Connection,
+    name: &str,
+) -> zbus::Result<NetworkProxy<'c>> {
+    let path = ManagerProxy::new(connection).await?.get_network(name).await?;
+    NetworkProxy::builder(connection)
+        .path(path)
+        .cache_properties(zbus::proxy::CacheProperties::No)
+        .build()
+        .await
 }
 
 /// The container of that name or id.

@@ -11,7 +11,7 @@ use zbus::{Connection, Fd, OwnedObjectPath, Variant};
 
 use crate::cli::{Arguments, Command, Create, Import, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::{Failure, Outcome, exec, job};
+use crate::{Failure, Outcome, exec, job, network};
 
 /// `Stop`: as long as the container's own settings say.
 const OWN_TIMEOUT: u64 = u64::MAX;
@@ -34,10 +34,11 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Wait { container } => wait(bus, &container).await,
         Command::Exec(command) => exec::exec(bus, command).await,
         Command::Logs(command) => logs(bus, command).await,
+        Command::Network(command) => network::run(bus, command).await,
     }
 }
 
-fn say(text: &str) -> Result<(), Failure> {
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}").map_err(Failure::io("cannot write"))
 }
 
@@ -107,7 +108,6 @@ async fn create(bus: &Connection, command: Create) -> Outcome {
     let texts = [
         ("User", command.user),
         ("WorkingDir", command.workdir),
-        ("NetworkMode", command.network),
         ("PIDMode", command.pid),
         ("IPCMode", command.ipc),
     ];
@@ -121,6 +121,7 @@ async fn create(bus: &Connection, command: Create) -> Outcome {
             options.insert(key, true.into());
         }
     }
+    options.extend(network::of_container(&command.network, &command.publish)?);
     let name = command.name.unwrap_or_default();
     let manager = ManagerProxy::new(bus).await?;
     let path = manager.create_container(&name, &command.image, options).await?;
@@ -224,14 +225,14 @@ fn print_lines(stream: File) -> Result<(), Failure> {
     Ok(())
 }
 
-fn text(row: &Row, key: &str) -> String {
+pub(crate) fn text(row: &Row, key: &str) -> String {
     row.get(key)
         .and_then(|value| value.try_clone().ok())
         .and_then(|value| String::try_from(value).ok())
         .unwrap_or_default()
 }
 
-fn number(row: &Row, key: &str) -> u64 {
+pub(crate) fn number(row: &Row, key: &str) -> u64 {
     let value = row.get(key).map(|value| &**value);
     match value {
         Some(Variant::U32(number)) => (*number).into(),

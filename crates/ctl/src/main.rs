@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod exec;
 mod job;
+mod network;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -62,6 +62,32 @@ fn privileged_a_life_by_tarectl() {
 }
 
 #[test]
+fn privileged_networks_by_tarectl() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        tared.client().await.import_busybox().await;
+        let subnet = ["--subnet", "10.99.0.0/24", "--ipv6"];
+        says(&tared, &[&["network", "create"], &subnet[..], &["web"]].concat());
+        assert!(says(&tared, &["network", "ls"]).contains("web"));
+        let create =
+            ["create", "--network", "web", "--publish", "127.0.0.1:8080:80", "--name", "c"];
+        says(&tared, &[&create[..], &["busybox", "sleep", "1000"]].concat());
+        says(&tared, &["start", "c"]);
+        says(&tared, &["network", "connect", "tare", "c"]);
+        let shown = says(&tared, &["exec", "c", "ip", "-o", "-4", "address"]);
+        assert!(shown.contains("10.99.0.2/24") && shown.contains("eth1"), "{shown}");
+        assert!(says(&tared, &["network", "inspect", "web"]).contains("10.99.0.2"));
+        says(&tared, &["network", "disconnect", "tare", "c"]);
+        let refused = tarectl(&tared, &["network", "rm", "web"]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("in use by c"), "{said}");
+        says(&tared, &["network", "rm", "--force", "web"]);
+        says(&tared, &["rm", "--force", "c"]);
+        tared.stop();
+    });
+}
+
+#[test]
 fn privileged_busctl_understands_the_service() {
     on_scratch_host(async |host| {
         let mut tared = Tared::start(host);

@@ -1,0 +1,166 @@
+//! Networks, and the networks and ports of containers.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+
+use zbus::{Connection, Variant};
+
+use crate::cli::{CreateNetwork, Network};
+use crate::client::{self, ManagerProxy, Options};
+use crate::commands::{number, say, text};
+use crate::{Failure, Outcome};
+
+/// `Network.Remove`: take containers off it first.
+const DISCONNECT: u64 = 1;
+
+/// A dictionary in a list.
+type Entry<'a> = HashMap<&'static str, Variant<'a>>;
+
+pub(crate) async fn run(bus: &Connection, command: Network) -> Outcome {
+    match command {
+        Network::Ls => list(bus).await?,
+        Network::Create(command) => create(bus, command).await?,
+        Network::Rm { force, networks } => {
+            for name in networks {
+                let network = client::network(bus, &name).await?;
+                network.remove(if force { DISCONNECT } else { 0 }).await?;
+            }
+        }
+        Network::Inspect { network } => {
+            say(&client::network(bus, &network).await?.inspect(0).await?)?;
+        }
+        Network::Connect { ip, network, container } => {
+            let mut options = Options::new();
+            if !ip.is_empty() {
+                options.insert("Addresses", ip.into());
+            }
+            let path = ManagerProxy::new(bus).await?.get_network(&network).await?;
+            let container = client::container(bus, &container).await?;
+            container.connect_network(&path, options).await?;
+        }
+        Network::Disconnect { network, container } => {
+            let path = ManagerProxy::new(bus).await?.get_network(&network).await?;
+            client::container(bus, &container).await?.disconnect_network(&path, 0).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(bus: &Connection) -> Result<(), Failure> {
+    let (rows, _) = ManagerProxy::new(bus).await?.list_networks(Options::new()).await?;
+    say(&format!("{:<12}  {:<20}  {:<8}  CONTAINERS", "NETWORK ID", "NAME", "DRIVER"))?;
+    for row in &rows {
+        let (id, name, driver) = (text(row, "Id"), text(row, "Name"), text(row, "Driver"));
+        say(&format!("{id:.12}  {name:<20}  {driver:<8}  {}", number(row, "NContainers")))?;
+    }
+    Ok(())
+}
+
+async fn create(bus: &Connection, command: CreateNetwork) -> Result<(), Failure> {
+    let mut options = Options::new();
+    for (key, value) in [("Driver", command.driver), ("Parent", command.parent)] {
+        if let Some(value) = value {
+            options.insert(key, value.into());
+        }
+    }
+    let flags =
+        [("IPv6", command.ipv6), ("Internal", command.internal), ("Isolate", command.isolate)];
+    for (key, on) in flags {
+        if on {
+            options.insert(key, true.into());
+        }
+    }
+    if !command.subnet.is_empty() {
+        let subnet = |subnet: String| Entry::from([("Subnet", subnet.into())]);
+        let subnets: Vec<_> = command.subnet.into_iter().map(subnet).collect();
+        options.insert("Subnets", subnets.into());
+    }
+    ManagerProxy::new(bus).await?.create_network(&command.name, options).await?;
+    say(&command.name)
+}
+
+/// Options of a container that is on these networks, and publishes these ports.
+pub(crate) fn of_container(
+    networks: &[String],
+    ports: &[String],
+) -> Result<Options<'static>, Failure> {
+    let mut options = Options::new();
+    match networks {
+        [] => {}
+        [mode] if matches!(mode.as_str(), "none" | "host" | "private") => {
+            options.insert("NetworkMode", mode.clone().into());
+        }
+        names => {
+            let entry = |name: &String| Entry::from([("Network", name.clone().into())]);
+            options.insert("Networks", names.iter().map(entry).collect::<Vec<_>>().into());
+        }
+    }
+    if !ports.is_empty() {
+        let ports: Vec<_> = ports.iter().map(|text| port(text)).collect::<Result<_, _>>()?;
+        options.insert("PublishedPorts", ports.into());
+    }
+    Ok(options)
+}
+
+/// `[[ADDRESS:]PORT:]PORT[/PROTOCOL]`, where an IPv6 address is in brackets.
+fn port(text: &str) -> Result<Entry<'static>, Failure> {
+    let wrong = || Failure::Usage(format!("'{text}' is not [[ADDRESS:]PORT:]PORT[/PROTOCOL]"));
+    let number = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (rest, container) = ports.rsplit_once(':').unwrap_or(("", ports));
+    let (address, host) = match rest.rsplit_once(':') {
+        Some((address, host)) => (address, host),
+        None => ("", rest),
+    };
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    Ok(Entry::from([
+        ("HostAddress", address.to_owned().into()),
+        ("HostPort", if host.is_empty() { 0 } else { number(host)? }.into()),
+        ("ContainerPort", number(container)?.into()),
+        ("Protocol", protocol.to_owned().into()),
+    ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<String> {
+        let entry = port(text).ok()?;
+        let text = |key: &str| String::try_from(entry[key].try_clone().unwrap()).unwrap();
+        let number = |key: &str| u16::try_from(entry[key].try_clone().unwrap()).unwrap();
+        let (host, container) = (number("HostPort"), number("ContainerPort"));
+        Some(format!("{} {host} {container} {}", text("HostAddress"), text("Protocol")))
+    }
+
+    #[test]
+    fn ports_are_read_as_people_write_them() {
+        for (text, want) in [
+            ("80", Some(" 0 80 tcp")),
+            ("8080:80", Some(" 8080 80 tcp")),
+            ("53:53/udp", Some(" 53 53 udp")),
+            ("127.0.0.1:8080:80", Some("127.0.0.1 8080 80 tcp")),
+            ("[::1]:8080:80", Some("::1 8080 80 tcp")),
+            ("127.0.0.1::80", Some("127.0.0.1 0 80 tcp")),
+            ("", None),
+            ("web", None),
+            ("70000:80", None),
+            ("80:", None),
+        ] {
+            assert_eq!(read(text).as_deref(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mode_is_told_from_the_name_of_a_network() {
+        let keys = |networks: &[&str]| {
+            let networks: Vec<String> = networks.iter().map(|&name| name.to_owned()).collect();
+            let options = of_container(&networks, &[]).unwrap();
+            options.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&["none"]), ["NetworkMode"]);
+        assert_eq!(keys(&["web"]), ["Networks"]);
+        assert_eq!(keys(&["web", "none"]), ["Networks"]);
+        assert_eq!(keys(&[]), Vec::<&str>::new());
+    }
+}
