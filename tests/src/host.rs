@@ -1,16 +1,20 @@
 //! A host of a test's own.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+};
 
+use crate::world::{Difference, Scope};
 use crate::{World, sys, world};
 
 /// One test at a time: what is below the cgroup2 root is seen by all of them.
@@ -58,7 +62,7 @@ impl Host {
     fn run(self, body: impl AsyncFnOnce(&Self)) {
         let before = self.world();
         runtime().block_on(body(&self));
-        self.settles_to(&before);
+        settle(|| before.leftovers(&self.world(), &self.scope()));
     }
 
     /// The scratch directory.
@@ -71,9 +75,14 @@ impl Host {
         self.scratch().join(name)
     }
 
+    /// Where everything of the test's daemons is.
+    pub fn scope(&self) -> Scope {
+        Scope::of_scratch_host(self.scratch())
+    }
+
     /// Everything containers can leave behind, as it is now.
     pub fn world(&self) -> World {
-        World::capture(self.scratch())
+        World::capture(&self.scope())
     }
 
     /// Waits until the world is `wanted`.
@@ -82,13 +91,7 @@ impl Host {
     ///
     /// With each difference, if that takes too long.
     pub fn settles_to(&self, wanted: &World) {
-        let end = Instant::now() + SETTLING;
-        let mut differences = wanted.differences(&self.world());
-        while !differences.is_empty() && Instant::now() < end {
-            thread::sleep(Duration::from_millis(20));
-            differences = wanted.differences(&self.world());
-        }
-        assert!(differences.is_empty(), "the world is not as it was:\n{}", differences.join("\n"));
+        settle(|| wanted.differences(&self.world()));
     }
 }
 
@@ -106,23 +109,37 @@ pub fn as_user<T: Send>(uid: u32, body: impl AsyncFnOnce() -> T + Send) -> T {
 impl Drop for Host {
     /// For tests that fail half-way; after the others nothing is left to do.
     fn drop(&mut self) {
-        world::processes(self.scratch()).iter().for_each(world::Process::kill);
-        let groups = world::cgroups(self.scratch());
-        // What is in a container names no directory of ours, and may have no mounts of its own.
+        let scope = self.scope();
+        world::processes(&scope).iter().for_each(world::Process::kill);
+        let groups = world::cgroups(&scope);
+        // What a daemon has begun meanwhile is in none of the processes that were found.
         for group in &groups {
-            let _ = fs::write(Path::new(group).join("cgroup.kill"), "1");
+            let _ = fs::write(group.join("cgroup.kill"), "1");
         }
         let end = Instant::now() + SETTLING;
         // Those within others first.
         for group in groups.iter().rev() {
-            while fs::remove_dir(group).is_err()
-                && Path::new(group).exists()
-                && Instant::now() < end
-            {
+            while fs::remove_dir(group).is_err() && group.exists() && Instant::now() < end {
                 thread::sleep(Duration::from_millis(20));
             }
         }
     }
+}
+
+/// Waits until there are no differences.
+///
+/// # Panics
+///
+/// With each of them, if that takes too long.
+pub(crate) fn settle(differences: impl Fn() -> Vec<Difference>) {
+    let end = Instant::now() + SETTLING;
+    let mut left = differences();
+    while !left.is_empty() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+        left = differences();
+    }
+    let lines: Vec<String> = left.iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "the world is not as it was:\n{}", lines.join("\n"));
 }
 
 /// One thread: whatever is started from it has the namespaces and the user of the caller.
@@ -142,13 +159,40 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Runs a program that reads `input`, and returns what it printed.
+///
+/// # Panics
+///
+/// If it fails.
+pub(crate) fn feed(program: &str, arguments: &[&str], input: &[u8]) -> String {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn isolate(scratch: &Path) {
     let resolv_conf = fs::canonicalize("/etc/resolv.conf").expect("a host has /etc/resolv.conf");
     sys::leave_the_host().expect("unshare");
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    detach_below("/run/");
     mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
     write_resolv_conf(&resolv_conf, scratch);
     run("ip", &["link", "set", "lo", "up"]);
+}
+
+/// Detaches what is mounted below a directory of the host's, which is about to be covered: the kernel
+/// takes it away at any time, when somebody outside does.
+fn detach_below(dir: &str) {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+    let places = table.lines().filter_map(|line| line.split(' ').nth(4));
+    for place in places.filter(|place| place.starts_with(dir)) {
+        // It may have gone meanwhile, or with the one it was mounted on.
+        let _ = unmount(place, UnmountFlags::DETACH);
+    }
 }
 
 /// What the host's own says does not matter here, nor where it is.

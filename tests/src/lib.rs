@@ -37,7 +37,7 @@ mod replies;
 #[expect(unsafe_code, reason = "unshare(2)")]
 mod sys;
 mod tared;
-mod world;
+pub mod world;
 
 pub use bins::bin;
 pub use client::{Client, ERROR, Options, ROOT, failure, signal, started};

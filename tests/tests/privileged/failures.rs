@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use system_tests::{Options, Tared, on_scratch_host, run};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use system_tests::{Options, Tared, on_scratch_host};
 
 use super::{ERROR, failure, started};
 
@@ -41,11 +42,15 @@ fn privileged_a_start_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn privileged_an_exec_that_fails_leaves_nothing() {
+fn privileged_an_exec_leaves_nothing_whether_it_fails_or_not() {
     on_scratch_host(async |host| {
         let mut tared = Tared::start(host);
         let client = tared.client().await;
         client.import_busybox().await;
+        // Bridge and table come with the first start, and stay as long as the daemon.
+        let first = started(&client, "first", "true").await;
+        client.remove(&first).await.done();
+        let empty = host.world();
         let path = started(&client, "c", "sleep 1000").await;
         // The directory of sessions comes with the first one, and goes with the container. What
         // is the session's own goes a moment after its end is told.
@@ -55,6 +60,9 @@ fn privileged_an_exec_that_fails_leaves_nothing() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let before = host.world();
+        // Long enough to be found and watched.
+        client.exec(&path, "sleep 0.3").await;
+        host.settles_to(&before);
         for (about, argv, options, error) in [
             ("no such program", "/nonexistent", Options::new(), "CommandNotFound"),
             ("no such program in PATH", "nonexistent", Options::new(), "CommandNotFound"),
@@ -67,6 +75,8 @@ fn privileged_an_exec_that_fails_leaves_nothing() {
         }
         assert_eq!(client.container(&path).await.text("State"), "running");
         client.remove(&path).await.done();
+        // Though those who ran something in it can still look at how that ended.
+        host.settles_to(&empty);
         tared.stop();
     });
 }
@@ -78,8 +88,7 @@ fn privileged_an_end_on_a_full_disk_is_written_down_when_there_is_space() {
         on_scratch_host(async |host| {
             let disk = host.path(full);
             fs::create_dir(&disk).unwrap();
-            let place = disk.to_str().unwrap();
-            run("mount", &["-t", "tmpfs", "-o", "size=64m", "tmpfs", place]);
+            mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=64m")).unwrap();
             let mut tared = Tared::start(host);
             let client = tared.client().await;
             client.import_busybox().await;
@@ -99,7 +108,7 @@ fn privileged_an_end_on_a_full_disk_is_written_down_when_there_is_space() {
             assert_eq!(client.exit(&path).await.signal, 9);
             client.remove(&path).await.done();
             tared.stop();
-            run("umount", &[place]);
+            unmount(&disk, UnmountFlags::empty()).unwrap();
         });
     }
 }
@@ -111,8 +120,7 @@ fn privileged_on_a_full_disk_containers_are_stopped_and_removed() {
         on_scratch_host(async |host| {
             let disk = host.path(full);
             fs::create_dir(&disk).unwrap();
-            let place = disk.to_str().unwrap();
-            run("mount", &["-t", "tmpfs", "-o", "size=64m", "tmpfs", place]);
+            mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=64m")).unwrap();
             let mut tared = Tared::start(host);
             let client = tared.client().await;
             client.import_busybox().await;
@@ -127,7 +135,7 @@ fn privileged_on_a_full_disk_containers_are_stopped_and_removed() {
             assert_eq!(client.list("ListContainers").await.len(), 0);
             let _ = fs::remove_file(disk.join("filler"));
             tared.stop();
-            run("umount", &[place]);
+            unmount(&disk, UnmountFlags::empty()).unwrap();
         });
     }
 }

@@ -1,6 +1,7 @@
 //! What an earlier daemon, or somebody else, left lying about.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ fn privileged_what_no_container_has_is_swept_away_and_what_one_has_is_not() {
             state.join("containers").join(STRAY).join("upper"),
             state.join("layers").join(STRAY).join("diff"),
         ] {
-            fs::create_dir_all(dir).unwrap();
+            // Of those above it, some are not there with each runtime, and stay.
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).unwrap();
         }
         fs::write(state.join("logs").join(STRAY), "a line\n").unwrap();
         run("ip", &["netns", "add", &format!("{tag}-{}", &STRAY[..12])]);
@@ -48,8 +50,9 @@ fn privileged_what_no_container_has_is_swept_away_and_what_one_has_is_not() {
         run("nft", &["add element inet", &table, "containers4 { 10.88.0.200 }"]);
         // The daemon itself is there or not, too.
         let strays = || -> Vec<String> {
-            let ours = |it: &String| it.contains(&STRAY[..12]) || it.contains("10.88.0.200");
-            before.differences(&host.world()).into_iter().filter(ours).collect()
+            let differences = before.differences(&host.world()).into_iter();
+            let lines = differences.map(|it| it.to_string());
+            lines.filter(|it| it.contains(&STRAY[..12]) || it.contains("10.88.0.200")).collect()
         };
         for kind in ["file", "firewall", "control group", "network namespace"] {
             let new = format!("new {kind}");

@@ -16,5 +16,6 @@ mod networks;
 mod programs;
 mod sessions;
 mod spawner;
+mod world;
 
 use system_tests::{ERROR, failure, started};

@@ -1,7 +1,8 @@
 //! What containers reach, and as whom.
 
+use rustix::mount::{UnmountFlags, unmount};
 use system_tests::main_job::address;
-use system_tests::{Tared, network, on_scratch_host, run};
+use system_tests::{Tared, network, on_scratch_host};
 
 use super::started;
 
@@ -25,7 +26,7 @@ fn privileged_the_world_sees_the_hosts_address() {
         network::the_world_sees_the_hosts_address(&client).await;
         tared.stop();
         // `ip` made it a mount before the daemon was there, so it is not the daemon's to undo.
-        run("umount", &["/run/netns"]);
+        unmount("/run/netns", UnmountFlags::empty()).unwrap();
     });
 }
 

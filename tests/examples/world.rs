@@ -1,0 +1,10 @@
+//! Prints the world of a machine on which the service is installed, a line for each thing: to be
+//! kept, and compared with a later one by diff(1).
+#![expect(clippy::print_stdout, reason = "that is what it is for")]
+
+use system_tests::World;
+use system_tests::world::Scope;
+
+fn main() {
+    print!("{}", World::capture(&Scope::of_installed_service()));
+}

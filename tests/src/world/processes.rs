@@ -1,0 +1,139 @@
+//! Processes that have to do with a daemon.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::things::Things;
+use super::{Scope, cgroups, names_in};
+
+/// A process.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pub(super) pid: i32,
+    /// What is on its command line; of one that has ended, its name.
+    command_line: String,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Lives,
+    /// It has ended, and its parent has not asked how.
+    Zombie,
+}
+
+impl Process {
+    /// Ends it.
+    pub(crate) fn kill(&self) {
+        let _ = kill_process(Pid::from_raw(self.pid).unwrap(), Signal::KILL);
+    }
+
+    /// What its program is called.
+    fn program(&self) -> &str {
+        let program = self.command_line.split(' ').next().unwrap_or_default();
+        Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    pub(super) fn is_daemon(&self, scope: &Scope) -> bool {
+        self.fate == Fate::Lives && scope.daemons.iter().any(|name| name == self.program())
+    }
+
+    /// A daemon and its bus that were started anew are as good as the old ones.
+    fn how(&self, scope: &Scope) -> String {
+        match self.fate {
+            Fate::Zombie => "has ended, and nobody waits for it".into(),
+            Fate::Lives if self.is_daemon(scope) || self.program() == "dbus-daemon" => {
+                String::new()
+            }
+            Fate::Lives => format!("process {}", self.pid),
+        }
+    }
+}
+
+pub(super) fn things(processes: &[Process], scope: &Scope) -> Things {
+    processes.iter().map(|it| (it.command_line.clone(), it.how(scope))).collect()
+}
+
+/// The processes of a scope: `tared`, its bus, conmon, runtimes, and everything in a container. By
+/// their command lines, their mounts, or their control groups; and what a daemon should have
+/// waited for.
+///
+/// Other zombies do not count: where PID 1 is not a real init, it is slow to reap what nobody else
+/// waits for.
+pub(crate) fn all(scope: &Scope) -> Vec<Process> {
+    let mut search = Search::new(scope);
+    let pids = names_in(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
+    let (living, ended): (Vec<_>, Vec<_>) = pids.partition(|pid| !command_line(*pid).is_empty());
+    let ours: Vec<Process> = living
+        .into_iter()
+        .filter(|pid| search.is_ours(*pid))
+        .map(|pid| Process { pid, command_line: command_line(pid), fate: Fate::Lives })
+        .collect();
+    let daemons: Vec<i32> = ours.iter().filter(|it| it.is_daemon(scope)).map(|it| it.pid).collect();
+    let zombies = ended.into_iter().filter_map(|pid| zombie_of(&daemons, pid));
+    ours.iter().cloned().chain(zombies).collect()
+}
+
+/// A search for processes.
+struct Search<'s> {
+    scope: &'s Scope,
+    /// Those in its control groups.
+    grouped: BTreeSet<i32>,
+    /// Whether something of the scope is mounted in a mount namespace: one answer for all that
+    /// share it. In the caller's own there may be, which says nothing of who else is there.
+    namespaces: HashMap<String, bool>,
+}
+
+impl<'s> Search<'s> {
+    fn new(scope: &'s Scope) -> Self {
+        let groups = cgroups::all(scope);
+        let grouped = groups.iter().flat_map(|group| cgroups::processes_of(group)).collect();
+        let own = [mount_namespace("thread-self"), mount_namespace("self")];
+        let namespaces = own.into_iter().flatten().map(|own| (own, false)).collect();
+        Self { scope, grouped, namespaces }
+    }
+
+    fn is_ours(&mut self, pid: i32) -> bool {
+        let this = i32::try_from(std::process::id()).unwrap();
+        let marked = |line: &str| self.scope.marks.iter().any(|mark| line.contains(mark));
+        let listed = pid != this && (self.grouped.contains(&pid) || marked(&command_line(pid)));
+        listed || self.has_mounts_of_ours(pid)
+    }
+
+    fn has_mounts_of_ours(&mut self, pid: i32) -> bool {
+        let Some(namespace) = mount_namespace(&pid.to_string()) else { return false };
+        let marks = &self.scope.marks;
+        *self.namespaces.entry(namespace).or_insert_with(|| {
+            let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+            marks.iter().any(|mark| table.contains(mark))
+        })
+    }
+}
+
+fn mount_namespace(pid: &str) -> Option<String> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()?;
+    Some(link.to_string_lossy().into_owned())
+}
+
+/// Empty for kernel threads and for processes that have ended.
+pub(super) fn command_line(pid: i32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_string()
+}
+
+fn zombie_of(daemons: &[i32], pid: i32) -> Option<Process> {
+    // pid (name) state parent ...; the name may hold anything.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut rest = rest.split_whitespace();
+    let is_zombie = rest.next()? == "Z";
+    let parent = rest.next()?.parse().ok()?;
+    (is_zombie && daemons.contains(&parent)).then(|| Process {
+        pid,
+        command_line: format!("{name} of a daemon"),
+        fate: Fate::Zombie,
+    })
+}
