@@ -54,12 +54,26 @@ pub struct Runtime {
     pub preferred: Vec<RuntimeName>,
     /// Who starts them.
     pub spawner: Spawner,
+    /// Whether it is tried out, at each start of the daemon, which of them works.
+    pub trial: Trial,
+}
+
+/// Whether runtimes are tried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trial {
+    /// Each time, with a container that does nothing.
+    #[default]
+    Always,
+    /// The first one is taken for one that works: for hosts where that is known, and where the
+    /// tenth of a second counts.
+    Never,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
         let preferred = vec![RuntimeName::Crun, RuntimeName::Runc];
-        Self { preferred, spawner: Spawner::Auto }
+        Self { preferred, spawner: Spawner::Auto, trial: Trial::default() }
     }
 }
 
@@ -255,6 +269,7 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
 
@@ -320,6 +335,7 @@ mod tests {
             ("unknown key", "[network]\npoool = 1\n", "poool"),
             ("wrong type", "[network]\npool = 7\n", "pool"),
             ("unknown runtime", "[runtime]\npreferred = [\"kata\"]\n", "kata"),
+            ("unknown choice", "[runtime]\ntrial = \"maybe\"\n", "maybe"),
             ("not TOML", "[", ""),
         ] {
             let error = load(&[("a", ""), ("b", text)]).unwrap_err();

@@ -3,6 +3,8 @@
 //! Callers hand in closures; whatever has queued up is run in one transaction, each closure in a
 //! savepoint of its own, so that many small changes share one flush. An answer is sent only after
 //! the commit: what is acknowledged is as durable as the file's [`Durability`] says.
+//!
+//! Each piece of work, and each commit, can be made to fail in a test.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,6 +13,8 @@ use std::thread;
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::fault;
 
 /// How much of an acknowledged change survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +89,16 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
+/// One piece of work.
+struct Work {
+    /// The code that does it.
+    name: &'static str,
+    act: Act,
+}
+
 /// Gets the open transaction, or why there is none.
-type Work = Box<dyn FnOnce(Result<&Connection, &rusqlite::Error>) -> Answer + Send>;
+type Act = Box<dyn FnOnce(Result<&Connection, &rusqlite::Error>) -> Answer + Send>;
+
 /// Sends the answer of one piece of work; called with whether the commit succeeded.
 type Answer = Box<dyn FnOnce(Result<(), &rusqlite::Error>) + Send>;
 
@@ -110,15 +122,18 @@ impl Db {
     /// # Errors
     ///
     /// [`Error::Open`], [`Error::TooNew`].
+    #[expect(clippy::disallowed_methods, reason = "the one place where databases are opened")]
     pub fn open(path: &Path, durability: Durability, migrations: &[&str]) -> Result<Self, Error> {
         let open = |source| Error::Open { path: path.into(), source };
+        point(format_args!("open {}", path.display())).map_err(open)?;
         let mut connection = Connection::open(path).map_err(open)?;
         set_up(&connection, durability).map_err(open)?;
         migrate(&mut connection, path, migrations)?;
         let (queue, mut work) = mpsc::unbounded_channel();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         thread::Builder::new()
             .name("database".into())
-            .spawn(move || while run_batch(&mut connection, &mut work) {})
+            .spawn(move || while run_batch(&mut connection, &name, &mut work) {})
             .map_err(|e| open(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
         Ok(Self { queue, path: path.into() })
     }
@@ -151,7 +166,8 @@ impl Db {
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         let (sender, answer) = oneshot::channel();
-        let work: Work = Box::new(move |connection| {
+        let name = std::any::type_name::<F>();
+        let act: Act = Box::new(move |connection| {
             let result = match connection {
                 Ok(connection) => in_savepoint(connection, work),
                 Err(error) => Err(Error::Operation(copy(error)).into()),
@@ -166,9 +182,20 @@ impl Db {
             })
         });
         // A queue without a thread drops the work, and with it the sender of the answer.
-        let _ = self.queue.send(work);
+        let _ = self.queue.send(Work { name, act });
         async { answer.await.unwrap_or_else(|_| Err(Error::Closed.into())) }
     }
+}
+
+/// Where a test makes a database fail: as `SQLite` does when the disk is full or broken.
+fn point(effect: fmt::Arguments<'_>) -> rusqlite::Result<()> {
+    fault::point(&effect).map_err(|error| {
+        let code = match error.kind() {
+            std::io::ErrorKind::StorageFull => rusqlite::ffi::SQLITE_FULL,
+            _ => rusqlite::ffi::SQLITE_IOERR,
+        };
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(error.to_string()))
+    })
 }
 
 /// `SQLite`'s errors cannot be cloned; a failed commit has one and many who wait for it.
@@ -216,14 +243,18 @@ fn migrate(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Res
 const BATCH: usize = 64;
 
 /// Runs what has queued up; false when all handles are gone.
-fn run_batch(connection: &mut Connection, queue: &mut mpsc::UnboundedReceiver<Work>) -> bool {
+fn run_batch(
+    connection: &mut Connection,
+    file: &str,
+    queue: &mut mpsc::UnboundedReceiver<Work>,
+) -> bool {
     let Some(first) = queue.blocking_recv() else { return false };
     let mut batch = VecDeque::from([first]);
     while let Some(next) = (batch.len() < BATCH).then(|| queue.try_recv().ok()).flatten() {
         batch.push_back(next);
     }
     while !batch.is_empty() {
-        run_transaction(connection, &mut batch);
+        run_transaction(connection, file, &mut batch);
     }
     true
 }
@@ -231,16 +262,18 @@ fn run_batch(connection: &mut Connection, queue: &mut mpsc::UnboundedReceiver<Wo
 /// Runs one piece of work after the other in one transaction, and answers them all after its
 /// commit. When the disk is full, or cannot be read, `SQLite` takes the whole transaction back at
 /// once: then it ends there, and what is left of the batch has one of its own.
-fn run_transaction(connection: &mut Connection, batch: &mut VecDeque<Work>) {
+fn run_transaction(connection: &mut Connection, file: &str, batch: &mut VecDeque<Work>) {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            return batch.drain(..).for_each(|work| work(Err(&error))(Err(&error)));
+            return batch.drain(..).for_each(|work| (work.act)(Err(&error))(Err(&error)));
         }
     };
-    let mut answers = Vec::with_capacity(batch.len());
-    while let Some(work) = batch.pop_front() {
-        answers.push(work(Ok(&transaction)));
+    let (mut answers, mut last) = (Vec::with_capacity(batch.len()), "");
+    while let Some(Work { name, act }) = batch.pop_front() {
+        let begun = point(format_args!("use {file} in {name}"));
+        answers.push(act(begun.as_ref().map(|()| &*transaction)));
+        last = name;
         if transaction.is_autocommit() {
             break;
         }
@@ -250,7 +283,7 @@ fn run_transaction(connection: &mut Connection, batch: &mut VecDeque<Work>) {
         let why = "the transaction was taken back because one of its changes failed";
         Err(rusqlite::Error::SqliteFailure(code, Some(why.into())))
     } else {
-        transaction.commit()
+        point(format_args!("commit to {file} in {last}")).and_then(|()| transaction.commit())
     };
     for answer in answers {
         answer(outcome.as_ref().copied());

@@ -1,15 +1,15 @@
 //! One daemon on its two directories, and the names it gives to things of the host.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use tare_netns::{InterfaceName, NamespaceName, TableName};
 use tare_runtime::ContainerId;
 use tare_spawn::CgroupPath;
+
+use crate::effects;
 
 /// Where an installed daemon keeps what must outlive a reboot.
 pub const DEFAULT_STATE: &str = "/var/lib/tare";
@@ -143,41 +143,25 @@ fn refuse_if(path: &Path, bad: fn(char) -> bool, why: &'static str) -> Result<()
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
+    effects::make_dir(path, mode)
         // Also where it was there before, with another mode.
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+        .and_then(|()| effects::set_mode(path, mode))
         .map_err(|source| Error::Create { path: path.into(), source })
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let failed = |source| Error::Lock { path: path.clone(), source };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+    let mut file = effects::open_lock(&path).map_err(failed)?;
+    match effects::lock(&file) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             return Err(Error::Held { path: dir.into(), holder: holder(&mut file) });
         }
-        Err(errno) => return Err(failed(errno.into())),
+        taken => taken.map_err(failed)?,
     }
-    write_holder(&mut file).map_err(failed)?;
+    let us = format!("process {} (tared)\n", std::process::id());
+    effects::rewrite(&mut file, &us).map_err(failed)?;
     Ok(file)
-}
-
-fn write_holder(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "process {} (tared)", std::process::id())
 }
 
 fn holder(file: &mut File) -> String {

@@ -47,6 +47,7 @@ fn stream(key: &str, fd: OwnedFd) -> Result<OwnedFd, ApiError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
 

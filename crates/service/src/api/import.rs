@@ -89,6 +89,7 @@ fn is_connected_stream(socket: impl AsFd) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
     use std::fs::File;

@@ -1,14 +1,13 @@
 //! A `dbus-daemon` of our own, for hosts without a system bus, or without a wish to use it.
 
-use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::sys;
+use crate::effects;
 
 /// `sun_path` of unix(7), without the zero at its end.
 const LONGEST_SOCKET: usize = 107;
@@ -66,14 +65,10 @@ impl PrivateBus {
             let path = path.to_path_buf();
             move |source| Error::Write { path, source }
         };
-        let made = DirBuilder::new().mode(0o711).create(&dir);
-        made.or_else(|e| if dir.is_dir() { Ok(()) } else { Err(e) }).map_err(write(&dir))?;
-        fs::write(&config, configuration(&socket, invoker)).map_err(write(&config))?;
+        effects::make_dir(&dir, 0o711).map_err(write(&dir))?;
+        effects::write_file(&config, &configuration(&socket, invoker)).map_err(write(&config))?;
         // A socket left by a daemon that was killed; its bus ended with it.
-        match fs::remove_file(&socket) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(write(&socket)(e)),
-            _ => {}
-        }
+        effects::remove_file(&socket).map_err(write(&socket))?;
         let mut daemon = start(&config)?;
         let address = ready(&mut daemon)?;
         Ok(Self { daemon, address, dir })
@@ -97,7 +92,7 @@ impl Drop for PrivateBus {
         // It has no state; ending is all there is to it.
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = effects::remove_dir(&self.dir);
     }
 }
 
@@ -113,7 +108,7 @@ fn start(config: &Path) -> Result<Child, Error> {
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    sys::end_with_parent(&mut command).spawn().map_err(Error::Start)
+    effects::start_bus(sys::end_with_parent(&mut command)).map_err(Error::Start)
 }
 
 /// Waits until it has said where it listens, in one line.
@@ -189,7 +184,10 @@ fn hex(digit: u8) -> char {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

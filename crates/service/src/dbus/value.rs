@@ -58,6 +58,7 @@ fn map(dict: &zbus::Dict<'_, '_>) -> Result<Value, ApiError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -17,6 +17,7 @@ use super::images::Image;
 use super::records::durable::{self, Connections, ContainerRow, DefinitionRow, LifeRow, Root};
 use super::{Error, Inner, Reference, key, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::effects;
 
 /// A container that could be made: resolved once, and frozen, so that what is asked about is what
 /// is made.
@@ -168,12 +169,8 @@ impl Inner {
         let (store, id, log) = (self.store.clone(), id.clone(), self.log_path(id));
         brief(move || {
             store.remove_container(&key(&id)).map_err(Error::Storage)?;
-            match std::fs::remove_file(&log) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    Err(Error::Host { what: "delete the log of a container", source })
-                }
-                _ => Ok(()),
-            }
+            effects::remove_file(&log)
+                .map_err(|source| Error::Host { what: "delete the log of a container", source })
         })
         .await
     }

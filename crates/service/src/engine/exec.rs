@@ -1,8 +1,7 @@
 //! Running further processes in a container.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -21,6 +20,7 @@ use super::records::volatile::{self, SessionKey, SessionStage};
 use super::view;
 use super::{Engine, Error};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::effects;
 
 /// A process to be run in a container.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Engine {
                 cgroup: session.running.cgroup.clone(),
             };
             spawner.exec(&exec, supervisor.as_fd(), stdio).map_err(|source| {
-                let _ = fs::remove_dir_all(session.layout().exec(session.number));
+                let _ = effects::remove_dir(&session.layout().exec(session.number));
                 runtime_error("run a process in", &name, source)
             })
         })
@@ -178,11 +178,11 @@ fn open_one(stdio: Stdio, direction: Direction) -> Result<(OwnedFd, Option<Owned
     match stdio {
         Stdio::Given(fd) => Ok((fd, None)),
         Stdio::Null => {
-            let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
+            let null = effects::open_null().map_err(failed)?;
             Ok((null.into(), None))
         }
         Stdio::Pipe => {
-            let (reader, writer) = std::io::pipe().map_err(failed)?;
+            let (reader, writer) = effects::pipe().map_err(failed)?;
             Ok(match direction {
                 Direction::In => (reader.into(), Some(writer.into())),
                 Direction::Out => (writer.into(), Some(reader.into())),
@@ -226,7 +226,7 @@ fn write_files_of(session: &Session, process: Vec<u8>) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the files of an exec session", source };
     let layout = session.layout();
     let dir = layout.exec(session.number);
-    DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+    effects::make_dir(&dir, 0o700).map_err(failed)?;
     let file =
         NewFile { name: file_name("process.json")?, content: process, access: Access::Private };
     let dir = File::open(dir).map_err(failed)?;
@@ -234,6 +234,7 @@ fn write_files_of(session: &Session, process: Vec<u8>) -> Result<(), Error> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
     use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};

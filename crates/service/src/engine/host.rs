@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 
 use super::Error;
 use super::scope::{Groups, Outline};
-use crate::config::RuntimeName;
+use crate::config::{self, RuntimeName};
 use crate::instance::Instance;
 
 /// Where a site keeps its own seccomp profile, and where a distribution does.
@@ -52,12 +52,12 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Looks at the host, and tries the runtimes out.
+    /// Looks at the host, and tries the runtimes out if that is set.
     pub(super) fn look(
         instance: &Instance,
         groups: &Groups,
         spawner: &dyn Spawner,
-        preferred: &[RuntimeName],
+        settings: &config::Runtime,
     ) -> Result<Self, Error> {
         let cgroups = cgroup::Host::detect().map_err(|error| Error::Host {
             what: "find the control groups",
@@ -70,13 +70,16 @@ impl Host {
         let facts = facts(&cgroups, &limits)?;
         let mut host =
             Self { facts, cgroups, runtime: None, taints: Vec::new(), unreadable: false.into() };
-        host.runtime = preferred
-            .iter()
-            .map(|name| match name {
-                RuntimeName::Crun => OciRuntime::Crun,
-                RuntimeName::Runc => OciRuntime::Runc,
-            })
-            .find(|runtime| host.works(*runtime, instance, groups, spawner));
+        let mut preferred = settings.preferred.iter().map(|name| match name {
+            RuntimeName::Crun => OciRuntime::Crun,
+            RuntimeName::Runc => OciRuntime::Runc,
+        });
+        host.runtime = match settings.trial {
+            config::Trial::Always => {
+                preferred.find(|it| host.works(*it, instance, groups, spawner))
+            }
+            config::Trial::Never => preferred.next(),
+        };
         if host.runtime.is_none() {
             host.taints.push("no-runtime");
         }

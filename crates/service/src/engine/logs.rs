@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use rustix::fs::inotify;
 use tare_runtime::log::{Filter, LogReader, Next};
 use tokio::io::unix::AsyncFd;
 
@@ -15,6 +14,7 @@ use super::container::Container;
 use super::view::{self, State};
 use super::{Engine, Error, sys};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::effects;
 
 /// Lines are gathered up to this many bytes before they are written.
 const CHUNK: usize = 32 << 10;
@@ -55,7 +55,7 @@ impl Engine {
         let (request, _) = request.into_parts();
         let container = self.container(&request.container.id)?;
         let failed = |source| Error::Host { what: "open a stream", source };
-        let (reader, writer) = std::io::pipe().map_err(failed)?;
+        let (reader, writer) = effects::pipe().map_err(failed)?;
         let path = self.log_path(&request.container.id);
         let (wake, woken) = mpsc::channel();
         if request.which == Which::Coming {
@@ -159,9 +159,7 @@ struct Changes(AsyncFd<Arc<OwnedFd>>);
 
 impl Changes {
     fn of(path: &std::path::Path) -> std::io::Result<Self> {
-        let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-        inotify::add_watch(&fd, path, inotify::WatchFlags::MODIFY)?;
-        Ok(Self(sys::readable(Arc::new(fd))?))
+        Ok(Self(sys::readable(Arc::new(effects::watch_file(path)?))?))
     }
 
     /// Returns after it has grown, any number of times.

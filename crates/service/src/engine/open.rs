@@ -142,9 +142,9 @@ async fn look(
     spawner: Arc<dyn Spawner>,
     config: &Config,
 ) -> Result<(Instance, Host), Error> {
-    let (groups, preferred) = (groups.clone(), config.runtime.preferred.clone());
+    let (groups, settings) = (groups.clone(), config.runtime.clone());
     blocking::brief(move || {
-        let host = Host::look(&instance, &groups, spawner.as_ref(), &preferred)?;
+        let host = Host::look(&instance, &groups, spawner.as_ref(), &settings)?;
         Ok((instance, host))
     })
     .await

@@ -1,8 +1,6 @@
 //! The processes of a container: its conmon, and its first one.
 
-use std::fs::DirBuilder;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +19,7 @@ use super::scope::Outline;
 use super::stop::KILL_TIMEOUT;
 use super::watched::{Watched, has_ended};
 use super::{Engine, Error, spawn_id};
+use crate::effects;
 
 /// What the end of a container may take beside its own time and that of a kill.
 const TEAR_DOWN: Duration = Duration::from_secs(10);
@@ -47,7 +46,7 @@ impl Engine {
             let layout = Layout::new(&run_dir, &request.id, request.incarnation);
             let failed = |source| Error::Host { what: "make the bundle of a container", source };
             // The other directories of the bundle are the spawner's to make.
-            DirBuilder::new().recursive(true).mode(0o700).create(layout.files()).map_err(failed)?;
+            effects::make_dir(&layout.files(), 0o700).map_err(failed)?;
             spawner.prepare(&request).map_err(|source| runtime_error("create", &name, source))
         })
         .await?;

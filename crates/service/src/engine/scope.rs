@@ -150,6 +150,7 @@ fn names(cgroup2: &Path, group: &str) -> impl Iterator<Item = String> + use<> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
 

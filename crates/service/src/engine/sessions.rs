@@ -4,7 +4,6 @@
 //! that conmon writes, whether or not this daemon is there; it is written down before the bundle of
 //! the container goes, and the file with it.
 
-use std::fs;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use super::records::volatile::{self, Session, SessionKey, SessionStage as Stage}
 use super::view::{ExecSession, Exit};
 use super::watched::Watched;
 use super::{Engine, Error, spawn_id};
+use crate::effects;
 
 /// An exec session that has ended is seen for this long.
 const LINGER: Duration = Duration::from_secs(60);
@@ -164,11 +164,8 @@ impl Engine {
             {
                 tracing::warn!("{error}");
             }
-            match fs::remove_dir_all(&dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!("cannot remove {}: {error}", dir.display());
-                }
-                _ => {}
+            if let Err(error) = effects::remove_dir(&dir) {
+                tracing::warn!("cannot remove {}: {error}", dir.display());
             }
             Ok(())
         };

@@ -18,6 +18,7 @@ use super::records::durable;
 use super::records::volatile::{self, Incarnation};
 use super::scope::Groups;
 use super::{Engine, Error, key};
+use crate::effects;
 use crate::instance::Tag;
 
 impl Engine {
@@ -64,7 +65,7 @@ impl Engine {
             }
             let known: HashSet<_> = containers.into_iter().collect();
             for stray in strays(&logs, &known) {
-                tell("a log", std::fs::remove_file(logs.join(stray.as_str())));
+                tell("a log", effects::remove_file(&logs.join(stray.as_str())));
             }
             Ok(())
         };

@@ -62,6 +62,7 @@ impl AsFd for Watched {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
     use rustix::process::{Pid, PidfdFlags, pidfd_open};

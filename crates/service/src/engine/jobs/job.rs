@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{Notify, watch};
 
 use super::{JobState, JobView, LogLine, Outcome, Output};
+use crate::effects;
 use crate::engine::Error;
 use crate::engine::clock::Usec;
 use crate::engine::events::{Event, Events};
@@ -49,8 +49,8 @@ impl Job {
         starter: Option<String>,
         events: Events,
     ) -> Result<Self, Error> {
-        let cancel_event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| Error::Host { what: "make a job", source: errno.into() })?;
+        let cancel_event =
+            effects::make_event().map_err(|source| Error::Host { what: "make a job", source })?;
         Ok(Self {
             starter,
             seen: Visible::new(view, events.clone()),
@@ -92,7 +92,7 @@ impl Job {
         self.cancel.notify_waiters();
         if let Some(event) = self.cancel_event() {
             // Only a counter that overflows would fail.
-            let _ = rustix::io::write(&event, &1_u64.to_ne_bytes());
+            let _ = effects::signal_event(event);
         }
         Ok(())
     }

@@ -9,10 +9,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
 use super::{Job, JobState};
+use crate::effects;
 
 /// The log from its start, as JSON lines, until the job is finished.
 pub(super) fn open(job: Arc<Job>) -> io::Result<OwnedFd> {
-    let (reader, writer) = std::io::pipe()?;
+    let (reader, writer) = effects::pipe()?;
     let writer = OwnedFd::from(writer);
     rustix::io::ioctl_fionbio(&writer, true)?;
     let mut writer = pipe::Sender::from_owned_fd(writer)?;

@@ -4,13 +4,13 @@
 //! the first container. So whoever makes a bridge looks at the routes again, under a lock that all
 //! daemons of the host share, and gives the lock back when the bridge is there.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rustix::fs::{FlockOperation, OFlags, flock};
 use tare_netns::{InterfaceName, Network, NetworkName, NetworkOptions, SubnetOptions};
 
+use crate::effects;
 use crate::engine::Error;
 use crate::engine::records::durable::{NetworkDefinition, Subnets};
 
@@ -28,11 +28,8 @@ pub(super) struct HostLock(#[expect(dead_code, reason = "closing it gives it bac
 /// Waits until no other daemon makes a bridge; blocks.
 pub(super) fn lock_host() -> Result<HostLock, Error> {
     let failed = |source| Error::Host { what: "lock the subnets of the host", source };
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).expect("flags of open(2) are an int");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-    let file = options.open(LOCK).map_err(failed)?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+    let file = effects::open_lock(Path::new(LOCK)).map_err(failed)?;
+    effects::wait_for_lock(&file).map_err(failed)?;
     Ok(HostLock(file))
 }
 

@@ -1,0 +1,146 @@
+//! Every effect that the service itself has: files, descriptors, the one program it starts. Nothing
+//! else in this crate changes anything of the host, but for [`db`](crate::db), which has a point
+//! of its own for each piece of work; what leaves do is theirs.
+//!
+//! What is made here has no undo of its own: it is written down first who it belongs to, and found
+//! by that.
+#![expect(clippy::disallowed_methods, reason = "this is where the effects are")]
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, PipeReader, PipeWriter, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command};
+
+use rustix::event::EventfdFlags;
+use rustix::fs::inotify::{CreateFlags, WatchFlags};
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::process::{Resource, Rlimit};
+
+use crate::fault;
+
+/// Carries out one effect; nothing in this file does without it.
+fn run<T>(effect: fmt::Arguments<'_>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fault::point(&effect)?;
+    act()
+}
+
+/// Makes a directory of that mode, and those above it, unless they are there.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    run(format_args!("make directory {}", path.display()), || {
+        DirBuilder::new().recursive(true).mode(mode).create(path)
+    })
+}
+
+/// Sets the mode of a file or directory.
+pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    run(format_args!("set the mode of {} to {mode:04o}", path.display()), || {
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    })
+}
+
+/// Writes a file, in place of one that is there.
+pub(crate) fn write_file(path: &Path, text: &str) -> io::Result<()> {
+    run(format_args!("write {}", path.display()), || fs::write(path, text))
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    run(format_args!("remove {}", path.display()), || unless_gone(fs::remove_file(path)))
+}
+
+/// Removes a directory of ours with all that is in it, if it is there.
+pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
+    run(format_args!("remove directory {}", path.display()), || {
+        unless_gone(fs::remove_dir_all(path))
+    })
+}
+
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// `O_NOFOLLOW`, as flags of open(2) are passed on.
+const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+
+/// Opens a lock file that is no link, making it if it is not there; does not take the lock.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    run(format_args!("open {}", path.display()), || {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(NO_LINKS).open(path)
+    })
+}
+
+/// Takes the lock of a file, at once or not at all.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    run(format_args!("take a lock"), || {
+        Ok(rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)?)
+    })
+}
+
+/// Takes the lock of a file, when nobody else has it any more.
+pub(crate) fn wait_for_lock(file: &File) -> io::Result<()> {
+    run(format_args!("wait for a lock"), || {
+        Ok(rustix::fs::flock(file, FlockOperation::LockExclusive)?)
+    })
+}
+
+/// Replaces what is in an open file.
+pub(crate) fn rewrite(file: &mut File, text: &str) -> io::Result<()> {
+    run(format_args!("write who has a lock"), || {
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(text.as_bytes())
+    })
+}
+
+/// Makes a pipe.
+pub(crate) fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    run(format_args!("make a pipe"), io::pipe)
+}
+
+/// Opens `/dev/null`, to read and to write.
+pub(crate) fn open_null() -> io::Result<File> {
+    run(format_args!("open /dev/null"), || File::options().read(true).write(true).open("/dev/null"))
+}
+
+/// Makes a descriptor that becomes readable when somebody [signals](signal_event) it.
+pub(crate) fn make_event() -> io::Result<OwnedFd> {
+    run(format_args!("make an eventfd"), || {
+        Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+    })
+}
+
+/// Makes such a descriptor readable, for good.
+pub(crate) fn signal_event(event: impl AsFd) -> io::Result<()> {
+    run(format_args!("write to an eventfd"), || {
+        Ok(rustix::io::write(event, &1_u64.to_ne_bytes()).map(drop)?)
+    })
+}
+
+/// Makes a descriptor that becomes readable when a file is written to.
+pub(crate) fn watch_file(path: &Path) -> io::Result<OwnedFd> {
+    run(format_args!("watch {}", path.display()), || {
+        let fd = rustix::fs::inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        rustix::fs::inotify::add_watch(&fd, path, WatchFlags::MODIFY)?;
+        Ok(fd)
+    })
+}
+
+/// Starts the program of a private bus.
+pub(crate) fn start_bus(command: &mut Command) -> io::Result<Child> {
+    run(format_args!("start a private bus"), || command.spawn())
+}
+
+/// Sets how many files this process may have open.
+pub(crate) fn limit_files(limit: Rlimit) -> io::Result<()> {
+    run(format_args!("set the limit of open files"), || {
+        Ok(rustix::process::setrlimit(Resource::Nofile, limit)?)
+    })
+}

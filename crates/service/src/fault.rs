@@ -1,0 +1,44 @@
+//! The place where a test makes an effect fail, of this crate or of a leaf; nothing at all without
+//! the feature `fault`.
+
+#[cfg(feature = "fault")]
+pub(crate) use hooked::point;
+#[cfg(feature = "fault")]
+pub use hooked::{Hook, set_hook};
+
+#[cfg(feature = "fault")]
+mod hooked {
+    use std::sync::OnceLock;
+    use std::{fmt, io};
+
+    /// Gets the name of the crate whose effect it is, without `tare-`, and the effect in words.
+    pub type Hook = fn(&'static str, &dyn fmt::Display) -> io::Result<()>;
+
+    static HOOK: OnceLock<Hook> = OnceLock::new();
+
+    /// Has `hook` asked before every effect of this crate and of all leaves, in the whole process;
+    /// only the first call counts. What `hook` returns as an error becomes the effect's failure.
+    pub fn set_hook(hook: Hook) {
+        if HOOK.set(hook).is_ok() {
+            tare_netns::fault::set_hook(|step| ask("netns", step));
+            tare_runtime::fault::set_hook(|step| ask("runtime", step));
+            tare_spawn::fault::set_hook(|step| ask("spawn", step));
+            tare_storage::fault::set_hook(|step| ask("storage", step));
+        }
+    }
+
+    pub(crate) fn point(effect: &dyn fmt::Display) -> io::Result<()> {
+        ask("service", effect)
+    }
+
+    fn ask(part: &'static str, step: &dyn fmt::Display) -> io::Result<()> {
+        HOOK.get().map_or(Ok(()), |hook| hook(part, step))
+    }
+}
+
+#[cfg(not(feature = "fault"))]
+#[inline]
+#[expect(clippy::unnecessary_wraps, reason = "the same signature with and without the feature")]
+pub(crate) fn point(_effect: &dyn std::fmt::Display) -> std::io::Result<()> {
+    Ok(())
+}
