@@ -71,7 +71,7 @@ impl Store {
     fn take_container_out(&self, key: &ContainerKey) -> Result<Removed, Failure> {
         // Not flushed, unlike a layer: nobody mounts a container that is being removed, and
         // removing it again removes the rest.
-        match self.move_out(self.containers.as_fd(), OsStr::new(key.as_str()))? {
+        match self.move_out("container", self.containers.as_fd(), OsStr::new(key.as_str()))? {
             Some(name) => self.dispose(&name),
             None => Ok(Removed::WasAbsent),
         }

@@ -73,7 +73,8 @@ impl Store {
     fn collect_layer(&self, layer: &ChainId) -> Result<Option<u64>, Error> {
         let fail = |source| Error::RemoveLayer { layer: *layer, source };
         let name = OsString::from(layer.hex());
-        let out = self.take_unheld(&layer.digest(), self.layers.as_fd(), &name).map_err(fail)?;
+        let out =
+            self.take_unheld("layer", &layer.digest(), self.layers.as_fd(), &name).map_err(fail)?;
         let Some(out) = out else { return Ok(None) };
         // A power cut must not bring it back with only part of its files.
         perform(&Step::Sync { file: self.layers.as_fd() }).map_err(fail)?;
@@ -87,7 +88,7 @@ impl Store {
         let fail = |source| Error::RemoveBlob { digest: *blob, source };
         let name = OsString::from(blob.hex());
         let size = sys::stat_at(&self.blobs, &name).map_or(0, |stat| stat.size);
-        let out = self.take_unheld(blob, self.blobs.as_fd(), &name).map_err(fail)?;
+        let out = self.take_unheld("blob", blob, self.blobs.as_fd(), &name).map_err(fail)?;
         let Some(out) = out else { return Ok(None) };
         self.dispose(&out).map_err(fail)?;
         Ok(Some(size))
@@ -96,11 +97,12 @@ impl Store {
     /// Moves it out of sight unless a hold keeps it; under the lock, so that none comes in between.
     fn take_unheld(
         &self,
+        what: &str,
         digest: &Digest,
         dir: BorrowedFd<'_>,
         name: &OsStr,
     ) -> Result<Option<OsString>, Failure> {
         let state = self.holds.lock();
-        if state.keeps(digest) { Ok(None) } else { self.move_out(dir, name) }
+        if state.keeps(digest) { Ok(None) } else { self.move_out(what, dir, name) }
     }
 }

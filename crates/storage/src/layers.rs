@@ -216,7 +216,7 @@ impl Store {
 
     fn take_layer_out(&self, layer: &ChainId) -> Result<Removed, Failure> {
         let layers = self.layers.as_fd();
-        let Some(name) = self.move_out(layers, OsStr::new(&layer.hex()))? else {
+        let Some(name) = self.move_out("layer", layers, OsStr::new(&layer.hex()))? else {
             return Ok(Removed::WasAbsent);
         };
         // A power cut must not bring it back with only part of its files.

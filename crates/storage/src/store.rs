@@ -119,18 +119,33 @@ impl Store {
         Ok(scratch)
     }
 
-    /// Moves `name` from `dir` into `tmp`, under a new name; `None` if it is not there.
+    /// Moves `name` from `dir` into `tmp`; what it is called there. `None` if it is not there, and
+    /// no earlier removal of it has left anything.
+    ///
+    /// `what` tells names from those in other directories.
     pub(crate) fn move_out(
         &self,
+        what: &str,
         dir: BorrowedFd<'_>,
         name: &OsStr,
     ) -> Result<Option<OsString>, Failure> {
-        let new_name = self.fresh_name("removed");
+        let mut new_name = OsString::from(format!("removed-{what}-"));
+        new_name.push(name);
         let to = self.tmp.as_fd();
-        match perform(&Step::Rename { from: dir, name, to, new_name: &new_name }) {
-            Ok(()) => Ok(Some(new_name)),
-            Err(failure) if failure.is(Errno::NOENT) => Ok(None),
-            Err(failure) => Err(failure),
+        let rename = || perform(&Step::Rename { from: dir, name, to, new_name: &new_name });
+        let moved = match rename() {
+            // The last one of that name could not be removed for good.
+            Err(failure) if failure.is(Errno::EXIST) => {
+                self.dispose(&new_name)?;
+                rename()
+            }
+            moved => moved,
+        };
+        match moved {
+            Err(failure) if failure.is(Errno::NOENT) => {
+                Ok(sys::stat_at(to, &new_name).is_ok().then_some(new_name))
+            }
+            moved => moved.map(|()| Some(new_name)),
         }
     }
 

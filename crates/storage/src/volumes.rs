@@ -138,11 +138,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::RemoveVolume`]; if it is no longer listed, the store's next opening removes the rest.
+    /// [`Error::RemoveVolume`]; if it is no longer listed, to remove it again removes the rest, or the
+    /// next opening of the store.
     pub fn remove_volume(&self, name: &VolumeName) -> Result<Removed, Error> {
         let remove = || {
             let volumes = self.volumes.as_fd();
-            let Some(out) = self.move_out(volumes, OsStr::new(name.as_str()))? else {
+            let Some(out) = self.move_out("volume", volumes, OsStr::new(name.as_str()))? else {
                 return Ok(Removed::WasAbsent);
             };
             // A power cut must not bring it back with only part of its files.

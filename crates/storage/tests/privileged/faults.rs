@@ -226,6 +226,7 @@ fn privileged_what_undo_cannot_take_back_is_said_and_goes_at_the_next_opening() 
 fn privileged_a_failed_removal_can_be_repeated() {
     fault::set_hook(hook);
     let lab = Lab::new();
+    let before = lab.picture();
     let layer = lab.import(&small_root()).unwrap().chain_id;
     let mut failures = 0;
     loop {
@@ -241,6 +242,8 @@ fn privileged_a_failed_removal_can_be_repeated() {
         let there = lab.store.layers().unwrap() == [layer];
         assert_eq!(there, lab.store.create_container(&"c".parse().unwrap(), &layer).is_ok());
         lab.store.remove_container(&"c".parse().unwrap()).unwrap();
+        lab.store.remove_layer(&layer).unwrap();
+        assert!(lab.picture() == before, "removed again, it left something");
         lab.import(&small_root()).unwrap();
     }
     assert!(failures > 3);
