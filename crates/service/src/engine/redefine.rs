@@ -58,6 +58,7 @@ impl Inner {
         life: &Life,
         change: impl FnOnce(&mut DefinitionRow),
     ) -> Result<(), Error> {
+        container.check_listed(life)?;
         let mut row = container.definition().row.clone();
         change(&mut row);
         row.revision += 1;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tare_runtime::ContainerId;
+
 use super::container::{Container, Life, Now};
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
@@ -86,44 +88,55 @@ impl Engine {
         job.point_of_no_return()?;
         let before = std::mem::replace(&mut life.now, Now::Removing);
         container.show(&life);
-        let forgotten = self.forget(container, &mut life, &before).await;
-        if forgotten.is_err() && !matches!(life.now, Now::Removed) {
-            life.now = before;
-            container.show(&life);
+        let forgotten = self.forget(container, &mut life, before).await;
+        container.show(&life);
+        if forgotten.is_ok() {
+            self.networks.leave(&container.id, &container.definition().row.connections.networks);
+            self.containers.remove(container);
+            container.remove();
         }
         forgotten
     }
 
     /// Row first, then directories: what has no row is swept away at the latest by the next start
-    /// of the daemon.
+    /// of the daemon. Until all is gone the container is there, so that this can be repeated.
     async fn forget(
         &self,
         container: &Container,
         life: &mut Life,
-        before: &Now,
+        before: Now,
     ) -> Result<(), Error> {
-        let id = container.id.clone();
-        let deleted = self.state.run(move |c| durable::delete_container(c, &id)).await;
-        match deleted.map_err(Error::from) {
-            Ok(()) => {}
-            // The disk may be full of what it wrote. If the daemon ends in between, there is a
-            // container without content, which can still be removed.
-            Err(Error::NoSpace(_)) => {
-                self.delete_directories(&container.id).await?;
-                let id = container.id.clone();
-                self.state.run(move |c| durable::delete_container(c, &id)).await?;
-            }
-            Err(error) => return Err(error),
+        let is_recorded = matches!(before, Now::Broken(_) | Now::Unlisted);
+        if !matches!(before, Now::Unlisted)
+            && let Err(error) = self.delete_row(&container.id).await
+        {
+            life.now = before;
+            return Err(error);
         }
-        if let Now::Broken(record) = before {
-            self.forget_record(&record.container).await?;
+        life.now = Now::Unlisted;
+        if is_recorded {
+            self.forget_record(&container.id).await?;
         }
         let id = container.id.clone();
         self.run.post(move |c| volatile::forget_sessions(c, &id));
+        self.delete_directories(&container.id).await?;
         life.now = Now::Removed;
-        self.networks.leave(&container.id, &container.definition().row.connections.networks);
-        self.containers.remove(container);
-        container.remove();
-        self.delete_directories(&container.id).await
+        Ok(())
+    }
+
+    async fn delete_row(&self, id: &ContainerId) -> Result<(), Error> {
+        let delete = || {
+            let id = id.clone();
+            self.state.run(move |c| durable::delete_container(c, &id))
+        };
+        match delete().await.map_err(Error::from) {
+            // The disk may be full of what it wrote. If the daemon ends in between, there is a
+            // container without content, which can still be removed.
+            Err(Error::NoSpace(_)) => {
+                self.delete_directories(id).await?;
+                Ok(delete().await?)
+            }
+            deleted => deleted,
+        }
     }
 }

@@ -75,6 +75,7 @@ impl Engine {
         if life.running().is_some() {
             return Err(container.wrong_state("to be stopped"));
         }
+        container.check_listed(&life)?;
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
         let effective = self.effective(container)?;

@@ -46,6 +46,9 @@ pub(in crate::engine) enum Now {
     Unreadable,
     /// Nothing, and it is on its way out.
     Removing,
+    /// Its row is gone, and not all of its files: the one thing that can be done with it is to remove
+    /// it.
+    Unlisted,
     /// It is gone; whoever waited for the lock comes too late.
     Removed,
 }
@@ -81,7 +84,7 @@ impl Life {
             Now::Starting => State::Starting,
             Now::Running { stopping: 0, .. } => State::Running,
             Now::Running { .. } => State::Stopping,
-            Now::Broken(_) | Now::Unreadable => State::Broken,
+            Now::Broken(_) | Now::Unreadable | Now::Unlisted => State::Broken,
             Now::Removing | Now::Removed => State::Removing,
         }
     }
@@ -134,6 +137,7 @@ mod tests {
             // It may run: neither configured nor exited.
             (Now::Unreadable, None, State::Broken),
             (Now::Removing, exit, State::Removing),
+            (Now::Unlisted, exit, State::Broken),
         ] {
             let about = format!("{now:?}");
             assert_eq!(life(now, exit).state(), state, "{about}");

@@ -159,6 +159,14 @@ impl Container {
         });
     }
 
+    /// An error if nothing can be done with it but to remove it.
+    pub(super) fn check_listed(&self, life: &Life) -> Result<(), Error> {
+        match life.now {
+            Now::Unlisted => Err(self.wrong_state("to be removed")),
+            _ => Ok(()),
+        }
+    }
+
     /// The error for a container that is not where it must be.
     pub(super) fn wrong_state(&self, needs: &'static str) -> Error {
         Error::InvalidState { name: self.name(), state: self.state(), needs }
