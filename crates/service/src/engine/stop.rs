@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tare_runtime::{Signal, signal};
 
-use super::container::{Container, Running};
+use super::container::{Container, Now, Running};
 use super::end::Unwritten;
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
@@ -177,13 +177,17 @@ impl Engine {
     ) -> Result<(), Error> {
         let Some(running) = self.begin_to_stop(container, request, job).await? else {
             return match request.needed {
+                // It was stopped, but something of it stayed.
+                _ if self.mend_broken(container).await? => Ok(()),
                 Needed::Nothing => Ok(()),
                 Needed::Running => Err(Error::NotRunning(container.name())),
             };
         };
         let stopped = async {
             self.ask_to_stop(container, &running, request.timeout, job).await?;
-            self.kill_and_end(container, &running).await
+            self.kill_and_end(container, &running).await?;
+            // Whoever watches it may have been first to take it down, and told nobody of failures.
+            self.mend_broken(container).await
         };
         let stopped = stopped.await;
         if stopped.is_err()
@@ -192,7 +196,19 @@ impl Engine {
             life.count_stops(running.number(), |stops| stops - 1);
             container.show(&life);
         }
-        stopped
+        stopped.map(drop)
+    }
+
+    /// Takes down what is left of a container that was stopped, if anything is; whether there was.
+    async fn mend_broken(&self, container: &Arc<Container>) -> Result<bool, Error> {
+        // One that was removed meanwhile has nothing left.
+        let Ok(mut life) = container.lock().await else { return Ok(false) };
+        let broken = matches!(life.now, Now::Broken(_));
+        match self.mend(container, &mut life).await {
+            // All but a note of its end is taken down; whoever watches it writes that later.
+            Err(Error::NoSpace(_)) => Ok(broken),
+            mended => mended.map(|()| broken),
+        }
     }
 
     /// Says that somebody stops it; nothing if it does not run.
