@@ -130,16 +130,20 @@ impl Engine {
         let supervisor = session.running.supervisor(&container.name())?.pidfd();
         let (spawner, name) = (self.spawner.clone(), container.name());
         brief(move || {
-            let process = process_json(&name, &session, &request)?;
-            write_files_of(&session, process)?;
             let exec = tare_spawn::Exec {
                 target: session.running.target.clone(),
                 session: session.number,
                 cgroup: session.running.cgroup.clone(),
             };
-            spawner.exec(&exec, supervisor.as_fd(), stdio).map_err(|source| {
+            let execute = || {
+                let process = process_json(&name, &session, &request)?;
+                write_files_of(&session, process)?;
+                let execed = spawner.exec(&exec, supervisor.as_fd(), stdio);
+                execed.map_err(|source| runtime_error("run a process in", &name, source))
+            };
+            execute().inspect_err(|_| {
+                // What stays goes with the container.
                 let _ = effects::remove_dir(&session.layout().exec(session.number));
-                runtime_error("run a process in", &name, source)
             })
         })
         .await
