@@ -44,7 +44,9 @@ fn privileged_what_no_container_has_is_swept_away_and_what_one_has_is_not() {
             // Of those above it, some are not there with each runtime, and stay.
             DirBuilder::new().recursive(true).mode(0o700).create(dir).unwrap();
         }
-        fs::write(state.join("logs").join(STRAY), "a line\n").unwrap();
+        for file in [state.join("logs").join(STRAY), state.join("blobs/sha256").join(STRAY)] {
+            fs::write(file, "a line\n").unwrap();
+        }
         run("ip", &["netns", "add", &format!("{tag}-{}", &STRAY[..12])]);
         let table = tag.replace('-', "_");
         run("nft", &["add element inet", &table, "containers4 { 10.88.0.200 }"]);

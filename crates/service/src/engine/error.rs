@@ -86,7 +86,7 @@ pub enum Error {
     InvalidArchive(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The image store could not do it.
     #[error("the image store failed")]
-    Storage(#[source] tare_storage::Error),
+    Storage(#[from] tare_storage::Error),
     /// The file systems of a container cannot be mounted.
     #[error("the file systems of container '{name}' cannot be mounted")]
     Mount {

@@ -13,9 +13,9 @@ use oci_spec::image::{
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use tare_specgen::ImageDefaults;
-use tare_storage::{ChainId, Digest, Layer, Limits, Store, Watch};
+use tare_storage::{ChainId, Collected, Digest, Layer, Limits, Store, Watch};
 
-use super::blocking::unbounded;
+use super::blocking::{brief, unbounded};
 use super::clock::Usec;
 use super::jobs::{Job, JobKind, Origin, Output, Produced};
 use super::object::{ObjectId, Visible};
@@ -145,6 +145,25 @@ impl Engine {
         ImageDefaults::parse(&image_config(&Digest::of(b""), &config)?)
             .map_err(Error::InvalidSpec)?;
         job.stage("unpacking");
+        // What this stores is kept from others who collect garbage until it is written down.
+        let hold = self.store.hold();
+        let imported = self.unpack_and_register(archive, reference, config, &job).await;
+        drop(hold);
+        if imported.is_err()
+            && let Err(error) = self.collect_garbage().await
+        {
+            tracing::error!("left behind until the next start: {}", error.chain());
+        }
+        Ok(Output(vec![("Images", Produced::Objects(vec![ObjectId::Image(imported?)]))]))
+    }
+
+    async fn unpack_and_register(
+        &self,
+        archive: File,
+        reference: Option<Reference>,
+        config: RootfsConfig,
+        job: &Arc<Job>,
+    ) -> Result<Digest, Error> {
         let (store, watching) = (self.store.clone(), job.clone());
         let (row, config) = unbounded("import", move || {
             let layer = unpack(&store, archive, &watching)?;
@@ -153,7 +172,6 @@ impl Engine {
         .await?;
         let row =
             ImageRow { references: reference.iter().map(|r| r.as_str().into()).collect(), ..row };
-        // Up to here an unpacked layer may be left that no image names; the next sweep takes it.
         job.point_of_no_return()?;
         job.stage("registering");
         // One at a time, so that memory comes to say the same as the database.
@@ -162,7 +180,24 @@ impl Engine {
         let references = self.state.run(move |c| durable::put_image(c, &written)).await?;
         let id = row.id;
         self.add_image(ImageRow { references, ..row }, &config)?;
-        Ok(Output(vec![("Images", Produced::Objects(vec![ObjectId::Image(id)]))]))
+        Ok(id)
+    }
+
+    /// Takes away what is in the store and no image has.
+    pub(super) async fn collect_garbage(&self) -> Result<(), Error> {
+        let (store, state) = (self.store.clone(), self.state.clone());
+        let rows = tokio::runtime::Handle::current();
+        brief(move || {
+            // Asked when the collection has begun: what is named until then stays.
+            let Collected { layers, blobs, .. } = store.collect_garbage(|| {
+                rows.block_on(state.run(durable::needed)).map_err(Error::from)
+            })?;
+            if !layers.is_empty() || !blobs.is_empty() {
+                tracing::info!("took away {} layers and {} blobs", layers.len(), blobs.len());
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Reads all images that are in the database.

@@ -42,11 +42,9 @@ impl Engine {
         }
     }
 
-    /// Directories, layers and logs that no row has.
+    /// Directories and logs that no container has, layers and blobs that no image has.
     async fn sweep_state(&self) {
-        let known =
-            self.state.run(|c| Ok::<_, Error>((durable::container_ids(c)?, durable::layers(c)?)));
-        let (containers, layers) = match known.await {
+        let containers = match self.state.run(durable::container_ids).await.map_err(Error::from) {
             Ok(known) => known,
             Err(error) => return tracing::error!("the state is not swept: {}", error.chain()),
         };
@@ -58,11 +56,6 @@ impl Engine {
                     tell("a directory", store.remove_container(&stray));
                 }
             }
-            for stray in store.layers().map_err(Error::Storage)? {
-                if !layers.contains(&stray) {
-                    tell("a layer", store.remove_layer(&stray));
-                }
-            }
             let known: HashSet<_> = containers.into_iter().collect();
             for stray in strays(&logs, &known) {
                 tell("a log", effects::remove_file(&logs.join(stray.as_str())));
@@ -70,6 +63,7 @@ impl Engine {
             Ok(())
         };
         said(brief(work).await);
+        said(self.collect_garbage().await);
     }
 
     /// Control groups, namespaces, bundles and runtime state that no container has. What a container

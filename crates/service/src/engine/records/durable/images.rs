@@ -1,9 +1,9 @@
 //! Images, their names and their layers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
-use tare_storage::{ChainId, Digest};
+use tare_storage::{ChainId, Digest, Needed};
 
 use super::{not_text, text};
 use crate::db::Error;
@@ -78,9 +78,14 @@ fn grouped(c: &Connection, sql: &str) -> Result<BTreeMap<String, Vec<String>>, E
     Ok(groups)
 }
 
-/// All layers that images have, also images that cannot be read.
-pub(crate) fn layers(c: &Connection) -> Result<HashSet<ChainId>, Error> {
+/// All that images have in the store, also images that cannot be read.
+pub(crate) fn needed(c: &Connection) -> Result<Needed, Error> {
     let mut query = c.prepare("SELECT DISTINCT chain_id FROM image_layers")?;
     let layers = query.query_map([], |row| row.get::<_, String>(0))?;
-    layers.map(|layer| layer?.parse().map_err(|_| not_text(0, "chain_id"))).collect()
+    let layers = layers.map(|layer| layer?.parse().map_err(|_| not_text(0, "chain_id")));
+    let layers = layers.collect::<Result<_, Error>>()?;
+    let mut query = c.prepare("SELECT id FROM images")?;
+    let blobs = query.query_map([], |row| row.get::<_, String>(0))?;
+    let blobs = blobs.map(|id| id?.parse().map_err(|_| not_text(0, "id")));
+    Ok(Needed { layers, blobs: blobs.collect::<Result<_, Error>>()? })
 }

@@ -15,7 +15,7 @@ pub(crate) use containers::{
     ContainerRow, DefinitionRow, LifeRow, Root, container_ids, containers, delete_container,
     insert_container, update_definition, update_life,
 };
-pub(crate) use images::{ImageRow, images, layers, put_image};
+pub(crate) use images::{ImageRow, images, needed, put_image};
 pub(crate) use networks::{
     NetworkDefinition, NetworkRow, Subnets, delete_network, insert_network, networks,
     redefine_network,
