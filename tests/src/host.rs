@@ -17,7 +17,7 @@ use rustix::mount::{
 use crate::world::{Difference, Scope};
 use crate::{World, sys, world};
 
-/// One test at a time: what is below the cgroup2 root is seen by all of them.
+/// One test at a time: some measure how long things take.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// What a host's `/etc/resolv.conf` says here, and in the lab: an address kept for documentation.
@@ -34,8 +34,22 @@ const SETTLING: Duration = Duration::from_secs(10);
 /// If not root: a privileged test that cannot run is a failure, never a silent pass. If `body`
 /// panics, or leaves anything.
 pub fn on_scratch_host(body: impl AsyncFnOnce(&Host) + Send) {
-    assert!(rustix::process::geteuid().is_root(), "needs root");
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    on_own_thread(body);
+}
+
+/// The same for tests that do not mind how fast they are: beside others, as many as there are
+/// threads for tests.
+///
+/// # Panics
+///
+/// As [`on_scratch_host`].
+pub fn on_busy_scratch_host(body: impl AsyncFnOnce(&Host) + Send) {
+    on_own_thread(body);
+}
+
+fn on_own_thread(body: impl AsyncFnOnce(&Host) + Send) {
+    assert!(rustix::process::geteuid().is_root(), "needs root");
     let name = thread::current().name().unwrap_or("test").to_string();
     thread::scope(|scope| {
         let test = move || Host::new().run(body);

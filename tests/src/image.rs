@@ -16,6 +16,13 @@ pub fn busybox_tar() -> &'static [u8] {
     TAR.get_or_init(make_busybox)
 }
 
+/// The same without the links, for who calls `/bin/busybox` and wants it soon.
+pub fn least_busybox_tar() -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    append_busybox(&mut tar);
+    tar.into_inner().unwrap()
+}
+
 /// A file that holds `content`, at its beginning.
 pub fn file_of(content: &[u8]) -> File {
     let mut file = File::from(memfd_create("archive", MemfdFlags::CLOEXEC).unwrap());
@@ -24,14 +31,18 @@ pub fn file_of(content: &[u8]) -> File {
     file
 }
 
-fn make_busybox() -> Vec<u8> {
-    let mut tar = Builder::new(Vec::new());
+fn append_busybox(tar: &mut Builder<Vec<u8>>) {
     for dir in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
         let mode = if dir == "tmp" { 0o1777 } else { 0o755 };
-        append(&mut tar, dir, EntryType::Directory, mode, b"");
+        append(tar, dir, EntryType::Directory, mode, b"");
     }
     let busybox = fs::read("/bin/busybox").expect("busybox-static is installed");
-    append(&mut tar, "bin/busybox", EntryType::Regular, 0o755, &busybox);
+    append(tar, "bin/busybox", EntryType::Regular, 0o755, &busybox);
+}
+
+fn make_busybox() -> Vec<u8> {
+    let mut tar = Builder::new(Vec::new());
+    append_busybox(&mut tar);
     for name in run("/bin/busybox", &["--list"]).lines().filter(|name| *name != "busybox") {
         let mut header = header(EntryType::Symlink, 0o777, 0);
         tar.append_link(&mut header, format!("bin/{name}"), "busybox").unwrap();

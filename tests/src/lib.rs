@@ -10,13 +10,14 @@
 //!
 //! # What it does not do
 //!
-//! It does not build the programs: `cargo build -p tare-service -p tare-spawn -p tarectl` does. It uses nothing
+//! It does not build the programs: `cargo build -p tare-service -p tare-spawn -p tarectl` does; where a program
+//! asks before each effect, [`faults`] answers. It uses nothing
 //! of any other crate of the workspace; what it knows of the service is the bus contract.
 //!
 //! # Threads
 //!
-//! Tests run one after the other, whatever the test harness wants, because all of them see the
-//! same control groups. The namespaces are those of the test's thread, and end with it.
+//! Tests run one after the other, whatever the test harness wants, because some of them measure
+//! time; those of faults do not. The namespaces are those of the test's thread, and end with it.
 //!
 //! # Privileges and kernels
 //!
@@ -27,6 +28,7 @@
 mod bins;
 mod client;
 pub mod contract;
+pub mod faults;
 mod host;
 pub mod image;
 mod lab;
@@ -34,14 +36,14 @@ pub mod main_job;
 pub mod network;
 mod properties;
 mod replies;
-#[expect(unsafe_code, reason = "unshare(2)")]
+#[expect(unsafe_code, reason = "unshare(2), and what is done between fork and exec")]
 mod sys;
 mod tared;
 pub mod world;
 
 pub use bins::bin;
 pub use client::{Client, ERROR, Options, ROOT, failure, signal, started};
-pub use host::{Host, RESOLV_CONF, as_user, on_scratch_host, run};
+pub use host::{Host, RESOLV_CONF, as_user, on_busy_scratch_host, on_scratch_host, run};
 pub use lab::{Lab, Ring, in_lab};
 pub use properties::Properties;
 pub use replies::{Ended, Executed, Exit, Refused};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Client, Host, bin};
+use crate::{Client, Host, bin, sys};
 
 /// How long a daemon may take to be ready, or to end.
 const TIMEOUT: Duration = Duration::from_secs(70);
@@ -19,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(70);
 /// How a daemon is started.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// The program: `tared`, or one that is like it.
+    pub program: PathBuf,
     /// `--bus`.
     pub bus: String,
     /// `--state`.
@@ -37,6 +39,7 @@ impl Setup {
     /// A private bus, and directories in the scratch directory of `host`.
     pub fn private(host: &Host) -> Self {
         Self {
+            program: bin("tared"),
             bus: "private".into(),
             state: host.path("s"),
             runtime: host.path("r"),
@@ -49,7 +52,7 @@ impl Setup {
     /// The command that starts it; what it logs is appended to a file.
     pub fn command(&self) -> Command {
         let log = File::options().append(true).create(true).open(&self.log).unwrap();
-        let mut command = Command::new(bin("tared"));
+        let mut command = Command::new(&self.program);
         command
             .arg(format!("--bus={}", self.bus))
             .arg("--state")
@@ -62,6 +65,7 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
+        sys::inherit_nothing(&mut command);
         command
     }
 }
@@ -92,10 +96,7 @@ impl Tared {
     }
 
     fn ready(mut tared: Self) -> Self {
-        tared.address = match tared.lines.recv_timeout(TIMEOUT) {
-            Ok(line) => line,
-            Err(error) => panic!("tared does not say where its bus is: {error}"),
-        };
+        assert!(tared.is_ready(), "tared does not say where its bus is");
         tared
     }
 
@@ -112,6 +113,20 @@ impl Tared {
         let mut tared = Self::launch(setup, command);
         tared.address = address.into();
         tared
+    }
+
+    /// Starts one on a private bus, and does not wait for it.
+    pub fn begin(setup: Setup) -> Self {
+        let command = setup.command();
+        Self::launch(setup, command)
+    }
+
+    /// Waits until it says where its bus is; whether it did, and did not end before.
+    pub fn is_ready(&mut self) -> bool {
+        self.lines.recv_timeout(TIMEOUT).is_ok_and(|line| {
+            self.address = line;
+            true
+        })
     }
 
     fn launch(setup: Setup, mut command: Command) -> Self {
@@ -158,14 +173,18 @@ impl Tared {
         Self::with(self.setup.clone())
     }
 
+    /// Asks it to end as a service manager would, and does not wait for that.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
     /// Ends it as a service manager would.
     ///
     /// # Panics
     ///
     /// If it does not end cleanly, or has said more on standard output than it should.
     pub fn stop(&mut self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
+        self.terminate();
         let status = self.wait();
         assert!(status.success(), "tared ended with {status}");
         let more: Vec<String> = self.lines.try_iter().collect();

@@ -92,7 +92,9 @@ impl Columns {
         let columns = query.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut columns: Vec<(String, bool)> = columns.collect::<Result<_, _>>()?;
         if columns.iter().all(|(_, is_key)| !is_key) {
-            columns.iter_mut().for_each(|(_, is_key)| *is_key = true);
+            for (_, is_key) in &mut columns {
+                *is_key = true;
+            }
         }
         Ok(Self(columns))
     }

@@ -1,0 +1,345 @@
+//! An operation, each of its effects, and each kind of fault at each of them.
+
+use std::fmt;
+use std::pin::pin;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use system_tests::faults::{Effect, Fault};
+use system_tests::world::Difference;
+use system_tests::{Client, World};
+use zbus::OwnedObjectPath;
+
+use super::lab::Lab;
+use super::operations::{Operation, Owes, Stop, Until};
+
+/// An operation is over when there was no effect for so long.
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
+/// An effect does not come any more when there was none for so long.
+const MISSED: Duration = Duration::from_secs(1);
+/// Changes that come at the same time share a commit, or do not: an effect may not come each time.
+pub(crate) const TRIES: usize = 3;
+/// Whoever only reads is answered within this.
+const PATIENCE: Duration = Duration::from_secs(10);
+const FAIL: Fault = Fault::Fail(Errno::IO);
+/// How a process is that nobody has waited for.
+const UNWAITED: &str = "(has ended, and nobody waits for it)";
+
+/// An operation and its effects.
+pub(crate) struct Matrix<O> {
+    operation: O,
+    effects: Vec<Effect>,
+    /// By which effects others are taken back, and after which of those has failed.
+    undo: Vec<(usize, Effect)>,
+    /// Without anything of it.
+    cleared: World,
+    /// After it.
+    done: World,
+    problems: Vec<String>,
+}
+
+/// What becomes of an effect.
+#[derive(Clone, Debug)]
+enum Fate {
+    Fails,
+    /// It fails, and so does one that was to take back those before it.
+    FailsTwice(Effect),
+    Hangs,
+    Killed,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fails => f.write_str("fails"),
+            Self::FailsTwice(undo) => write!(f, "fails, and then '{undo}'"),
+            Self::Hangs => f.write_str("hangs"),
+            Self::Killed => f.write_str("is where the daemon is killed"),
+        }
+    }
+}
+
+/// Why a try is no success.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// The effect did not come by.
+    Missed,
+    /// What was wrong.
+    Wrong(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missed => f.write_str("it does not come by"),
+            Self::Wrong(what) => f.write_str(what),
+        }
+    }
+}
+
+impl<O: Operation> Matrix<O> {
+    /// Does it once, and notes its effects.
+    pub(crate) async fn record(lab: &mut Lab<'_>, mut operation: O) -> Self {
+        operation.clear(lab.client()).await;
+        let cleared = lab.world();
+        // What comes with the first time stays, and is no effect of the second.
+        operation.prepare(lab).await;
+        operation.run(lab.client()).await.unwrap();
+        operation.prepare(lab).await;
+        lab.faults.all_seen(QUIET).await;
+        lab.faults.count();
+        operation.run(lab.client()).await.unwrap();
+        let effects = lab.faults.all_seen(QUIET).await;
+        let done = lab.world();
+        let (undo, problems) = (Vec::new(), Vec::new());
+        Self { operation, effects, undo, cleared, done, problems }
+    }
+
+    /// Each effect fails once; and so does each by which those before it are taken back.
+    pub(crate) async fn fail_everywhere(mut self, lab: &mut Lab<'_>) {
+        for number in 0..self.effects.len() {
+            self.expose(lab, number, Fate::Fails).await;
+        }
+        for (number, undo) in self.undo.clone() {
+            self.expose(lab, number, Fate::FailsTwice(undo)).await;
+        }
+        self.report(lab).await;
+    }
+
+    /// Each effect hangs once; meanwhile others are answered, and whoever asked changes their mind.
+    pub(crate) async fn hang_everywhere(mut self, lab: &mut Lab<'_>) {
+        for number in 0..self.effects.len() {
+            if can_hang(&self.effects[number]) {
+                self.expose(lab, number, Fate::Hangs).await;
+            }
+        }
+        self.report(lab).await;
+    }
+
+    /// The daemon is killed right before each effect.
+    pub(crate) async fn kill_everywhere(mut self, lab: &mut Lab<'_>) {
+        for number in 0..self.effects.len() {
+            self.expose(lab, number, Fate::Killed).await;
+        }
+        self.report(lab).await;
+    }
+
+    async fn expose(&mut self, lab: &mut Lab<'_>, number: usize, fate: Fate) {
+        for _ in 0..TRIES {
+            match self.attempt(lab, number, &fate).await {
+                Ok(()) => return,
+                Err(Problem::Missed) => self.operation.clear(lab.client()).await,
+                Err(problem) => return self.note(lab, number, &fate, &problem).await,
+            }
+        }
+        self.note(lab, number, &fate, &Problem::Missed).await;
+    }
+
+    async fn attempt(
+        &mut self,
+        lab: &mut Lab<'_>,
+        number: usize,
+        fate: &Fate,
+    ) -> Result<(), Problem> {
+        lab.log();
+        self.operation.prepare(lab).await;
+        // What that leaves to be done later is none of the operation.
+        lab.faults.all_seen(Duration::from_millis(10)).await;
+        let before = lab.world();
+        match fate {
+            Fate::Fails => self.fail(lab, number, &before).await,
+            Fate::FailsTwice(undo) => self.fail_twice(lab, number, undo, &before).await,
+            Fate::Hangs => self.hang(lab, number, &before).await,
+            Fate::Killed => self.kill(lab, number, &before).await,
+        }
+    }
+
+    async fn fail(&mut self, lab: &Lab<'_>, number: usize, before: &World) -> Result<(), Problem> {
+        lab.faults.arm([(&self.effects[number], FAIL)]);
+        let ran = self.operation.run(lab.client()).await;
+        came(lab, 1).await?;
+        let failed = ran.is_err();
+        self.check(lab, before, ran).await?;
+        if failed && O::OWES == Owes::Before {
+            self.note_undo(lab, number);
+        }
+        Ok(())
+    }
+
+    /// Notes the effects after one that has failed, without those that had to come anyway.
+    fn note_undo(&mut self, lab: &Lab<'_>, number: usize) {
+        let after = lab.faults.seen().into_iter();
+        for effect in after.skip_while(|effect| *effect != self.effects[number]) {
+            let known = self.undo.iter().any(|(_, known)| *known == effect);
+            if !known && !self.effects.contains(&effect) {
+                self.undo.push((number, effect));
+            }
+        }
+    }
+
+    async fn fail_twice(
+        &mut self,
+        lab: &mut Lab<'_>,
+        number: usize,
+        undo: &Effect,
+        before: &World,
+    ) -> Result<(), Problem> {
+        lab.faults.arm([(&self.effects[number], FAIL), (undo, FAIL)]);
+        let ran = self.operation.run(lab.client()).await;
+        came(lab, 2).await?;
+        if ran.is_ok() {
+            return Err(Problem::Wrong("said to be done".into()));
+        }
+        match O::LEFTOVERS {
+            // Refused if nothing is left to be stopped.
+            Until::Stopped => drop(Stop.run(lab.client()).await),
+            Until::Restarted => lab.kill_and_restart().await,
+            Until::Removed => self.operation.clear(lab.client()).await,
+        }
+        let wanted = match O::LEFTOVERS {
+            Until::Removed => &self.cleared,
+            _ => before,
+        };
+        let mut left = lab.differences(wanted).await;
+        // What could not be killed is not waited for, until the daemon itself ends.
+        if !left.is_empty() && left.iter().all(|it| it.to_string().ends_with(UNWAITED)) {
+            lab.kill_and_restart().await;
+            left = lab.differences(wanted).await;
+        }
+        nothing("even then it left something", &left)
+    }
+
+    async fn hang(&self, lab: &Lab<'_>, number: usize, before: &World) -> Result<(), Problem> {
+        lab.faults.arm([(&self.effects[number], Fault::Hang)]);
+        let client = lab.client();
+        let mut run = pin!(self.operation.run(client));
+        let ended = tokio::select! {
+            ended = &mut run => Some(ended),
+            () = lab.faults.hit(1) => None,
+        };
+        let came = came(lab, 1).await;
+        let answered = tokio::time::timeout(PATIENCE, cancel_all(client)).await;
+        lab.faults.let_go();
+        let ran = match ended {
+            Some(ended) => ended,
+            None => run.await,
+        };
+        came?;
+        answered.map_err(|_| Problem::Wrong("nobody else was answered".into()))?;
+        self.check(lab, before, ran).await
+    }
+
+    async fn kill(
+        &mut self,
+        lab: &mut Lab<'_>,
+        number: usize,
+        before: &World,
+    ) -> Result<(), Problem> {
+        lab.faults.arm([(&self.effects[number], Fault::Hang)]);
+        let came = {
+            let mut run = pin!(self.operation.run(lab.client()));
+            tokio::select! {
+                // What it leaves to be done later comes later.
+                _ = &mut run => {}
+                () = lab.faults.hit(1) => {}
+            }
+            came(lab, 1).await
+        };
+        lab.kill_and_restart().await;
+        came?;
+        let whole = self.operation.is_whole(lab.client()).await;
+        let ran = if whole { Ok(()) } else { Err("killed".into()) };
+        self.check(lab, before, ran).await
+    }
+
+    /// Whether a run that ended so left what it owes.
+    async fn check(
+        &self,
+        lab: &Lab<'_>,
+        before: &World,
+        ran: Result<(), String>,
+    ) -> Result<(), Problem> {
+        match (ran, O::OWES) {
+            (Err(_), Owes::Before) => nothing("it left something", &lab.differences(before).await),
+            (Err(why), Owes::Retry) => {
+                let again = self.operation.run(lab.client()).await;
+                // It may have been done, but for what was not heard of any more.
+                if let Err(again) = again
+                    && !self.operation.is_whole(lab.client()).await
+                {
+                    return Err(Problem::Wrong(format!("it failed: {why}\nand again: {again}")));
+                }
+                nothing("repeated, it left something", &lab.differences(&self.done).await)
+            }
+            (Ok(()), Owes::Retry) => {
+                nothing("done, it left something", &lab.differences(&self.done).await)
+            }
+            (Ok(()), Owes::Before) => {
+                if !self.operation.is_whole(lab.client()).await {
+                    return Err(Problem::Wrong("said to be done, it is not".into()));
+                }
+                self.operation.clear(lab.client()).await;
+                nothing("taken away, it left something", &lab.leftovers(&self.cleared).await)
+            }
+        }
+    }
+
+    /// Notes a problem, and makes sure that the next try does not suffer from it.
+    async fn note(&mut self, lab: &mut Lab<'_>, number: usize, fate: &Fate, problem: &Problem) {
+        let (name, total, effect) = (O::NAME, self.effects.len(), &self.effects[number]);
+        let step = number + 1;
+        self.problems.push(format!(
+            "{name}: step {step} of {total}, '{effect}', {fate}:\n{problem}\nIt logged:\n{}",
+            lab.log()
+        ));
+        lab.kill_and_restart().await;
+        self.operation.clear(lab.client()).await;
+        self.cleared = lab.world();
+        self.operation.prepare(lab).await;
+        self.operation.run(lab.client()).await.unwrap();
+        self.done = lab.world();
+    }
+
+    async fn report(mut self, lab: &mut Lab<'_>) {
+        self.operation.clear(lab.client()).await;
+        let left = lab.leftovers(&self.cleared).await;
+        if let Err(problem) = nothing("in the end, something was left", &left) {
+            self.problems.push(problem.to_string());
+        }
+        // It is in the problems, as far as it has to do with them.
+        lab.log();
+        assert!(self.problems.is_empty(), "{}", self.problems.join("\n"));
+    }
+}
+
+/// No problem, if there are no differences.
+pub(crate) fn nothing(what: &str, differences: &[Difference]) -> Result<(), Problem> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = differences.iter().map(|it| format!("  {it}")).collect();
+    Err(Problem::Wrong(format!("{what}:\n{}", lines.join("\n"))))
+}
+
+/// Waits until so many faults have come by.
+pub(crate) async fn came(lab: &Lab<'_>, number: usize) -> Result<(), Problem> {
+    tokio::select! {
+        biased;
+        () = lab.faults.hit(number) => Ok(()),
+        _ = lab.faults.all_seen(MISSED) => Err(Problem::Missed),
+    }
+}
+
+/// To make a descriptor of one's own takes no time and no lock: it is done where nothing may wait.
+fn can_hang(effect: &Effect) -> bool {
+    let makes = ["make a pipe", "make an eventfd", "open /dev/null", "write to an eventfd"];
+    effect.part != "service" || !makes.contains(&effect.text.as_str())
+}
+
+/// Asks all jobs to stop; those past their point of no return go on.
+async fn cancel_all(client: &Client) {
+    for job in client.list("ListJobs").await {
+        let path: OwnedObjectPath = job.get("Path");
+        let _ = client.call(&path, "Job", "Cancel", &0_u64).await;
+    }
+}
