@@ -5,8 +5,9 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Client;
-use crate::host::{run, runtime};
+use crate::host::{run, runtime, settle};
+use crate::world::{Change, Scope};
+use crate::{Client, World, started};
 
 /// The system bus of the lab.
 const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
@@ -39,23 +40,37 @@ pub struct Lab {
     begun: SystemTime,
 }
 
-/// Runs `body` in the lab system this program was started in.
+/// Runs `body` in the lab system this program was started in. What is there afterwards must be what
+/// was there before.
 ///
 /// # Panics
 ///
-/// If there is none: a case that cannot run is a failure, never a silent pass. If `body` panics; the
-/// journal of its time is then printed.
+/// If there is none: a case that cannot run is a failure, never a silent pass. If `body` panics, or
+/// leaves anything; the journal of its time is then printed.
 pub fn in_lab(ring: Ring, body: impl AsyncFnOnce(&Lab)) {
     let here = std::env::var("TARE_LAB").unwrap_or_default();
     assert_eq!(here, ring.name(), "runs in a lab system: make test-lab, make test-vm");
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab { begun: SystemTime::now() };
-    let result = catch_unwind(AssertUnwindSafe(|| runtime().block_on(body(&lab))));
+    let result = catch_unwind(AssertUnwindSafe(|| runtime().block_on(leaving_nothing(&lab, body))));
     if let Err(panic) = result {
         lab.print_journal();
         remove_containers();
         resume_unwind(panic);
     }
+}
+
+async fn leaving_nothing(lab: &Lab, body: impl AsyncFnOnce(&Lab)) {
+    lab.use_all().await;
+    let scope = Scope::of_installed_service();
+    let before = World::capture(&scope);
+    body(lab).await;
+    settle(|| {
+        let mut left = before.leftovers(&World::capture(&scope), &scope);
+        // A service that was started anew has not made again what comes with the first container.
+        left.retain(|it| !matches!(it.change, Change::Gone(_)));
+        left
+    });
 }
 
 /// What a failed case has left would fail the next ones.
@@ -70,6 +85,14 @@ impl Lab {
     /// A connection to the installed daemon, by root; the first call starts it.
     pub async fn client(&self) -> Client {
         Client::connect(SYSTEM_BUS).await
+    }
+
+    /// Brings about what stays after its first use: the service itself, bridge and firewall.
+    async fn use_all(&self) {
+        let client = self.client().await;
+        client.import_busybox().await;
+        let first = started(&client, "first", "true").await;
+        client.remove(&first).await.done();
     }
 
     /// What the journal has of the time since the case began, in the form `journalctl` calls
