@@ -115,6 +115,8 @@ fn text(column: &str, value: ValueRef<'_>) -> String {
         ValueRef::Null => "-".into(),
         // When something happened is as good as that it happened.
         _ if column.ends_with("_usec") => "then".into(),
+        // How often something was changed is no part of what it is.
+        _ if column == "revision" => "some".into(),
         ValueRef::Integer(number) => number.to_string(),
         ValueRef::Real(number) => number.to_string(),
         ValueRef::Text(text) => document(String::from_utf8_lossy(text).trim()),

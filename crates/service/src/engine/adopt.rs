@@ -116,7 +116,8 @@ impl Engine {
             Stage::Ended { exit, .. } => exit,
             Stage::Running => match self.liveness(&record) {
                 Liveness::Alive(running) => {
-                    if let Err(error) = self.settle_doing(container, &mut record, &running).await {
+                    let settled = self.settle_running(container, &mut record, &running).await;
+                    if let Err(error) = settled {
                         life.now = Now::Broken(record);
                         container.show(&life);
                         return Err(error);
@@ -167,6 +168,17 @@ impl Engine {
         }
     }
 
+    /// Brings a container that runs to what it is to be.
+    async fn settle_running(
+        &self,
+        container: &Arc<Container>,
+        record: &mut Incarnation,
+        running: &Running,
+    ) -> Result<(), Error> {
+        self.settle_doing(container, record, running).await?;
+        self.take_back_unpromised(&container.definition().row, record).await
+    }
+
     /// Finishes what was decided, and maybe done, when the daemon ended.
     async fn settle_doing(
         &self,
@@ -185,7 +197,7 @@ impl Engine {
             }
             Some(Doing::Start) => {}
             Some(doing @ (Doing::Connect(_) | Doing::Disconnect(_))) => {
-                self.settle_network(&container.name(), record, &doing).await?;
+                return self.settle_network(&container.name(), record, &doing).await;
             }
         }
         self.fulfil(record).await

@@ -13,7 +13,7 @@ use super::blocking::brief;
 use super::container::{Container, Life, Now};
 use super::create::AskedConnection;
 use super::network::{MAX_NETWORKS, Network, default_name, publications, targets};
-use super::records::durable::{Connections, Joined};
+use super::records::durable::{Connections, DefinitionRow, Joined};
 use super::records::volatile::{self, Doing, Incarnation, NetworkRecord};
 use super::{Engine, Error, Inner, view};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -270,7 +270,7 @@ impl Engine {
         if written.is_err()
             && let Now::Running { record, .. } = &mut life.now
         {
-            self.unplug_one(container, record, &network).await?;
+            self.unplug_one(&container.name(), record, &network).await?;
         }
         written
     }
@@ -304,13 +304,15 @@ impl Engine {
             })
             .await?;
         *record = intended;
-        match self.networks.attach(&name, record, &joined.network, unrested).await {
+        let attached = self.networks.attach(&name, record, &joined.network, unrested).await;
+        let done = match attached {
             Ok(()) => self.fulfil(record).await,
-            Err(error) => {
-                self.unplug_one(container, record, &joined.network).await?;
-                Err(error)
-            }
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            self.unplug_one(&name, record, &joined.network).await?;
         }
+        done
     }
 
     /// Takes a container off a network, also while it runs.
@@ -346,34 +348,40 @@ impl Engine {
         network: &NetworkName,
     ) -> Result<(), Error> {
         let row = container.definition().row.clone();
-        let Some(joined) = row.connections.on(network) else {
+        let is_defined = row.connections.on(network).is_some();
+        if !is_defined && !is_plugged(life, network) {
             return Err(Error::NotConnected { name: row.name, network: network.clone() });
-        };
-        if let Now::Running { record, .. } = &mut life.now {
-            self.unplug_one(container, record, network).await?;
         }
-        self.redefine(container, life, |row| {
-            row.connections.networks.retain(|joined| joined.network != *network);
-        })
-        .await?;
-        self.networks.leave(&container.id, std::slice::from_ref(joined));
+        // Should the daemon end before all is done: what is not promised is taken back.
+        if is_defined {
+            self.redefine(container, life, |row| {
+                row.connections.networks.retain(|joined| joined.network != *network);
+            })
+            .await?;
+        }
+        if is_plugged(life, network)
+            && let Now::Running { record, .. } = &mut life.now
+        {
+            self.unplug_one(&row.name, record, network).await?;
+            container.show(life);
+        }
+        self.networks.leave_one(&container.id, network);
         Ok(())
     }
 
     /// Takes away an interface of a container that runs, or what is there of it.
     async fn unplug_one(
         &self,
-        container: &Container,
+        name: &ContainerName,
         record: &mut Incarnation,
         network: &NetworkName,
     ) -> Result<(), Error> {
         record.intend(Doing::Disconnect(network.clone()));
         self.write_record(record).await?;
-        let name = container.name();
-        self.networks.detach(&name, record, network).await?;
+        self.networks.detach(name, record, network).await?;
         let lost = self.fulfil_disconnect(record, network).await?;
         // By another network they may still be reached.
-        self.publish_now(&name, record, &lost).await
+        self.publish_now(name, record, &lost).await
     }
 
     /// The interface is gone, and its addresses are free. Returns the ports that led there.
@@ -382,20 +390,22 @@ impl Engine {
         record: &mut Incarnation,
         network: &NetworkName,
     ) -> Result<Vec<PublishedPort>, Error> {
+        let mut after = record.clone();
         let mut lost = Vec::new();
-        if let Some(known) = &mut record.network {
+        if let Some(known) = &mut after.network {
             let targets = targets(known, network);
             known.publications.retain(|publication| !targets.contains(publication));
             lost = targets.into_iter().map(|publication| publication.port).collect();
         }
-        record.fulfil(super::clock::Usec::now(), super::clock::Usec::now_monotonic());
-        let (written, network) = (record.clone(), network.clone());
+        after.fulfil(super::clock::Usec::now(), super::clock::Usec::now_monotonic());
+        let (written, network) = (after.clone(), network.clone());
         self.run
             .run(move |c| {
                 volatile::leases::free_leases_on(c, &network, &written.container)?;
                 volatile::put(c, &written)
             })
             .await?;
+        *record = after;
         self.networks.rest();
         Ok(lost)
     }
@@ -416,15 +426,24 @@ impl Engine {
         let all = [row.connections.ports.as_slice(), ports.as_slice()].concat();
         self.check_ports(&row.connections, &all)?;
         let mut published: Vec<view::Port> = ports.iter().map(view::Port::from).collect();
-        if let Now::Running { record, ports: held, .. } = &mut life.now {
+        let mut taken = Vec::new();
+        if let Now::Running { record, .. } = &mut life.now {
             let reservation = self.reserve(&ports).await?;
             published = reservation.ports.iter().map(view::Port::from).collect();
-            let name = container.name();
-            self.publish_now(&name, record, &reservation.ports).await?;
-            held.extend(reservation.sockets);
+            taken = reservation.sockets;
+            self.publish_now(&row.name, record, &reservation.ports).await?;
         }
-        self.redefine(container, &life, |row| row.connections.ports.extend(ports)).await?;
-        Ok(published)
+        let written =
+            self.redefine(container, &life, |row| row.connections.ports.extend(ports)).await;
+        if let Now::Running { record, ports: held, .. } = &mut life.now {
+            if let Err(error) = written {
+                self.unpublish_now(&row.name, record, |port| published.contains(&port)).await?;
+                return Err(error);
+            }
+            held.extend(taken);
+            container.show(&life);
+        }
+        written.map(|()| published)
     }
 
     /// Publishes ports of a container no more. Connections that exist stay.
@@ -446,20 +465,17 @@ impl Engine {
             return Err(Error::NotPublished { name: row.name, port: ports[unknown].to_string() });
         }
         let gone = |port: view::Port| doomed.iter().any(|d| fits(d, &port));
+        // Should the daemon end before all is done: what is not promised is taken back.
+        self.redefine(container, &life, |row| take_out(&mut row.connections.ports, &doomed))
+            .await?;
         if let Now::Running { record, ports: held, .. } = &mut life.now {
-            self.unpublish_now(&container.name(), record, gone).await?;
-            let offered: Vec<view::Port> = record
-                .network
-                .iter()
-                .flat_map(|network| &network.publications)
-                .map(|publication| (&publication.port).into())
-                .collect();
+            self.unpublish_now(&row.name, record, gone).await?;
+            let published = record.network.iter().flat_map(|network| &network.publications);
+            let offered: Vec<view::Port> = published.map(|p| (&p.port).into()).collect();
             held.retain(|socket| offered.iter().any(|port| covers(port, socket)));
+            container.show(&life);
         }
-        self.redefine(container, &life, |row| {
-            row.connections.ports.retain(|port| !gone(port.into()));
-        })
-        .await
+        Ok(())
     }
 
     /// Finishes a change of the network that another daemon had begun.
@@ -470,18 +486,35 @@ impl Engine {
         doing: &Doing,
     ) -> Result<(), Error> {
         match doing {
-            Doing::Connect(network) => {
-                // Part of it may be there.
-                self.networks.detach(name, record, network).await?;
-                self.networks.attach(name, record, network, Vec::new()).await
-            }
-            Doing::Disconnect(network) => {
-                self.networks.detach(name, record, network).await?;
-                let lost = self.fulfil_disconnect(record, network).await?;
-                self.publish_now(name, record, &lost).await
+            Doing::Connect(network) | Doing::Disconnect(network) => {
+                self.unplug_one(name, record, network).await
             }
             Doing::Start => Ok(()),
         }
+    }
+
+    /// Takes from a container that runs what nobody was promised: another daemon may have ended
+    /// between making it and writing down that it is to be.
+    pub(super) async fn take_back_unpromised(
+        &self,
+        row: &DefinitionRow,
+        record: &mut Incarnation,
+    ) -> Result<(), Error> {
+        let Some(network) = &record.network else { return Ok(()) };
+        let places = network.places.iter().map(|place| place.network.clone());
+        let unpromised: Vec<_> =
+            places.filter(|network| row.connections.on(network).is_none()).collect();
+        for network in unpromised {
+            self.unplug_one(&row.name, record, &network).await?;
+        }
+        let promised: Vec<view::Port> =
+            row.connections.ports.iter().map(view::Port::from).collect();
+        let is_unpromised = |port: view::Port| !promised.iter().any(|asked| fits(asked, &port));
+        let published = record.network.iter().flat_map(|network| &network.publications);
+        if published.map(|p| view::Port::from(&p.port)).any(is_unpromised) {
+            self.unpublish_now(&row.name, record, is_unpromised).await?;
+        }
+        Ok(())
     }
 
     /// Lets ports of the host lead to a container that runs. They are written down before: should
@@ -492,6 +525,9 @@ impl Engine {
         record: &mut Incarnation,
         ports: &[PublishedPort],
     ) -> Result<(), Error> {
+        if ports.is_empty() {
+            return Ok(());
+        }
         let Some(network) = &mut record.network else { return Err(Error::NoOwnNetwork) };
         let publications = publications(&network.places, ports);
         network.publications.extend(publications.clone());
@@ -527,6 +563,13 @@ impl Engine {
     }
 }
 
+/// Whether a container that runs has an interface on a network.
+fn is_plugged(life: &Life, network: &NetworkName) -> bool {
+    let Now::Running { record, .. } = &life.now else { return false };
+    let places = record.network.iter().flat_map(|known| &known.places);
+    places.map(|place| &place.network).any(|name| name == network)
+}
+
 /// A request for the very ports that are published.
 fn again(port: &PublishedPort) -> PortRequest {
     PortRequest::new(port.at(), port.protocol(), port.host(), port.container(), port.count())
@@ -539,6 +582,21 @@ fn fits(asked: &view::Port, port: &view::Port) -> bool {
     view::Port { host, ..*asked } == *port
 }
 
+/// Takes ports out of those that were asked for. One whose port on the host was left open is meant
+/// by the port it got, too.
+fn take_out(asked: &mut Vec<PortRequest>, doomed: &[view::Port]) {
+    for port in doomed {
+        let before = asked.len();
+        asked.retain(|asked| !fits(port, &asked.into()));
+        let left_open = view::Port { host: 0, ..*port };
+        if asked.len() == before
+            && let Some(at) = asked.iter().position(|asked| left_open == asked.into())
+        {
+            asked.remove(at);
+        }
+    }
+}
+
 /// Whether a socket is for a port.
 fn covers(port: &view::Port, socket: &HeldPort) -> bool {
     let number = socket.address.port();
@@ -546,4 +604,30 @@ fn covers(port: &view::Port, socket: &HeldPort) -> bool {
         && (u32::from(port.host)..u32::from(port.host) + u32::from(port.count))
             .contains(&u32::from(number))
         && port.at.is_none_or(|at| at.is_unspecified() || at == socket.address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tare_netns::Protocol;
+
+    fn request(host: u16, container: u16) -> PortRequest {
+        PortRequest::new(None, Protocol::Tcp, host, container, 1).unwrap()
+    }
+
+    #[test]
+    fn a_port_is_taken_out_by_what_it_was_asked_for_and_by_what_it_became() {
+        let all = [request(0, 80), request(8080, 80), request(0, 80), request(0, 81)];
+        let port = |host, container| view::Port::from(&request(host, container));
+        for (doomed, left) in [
+            (vec![port(8080, 80)], vec![all[0], all[2], all[3]]),
+            (vec![port(41000, 80)], vec![all[1], all[2], all[3]]),
+            (vec![port(0, 80)], vec![all[3]]),
+            (vec![port(0, 82)], all.to_vec()),
+        ] {
+            let mut asked = all.to_vec();
+            take_out(&mut asked, &doomed);
+            assert_eq!(asked, left, "{doomed:?}");
+        }
+    }
 }

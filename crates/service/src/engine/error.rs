@@ -117,6 +117,14 @@ pub enum Error {
         /// Names of the containers.
         by: String,
     },
+    /// The host does not let go of it.
+    #[error("network '{network}' cannot be taken off the host")]
+    RemoveNetwork {
+        /// Which network.
+        network: NetworkName,
+        /// Why not.
+        source: Box<tare_netns::Error>,
+    },
     /// It cannot be removed.
     #[error("network '{0}' is the default network: it stays")]
     DefaultNetwork(NetworkName),
@@ -325,9 +333,10 @@ impl Error {
             Self::InvalidSpec(_) | Self::NoCommand => "InvalidSpec",
             Self::InvalidArchive(_) => "InvalidArchive",
             Self::Mount { .. } => "MountFailed",
-            Self::Network { .. } | Self::AddressesExhausted(_) | Self::NoSubnet { .. } => {
-                "NetworkFailed"
-            }
+            Self::RemoveNetwork { .. }
+            | Self::Network { .. }
+            | Self::AddressesExhausted(_)
+            | Self::NoSubnet { .. } => "NetworkFailed",
             Self::CommandNotFound { .. } => "CommandNotFound",
             Self::CommandNotExecutable { .. } => "CommandNotExecutable",
             Self::Runtime { .. }

@@ -9,7 +9,7 @@ use system_tests::world::{Change, Difference};
 use system_tests::{Client, Host, Options, ROOT, Setup, Tared, World, bin};
 use tokio::sync::OnceCell;
 
-use super::operations::{Exec, Operation};
+use super::operations::{Exec, Operation, Publish};
 
 /// What goes on after an operation takes no longer than this to come to an end.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -49,6 +49,7 @@ impl<'h> Lab<'h> {
     /// Brings about what stays after its first use: the bridge, the firewall, directories.
     async fn use_all(&self) {
         Exec.prepare(self).await;
+        Publish.run(self.client()).await.unwrap();
         Exec.clear(self.client()).await;
     }
 

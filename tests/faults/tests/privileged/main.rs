@@ -12,7 +12,10 @@ use system_tests::on_busy_scratch_host;
 
 use lab::Lab;
 use matrix::Matrix;
-use operations::{Create, Exec, Import, Remove, Start, Stop};
+use operations::{
+    Connect, Create, CreateNetwork, Disconnect, Exec, Import, Publish, Remove, RemoveNetwork,
+    Start, Stop, Unpublish,
+};
 
 /// One test for each operation and each kind of fault.
 macro_rules! tests {
@@ -47,6 +50,19 @@ tests! {
     privileged_an_import_that_fails_leaves_nothing: Import::default(), fail_everywhere;
     privileged_an_import_that_hangs_holds_up_nobody: Import::default(), hang_everywhere;
     privileged_an_import_that_is_cut_off_leaves_nothing: Import::default(), kill_everywhere;
+    privileged_making_a_network_fails_and_leaves_nothing: CreateNetwork, fail_everywhere;
+    privileged_making_a_network_is_cut_off_and_leaves_nothing: CreateNetwork, kill_everywhere;
+    privileged_removing_a_network_fails_and_can_be_repeated: RemoveNetwork, fail_everywhere;
+    privileged_removing_a_network_is_cut_off_and_can_be_repeated: RemoveNetwork, kill_everywhere;
+    privileged_connecting_fails_and_leaves_nothing: Connect, fail_everywhere;
+    privileged_connecting_hangs_and_holds_up_nobody: Connect, hang_everywhere;
+    privileged_connecting_is_cut_off_and_leaves_nothing: Connect, kill_everywhere;
+    privileged_disconnecting_fails_and_can_be_repeated: Disconnect, fail_everywhere;
+    privileged_disconnecting_is_cut_off_and_can_be_repeated: Disconnect, kill_everywhere;
+    privileged_publishing_fails_and_leaves_nothing: Publish, fail_everywhere;
+    privileged_publishing_is_cut_off_and_leaves_nothing: Publish, kill_everywhere;
+    privileged_unpublishing_fails_and_can_be_repeated: Unpublish, fail_everywhere;
+    privileged_unpublishing_is_cut_off_and_can_be_repeated: Unpublish, kill_everywhere;
 }
 
 #[test]

@@ -128,6 +128,8 @@ impl<O: Operation> Matrix<O> {
         for _ in 0..TRIES {
             match self.attempt(lab, number, &fate).await {
                 Ok(()) => return,
+                // What can be repeated is compared with what it was done to.
+                Err(Problem::Missed) if O::OWES == Owes::Retry => {}
                 Err(Problem::Missed) => self.operation.clear(lab.client()).await,
                 Err(problem) => return self.note(lab, number, &fate, &problem).await,
             }

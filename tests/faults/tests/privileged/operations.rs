@@ -222,6 +222,221 @@ impl Operation for Import {
     }
 }
 
+/// Makes a network; nothing of it is on the host.
+pub(crate) struct CreateNetwork;
+
+impl Operation for CreateNetwork {
+    const NAME: &str = "create a network";
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Restarted;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        self.clear(lab.client()).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let body = ("n", Options::new());
+        let made = client.manager::<_, OwnedObjectPath>("CreateNetwork", &body).await;
+        made.map(drop).map_err(|refused| format!("{refused:?}"))
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        network(client).await.is_some()
+    }
+
+    async fn clear(&self, client: &Client) {
+        if network(client).await.is_some() {
+            RemoveNetwork.run(client).await.unwrap();
+        }
+    }
+}
+
+/// Removes a network that was used, and takes the container off it that is on it.
+pub(crate) struct RemoveNetwork;
+
+impl Operation for RemoveNetwork {
+    const NAME: &str = "remove a network";
+    const OWES: Owes = Owes::Retry;
+    const LEFTOVERS: Until = Until::Stopped;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        let client = lab.client();
+        if network(client).await.is_none() {
+            CreateNetwork.run(client).await.unwrap();
+        }
+        Exec.prepare(lab).await;
+        if !Connect.is_whole(client).await {
+            Connect.run(client).await.unwrap();
+        }
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let Some(path) = network(client).await else { return Err("no network".into()) };
+        let removed = client.call(&path, "Network", "Remove", &1_u64).await;
+        removed.map(drop).map_err(|refused| format!("{refused:?}"))
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        network(client).await.is_none() && networks(client).await == 1
+    }
+}
+
+/// Puts a container that runs on one more network.
+pub(crate) struct Connect;
+
+impl Operation for Connect {
+    const NAME: &str = "connect";
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        // It was used before: its bridge stays.
+        RemoveNetwork.prepare(lab).await;
+        Disconnect.run(lab.client()).await.unwrap();
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let (path, network) = (the_container(client).await, the_network(client).await);
+        let body = (network, Options::new());
+        let done = client.call(&path, "Container", "ConnectNetwork", &body).await;
+        done.map(drop).map_err(|refused| format!("{refused:?}"))
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        networks(client).await == 2
+            && Exec.is_whole(client).await
+            && interfaces(client).await == "eth0\neth1\nlo\n"
+    }
+
+    async fn clear(&self, client: &Client) {
+        if container(client).await.is_some() {
+            Remove.run(client).await.unwrap();
+        }
+        CreateNetwork.clear(client).await;
+    }
+}
+
+/// Takes a container that runs off a network.
+pub(crate) struct Disconnect;
+
+impl Operation for Disconnect {
+    const NAME: &str = "disconnect";
+    const OWES: Owes = Owes::Retry;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        RemoveNetwork.prepare(lab).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let (path, network) = (the_container(client).await, the_network(client).await);
+        let done = client.call(&path, "Container", "DisconnectNetwork", &(network, 0_u64)).await;
+        done.map(drop).map_err(|refused| format!("{refused:?}"))
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        networks(client).await == 1 && addresses(client).await == 1
+    }
+
+    async fn clear(&self, client: &Client) {
+        Connect.clear(client).await;
+    }
+}
+
+/// Publishes a port of a container that runs.
+pub(crate) struct Publish;
+
+impl Operation for Publish {
+    const NAME: &str = "publish a port";
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        Exec.prepare(lab).await;
+        if self.is_whole(lab.client()).await {
+            Unpublish.run(lab.client()).await.unwrap();
+        }
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        ports(client, "PublishPorts").await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        published(client).await == 1
+    }
+}
+
+/// Publishes it no more.
+pub(crate) struct Unpublish;
+
+impl Operation for Unpublish {
+    const NAME: &str = "unpublish a port";
+    const OWES: Owes = Owes::Retry;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        Exec.prepare(lab).await;
+        if !Publish.is_whole(lab.client()).await {
+            Publish.run(lab.client()).await.unwrap();
+        }
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        ports(client, "UnpublishPorts").await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        published(client).await == 0
+    }
+}
+
+async fn ports(client: &Client, method: &str) -> Result<(), String> {
+    let port = Options::from([("HostPort", 8081_u16.into()), ("ContainerPort", 80_u16.into())]);
+    let path = the_container(client).await;
+    let done = client.call(&path, "Container", method, &(vec![port], 0_u64)).await;
+    done.map(drop).map_err(|refused| format!("{refused:?}"))
+}
+
+/// How many ports of the container are published.
+async fn published(client: &Client) -> usize {
+    let Some(path) = container(client).await else { return 0 };
+    let ports = client.container(&path).await.get::<zbus::Variant<'static>>("PublishedPorts");
+    let ports: Vec<std::collections::HashMap<String, zbus::Variant<'static>>> =
+        ports.try_into().unwrap();
+    ports.len()
+}
+
+/// How many networks the container is on.
+async fn networks(client: &Client) -> usize {
+    let Some(path) = container(client).await else { return 0 };
+    client.container(&path).await.paths("Networks").len()
+}
+
+/// How many addresses the container has.
+async fn addresses(client: &Client) -> usize {
+    let Some(path) = container(client).await else { return 0 };
+    let addresses = client.container(&path).await.get::<zbus::Variant<'static>>("IPAddresses");
+    let addresses: Vec<std::collections::HashMap<String, zbus::Variant<'static>>> =
+        addresses.try_into().unwrap();
+    addresses.len()
+}
+
+/// The interfaces that the container has, by name.
+async fn interfaces(client: &Client) -> String {
+    let Some(path) = container(client).await else { return String::new() };
+    let argv = ["/bin/busybox", "ls", "/sys/class/net"];
+    client.exec_argv(&path, &argv, Options::new(), b"").await.unwrap().stdout
+}
+
+async fn network(client: &Client) -> Option<OwnedObjectPath> {
+    client.manager("GetNetwork", &"n").await.ok()
+}
+
+async fn the_network(client: &Client) -> OwnedObjectPath {
+    network(client).await.expect("it was prepared")
+}
+
 /// The container that all is tried on, if it is there.
 async fn container(client: &Client) -> Option<OwnedObjectPath> {
     client.manager("GetContainer", &"c").await.ok()

@@ -162,8 +162,14 @@ impl Engine {
                 self.take_off(&id, &network.name).await?;
             }
         }
+        if !network.containers().is_empty() {
+            return Err(self.in_use(&network));
+        }
+        // What is on the host goes first: what is in no database is found by nobody.
+        self.networks.unmake(&network).await?;
         let name = network.name.clone();
         match self.state.run(move |c| durable::delete_network(c, &name)).await {
+            // One has come meanwhile, and makes the bridge again when it starts.
             Err(error) if error.is_in_use() => return Err(self.in_use(&network)),
             deleted => deleted?,
         }
@@ -248,7 +254,23 @@ impl Networks {
         .await
     }
 
-    /// Takes a network off the host that is in no database any more.
+    /// Takes a network off the host; it is made again when it is needed.
+    async fn unmake(&self, network: &Network) -> Result<(), Error> {
+        let Some(bridge) = network.definition().bridge().cloned() else { return Ok(()) };
+        let failed = {
+            let name = network.name.clone();
+            move |source| Error::RemoveNetwork { network: name.clone(), source: Box::new(source) }
+        };
+        let rules = self.firewall.open_if_made().await?.transpose().map_err(&failed)?;
+        network.not_ready();
+        brief(move || {
+            rules.map_or(Ok(()), |rules| rules.remove_network(&bridge)).map_err(&failed)?;
+            tare_netns::remove_bridge(&bridge).map(drop).map_err(&failed)
+        })
+        .await
+    }
+
+    /// A network is in no database any more.
     async fn forget(&self, network: &Network) {
         self.all.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&network.name);
         network.seen.remove();
@@ -256,18 +278,6 @@ impl Networks {
         if let Err(error) = self.run.run(move |c| leases::forget_free_leases(c, &name)).await {
             tracing::warn!("leases of network '{}' may stay: {error}", network.name);
         }
-        let Some(bridge) = network.definition().bridge().cloned() else { return };
-        let rules = self.firewall.open_if_made().await.and_then(Result::ok);
-        let name = network.name.clone();
-        let work = move || {
-            let removed = rules.map_or(Ok(()), |rules| rules.remove_network(&bridge));
-            let removed = removed.and_then(|()| tare_netns::remove_bridge(&bridge).map(drop));
-            if let Err(error) = removed {
-                tracing::warn!("bridge {bridge} of network '{name}' stays: {error}");
-            }
-            Ok(())
-        };
-        let _: Result<(), Error> = brief(work).await;
     }
 }
 

@@ -42,10 +42,16 @@ impl HostFirewall {
     }
 
     /// The table, if it has been made in this boot.
-    pub(super) async fn open_if_made(&self) -> Option<Result<Arc<Rules>, tare_netns::Error>> {
-        match self.run.run(|c| records::meta(c, TABLE)).await {
-            Ok(Some(_)) => Some(self.open().await),
-            Ok(None) | Err(_) => None,
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be read; that it cannot be opened is inside.
+    pub(super) async fn open_if_made(
+        &self,
+    ) -> Result<Option<Result<Arc<Rules>, tare_netns::Error>>, Error> {
+        match self.run.run(|c| records::meta(c, TABLE)).await? {
+            Some(_) => Ok(Some(self.open().await)),
+            None => Ok(None),
         }
     }
 

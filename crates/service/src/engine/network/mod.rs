@@ -204,7 +204,14 @@ impl Networks {
 
     /// A container is on these networks no more.
     pub(super) fn leave(&self, id: &ContainerId, joined: &[Joined]) {
-        for network in joined.iter().filter_map(|joined| self.get(&joined.network)) {
+        for one in joined {
+            self.leave_one(id, &one.network);
+        }
+    }
+
+    /// A container is on this network no more.
+    pub(super) fn leave_one(&self, id: &ContainerId, network: &NetworkName) {
+        if let Some(network) = self.get(network) {
             network.leave(id);
         }
     }
@@ -224,7 +231,7 @@ impl Networks {
     pub(super) async fn ready(&self, by: &ContainerName, joined: &[Joined]) -> Result<(), Error> {
         for one in joined {
             let network = self.find(one.network.as_str())?;
-            network.ready.get_or_try_init(|| self.make(&network, by)).await?;
+            network.ready().get_or_try_init(|| self.make(&network, by)).await?;
         }
         Ok(())
     }
@@ -409,9 +416,10 @@ impl Networks {
     pub(super) async fn sweep(&self, records: Vec<NetworkRecord>) {
         self.rest();
         let rules = match self.firewall.open_if_made().await {
-            None => return,
-            Some(Ok(rules)) => rules,
-            Some(Err(error)) => return tracing::warn!("the firewall is not swept: {error}"),
+            Ok(None) => return,
+            Ok(Some(Ok(rules))) => rules,
+            Ok(Some(Err(error))) => return tracing::warn!("the firewall is not swept: {error}"),
+            Err(error) => return tracing::warn!("the firewall is not swept: {}", error.chain()),
         };
         let networks: Vec<_> =
             self.all().iter().filter_map(|network| network.definition().network.rules()).collect();
@@ -433,7 +441,7 @@ impl Networks {
             .iter()
             .filter_map(|network| network.definition().bridge().cloned())
             .collect();
-        let rules = self.firewall.open_if_made().await.and_then(Result::ok);
+        let rules = self.firewall.open_if_made().await.ok().flatten().and_then(Result::ok);
         let work = move || {
             if let Err(error) = tare_netns::release_directory() {
                 tracing::warn!("cannot leave /run/netns as it was: {error}");

@@ -21,7 +21,7 @@ pub(in crate::engine) struct Network {
     /// The containers that are on it, running or not, with the addresses they ask for.
     members: Mutex<BTreeMap<ContainerId, Vec<IpAddr>>>,
     /// Whether what it needs on the host is there, and its subnets are this daemon's alone.
-    pub(super) ready: OnceCell<()>,
+    ready: RwLock<Arc<OnceCell<()>>>,
     /// What is seen of it.
     pub(in crate::engine) seen: Visible<view::Network>,
 }
@@ -45,7 +45,7 @@ impl Network {
             name: row.name,
             definition: RwLock::new(Arc::new(row.definition)),
             members: Mutex::default(),
-            ready: OnceCell::new(),
+            ready: RwLock::default(),
             seen: Visible::new(view, events),
         }
     }
@@ -59,6 +59,18 @@ impl Network {
     pub(super) fn define(&self, definition: NetworkDefinition) {
         self.seen.show(|view| view.subnets = subnets(&definition));
         *self.definition.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(definition);
+    }
+
+    /// Whether what it needs on the host is there; who finds that it is not makes it, and others
+    /// wait.
+    pub(super) fn ready(&self) -> Arc<OnceCell<()>> {
+        self.ready.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it needs on the host is there no more.
+    pub(super) fn not_ready(&self) {
+        *self.ready.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        self.seen.show(|view| view.interface = None);
     }
 
     /// The interface it needs on the host is there.

@@ -40,7 +40,8 @@ pub(crate) enum Stage {
 pub(crate) enum Doing {
     /// Its first process, which waits, is told to go on. That is carried through.
     Start,
-    /// Its interface on the network of that name is made. That is carried through.
+    /// Its interface on the network of that name is made. That is taken back: nobody was promised
+    /// it yet.
     Connect(NetworkName),
     /// Its interface on the network of that name is taken away. That is carried through.
     Disconnect(NetworkName),
