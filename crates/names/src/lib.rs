@@ -1,0 +1,63 @@
+//! A name server for networks of containers.
+//!
+//! # What it does
+//!
+//! **Decide.** A [`Directory`] knows who is on which network, by which names and with which
+//! addresses, and says what is to be answered to a [`Question`] from there. It is plain data and
+//! does no I/O. Whoever is asked about on a network is on that network, or on another one that the
+//! asking container is on as well: nobody else is found.
+//!
+//! **Answer.** A [`Server`] answers on the [`Sockets`] of each network, over UDP and TCP, by the
+//! directory as it is at that moment: whatever is changed in it is answered by from then on. Names
+//! that are nobody's here are asked of the host's resolvers, unless the network is to know of
+//! nothing outside of it.
+//!
+//! | question | answer |
+//! |---|---|
+//! | a name, an id or an alias of a container; the same below the domain | its addresses, for 0 s |
+//! | any other name below the domain, or of one label | it does not exist |
+//! | who has an address of a network | its container, or nobody |
+//! | all else | what the host's resolvers say, or it is refused |
+//!
+//! # What it does not do
+//!
+//! It makes no interfaces, reads no settings, and keeps no cache: the host's resolver does. It
+//! signs nothing; what others signed is passed on.
+//!
+//! # Limits
+//!
+//! Whoever asks is not trusted. A network has so many questions under way to the resolvers and so
+//! many connections, and what is beyond them is refused at once or waits; nothing of a question is
+//! logged.
+//!
+//! # Threads
+//!
+//! A server has one thread of its own, with a runtime of its own. No call waits for the network.
+//!
+//! # References
+//!
+//! - [RFC 1035](https://www.rfc-editor.org/rfc/rfc1035): messages; 2.3.4 has the limits
+//! - [RFC 6891](https://www.rfc-editor.org/rfc/rfc6891): EDNS
+//! - [RFC 7766](https://www.rfc-editor.org/rfc/rfc7766): TCP
+//! - [resolv.conf(5)](https://man7.org/linux/man-pages/man5/resolv.conf.5.html)
+
+mod directory;
+mod error;
+mod forward;
+mod resolvers;
+mod server;
+mod sockets;
+mod wire;
+
+pub use directory::{Answer, Directory, Foreign, Host, Question};
+pub use error::Error;
+pub use server::{Server, Serving};
+pub use sockets::Sockets;
+
+/// The port of the domain name system.
+pub const PORT: u16 = 53;
+
+/// Keeps the example of the README compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
