@@ -36,6 +36,7 @@ pub mod main_job;
 pub mod network;
 mod properties;
 mod replies;
+mod resolver;
 #[expect(unsafe_code, reason = "unshare(2), and what is done between fork and exec")]
 mod sys;
 mod tared;
@@ -47,5 +48,6 @@ pub use host::{Host, RESOLV_CONF, as_user, on_busy_scratch_host, on_scratch_host
 pub use lab::{Lab, Ring, in_lab};
 pub use properties::Properties;
 pub use replies::{Ended, Executed, Exit, Refused};
+pub use resolver::Resolver;
 pub use tared::{Setup, Tared};
 pub use world::World;

@@ -93,6 +93,13 @@ async fn seen_from_outside(properties: &Properties) {
     assert!(of_process("cgroup").ends_with(&group), "{} {group}", of_process("cgroup"));
 }
 
+/// What a container's `resolv.conf` says: its network's server, which asks those of the host, and the
+/// domain of containers before those of the host.
+fn resolvers(server: &str) -> String {
+    let of_host = RESOLV_CONF.lines().find_map(|line| line.strip_prefix("search ")).unwrap();
+    format!("search tare.internal {of_host}\nnameserver {server}\n")
+}
+
 async fn seen_from_inside(client: &Client, web: &OwnedObjectPath) {
     let id = web.as_str().rsplit('/').next().unwrap();
     let address = address(client, web).await;
@@ -101,7 +108,8 @@ async fn seen_from_inside(client: &Client, web: &OwnedObjectPath) {
     for (script, wanted) in [
         ("hostname", format!("{}\n", &id[..12])),
         ("cat /etc/hostname", format!("{}\n", &id[..12])),
-        ("grep -v '^#' /etc/resolv.conf", RESOLV_CONF.into()),
+        ("grep -v '^#' /etc/resolv.conf", resolvers(gateway)),
+        ("nslookup web. | grep '^Address: '", format!("Address: {ip}\n")),
         ("test -e /run/.containerenv && echo there", "there\n".into()),
         ("grep -c ' /dev/shm tmpfs ' /proc/mounts", "1\n".into()),
         ("grep -c '^[^ ]* / overlay ' /proc/mounts", "1\n".into()),

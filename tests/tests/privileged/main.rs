@@ -11,6 +11,7 @@ mod leftovers;
 mod life;
 mod lists;
 mod main_job;
+mod names;
 mod network;
 mod networks;
 mod programs;

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use tare_netns::{AddressRange, Connection, NetworkName, PortRequest, Protocol, Reach, VlanId};
+use tare_netns::{
+    AddressRange, Connection, Names, NetworkName, PortRequest, Protocol, Reach, VlanId,
+};
 
 use super::error::ApiError;
 use super::options::{Options, Values};
@@ -21,8 +23,10 @@ pub(crate) fn name(name: &str) -> Result<NetworkName, ApiError> {
 /// Options of `CreateNetwork`.
 pub(crate) fn create(options: Values) -> Result<AskedNetwork, ApiError> {
     let mut o = Options::new(options);
+    let driver = driver(&mut o)?;
     let asked = AskedNetwork {
-        driver: driver(&mut o)?,
+        names: names(&mut o, &driver)?,
+        driver,
         subnets: o.dictionaries("Subnets")?.into_iter().map(subnet).collect::<Result<_, _>>()?,
         ipv6: o.boolean("IPv6")?.unwrap_or_default(),
         reach: reach(&mut o)?,
@@ -67,6 +71,17 @@ fn reach(o: &mut Options) -> Result<Reach, ApiError> {
         (false, true) => Reach::Isolated,
         (false, false) => Reach::Open,
     })
+}
+
+/// The host has a place to answer from only on a bridge.
+fn names(o: &mut Options, driver: &AskedDriver) -> Result<Names, ApiError> {
+    match (o.boolean("DNS")?, driver) {
+        (None | Some(true), AskedDriver::Bridge(..)) => Ok(Names::Answered),
+        (Some(true), AskedDriver::Macvlan(..)) => {
+            Err(wrong("DNS", &"names are not answered on a macvlan network"))
+        }
+        (None | Some(false), _) => Ok(Names::Off),
+    }
 }
 
 fn subnet(mut o: Options) -> Result<AskedSubnet, ApiError> {
@@ -121,7 +136,7 @@ fn connection_of(o: &mut Options) -> Result<Connection, ApiError> {
         addresses: list(o, "Addresses")?.unwrap_or_default(),
         mac: text(o, "MAC")?,
         interface: text(o, "Interface")?,
-        aliases: Vec::new(),
+        aliases: list(o, "Aliases")?.unwrap_or_default(),
     })
 }
 
@@ -186,6 +201,14 @@ mod tests {
         assert_eq!((asked.reach, asked.mtu), (Reach::Isolated, Some(1400)));
         assert_eq!(asked.subnets[0].range.unwrap().last.to_string(), "10.99.0.20");
         let nothing = create(Values::new()).unwrap();
+        assert_eq!(nothing.names, Names::Answered);
+        let macvlan = |dns: Option<bool>| {
+            let pairs = [("Driver", "macvlan".into()), ("Parent", "eth0".into())];
+            create(values(pairs.into_iter().chain(dns.map(|dns| ("DNS", Value::Bool(dns))))))
+        };
+        assert_eq!(macvlan(None).unwrap().names, Names::Off);
+        let error = macvlan(Some(true)).unwrap_err();
+        assert!(error.message().contains("'DNS'"), "{error:?}");
         assert_eq!(nothing.driver, AskedDriver::Bridge(None, None));
         assert_eq!((nothing.subnets, nothing.labels), (Vec::new(), BTreeMap::new()));
     }
@@ -196,6 +219,7 @@ mod tests {
         for (key, value, named) in [
             ("Driver", "ipvlan".into(), "Driver"),
             ("Driver", "macvlan".into(), "Parent"),
+            ("DNS", "yes".into(), "DNS"),
             ("Parent", "eth0".into(), "Parent"),
             ("Interface", "a/b".into(), "Interface"),
             ("VLAN", 4095.into(), "VLAN"),
@@ -240,6 +264,7 @@ mod tests {
         for (pairs, named) in [
             (vec![], "Network"),
             (vec![("MAC", "nonsense".into())], "MAC"),
+            (vec![("Aliases", Value::List(vec!["a b".into()]))], "Aliases"),
             (vec![("Interface", "abcdefghijklmnop".into())], "Interface"),
             (vec![("Addresses", Value::List(vec!["x".into()]))], "Addresses"),
         ] {

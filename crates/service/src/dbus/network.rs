@@ -108,6 +108,11 @@ impl Network {
         self.shown.get().internal
     }
 
+    #[zbus(property, name = "DNS")]
+    fn dns(&self) -> bool {
+        self.shown.get().dns
+    }
+
     #[zbus(property(emits_changed_signal = "const"))]
     fn created_timestamp(&self) -> u64 {
         self.shown.get().created.0

@@ -53,16 +53,29 @@ impl Engine {
             }
         });
         stream::iter(settled).buffer_unordered(AT_ONCE).collect::<()>().await;
+        self.answer_again().await;
         self.resume_sessions(sessions).await;
         self.settle_the_lost().await;
         self.sweep().await;
         Ok(())
     }
 
+    /// Names on the networks of those that go on.
+    async fn answer_again(&self) {
+        let containers = self.containers.all().into_iter();
+        let goes_on = containers.filter(|container| container.running().is_some());
+        let networks = goes_on.flat_map(|container| {
+            let connections = &container.definition().row.connections;
+            connections.networks.iter().map(|j| j.network.clone()).collect::<Vec<_>>()
+        });
+        self.networks.answer_again(networks.collect()).await;
+    }
+
     fn load(&self, row: &ContainerRow, last: LifeRow) -> Result<(), Error> {
         let definition = self.define(&row.root, row.definition.clone())?;
         self.networks.rejoin(&row.id, &row.definition.connections);
-        let container = Arc::new(Container::new(row, definition, last, self.events.clone()));
+        let (events, names) = (self.events.clone(), self.networks.names.clone());
+        let container = Arc::new(Container::new(row, definition, last, events, names));
         self.containers.insert(container);
         Ok(())
     }

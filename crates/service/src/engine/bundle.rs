@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use tare_spawn::{Incarnation as Number, Layout, Place, PlacedMount};
 use tare_specgen::{
-    BoundFile, Effective, Generated, NetworkFacts, Placement, RootfsFacts, generate,
+    BoundFile, Effective, Generated, MAX_NAMESERVERS, NetworkFacts, Placement, RootfsFacts,
+    generate,
 };
 use tare_storage::{Access, FileName, NewEntry, NewFile, Rootfs, mount_shm, write_files};
 
@@ -13,6 +14,7 @@ use super::blocking::brief;
 use super::container::Container;
 use super::host;
 use super::jobs::Job;
+use super::names::DOMAIN;
 use super::records::volatile::{self, Incarnation};
 use super::{Engine, Error, key, spawn_id};
 
@@ -83,9 +85,27 @@ impl Engine {
             let path = network.namespace.path();
             placement.netns = path.to_string_lossy().parse().ok();
             placement.networks = network.places.iter().map(network_facts).collect();
+            // Those that somebody asks for answer no names of containers.
+            if container.definition().row.request.dns.is_empty() {
+                self.add_name_servers(network, &mut placement.networks);
+            }
         }
         placement.names = container.name().as_str().parse().into_iter().collect();
         Ok(placement)
+    }
+}
+
+impl Engine {
+    /// The servers that know names of containers: each of them knows all that this one may know.
+    fn add_name_servers(&self, record: &volatile::NetworkRecord, facts: &mut [NetworkFacts]) {
+        let domain = DOMAIN.parse().expect("this is a domain");
+        let mut search = vec![domain];
+        for (place, facts) in record.places.iter().zip(facts).take(MAX_NAMESERVERS) {
+            if let Some(server) = self.networks.names.server_of(&place.network) {
+                facts.nameservers = vec![server];
+                facts.search = std::mem::take(&mut search);
+            }
+        }
     }
 }
 

@@ -138,6 +138,7 @@ impl Inner {
             interface,
             addresses: asked.connection.addresses,
             mac: asked.connection.mac,
+            aliases: asked.connection.aliases,
             network: network.name.clone(),
         })
     }
@@ -155,11 +156,16 @@ impl Inner {
 
     /// The same with the name of the container that has the address.
     pub(super) fn name_holder(&self, error: Error) -> Error {
+        let named = |by: String| {
+            let named = by.parse().ok().and_then(|id| self.containers.get(&id));
+            named.map_or(by, |container| format!("'{}'", container.name()))
+        };
         match error {
             Error::AddressInUse { address, network, by } => {
-                let named = by.parse().ok().and_then(|id| self.containers.get(&id));
-                let by = named.map_or(by, |container| format!("'{}'", container.name()));
-                Error::AddressInUse { address, network, by }
+                Error::AddressInUse { address, network, by: named(by) }
+            }
+            Error::AliasInUse { alias, network, by } => {
+                Error::AliasInUse { alias, network, by: named(by) }
             }
             other => other,
         }

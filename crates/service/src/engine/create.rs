@@ -137,7 +137,8 @@ impl Inner {
             self.networks.leave(&id, networks);
             return Err(error);
         }
-        let container = Container::new(&row, definition, LifeRow::default(), self.events.clone());
+        let (events, names) = (self.events.clone(), self.networks.names.clone());
+        let container = Container::new(&row, definition, LifeRow::default(), events, names);
         reservation.fulfil(Arc::new(container));
         Ok(id)
     }

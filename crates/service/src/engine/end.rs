@@ -90,6 +90,7 @@ impl Engine {
             }
             _ => return Ok(()),
         };
+        container.hide_names();
         // Whoever executes something in it is done first: it cannot take long any more.
         let _alone = running.in_use.write().await;
         let exit = self.exit_of(&record, &running).await;

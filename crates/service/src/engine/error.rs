@@ -193,6 +193,16 @@ pub enum Error {
         /// Name or id of the other container.
         by: String,
     },
+    /// Another container has the alias.
+    #[error("alias '{alias}' on network '{network}' is that of container {by}")]
+    AliasInUse {
+        /// Which.
+        alias: tare_netns::Alias,
+        /// On which network.
+        network: NetworkName,
+        /// Name or id of the other container.
+        by: String,
+    },
     /// A subnet is taken.
     #[error("subnet {subnet} of network '{network}' overlaps {other}, which is in use")]
     SubnetOverlap {
@@ -305,7 +315,10 @@ impl Error {
             }
             Self::NoSuchContainer(_) => "NoSuchContainer",
             Self::AmbiguousName(_) => "AmbiguousName",
-            Self::NameInUse(_) | Self::NetworkExists(_) | Self::InterfaceInUse(_) => "NameInUse",
+            Self::NameInUse(_)
+            | Self::NetworkExists(_)
+            | Self::InterfaceInUse(_)
+            | Self::AliasInUse { .. } => "NameInUse",
             Self::InvalidName { .. } | Self::NameLikeAnId(_) => "InvalidName",
             Self::InvalidReference { .. } => "InvalidReference",
             Self::NoSuchImage(_) => "NoSuchImage",

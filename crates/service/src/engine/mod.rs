@@ -20,6 +20,7 @@ mod host;
 mod images;
 pub mod jobs;
 mod logs;
+mod names;
 mod network;
 pub mod object;
 mod open;
@@ -215,7 +216,8 @@ impl Inner {
 
     /// Why the service is degraded; empty when it is not.
     pub fn taints(&self) -> Vec<&'static str> {
-        self.host.taints()
+        let busy = self.networks.names.is_busy().then_some("dns-busy");
+        self.host.taints().into_iter().chain(busy).collect()
     }
 
     /// What the service can do here.

@@ -90,6 +90,7 @@ impl Engine {
                 Ok(())
             }
             Err(error) => {
+                container.hide_names();
                 // Until it is taken down.
                 life.now = Now::Broken(record.clone());
                 let undone = if matches!(error, Error::Canceled) {
@@ -217,6 +218,8 @@ impl Engine {
         // From here on the start is carried through, also by another daemon if this one dies.
         job.point_of_no_return()?;
         job.stage("starting");
+        // From its first moment on others may ask for it.
+        container.show_names(record);
         self.amend(record, Doing::Start, self.run_process(container, &running)).await?;
         Ok(running)
     }

@@ -253,6 +253,8 @@ pub struct Network {
     pub subnets: Vec<Subnet>,
     /// Whether nothing leaves it.
     pub internal: bool,
+    /// Whether names of containers are answered on it.
+    pub dns: bool,
     /// The containers that are on it, running or not.
     pub containers: Vec<ContainerId>,
     /// Labels whose prefix makes them public.

@@ -67,6 +67,14 @@ impl Life {
         }
     }
 
+    /// Its network, if it runs and has one of its own.
+    pub(super) fn network(&self) -> Option<&NetworkRecord> {
+        match &self.now {
+            Now::Running { record, .. } => record.network.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Somebody stops it, or gives that up again; nothing if it is another incarnation by now.
     pub(in crate::engine) fn count_stops(&mut self, number: u32, count: impl FnOnce(u32) -> u32) {
         if let Now::Running { running, stopping, .. } = &mut self.now

@@ -12,8 +12,10 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::Error;
 use super::events::Events;
+use super::names::Names;
 use super::object::Visible;
 use super::records::durable::{ContainerRow, LifeRow, Root};
+use super::records::volatile::Incarnation;
 use super::view::{self, State};
 
 pub(super) use definition::Definition;
@@ -34,6 +36,8 @@ pub(super) struct Container {
     running: RwLock<Option<Arc<Running>>>,
     /// Its exec sessions that are seen: those at work, and those that ended a while ago.
     sessions: std::sync::Mutex<Vec<Arc<Visible<view::ExecSession>>>>,
+    /// Who is called what, for those who ask on its networks.
+    names: Arc<Names>,
     /// What is seen of it. All but the lists of what is at work in it follows from the above.
     pub(super) seen: Visible<view::Container>,
 }
@@ -46,6 +50,7 @@ impl Container {
         definition: Definition,
         last: LifeRow,
         events: Events,
+        names: Arc<Names>,
     ) -> Self {
         let life = Life::new(last);
         Self {
@@ -56,6 +61,7 @@ impl Container {
             life: Mutex::new(life),
             running: RwLock::default(),
             sessions: std::sync::Mutex::default(),
+            names,
         }
     }
 
@@ -153,6 +159,10 @@ impl Container {
     pub(super) fn show(&self, life: &Life) {
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = life.running().cloned();
         let definition = self.definition();
+        match life.network() {
+            Some(network) => self.names.show(&self.id, &definition.row, network),
+            None => self.names.hide(&self.id),
+        }
         self.seen.show(|view| {
             definition.describe(view);
             life.describe(view);
@@ -165,6 +175,18 @@ impl Container {
             Now::Unlisted => Err(self.wrong_state("to be removed")),
             _ => Ok(()),
         }
+    }
+
+    /// Whoever asks for it finds it from now on, with what it is made of.
+    pub(super) fn show_names(&self, record: &Incarnation) {
+        if let Some(network) = &record.network {
+            self.names.show(&self.id, &self.definition().row, network);
+        }
+    }
+
+    /// Nobody finds it any more: its first process is gone.
+    pub(super) fn hide_names(&self) {
+        self.names.hide(&self.id);
     }
 
     /// The error for a container that is not where it must be.
@@ -213,7 +235,7 @@ impl Container {
             privileged: false,
             public_labels: std::collections::BTreeMap::new(),
         };
-        Self::new(&row, definition, LifeRow::default(), Events::channel().0)
+        Self::new(&row, definition, LifeRow::default(), Events::channel().0, Arc::default())
     }
 }
 

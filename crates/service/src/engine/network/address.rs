@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn each_subnet_gives_an_address_and_what_was_asked_for_is_passed_over() {
         let (c, network) = (scratch(), network(&["10.88.0.0/24", "fd00:88::/64"]));
-        network.join(&id(), &["10.88.0.4".parse().unwrap()]).unwrap();
+        network.join(&id(), &["10.88.0.4".parse().unwrap()], &[]).unwrap();
         assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.2", "fd00:88::2"]);
         assert_eq!(give(&c, &network, &["10.88.0.3"]).unwrap(), ["10.88.0.3", "fd00:88::3"]);
         assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.5", "fd00:88::4"]);
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(lease(&second).unwrap(), got(vec![address]));
         leases::free_leases(&c, &second).unwrap();
         leases::rest(&c, &[address], Usec(1)).unwrap();
-        network.join(&second, &[address]).unwrap();
+        network.join(&second, &[address], &[]).unwrap();
         assert!(lease(&first).is_err(), "it is kept for another");
         network.leave(&second);
         assert_eq!(lease(&first).unwrap(), got(vec![]));

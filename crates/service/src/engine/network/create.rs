@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use tare_netns::{
-    AddressRange, Driver, InterfaceName, MacvlanMode, NetworkName, NetworkOptions, Reach,
+    AddressRange, Driver, InterfaceName, MacvlanMode, Names, NetworkName, NetworkOptions, Reach,
     SubnetOptions, VlanId,
 };
 
@@ -53,6 +53,8 @@ pub struct AskedNetwork {
     pub reach: Reach,
     /// Largest packet in bytes.
     pub mtu: Option<u32>,
+    /// Whether names of containers are answered on it.
+    pub names: Names,
     /// Labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -242,7 +244,7 @@ impl Networks {
                 subnets,
                 mtu: asked.mtu,
                 reach: asked.reach,
-                names: tare_netns::Names::Off,
+                names: asked.names,
             };
             let network = tare_netns::Network::new(&options).map_err(Error::InvalidNetwork)?;
             if network.bridge().is_some() {
@@ -274,6 +276,7 @@ impl Networks {
     async fn forget(&self, network: &Network) {
         self.all.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&network.name);
         network.seen.remove();
+        self.names.forget(&network.name);
         let name = network.name.clone();
         if let Err(error) = self.run.run(move |c| leases::forget_free_leases(c, &name)).await {
             tracing::warn!("leases of network '{}' may stay: {error}", network.name);

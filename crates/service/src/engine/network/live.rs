@@ -21,17 +21,17 @@ impl Networks {
     ) -> Result<(), Error> {
         let Some((known, place)) = place(record, network) else { return Ok(()) };
         let failed = failed(name);
-        let bridge = self.get(network).and_then(|network| network.definition().network.bridge());
+        let network = self.get(network);
         let rules = member_alone(&place);
         let firewall = if rules == ContainerRules::default() {
             None
         } else {
             Some(self.firewall.open().await.map_err(&failed)?)
         };
-        let namespace = known.namespace.clone();
+        let (namespace, names) = (known.namespace.clone(), self.names.clone());
         brief(move || {
-            if let Some(bridge) = bridge {
-                tare_netns::ensure_bridge(&bridge).map_err(&failed)?;
+            if let Some(network) = network {
+                network.ensure(&names).map_err(&failed)?;
             }
             forget(&unrested).map_err(&failed)?;
             tare_netns::attach(&namespace, &place.attachment, place.position).map_err(&failed)?;

@@ -12,7 +12,7 @@ mod one;
 mod place;
 mod subnet;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -24,6 +24,7 @@ use tare_runtime::{ContainerId, ContainerName};
 use super::blocking::brief;
 use super::clock::Usec;
 use super::events::Events;
+use super::names::Names;
 use super::records::Version;
 use super::records::durable::{self, Connections, Joined, NetworkDefinition, NetworkRow, Subnets};
 use super::records::volatile::{NetworkRecord, leases};
@@ -38,6 +39,7 @@ pub use create::{
 };
 use firewall::{HostFirewall, Rules};
 pub(super) use one::Network;
+use one::Taken;
 pub(super) use place::{MAX_NETWORKS, publications, targets};
 
 /// Name of the network a container is on if nobody says otherwise.
@@ -53,6 +55,8 @@ pub(super) struct Networks {
     quarantine: std::time::Duration,
     events: Events,
     firewall: HostFirewall,
+    /// Names of the containers on them.
+    pub(super) names: Arc<Names>,
     all: RwLock<BTreeMap<NetworkName, Arc<Network>>>,
     /// Held by whoever makes or removes a network.
     changing: tokio::sync::Mutex<()>,
@@ -87,6 +91,7 @@ impl Networks {
             pool: config.network.pool,
             quarantine: config.network.quarantine,
             events,
+            names: Arc::default(),
             all: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             resting: Arc::default(),
@@ -112,7 +117,7 @@ impl Networks {
             subnets: vec![subnet],
             mtu: None,
             reach: tare_netns::Reach::Open,
-            names: tare_netns::Names::Off,
+            names: tare_netns::Names::Answered,
         };
         let row = NetworkRow {
             name: default_name(),
@@ -133,6 +138,7 @@ impl Networks {
     }
 
     fn insert(&self, row: NetworkRow, config: &Config) {
+        self.names.know(&row.name, &row.definition);
         let labels = row.definition.labels.iter();
         let labels = public_labels(config, labels.map(|(k, v)| (k.as_str(), v.as_str())));
         let (name, network) = (row.name.clone(), Network::new(row, labels, self.events.clone()));
@@ -181,7 +187,12 @@ impl Networks {
             network: network.name.clone(),
             by: by.to_string(),
         };
-        network.join(id, &joined.addresses).map_err(|taken| in_use(taken.address, taken.by))?;
+        network.join(id, &joined.addresses, &joined.aliases).map_err(|taken| match taken {
+            Taken::Address(address, by) => in_use(address, by),
+            Taken::Alias(alias, by) => {
+                Error::AliasInUse { alias, network: network.name.clone(), by: by.to_string() }
+            }
+        })?;
         if joined.addresses.is_empty() {
             return Ok(());
         }
@@ -220,8 +231,8 @@ impl Networks {
     pub(super) fn rejoin(&self, id: &ContainerId, connections: &Connections) {
         for joined in &connections.networks {
             let Some(network) = self.get(&joined.network) else { continue };
-            if let Err(taken) = network.join(id, &joined.addresses) {
-                tracing::error!(container_id = %id, "address {} is another's, too", taken.address);
+            if let Err(taken) = network.join(id, &joined.addresses, &joined.aliases) {
+                tracing::error!(container_id = %id, "what it asks for is another's: {taken:?}");
             }
         }
     }
@@ -245,10 +256,11 @@ impl Networks {
         let definition = network.definition();
         let by = by.clone();
         let failed = move |source| Error::Network { name: by.clone(), source: Box::new(source) };
-        if let Some(bridge) = definition.network.bridge() {
+        if definition.bridge().is_some() {
             let rules = self.firewall.open().await.map_err(&failed)?;
+            let (names, network) = (self.names.clone(), network.clone());
             brief(move || {
-                tare_netns::ensure_bridge(&bridge).map_err(&failed)?;
+                network.ensure(&names).map_err(&failed)?;
                 rules.add_network(&definition.network).map_err(&failed)
             })
             .await?;
@@ -279,6 +291,7 @@ impl Networks {
         let definition = NetworkDefinition { network: renewed, ..(*known).clone() };
         let (name, written) = (network.name.clone(), definition.clone());
         self.state.run(move |c| durable::redefine_network(c, &name, &written)).await?;
+        self.names.know(&network.name, &definition);
         network.define(definition);
         Ok(())
     }
@@ -337,12 +350,11 @@ impl Networks {
             let name = name.clone();
             move |source| Error::Network { name: name.clone(), source: Box::new(source) }
         };
-        let bridges = self.bridges(&record);
+        let networks = self.networks_of(&record);
         let rules = self.rules_for(&record).await.map_err(&failed)?;
+        let names = self.names.clone();
         brief(move || {
-            bridges.iter().try_for_each(|bridge| {
-                tare_netns::ensure_bridge(bridge).map(drop).map_err(&failed)
-            })?;
+            networks.iter().try_for_each(|network| network.ensure(&names).map_err(&failed))?;
             forget(&unrested).map_err(&failed)?;
             tare_netns::setup(&record.wanted()).map_err(&failed)?;
             match rules {
@@ -367,9 +379,23 @@ impl Networks {
         });
     }
 
-    fn bridges(&self, record: &NetworkRecord) -> Vec<tare_netns::Bridge> {
-        let networks = record.places.iter().filter_map(|place| self.get(&place.network));
-        networks.filter_map(|network| network.definition().network.bridge()).collect()
+    fn networks_of(&self, record: &NetworkRecord) -> Vec<Arc<Network>> {
+        record.places.iter().filter_map(|place| self.get(&place.network)).collect()
+    }
+
+    /// Answers the names of networks that containers are on since before this daemon.
+    pub(super) async fn answer_again(&self, used: BTreeSet<NetworkName>) {
+        let used: Vec<_> = used.iter().filter_map(|name| self.get(name)).collect();
+        let names = self.names.clone();
+        let work = move || {
+            for network in used {
+                if let Err(error) = network.ensure(&names) {
+                    tracing::warn!("network '{}' is not whole: {error}", network.name);
+                }
+            }
+            Ok(())
+        };
+        let _: Result<(), Error> = brief(work).await;
     }
 
     /// The firewall, if anything of it is needed.
@@ -442,6 +468,7 @@ impl Networks {
             .filter_map(|network| network.definition().bridge().cloned())
             .collect();
         let rules = self.firewall.open_if_made().await.ok().flatten().and_then(Result::ok);
+        self.names.stop();
         let work = move || {
             if let Err(error) = tare_netns::release_directory() {
                 tracing::warn!("cannot leave /run/netns as it was: {error}");

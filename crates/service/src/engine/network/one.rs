@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tare_netns::{Driver, NetworkName, Reach};
+use tare_netns::{Alias, Driver, NetworkName, Reach};
 use tare_runtime::ContainerId;
 use tokio::sync::OnceCell;
 
 use crate::engine::events::Events;
+use crate::engine::names::Names;
 use crate::engine::object::Visible;
 use crate::engine::records::durable::{NetworkDefinition, NetworkRow};
 use crate::engine::view;
@@ -18,19 +19,28 @@ use crate::engine::view;
 pub(in crate::engine) struct Network {
     pub(in crate::engine) name: NetworkName,
     definition: RwLock<Arc<NetworkDefinition>>,
-    /// The containers that are on it, running or not, with the addresses they ask for.
-    members: Mutex<BTreeMap<ContainerId, Vec<IpAddr>>>,
+    /// The containers that are on it, running or not, with what is kept for them.
+    members: Mutex<BTreeMap<ContainerId, Kept>>,
     /// Whether what it needs on the host is there, and its subnets are this daemon's alone.
     ready: RwLock<Arc<OnceCell<()>>>,
     /// What is seen of it.
     pub(in crate::engine) seen: Visible<view::Network>,
 }
 
-/// Somebody else has an address, or keeps it for when it runs.
+/// What a container alone has on a network, also while it does not run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    addresses: Vec<IpAddr>,
+    aliases: Vec<Alias>,
+}
+
+/// What somebody else has, or keeps for when it runs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) address: IpAddr,
-    pub(super) by: ContainerId,
+pub(super) enum Taken {
+    /// An address.
+    Address(IpAddr, ContainerId),
+    /// A name beside its own.
+    Alias(Alias, ContainerId),
 }
 
 impl Network {
@@ -73,6 +83,19 @@ impl Network {
         self.seen.show(|view| view.interface = None);
     }
 
+    /// Sees to its bridge, if it has one, and to the names of those who are on it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`tare_netns::ensure_bridge`].
+    pub(super) fn ensure(&self, names: &Names) -> Result<(), tare_netns::Error> {
+        let definition = self.definition();
+        let Some(bridge) = definition.network.bridge() else { return Ok(()) };
+        let found = tare_netns::ensure_bridge(&bridge)?;
+        self.show_names(names.answer(&self.name, &definition, found));
+        Ok(())
+    }
+
     /// The interface it needs on the host is there.
     pub(super) fn show_interface(&self) {
         let interface = match self.definition().network.driver() {
@@ -82,17 +105,29 @@ impl Network {
         self.seen.show(|view| view.interface = Some(interface));
     }
 
-    /// A container is on it from now on, and keeps the addresses it asks for.
-    pub(super) fn join(&self, id: &ContainerId, asked: &[IpAddr]) -> Result<(), Taken> {
+    /// Whether names of containers are answered on it.
+    pub(super) fn show_names(&self, answered: bool) {
+        self.seen.show(|view| view.dns = answered);
+    }
+
+    /// A container is on it from now on, and keeps the addresses it asks for, and its aliases.
+    pub(super) fn join(
+        &self,
+        id: &ContainerId,
+        addresses: &[IpAddr],
+        aliases: &[Alias],
+    ) -> Result<(), Taken> {
         let mut members = self.members();
-        let taken = asked.iter().find_map(|&address| {
-            let by = members.iter().find(|(by, theirs)| *by != id && theirs.contains(&address))?.0;
-            Some(Taken { address, by: by.clone() })
-        });
-        if let Some(taken) = taken {
-            return Err(taken);
+        for (by, theirs) in members.iter().filter(|(by, _)| *by != id) {
+            if let Some(address) = addresses.iter().find(|a| theirs.addresses.contains(a)) {
+                return Err(Taken::Address(*address, by.clone()));
+            }
+            if let Some(alias) = aliases.iter().find(|a| theirs.aliases.contains(a)) {
+                return Err(Taken::Alias(alias.clone(), by.clone()));
+            }
         }
-        members.insert(id.clone(), asked.to_vec());
+        let kept = Kept { addresses: addresses.to_vec(), aliases: aliases.to_vec() };
+        members.insert(id.clone(), kept);
         self.show_members(&members);
         Ok(())
     }
@@ -107,7 +142,7 @@ impl Network {
     /// Whether a container other than `id` keeps an address for itself.
     pub(super) fn is_kept_from(&self, id: &ContainerId, address: IpAddr) -> bool {
         let members = self.members();
-        members.iter().any(|(by, theirs)| by != id && theirs.contains(&address))
+        members.iter().any(|(by, theirs)| by != id && theirs.addresses.contains(&address))
     }
 
     /// The containers that are on it.
@@ -115,11 +150,11 @@ impl Network {
         self.members().keys().cloned().collect()
     }
 
-    fn show_members(&self, members: &BTreeMap<ContainerId, Vec<IpAddr>>) {
+    fn show_members(&self, members: &BTreeMap<ContainerId, Kept>) {
         self.seen.show(|view| view.containers = members.keys().cloned().collect());
     }
 
-    fn members(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Vec<IpAddr>>> {
+    fn members(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Kept>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -138,6 +173,7 @@ fn first_view(row: &NetworkRow, public_labels: BTreeMap<String, String>) -> view
         interface: None,
         subnets: subnets(&row.definition),
         internal: network.reach() == Reach::Internal,
+        dns: row.definition.answers_names(),
         containers: Vec::new(),
         public_labels,
     }
@@ -156,13 +192,16 @@ mod tests {
         let network = Network::new(NetworkRow::sample("n"), BTreeMap::new(), Events::channel().0);
         let (a, b) = (ContainerId::random().unwrap(), ContainerId::random().unwrap());
         let address = IpAddr::from([10, 88, 0, 2]);
-        network.join(&a, &[address]).unwrap();
-        network.join(&a, &[address]).unwrap();
-        assert_eq!(network.join(&b, &[address]), Err(Taken { address, by: a.clone() }));
+        let alias: Alias = "db".parse().unwrap();
+        let aliases = std::slice::from_ref(&alias);
+        network.join(&a, &[address], aliases).unwrap();
+        network.join(&a, &[address], aliases).unwrap();
+        assert_eq!(network.join(&b, &[address], &[]), Err(Taken::Address(address, a.clone())));
+        assert_eq!(network.join(&b, &[], aliases), Err(Taken::Alias(alias.clone(), a.clone())));
         assert!(network.is_kept_from(&b, address) && !network.is_kept_from(&a, address));
         assert_eq!(network.seen.get().containers, std::slice::from_ref(&a));
         network.leave(&a);
-        network.join(&b, &[address]).unwrap();
+        network.join(&b, &[address], aliases).unwrap();
         assert_eq!(network.containers(), [b]);
     }
 }

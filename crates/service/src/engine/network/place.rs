@@ -94,6 +94,7 @@ mod tests {
             interface: "eth0".parse().unwrap(),
             addresses: Vec::new(),
             mac: None,
+            aliases: Vec::new(),
         }
     }
 

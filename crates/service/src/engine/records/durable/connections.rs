@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use tare_netns::{InterfaceName, MacAddress, NetworkName, PortRequest};
+use tare_netns::{Alias, InterfaceName, MacAddress, NetworkName, PortRequest};
 
 use crate::engine::records::document::Version;
 
@@ -33,6 +33,8 @@ pub(crate) struct Joined {
     /// Hardware address; that of its first address if none is asked for.
     #[serde(rename = "MAC")]
     pub(crate) mac: Option<MacAddress>,
+    /// Other names it has there, and nobody else.
+    pub(crate) aliases: Vec<Alias>,
 }
 
 impl Connections {
@@ -68,6 +70,7 @@ mod tests {
             "Networks": [{
                 "Network": "web", "Position": 1, "Interface": "eth1",
                 "Addresses": ["10.89.0.9"], "MAC": "02:00:00:00:00:01",
+                "Aliases": ["db"],
             }],
             "Ports": [{"at": null, "protocol": "tcp", "host": 8080, "container": 80, "count": 1}],
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
-use tare_netns::{Driver, InterfaceName, NetworkName};
+use tare_netns::{Driver, InterfaceName, Names, NetworkName};
 
 use super::text;
 use crate::db::Error;
@@ -49,6 +49,11 @@ impl NetworkDefinition {
             Driver::Bridge { interface, .. } => Some(interface),
             Driver::Macvlan { .. } => None,
         }
+    }
+
+    /// Whether names of containers are answered on it: the host has a place there only on a bridge.
+    pub(crate) fn answers_names(&self) -> bool {
+        self.network.names() == Names::Answered && self.bridge().is_some()
     }
 }
 

@@ -58,6 +58,7 @@ mod tests {
             interface: "eth0".parse().unwrap(),
             addresses: Vec::new(),
             mac: None,
+            aliases: Vec::new(),
         });
         insert_container(&c, &row).unwrap();
         let delete = |table: &str| c.execute(&format!("DELETE FROM {table}"), []);

@@ -1,0 +1,241 @@
+//! Names of containers: who is called what, and who says so on which network.
+//!
+//! Who is on a network, and runs, is in the directory of `tare_names` from the moment its process is
+//! let go to the moment it has ended; [`Container::show`](super::container::Container::show) sees to
+//! it. A network is answered at the addresses of its bridge from when that is made.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tare_names::{Directory, Foreign, Host, Server, Serving, Sockets};
+use tare_netns::{Ensured, IpFamily, NetworkName, Reach};
+use tare_runtime::ContainerId;
+
+use super::records::durable::{DefinitionRow, NetworkDefinition};
+use super::records::volatile::NetworkRecord;
+
+/// All names of containers are below it, too. It is in the `search` of their `resolv.conf`, so that
+/// no name of a container is asked elsewhere first. `internal` is nobody's on the Internet.
+pub(super) const DOMAIN: &str = "tare.internal";
+
+/// Where the host's resolvers are. What answers asks them from the host, so a stub resolver on
+/// loopback is as good as any.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The names of all networks.
+#[derive(Debug)]
+pub(super) struct Names {
+    directory: Arc<RwLock<Directory>>,
+    /// Started for the first network that is answered.
+    server: Mutex<Option<Server>>,
+    answered: Mutex<BTreeMap<NetworkName, Answered>>,
+}
+
+/// What was made of answering a network.
+#[derive(Debug)]
+enum Answered {
+    /// It is, at these addresses.
+    At(Vec<IpAddr>, #[expect(dead_code, reason = "dropping it ends the answers")] Vec<Serving>),
+    /// Another program answers there.
+    Busy,
+    /// It could not be.
+    Failed,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            directory: Arc::new(RwLock::new(Directory::new(DOMAIN))),
+            server: Mutex::default(),
+            answered: Mutex::default(),
+        }
+    }
+}
+
+impl Names {
+    /// A network is this from now on.
+    pub(super) fn know(&self, name: &NetworkName, definition: &NetworkDefinition) {
+        if !definition.answers_names() {
+            return;
+        }
+        let network = &definition.network;
+        let subnets = network.subnets().iter().map(tare_netns::Subnet::subnet).collect();
+        let foreign = match network.reach() {
+            Reach::Internal => Foreign::Refused,
+            Reach::Open | Reach::Isolated => Foreign::Forwarded,
+        };
+        self.write(|directory| directory.set_network(name.as_str(), subnets, foreign));
+    }
+
+    /// There is no such network any more.
+    pub(super) fn forget(&self, name: &NetworkName) {
+        self.answered().remove(name);
+        self.write(|directory| directory.remove_network(name.as_str()));
+    }
+
+    /// A container that runs is called this from now on.
+    pub(super) fn show(&self, id: &ContainerId, row: &DefinitionRow, record: &NetworkRecord) {
+        let places = places(id, row, record);
+        self.write(|directory| directory.set_host(id.short(), places));
+    }
+
+    /// A container does not run: nobody finds it.
+    pub(super) fn hide(&self, id: &ContainerId) {
+        self.write(|directory| directory.set_host(id.short(), Vec::new()));
+    }
+
+    /// Answers a network at the addresses of its bridge, which is there, if it is to be and is not
+    /// yet. To be called again when the bridge was made again. Whether it is answered then.
+    ///
+    /// What fails is told, and the network is used without.
+    pub(super) fn answer(
+        &self,
+        name: &NetworkName,
+        definition: &NetworkDefinition,
+        bridge: Ensured,
+    ) -> bool {
+        let (true, Some(interface)) = (definition.answers_names(), definition.bridge()) else {
+            return false;
+        };
+        let mut answered = self.answered();
+        let before = answered.get(name);
+        if matches!(before, Some(Answered::At(..))) && bridge == Ensured::AlreadyThere {
+            return true;
+        }
+        let addresses = servers(definition);
+        let now = match self.serve(name, interface.as_str(), &addresses) {
+            Ok(serving) => Answered::At(addresses, serving),
+            Err(error) => {
+                let now = if error.is_busy() { Answered::Busy } else { Answered::Failed };
+                // Once, not at every start.
+                if before.is_none() {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    let cause = cause.unwrap_or_default();
+                    tracing::warn!("network '{name}' is without names: {error}: {cause}");
+                }
+                now
+            }
+        };
+        let done = matches!(now, Answered::At(..));
+        answered.insert(name.clone(), now);
+        done
+    }
+
+    fn serve(
+        &self,
+        name: &NetworkName,
+        interface: &str,
+        addresses: &[IpAddr],
+    ) -> Result<Vec<Serving>, tare_names::Error> {
+        let sockets: Vec<_> = addresses
+            .iter()
+            .map(|address| Sockets::listen(interface, *address))
+            .collect::<Result<_, _>>()?;
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = match &mut *server {
+            Some(server) => server,
+            none => none.insert(Server::start(self.directory.clone(), PathBuf::from(RESOLV_CONF))?),
+        };
+        sockets.into_iter().map(|sockets| server.serve(name.as_str(), sockets)).collect()
+    }
+
+    /// Nothing is answered any more.
+    pub(super) fn stop(&self) {
+        self.answered().clear();
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Where containers on a network ask, if it is answered.
+    pub(super) fn server_of(&self, name: &NetworkName) -> Option<IpAddr> {
+        match self.answered().get(name) {
+            Some(Answered::At(addresses, _)) => addresses.first().copied(),
+            _ => None,
+        }
+    }
+
+    /// Whether another program answers where a network should be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.answered().values().any(|answered| matches!(answered, Answered::Busy))
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Directory)) {
+        change(&mut self.directory.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn answered(&self) -> MutexGuard<'_, BTreeMap<NetworkName, Answered>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a network is asked: at its first gateway of each family.
+fn servers(definition: &NetworkDefinition) -> Vec<IpAddr> {
+    let gateways = || definition.network.subnets().iter().map(tare_netns::Subnet::gateway);
+    let first = |family| gateways().find(|gateway| IpFamily::of(*gateway) == family);
+    [IpFamily::V4, IpFamily::V6].into_iter().filter_map(first).collect()
+}
+
+/// What a container is called on each of its networks.
+fn places(id: &ContainerId, row: &DefinitionRow, record: &NetworkRecord) -> Vec<(String, Host)> {
+    let place = |place: &super::records::volatile::Place| {
+        let aliases = row.connections.on(&place.network).map(|joined| &joined.aliases);
+        let host = Host {
+            names: vec![row.name.to_string(), id.short().to_owned()],
+            aliases: aliases.into_iter().flatten().map(ToString::to_string).collect(),
+            addresses: place.attachment.addresses.iter().map(ipnet::IpNet::addr).collect(),
+        };
+        (place.network.to_string(), host)
+    };
+    record.places.iter().map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::records::durable::{ContainerRow, Joined, NetworkRow};
+    use crate::engine::records::volatile::Incarnation;
+    use tare_names::{Answer, Question};
+
+    #[test]
+    fn a_container_is_found_while_it_is_shown() {
+        let names = Names::default();
+        let network = NetworkRow::sample("tare");
+        names.know(&network.name, &network.definition);
+        let mut row = ContainerRow::sample("web");
+        row.definition.connections.networks = vec![Joined {
+            network: network.name.clone(),
+            position: 0,
+            interface: "eth0".parse().unwrap(),
+            addresses: Vec::new(),
+            mac: None,
+            aliases: vec!["www".parse().unwrap()],
+        }];
+        let record = Incarnation::sample().network.unwrap();
+        let address = record.places[0].attachment.addresses[0].addr();
+        assert_eq!(record.places[0].network, network.name);
+        let ask = |name: &str| {
+            let directory = names.directory.read().unwrap();
+            directory.answer("tare", address, Question::Addresses(name))
+        };
+        assert_eq!(ask("web"), Answer::Unknown);
+        names.show(&row.id, &row.definition, &record);
+        for name in ["web", "www", row.id.short(), "web.tare.internal"] {
+            assert_eq!(ask(name), Answer::Addresses(vec![address]), "{name}");
+        }
+        names.hide(&row.id);
+        assert_eq!(ask("web"), Answer::Unknown);
+    }
+
+    #[test]
+    fn a_network_is_asked_at_one_address_of_each_family() {
+        let mut definition = NetworkRow::sample("n").definition;
+        let mut options: tare_netns::NetworkOptions = definition.network.into();
+        for net in ["10.89.0.0/24", "fd00:88::/64", "fd00:89::/64"] {
+            options.subnets.push(tare_netns::SubnetOptions::new(net.parse().unwrap()));
+        }
+        definition.network = options.try_into().unwrap();
+        let want: Vec<IpAddr> = ["10.88.0.1", "fd00:88::1"].map(|a| a.parse().unwrap()).to_vec();
+        assert_eq!(servers(&definition), want);
+    }
+}
