@@ -108,6 +108,9 @@ pub(crate) enum Network {
         /// An address that it is to have there.
         #[arg(long, value_name = "ADDRESS")]
         ip: Vec<String>,
+        /// A further name that it is found by there.
+        #[arg(long, value_name = "NAME")]
+        alias: Vec<String>,
         /// Name of the network.
         network: String,
         /// Name or id of the container.
@@ -139,6 +142,9 @@ pub(crate) struct CreateNetwork {
     /// It and other networks do not reach each other.
     #[arg(long)]
     pub(crate) isolate: bool,
+    /// Whether names of containers are answered on it; on a bridge they are, if nothing is said.
+    #[arg(long, value_name = "true|false")]
+    pub(crate) dns: Option<bool>,
     /// The interface of the host that a macvlan network is on.
     #[arg(long, value_name = "INTERFACE")]
     pub(crate) parent: Option<String>,

@@ -29,10 +29,12 @@ pub(crate) async fn run(bus: &Connection, command: Network) -> Outcome {
         Network::Inspect { network } => {
             say(&client::network(bus, &network).await?.inspect(0).await?)?;
         }
-        Network::Connect { ip, network, container } => {
+        Network::Connect { ip, alias, network, container } => {
             let mut options = Options::new();
-            if !ip.is_empty() {
-                options.insert("Addresses", ip.into());
+            for (key, list) in [("Addresses", ip), ("Aliases", alias)] {
+                if !list.is_empty() {
+                    options.insert(key, list.into());
+                }
             }
             let path = ManagerProxy::new(bus).await?.get_network(&network).await?;
             let container = client::container(bus, &container).await?;
@@ -69,6 +71,9 @@ async fn create(bus: &Connection, command: CreateNetwork) -> Result<(), Failure>
         if on {
             options.insert(key, true.into());
         }
+    }
+    if let Some(dns) = command.dns {
+        options.insert("DNS", dns.into());
     }
     if !command.subnet.is_empty() {
         let subnet = |subnet: String| Entry::from([("Subnet", subnet.into())]);

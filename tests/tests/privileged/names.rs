@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::UdpSocket;
 
+use rustix::mount::{UnmountFlags, unmount};
 use system_tests::network::in_network;
 use system_tests::{Client, Options, RESOLV_CONF, ROOT, Resolver, Tared, on_scratch_host, run};
 use zbus::{OwnedObjectPath, Variant};
@@ -189,7 +190,7 @@ fn remove_resolver() {
     run("ip", &["link", "del", "out0"]);
     run("ip", &["netns", "del", "outside"]);
     // `ip` made it a mount before the daemon was there, so it is not the daemon's to undo.
-    run("umount", &["/run/netns"]);
+    unmount("/run/netns", UnmountFlags::empty()).unwrap();
     fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
 }
 

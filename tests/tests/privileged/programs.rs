@@ -73,10 +73,16 @@ fn privileged_networks_by_tarectl() {
             ["create", "--network", "web", "--publish", "127.0.0.1:8080:80", "--name", "c"];
         says(&tared, &[&create[..], &["busybox", "sleep", "1000"]].concat());
         says(&tared, &["start", "c"]);
-        says(&tared, &["network", "connect", "tare", "c"]);
+        says(&tared, &["network", "connect", "--alias", "sea", "tare", "c"]);
         let shown = says(&tared, &["exec", "c", "ip", "-o", "-4", "address"]);
         assert!(shown.contains("10.99.0.2/24") && shown.contains("eth1"), "{shown}");
         assert!(says(&tared, &["network", "inspect", "web"]).contains("10.99.0.2"));
+        let found = says(&tared, &["exec", "c", "nslookup", "sea."]);
+        assert!(found.contains("Address: 10.88."), "{found}");
+        says(&tared, &["network", "create", "--dns=false", "mute"]);
+        let client = tared.client().await;
+        let mute = client.properties("/org/tare/Containers1/network/mute", "Network").await;
+        assert!(!mute.get::<bool>("DNS"));
         says(&tared, &["network", "disconnect", "tare", "c"]);
         let refused = tarectl(&tared, &["network", "rm", "web"]);
         let said = String::from_utf8_lossy(&refused.stderr);
