@@ -38,6 +38,27 @@ pub(crate) enum Command {
         #[arg(required = true)]
         containers: Vec<String>,
     },
+    /// Stop containers, if they run, and start them again.
+    Restart {
+        /// Seconds from the stop signal to SIGKILL; without it, as the container has it.
+        #[arg(short, long, value_name = "SECONDS")]
+        time: Option<u32>,
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Stop all processes of containers where they are.
+    Pause {
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Let containers go on that are paused.
+    Unpause {
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
     /// Send a signal to the first process of containers.
     Kill {
         /// Number of the signal.

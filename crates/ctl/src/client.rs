@@ -62,6 +62,12 @@ pub(crate) trait Container {
     #[zbus(allow_interactive_auth)]
     fn stop(&self, timeout_usec: u64, flags: u64) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
+    fn restart(&self, timeout_usec: u64, flags: u64) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn pause(&self, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn resume(&self, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn kill(&self, whom: &str, signal: i32, flags: u64) -> zbus::Result<()>;
     #[zbus(allow_interactive_auth)]
     fn rename(&self, new_name: &str, flags: u64) -> zbus::Result<()>;

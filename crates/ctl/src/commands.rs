@@ -27,6 +27,9 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Create(command) => create(bus, *command).await,
         Command::Start { containers } => start(bus, &containers).await,
         Command::Stop { time, containers } => stop(bus, time, &containers).await,
+        Command::Restart { time, containers } => restart(bus, time, &containers).await,
+        Command::Pause { containers } => pause(bus, &containers).await,
+        Command::Unpause { containers } => unpause(bus, &containers).await,
         Command::Rename { container, name } => rename(bus, &container, &name).await,
         Command::Kill { signal, containers } => kill(bus, signal, &containers).await,
         Command::Rm { force, containers } => remove(bus, force, &containers).await,
@@ -138,10 +141,35 @@ async fn start(bus: &Connection, containers: &[String]) -> Outcome {
 }
 
 async fn stop(bus: &Connection, time: Option<u32>, containers: &[String]) -> Outcome {
-    let timeout = time.map_or(OWN_TIMEOUT, |seconds| u64::from(seconds) * 1_000_000);
     for name in containers {
         let container = client::container(bus, name).await?;
-        job::run(bus, || container.stop(timeout, 0)).await?;
+        job::run(bus, || container.stop(timeout_usec(time), 0)).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn restart(bus: &Connection, time: Option<u32>, containers: &[String]) -> Outcome {
+    for name in containers {
+        let container = client::container(bus, name).await?;
+        job::run(bus, || container.restart(timeout_usec(time), 0)).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn timeout_usec(seconds: Option<u32>) -> u64 {
+    seconds.map_or(OWN_TIMEOUT, |seconds| u64::from(seconds) * 1_000_000)
+}
+
+async fn pause(bus: &Connection, containers: &[String]) -> Outcome {
+    for name in containers {
+        client::container(bus, name).await?.pause(0).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn unpause(bus: &Connection, containers: &[String]) -> Outcome {
+    for name in containers {
+        client::container(bus, name).await?.resume(0).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -169,7 +197,7 @@ async fn remove(bus: &Connection, force: bool, containers: &[String]) -> Outcome
 async fn list(bus: &Connection, all: bool) -> Outcome {
     let mut filter = Options::new();
     if !all {
-        filter.insert("State", vec!["starting", "running", "stopping"].into());
+        filter.insert("State", vec!["starting", "running", "paused", "stopping"].into());
     }
     let (rows, _) = ManagerProxy::new(bus).await?.list_containers(filter).await?;
     say(&format!("{:<12}  {:<20}  {:<30}  {:<10}  PID", "ID", "NAME", "IMAGE", "STATE"))?;

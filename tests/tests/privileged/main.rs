@@ -14,6 +14,7 @@ mod main_job;
 mod names;
 mod network;
 mod networks;
+mod pausing;
 mod programs;
 mod sessions;
 mod spawner;

@@ -1,11 +1,50 @@
-//! What is done to a container: arguments of `Kill`, `Stop`, `Rename`.
+//! What is done to a container: arguments of `Stop`, `Restart`, `Kill`, `Remove` and `Rename`, be they
+//! those of the container or of the manager, which finds it by name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tare_runtime::{ContainerName, Signal};
 
 use super::error::ApiError;
-use crate::engine::{Whom, container_name};
+use super::options::flags;
+use crate::engine::{IfRunning, Kill, Needed, Remove, Restart, Stop, Whom, container_name, view};
+
+/// `Stop`: no error if it does not run.
+const IF_RUNNING: u64 = 1;
+/// `Remove`: kill it first if it runs.
+const KILL_FIRST: u64 = 1;
+
+/// The container that is meant; looked up when the rest is known to be right.
+type Found = Result<Arc<view::Container>, ApiError>;
+
+/// Arguments of `Stop`.
+pub(crate) fn stop(
+    timeout_usec: u64,
+    given: u64,
+    find: impl FnOnce() -> Found,
+) -> Result<Stop, ApiError> {
+    let if_running = flags(given, IF_RUNNING)? & IF_RUNNING != 0;
+    let needed = if if_running { Needed::Nothing } else { Needed::Running };
+    Ok(Stop { timeout: timeout(timeout_usec), needed, container: find()? })
+}
+
+/// Arguments of `Restart`.
+pub(crate) fn restart(
+    timeout_usec: u64,
+    given: u64,
+    find: impl FnOnce() -> Found,
+) -> Result<Restart, ApiError> {
+    flags(given, 0)?;
+    Ok(Restart { timeout: timeout(timeout_usec), container: find()? })
+}
+
+/// Arguments of `Remove`.
+pub(crate) fn remove(given: u64, find: impl FnOnce() -> Found) -> Result<Remove, ApiError> {
+    let kill_first = flags(given, KILL_FIRST)? & KILL_FIRST != 0;
+    let running = if kill_first { IfRunning::Kill } else { IfRunning::Refuse };
+    Ok(Remove { running, container: find()? })
+}
 
 /// The name of a container.
 pub(crate) fn name(text: &str) -> Result<ContainerName, ApiError> {
@@ -13,7 +52,18 @@ pub(crate) fn name(text: &str) -> Result<ContainerName, ApiError> {
 }
 
 /// Arguments of `Kill`.
-pub(crate) fn kill(whom: &str, signal: i32) -> Result<(Whom, Signal), ApiError> {
+pub(crate) fn kill(
+    whom: &str,
+    signal: i32,
+    given: u64,
+    find: impl FnOnce() -> Found,
+) -> Result<Kill, ApiError> {
+    flags(given, 0)?;
+    let (whom, signal) = target(whom, signal)?;
+    Ok(Kill { whom, signal, container: find()? })
+}
+
+fn target(whom: &str, signal: i32) -> Result<(Whom, Signal), ApiError> {
     let signal = Signal::from_number(signal)
         .map_err(|error| ApiError::invalid_args(format!("signal {signal}: {error}")))?;
     match whom {
@@ -25,7 +75,7 @@ pub(crate) fn kill(whom: &str, signal: i32) -> Result<(Whom, Signal), ApiError> 
 }
 
 /// A time to stop in; the largest number stands for the container's own.
-pub(crate) fn timeout(usec: u64) -> Option<Duration> {
+fn timeout(usec: u64) -> Option<Duration> {
     (usec != u64::MAX).then(|| Duration::from_micros(usec))
 }
 
@@ -35,10 +85,10 @@ mod tests {
 
     #[test]
     fn all_processes_get_sigkill_or_nothing() {
-        assert!(kill("all", 9).is_ok());
-        assert!(kill("init", 15).is_ok());
+        assert!(target("all", 9).is_ok());
+        assert!(target("init", 15).is_ok());
         for (whom, signal) in [("all", 15), ("init", 0), ("init", 65), ("init", -1), ("some", 9)] {
-            assert!(kill(whom, signal).is_err(), "{whom} {signal}");
+            assert!(target(whom, signal).is_err(), "{whom} {signal}");
         }
     }
 }

@@ -33,6 +33,11 @@ impl ApiError {
         }
     }
 
+    /// It took too long.
+    pub(crate) fn timeout(message: impl Into<String>) -> Self {
+        Self { name: Cow::Borrowed("org.freedesktop.DBus.Error.Timeout"), message: message.into() }
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -63,6 +68,7 @@ impl ApiError {
 impl From<engine::Error> for ApiError {
     fn from(error: engine::Error) -> Self {
         let message = match error {
+            engine::Error::FreezeTimeout(_) => return Self::timeout(error.to_string()),
             engine::Error::TooManyJobs(_) => return Self::limits_exceeded(error.to_string()),
             _ if error.name() == "InvalidArgs" => return Self::invalid_args(error.chain()),
             // The caller gave it, so the caller may hear what is wrong with it.

@@ -20,14 +20,9 @@ use crate::api::{self, flags, no_options};
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::view::{self, State};
 use crate::engine::{
-    AskedConnection, Connect, Disconnect, Engine, Exec, IfRunning, Kill, Needed, OpenLogs, Publish,
-    Remove, Rename, Start, Stop, Unpublish,
+    AskedConnection, Connect, Disconnect, Engine, Exec, OpenLogs, Pause, Publish, Rename, Resume,
+    Start, Unpublish,
 };
-
-/// `Remove`: kill it first if it runs.
-const KILL_FIRST: u64 = 1;
-/// `Stop`: no error if it does not run.
-const IF_RUNNING: u64 = 1;
 
 /// One container.
 #[derive(Clone, Debug)]
@@ -49,7 +44,7 @@ impl Kind for Container {
     }
 
     fn counts(view: &view::Container) -> Counts {
-        let running = matches!(view.state, State::Running | State::Stopping);
+        let running = matches!(view.state, State::Running | State::Paused | State::Stopping);
         Counts { containers: 1, running: running.into(), ..Counts::default() }
     }
 }
@@ -90,13 +85,35 @@ impl Container {
         flags: u64,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<JobPath, ApiError> {
-        let request = || {
-            let if_running = self::flags(flags, IF_RUNNING)? & IF_RUNNING != 0;
-            let needed = if if_running { Needed::Nothing } else { Needed::Running };
-            let timeout = api::change::timeout(timeout_usec);
-            Ok(Stop { container: self.view()?, timeout, needed })
-        };
+        let request = || api::change::stop(timeout_usec, flags, || self.view());
         self.context.job(&header, request, Engine::stop).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn restart(
+        &self,
+        timeout_usec: u64,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::change::restart(timeout_usec, flags, || self.view());
+        self.context.job(&header, request, Engine::restart).await
+    }
+
+    async fn pause(&self, flags: u64, #[zbus(header)] header: Header<'_>) -> Result<(), ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(Pause { container: self.view()? })
+        };
+        self.context.act(&header, request, async |engine, pause| engine.pause(pause).await).await
+    }
+
+    async fn resume(&self, flags: u64, #[zbus(header)] header: Header<'_>) -> Result<(), ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(Resume { container: self.view()? })
+        };
+        self.context.act(&header, request, async |engine, resume| engine.resume(resume).await).await
     }
 
     async fn kill(
@@ -106,11 +123,7 @@ impl Container {
         flags: u64,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), ApiError> {
-        let request = || {
-            self::flags(flags, 0)?;
-            let (whom, signal) = api::change::kill(whom, signal)?;
-            Ok(Kill { container: self.view()?, whom, signal })
-        };
+        let request = || api::change::kill(whom, signal, flags, || self.view());
         self.context.act(&header, request, async |engine, kill| engine.kill(kill)).await
     }
 
@@ -120,11 +133,7 @@ impl Container {
         flags: u64,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<JobPath, ApiError> {
-        let request = || {
-            let kill_first = self::flags(flags, KILL_FIRST)? & KILL_FIRST != 0;
-            let running = if kill_first { IfRunning::Kill } else { IfRunning::Refuse };
-            Ok(Remove { container: self.view()?, running })
-        };
+        let request = || api::change::remove(flags, || self.view());
         self.context.job(&header, request, Engine::remove).await
     }
 

@@ -71,6 +71,14 @@ impl Context {
         Ok(Caller { uid, bus_name: sender.to_string(), interactive })
     }
 
+    /// The process that calls, by its number; a later one may have that by now.
+    pub(crate) async fn caller_pid(&self, header: &Header<'_>) -> Result<u32, ApiError> {
+        let sender = header.sender().ok_or_else(|| ApiError::invalid_args("no sender"))?;
+        let asked = self.bus.get_connection_unix_process_id(sender.clone().into());
+        let pid = tokio::time::timeout(BUS_TIMEOUT, asked).await;
+        Ok(pid.map_err(|late| ApiError::internal(&late))??)
+    }
+
     async fn uid(&self, sender: &UniqueName<'_>) -> Result<u32, ApiError> {
         let known = |context: &Self| {
             let uids = context.uids.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use super::{container, image, job, network, paths};
 use crate::api;
 use crate::api::ApiError;
 use crate::engine::object::{ObjectId, Seen};
-use crate::engine::{CreateNetwork, Engine};
+use crate::engine::{CreateNetwork, Engine, Start, view};
 
 /// Goes up whenever a method, option, property or flag is added.
 const API_LEVEL: u32 = 1;
@@ -34,6 +34,10 @@ impl Manager {
     pub(crate) fn new(context: Arc<Context>) -> Self {
         Self { context }
     }
+
+    fn find(&self, name: &str) -> Result<Arc<view::Container>, ApiError> {
+        Ok(self.context.engine.find(name)?)
+    }
 }
 
 #[expect(clippy::unused_self, reason = "the macro calls methods, also those of constants")]
@@ -42,6 +46,22 @@ impl Manager {
     #[zbus(out_args("container"))]
     fn get_container(&self, id_or_name: &str) -> Result<OwnedObjectPath, ApiError> {
         Ok(paths::of(&self.context.engine.find(id_or_name)?.id()))
+    }
+
+    #[zbus(out_args("container"), name = "GetContainerByPID")]
+    async fn get_container_by_pid(
+        &self,
+        pid: u32,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, ApiError> {
+        let pid = if pid == 0 { self.context.caller_pid(&header).await? } else { pid };
+        Ok(paths::of(&self.context.engine.container_of_pid(pid)?.id()))
+    }
+
+    #[zbus(out_args("container"), name = "GetContainerByPIDFD")]
+    fn get_container_by_pidfd(&self, pidfd: OwnedFd) -> Result<OwnedObjectPath, ApiError> {
+        let pidfd = std::os::fd::OwnedFd::from(pidfd);
+        Ok(paths::of(&self.context.engine.container_of_pidfd(pidfd)?.id()))
     }
 
     #[zbus(out_args("containers", "seqnum"))]
@@ -68,6 +88,67 @@ impl Manager {
         // What is asked for is large, and would be moved about with every future around it.
         let id = Box::pin(self.context.act(&header, draft, create)).await?;
         Ok(paths::of(&ObjectId::Container(id)))
+    }
+
+    #[zbus(out_args("job"))]
+    async fn start_container(
+        &self,
+        name: &str,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || {
+            api::flags(flags, 0)?;
+            Ok(Start { container: self.find(name)? })
+        };
+        self.context.job(&header, request, Engine::start).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn stop_container(
+        &self,
+        name: &str,
+        timeout_usec: u64,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::change::stop(timeout_usec, flags, || self.find(name));
+        self.context.job(&header, request, Engine::stop).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn restart_container(
+        &self,
+        name: &str,
+        timeout_usec: u64,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::change::restart(timeout_usec, flags, || self.find(name));
+        self.context.job(&header, request, Engine::restart).await
+    }
+
+    async fn kill_container(
+        &self,
+        name: &str,
+        whom: &str,
+        signal: i32,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let request = || api::change::kill(whom, signal, flags, || self.find(name));
+        self.context.act(&header, request, async |engine, kill| engine.kill(kill)).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn remove_container(
+        &self,
+        name: &str,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::change::remove(flags, || self.find(name));
+        self.context.job(&header, request, Engine::remove).await
     }
 
     #[zbus(out_args("image"))]

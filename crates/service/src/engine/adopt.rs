@@ -9,7 +9,6 @@ use futures_util::{StreamExt, stream};
 use tare_runtime::ContainerId;
 use tare_runtime::identity::{self, Identity};
 use tare_spawn::{ErrorKind, Incarnation as Number, Layout};
-use tokio::sync::RwLock;
 
 use super::container::{Container, Now, Running};
 use super::end::Unwritten;
@@ -136,7 +135,8 @@ impl Engine {
                         return Err(error);
                     }
                     let ports = self.hold_again(&record).await;
-                    self.now_runs(container, &mut life, record, running, ports);
+                    let pace = self.pace_of(&running);
+                    self.now_runs(container, &mut life, record, running, pace, ports);
                     let name = container.name();
                     tracing::info!(
                         container = %name,
@@ -174,7 +174,7 @@ impl Engine {
                 pid: record.init.map_or(0, |init| init.pid),
                 init,
                 supervisor,
-                in_use: RwLock::new(()),
+                in_use: Arc::default(),
             })),
             (Ok(None), _) => Liveness::Gone,
             (Err(error), _) | (_, Err(error)) => Liveness::Unknown(error),

@@ -75,6 +75,15 @@ pub enum Error {
     /// The container does not run.
     #[error("container '{0}' is not running")]
     NotRunning(ContainerName),
+    /// Not all processes of the container stop.
+    #[error("the processes of container '{0}' cannot be stopped in time: it goes on")]
+    FreezeTimeout(ContainerName),
+    /// The process is in none of our containers, or gone.
+    #[error("the process is in no container")]
+    NoContainerForProcess,
+    /// A descriptor is not of a process.
+    #[error("the descriptor is no pidfd")]
+    NotAPidfd,
     /// The request and the image together make no valid container.
     #[error("no valid configuration for this container")]
     InvalidSpec(#[source] tare_specgen::Error),
@@ -330,7 +339,8 @@ impl Error {
             | Self::InvalidPorts(_)
             | Self::TooManyNetworks(_)
             | Self::NoOwnNetwork
-            | Self::Unreachable => "InvalidArgs",
+            | Self::Unreachable
+            | Self::NotAPidfd => "InvalidArgs",
             Self::PortInUse { .. } => "PortInUse",
             Self::AddressInUse { .. } => "AddressInUse",
             Self::SubnetOverlap { .. } => "SubnetOverlap",
@@ -343,6 +353,8 @@ impl Error {
             | Self::NotConnected { .. }
             | Self::NotPublished { .. } => "InvalidState",
             Self::NotRunning(_) => "NotRunning",
+            Self::FreezeTimeout(_) => "Timeout",
+            Self::NoContainerForProcess => "NoContainerForPID",
             Self::InvalidSpec(_) | Self::NoCommand => "InvalidSpec",
             Self::InvalidArchive(_) => "InvalidArchive",
             Self::Mount { .. } => "MountFailed",

@@ -9,11 +9,12 @@ use tare_runtime::ContainerName;
 use tare_spawn::{Execed, Layout};
 use tare_specgen::{ExecRequest, RootfsFacts, exec_process};
 use tare_storage::{Access, NewFile, Rootfs, write_files};
+use tokio::sync::OwnedRwLockReadGuard;
 
 use super::blocking::brief;
 use super::bundle::{MAX_ACCOUNTS, file_name};
 use super::clock::Usec;
-use super::container::{Container, Running};
+use super::container::{Container, Pace, Running};
 use super::process::runtime_error;
 use super::records::Version;
 use super::records::volatile::{self, SessionKey, SessionStage};
@@ -87,10 +88,9 @@ impl Engine {
     pub async fn exec(&self, request: Authorized<Exec>) -> Result<Executed, Error> {
         let (Exec { container: asked, request, stdio }, by) = request.into_parts();
         let container = self.container(&asked.id)?;
-        let session = self.session(&container, &asked).await?;
-        let (running, number) = (session.running.clone(), session.number);
         // Its end waits until this is done, one way or the other.
-        let _in_use = running.in_use.read().await;
+        let (session, _in_use) = self.session(&container, &asked).await?;
+        let (running, number) = (session.running.clone(), session.number);
         let record = recorded(&container, &session, by.uid);
         let (stdio, pipes) = open(stdio)?;
         self.write_session(&record).await?;
@@ -112,12 +112,17 @@ impl Engine {
         &self,
         container: &Container,
         asked: &view::Container,
-    ) -> Result<Session, Error> {
+    ) -> Result<(Session, OwnedRwLockReadGuard<()>), Error> {
         let mut life = container.lock_unchanged(asked).await?;
         let running = life.running().cloned();
         let running = running.ok_or_else(|| Error::NotRunning(container.name()))?;
+        if life.pace(running.number()) != Some(Pace::Free) {
+            return Err(container.wrong_state("to be running"));
+        }
         life.session += 1;
-        Ok(Session { run_dir: self.instance.run_dir().into(), running, number: life.session })
+        let in_use = running.in_use.clone().read_owned().await;
+        let run_dir = self.instance.run_dir().into();
+        Ok((Session { run_dir, running, number: life.session }, in_use))
     }
 
     async fn spawn_exec(

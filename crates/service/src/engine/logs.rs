@@ -144,7 +144,7 @@ async fn follow(
 }
 
 fn is_alive(view: &view::Container) -> bool {
-    matches!(view.state, State::Starting | State::Running | State::Stopping)
+    matches!(view.state, State::Starting | State::Running | State::Paused | State::Stopping)
 }
 
 async fn next(changes: Option<&Changes>) {

@@ -24,11 +24,13 @@ mod names;
 mod network;
 pub mod object;
 mod open;
+mod pause;
 mod process;
 mod records;
 mod redefine;
 mod reference;
 mod remove;
+mod restart;
 pub mod scope;
 mod sessions;
 mod start;
@@ -40,6 +42,7 @@ mod table;
 mod teardown;
 pub mod view;
 mod watched;
+mod whose;
 
 use std::fmt;
 use std::future::Future;
@@ -61,9 +64,11 @@ pub use network::{
     AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
 };
 pub use open::Means;
+pub use pause::{Pause, Resume};
 pub use redefine::Rename;
 pub use reference::Reference;
 pub use remove::{IfRunning, Remove};
+pub use restart::Restart;
 pub use start::Start;
 pub use stop::{Kill, Needed, Stop, Whom};
 

@@ -10,7 +10,6 @@ use tare_spawn::{
     Cause, Create, Incarnation as Number, Layout, PlacedMount, Prepared, Started, Stdin, Target,
 };
 use tare_specgen::Effective;
-use tokio::sync::RwLock;
 
 use super::blocking::brief;
 use super::container::{Container, Running};
@@ -102,7 +101,7 @@ impl Engine {
             pid: init.pid,
             init: watch(created.init.pidfd)?,
             supervisor: Some(watch(created.supervisor.pidfd)?),
-            in_use: RwLock::new(()),
+            in_use: Arc::default(),
         }))
     }
 

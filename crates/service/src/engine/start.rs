@@ -13,7 +13,7 @@ use tare_spawn::{CgroupPath, Prepared};
 use tare_specgen::{Effective, NetworkMode};
 
 use super::bundle::FileSystems;
-use super::container::{Container, Life, Now, Running};
+use super::container::{Container, Life, Now, Pace, Running};
 use super::end::Unwritten;
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::network::Plugged;
@@ -69,7 +69,11 @@ impl Engine {
         )
     }
 
-    async fn start_container(&self, asked: &view::Container, job: &Job) -> Result<(), Error> {
+    pub(super) async fn start_container(
+        &self,
+        asked: &view::Container,
+        job: &Job,
+    ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
         if life.running().is_some() {
@@ -86,7 +90,7 @@ impl Engine {
                 if let Some(network) = &record.network {
                     self.networks.take_over(network).await;
                 }
-                self.now_runs(container, &mut life, record, running, ports);
+                self.now_runs(container, &mut life, record, running, Pace::Free, ports);
                 Ok(())
             }
             Err(error) => {
@@ -275,13 +279,14 @@ impl Engine {
         life: &mut Life,
         record: Box<Incarnation>,
         running: Arc<Running>,
+        pace: Pace,
         ports: Vec<HeldPort>,
     ) {
         life.last = LifeRow { started: record.started, finished: None, exit: None };
         // Only for after a power cut, to know that it ran; the start does not wait for the disk.
         let (id, last) = (container.id.clone(), life.last);
         self.state.post(move |c| durable::update_life(c, &id, &last));
-        life.now = Now::Running { record, running: running.clone(), stopping: 0, ports };
+        life.now = Now::Running { record, running: running.clone(), stopping: 0, pace, ports };
         container.show(life);
         self.watch(container.clone(), running);
     }

@@ -169,7 +169,7 @@ impl Engine {
         })
     }
 
-    async fn stop_container(
+    pub(super) async fn stop_container(
         &self,
         container: &Arc<Container>,
         request: &Stop,
@@ -240,6 +240,10 @@ impl Engine {
             .map_err(|error| Error::Bug(error.to_string()))?;
         // It may have ended a moment ago: then there is nothing to wait for either.
         let _ = signal::send(running.init.as_fd(), stop_signal);
+        // What is paused gets it when it goes on, before anything else; if it cannot, it is killed.
+        if let Err(error) = self.let_go_on(container, running).await {
+            job.log(4, error.chain());
+        }
         let _ = job.or_canceled(tokio::time::timeout(timeout, running.init.ended())).await?;
         Ok(())
     }

@@ -25,6 +25,8 @@ pub enum State {
     Starting,
     /// Its first process runs.
     Running,
+    /// All its processes are stopped where they are.
+    Paused,
     /// On the way to `Exited`, because somebody asked.
     Stopping,
     /// It has ended.
@@ -42,6 +44,7 @@ impl State {
             Self::Configured => "configured",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopping => "stopping",
             Self::Exited => "exited",
             Self::Removing => "removing",

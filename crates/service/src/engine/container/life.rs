@@ -37,6 +37,8 @@ pub(in crate::engine) enum Now {
         running: Arc<Running>,
         /// How many are stopping it.
         stopping: u32,
+        /// Whether its processes are let run.
+        pace: Pace,
         /// The ports of the host that lead to it: nobody else gets them while this lives.
         ports: Vec<HeldPort>,
     },
@@ -51,6 +53,17 @@ pub(in crate::engine) enum Now {
     Unlisted,
     /// It is gone; whoever waited for the lock comes too late.
     Removed,
+}
+
+/// Whether the processes of a container are let run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum Pace {
+    /// They are.
+    Free,
+    /// They are being stopped where they are.
+    Freezing,
+    /// They are stopped where they are.
+    Frozen,
 }
 
 impl Life {
@@ -84,12 +97,35 @@ impl Life {
         }
     }
 
+    /// Whether incarnation `number` is let run; nothing if it is another one by now, or none.
+    pub(in crate::engine) fn pace(&self, number: u32) -> Option<Pace> {
+        match &self.now {
+            Now::Running { running, pace, .. } if running.number() == number => Some(*pace),
+            _ => None,
+        }
+    }
+
+    /// From now on incarnation `number` is let run, or not; nothing if it is another one by now.
+    pub(in crate::engine) fn set_pace(&mut self, number: u32, to: Pace) {
+        if let Now::Running { running, pace, .. } = &mut self.now
+            && running.number() == number
+        {
+            *pace = to;
+        }
+    }
+
+    /// Whether it runs, and somebody stops it.
+    pub(in crate::engine) fn is_stopped_by_somebody(&self) -> bool {
+        matches!(self.now, Now::Running { stopping: 1.., .. })
+    }
+
     /// Where it is, in the words of the contract.
     fn state(&self) -> State {
         match &self.now {
             Now::Idle if self.last.exit.is_some() => State::Exited,
             Now::Idle => State::Configured,
             Now::Starting => State::Starting,
+            Now::Running { stopping: 0, pace: Pace::Frozen, .. } => State::Paused,
             Now::Running { stopping: 0, .. } => State::Running,
             Now::Running { .. } => State::Stopping,
             Now::Broken(_) | Now::Unreadable | Now::Unlisted => State::Broken,

@@ -19,7 +19,7 @@ use super::records::volatile::Incarnation;
 use super::view::{self, State};
 
 pub(super) use definition::Definition;
-pub(super) use life::{Life, Now};
+pub(super) use life::{Life, Now, Pace};
 pub(super) use running::Running;
 
 /// A container.

@@ -1,5 +1,7 @@
 //! A container that runs: its processes, held by descriptor.
 
+use std::sync::Arc;
+
 use tare_runtime::ContainerName;
 use tare_spawn::{CgroupPath, Layout, Target};
 use tokio::sync::RwLock;
@@ -20,8 +22,9 @@ pub(in crate::engine) struct Running {
     pub(in crate::engine) init: Watched,
     /// Its conmon; without one there will be no exit file, and nothing can be executed in it.
     pub(in crate::engine) supervisor: Option<Watched>,
-    /// Shared by those who execute something in it, taken alone by its end.
-    pub(in crate::engine) in_use: RwLock<()>,
+    /// Shared by those who execute something in it, taken alone by its end and to pause it; only ever
+    /// waited for with the container's lock held.
+    pub(in crate::engine) in_use: Arc<RwLock<()>>,
 }
 
 impl Running {

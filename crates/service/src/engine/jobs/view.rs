@@ -14,6 +14,8 @@ pub enum JobKind {
     StartContainer,
     /// Stop a container.
     StopContainer,
+    /// Stop a container, and start it again.
+    RestartContainer,
     /// Remove a container.
     RemoveContainer,
 }
@@ -25,6 +27,7 @@ impl JobKind {
             Self::ImportImage => "import-image",
             Self::StartContainer => "start-container",
             Self::StopContainer => "stop-container",
+            Self::RestartContainer => "restart-container",
             Self::RemoveContainer => "remove-container",
         }
     }

@@ -1,0 +1,52 @@
+//! Stopping a container and starting it again, as one job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::jobs::{JobKind, Origin, Output};
+use super::object::ObjectId;
+use super::stop::{Needed, Stop};
+use super::view;
+use super::{Engine, Error, Pending};
+use crate::authority::{Action, Ask, Authorized, Caller, Question};
+
+/// A container to be stopped, if it runs, and started.
+#[derive(Debug)]
+pub struct Restart {
+    /// Which.
+    pub container: Arc<view::Container>,
+    /// From the stop signal to SIGKILL; `None`: the container's own.
+    pub timeout: Option<Duration>,
+}
+
+impl Ask for Restart {
+    fn question(&self, by: &Caller) -> Question {
+        Question::about(Action::ManageContainers, &self.container, by).with("verb", "restart")
+    }
+}
+
+impl Engine {
+    /// Begins to restart a container.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] if there can be no job.
+    pub fn restart(&self, request: Authorized<Restart>) -> Result<Pending, Error> {
+        let (Restart { container: asked, timeout }, by) = request.into_parts();
+        let engine = self.clone();
+        let object = Some(ObjectId::Container(asked.id.clone()));
+        self.pending(
+            JobKind::RestartContainer,
+            object,
+            Origin::Caller(&by),
+            move |job| async move {
+                let container = engine.container(&asked.id)?;
+                let stop = Stop { container: asked.clone(), timeout, needed: Needed::Nothing };
+                job.stage("stopping");
+                engine.stop_container(&container, &stop, &job).await?;
+                engine.start_container(&asked, &job).await?;
+                Ok(Output::default())
+            },
+        )
+    }
+}
