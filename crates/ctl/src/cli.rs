@@ -95,6 +95,21 @@ pub(crate) enum Command {
         /// Name or id.
         container: String,
     },
+    /// Show everything about a container, as JSON.
+    Inspect {
+        /// Name or id.
+        container: String,
+    },
+    /// List the processes of a container.
+    Top {
+        /// Name or id.
+        container: String,
+    },
+    /// Show what containers that run use of the host.
+    Stats {
+        /// Names or ids; without any, all.
+        containers: Vec<String>,
+    },
     /// Run a command in a container; ends with its exit code.
     Exec(Exec),
     /// Show what a container has written.

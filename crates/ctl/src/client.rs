@@ -33,6 +33,9 @@ pub(crate) trait Manager {
         image: &str,
         options: Options<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn inspect_container(&self, name: &str, flags: u64) -> zbus::Result<String>;
+    fn get_stats(&self, containers: &[OwnedObjectPath], flags: u64) -> zbus::Result<Vec<Row>>;
     fn list_images(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
     fn import_image(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
@@ -79,6 +82,8 @@ pub(crate) trait Container {
         argv: &[&str],
         options: Options<'_>,
     ) -> zbus::Result<(OwnedObjectPath, HashMap<String, OwnedFd>)>;
+    #[zbus(allow_interactive_auth)]
+    fn get_processes(&self, flags: u64) -> zbus::Result<Vec<Row>>;
     #[zbus(allow_interactive_auth)]
     fn open_logs(&self, options: Options<'_>) -> zbus::Result<OwnedFd>;
 

@@ -11,7 +11,7 @@ use zbus::{Connection, Fd, OwnedObjectPath, Variant};
 
 use crate::cli::{Arguments, Command, Create, Import, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::{Failure, Outcome, exec, job, network};
+use crate::{Failure, Outcome, exec, job, look, network};
 
 /// `Stop`: as long as the container's own settings say.
 const OWN_TIMEOUT: u64 = u64::MAX;
@@ -35,6 +35,9 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Rm { force, containers } => remove(bus, force, &containers).await,
         Command::Ps { all } => list(bus, all).await,
         Command::Wait { container } => wait(bus, &container).await,
+        Command::Inspect { container } => look::inspect(bus, &container).await,
+        Command::Top { container } => look::top(bus, &container).await,
+        Command::Stats { containers } => look::stats(bus, &containers).await,
         Command::Exec(command) => exec::exec(bus, command).await,
         Command::Logs(command) => logs(bus, command).await,
         Command::Network(command) => network::run(bus, command).await,

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod exec;
 mod job;
+mod look;
 mod network;
 
 use std::io::Write;

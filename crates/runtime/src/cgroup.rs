@@ -129,12 +129,37 @@ pub struct Figures {
     pub memory_peak_bytes: Option<u64>,
     /// Limit of memory, in bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// Swap in use, in bytes.
+    pub memory_swap_bytes: Option<u64>,
     /// How many processes were killed for lack of memory.
     pub oom_kills: Option<u64>,
     /// Number of tasks.
     pub pids: Option<u64>,
     /// Limit of the number of tasks.
     pub pids_limit: Option<u64>,
+    /// Share of the last ten seconds in which something of it waited for a processor, in hundredths
+    /// of a percent.
+    pub pressure_cpu: Option<u32>,
+    /// The same of memory.
+    pub pressure_memory: Option<u32>,
+    /// The same of disks.
+    pub pressure_io: Option<u32>,
+}
+
+/// What a group has read from and written to one disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DiskFigures {
+    /// Major and minor number of the disk.
+    pub device: (u32, u32),
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Number of reads.
+    pub reads: u64,
+    /// Number of writes.
+    pub writes: u64,
 }
 
 impl Cgroup {
@@ -217,10 +242,37 @@ impl Cgroup {
             memory_bytes: number("memory.current")?,
             memory_peak_bytes: number("memory.peak")?,
             memory_limit_bytes: number("memory.max")?,
+            memory_swap_bytes: number("memory.swap.current")?,
             oom_kills: keyed(&events, "oom_kill"),
             pids: number("pids.current")?,
             pids_limit: number("pids.max")?,
+            pressure_cpu: self.pressure("cpu.pressure")?,
+            pressure_memory: self.pressure("memory.pressure")?,
+            pressure_io: self.pressure("io.pressure")?,
         })
+    }
+
+    /// What it has read and written, by disk; nothing where the controller is absent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CgroupRead`].
+    pub fn disks(&self) -> Result<Vec<DiskFigures>, Error> {
+        Ok(self.read_if_there("io.stat")?.lines().filter_map(disk).collect())
+    }
+
+    /// A kernel may have these files and not keep them up.
+    fn pressure(&self, file: &'static str) -> Result<Option<u32>, Error> {
+        match read_file(&self.dir, file) {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    || error.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.read_error(file, error)),
+            Ok(text) => Ok(some_of_ten_seconds(&text)),
+        }
     }
 
     fn read(&self, file: &'static str) -> Result<String, Error> {
@@ -251,6 +303,32 @@ fn read_file(dir: impl AsFd, file: &str) -> io::Result<String> {
 /// The number after `key` in a file of lines `key number`.
 fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// `some avg10=1.25 ...`, in hundredths.
+fn some_of_ten_seconds(text: &str) -> Option<u32> {
+    let some = text.lines().find_map(|line| line.strip_prefix("some avg10="))?;
+    let (whole, part) = some.split_whitespace().next()?.split_once('.')?;
+    Some(whole.parse::<u32>().ok()?.checked_mul(100)? + part.parse::<u32>().ok()?)
+}
+
+/// One line of `io.stat`; a disk that was not used may have no figures at all.
+fn disk(line: &str) -> Option<DiskFigures> {
+    let mut words = line.split_ascii_whitespace();
+    let (major, minor) = words.next()?.split_once(':')?;
+    let device = (major.parse().ok()?, minor.parse().ok()?);
+    let mut figures = DiskFigures { device, ..DiskFigures::default() };
+    for (key, value) in words.filter_map(|word| word.split_once('=')) {
+        let Ok(value) = value.parse() else { continue };
+        match key {
+            "rbytes" => figures.read_bytes = value,
+            "wbytes" => figures.written_bytes = value,
+            "rios" => figures.reads = value,
+            "wios" => figures.writes = value,
+            _ => {}
+        }
+    }
+    Some(figures)
 }
 
 fn collect_pids(dir: &OwnedFd, depth: usize, pids: &mut Vec<u32>) -> io::Result<()> {
@@ -339,6 +417,8 @@ mod tests {
             ("memory.current", "4096\n"),
             ("memory.max", "max\n"),
             ("memory.events", "oom 1\noom_kill 2\n"),
+            ("cpu.pressure", "some avg10=1.25 avg60=0.00 total=7\nfull avg10=9.00 total=0\n"),
+            ("io.stat", "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16 \nx\n"),
         ]);
         let want = Figures {
             cpu_usec: Some(5),
@@ -346,9 +426,14 @@ mod tests {
             cpu_system_usec: Some(2),
             memory_bytes: Some(4096),
             oom_kills: Some(2),
+            pressure_cpu: Some(125),
             ..Figures::default()
         };
         assert_eq!(cgroup.figures().unwrap(), want);
+        let used =
+            DiskFigures { device: (8, 0), read_bytes: 10, written_bytes: 20, reads: 1, writes: 2 };
+        let unused = DiskFigures { device: (8, 16), ..DiskFigures::default() };
+        assert_eq!(cgroup.disks().unwrap(), [used, unused]);
     }
 
     #[test]

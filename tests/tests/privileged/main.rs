@@ -10,6 +10,7 @@ mod failures;
 mod leftovers;
 mod life;
 mod lists;
+mod looking;
 mod main_job;
 mod names;
 mod network;

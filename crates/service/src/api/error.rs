@@ -69,7 +69,9 @@ impl From<engine::Error> for ApiError {
     fn from(error: engine::Error) -> Self {
         let message = match error {
             engine::Error::FreezeTimeout(_) => return Self::timeout(error.to_string()),
-            engine::Error::TooManyJobs(_) => return Self::limits_exceeded(error.to_string()),
+            engine::Error::TooManyJobs(_) | engine::Error::TooManyStreams(_) => {
+                return Self::limits_exceeded(error.to_string());
+            }
             _ if error.name() == "InvalidArgs" => return Self::invalid_args(error.chain()),
             // The caller gave it, so the caller may hear what is wrong with it.
             engine::Error::InvalidName { .. } | engine::Error::InvalidSpec(_) => {

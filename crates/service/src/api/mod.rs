@@ -12,6 +12,7 @@ mod glob;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod look;
 pub(crate) mod network;
 mod options;
 mod resources;

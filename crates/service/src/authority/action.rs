@@ -33,6 +33,8 @@ actions! {
     ManageOwnContainers = "manage-own-containers",
     /// Start, stop and change containers.
     ManageContainers = "manage-containers",
+    /// Look into containers: environment, labels, processes.
+    InspectContainers = "inspect-containers",
     /// Remove containers and their data.
     RemoveContainers = "remove-containers",
     /// Run commands in containers.

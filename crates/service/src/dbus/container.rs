@@ -14,14 +14,15 @@ use super::counts::Counts;
 use super::kind::Kind;
 use super::paths;
 use super::registry::Shown;
+use super::stats;
 use super::value::{Dict, values};
-use crate::api::ApiError;
-use crate::api::{self, flags, no_options};
+use crate::api::{self, ApiError, flags, no_options};
+use crate::authority::Caller;
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::view::{self, State};
 use crate::engine::{
-    AskedConnection, Connect, Disconnect, Engine, Exec, OpenLogs, Pause, Publish, Rename, Resume,
-    Start, Unpublish,
+    AskedConnection, Connect, Disconnect, Engine, Exec, ListProcesses, OpenLogs, Pause, ProcessRow,
+    Publish, Rename, Resume, Start, Unpublish,
 };
 
 /// One container.
@@ -167,6 +168,86 @@ impl Container {
         let fds = ["stdin", "stdout", "stderr"].into_iter().zip(executed.pipes);
         let fds = fds.filter_map(|(name, fd)| Some((name, fd?.into())));
         Ok((paths::of(&ObjectId::Process(self.id.clone(), executed.number)), fds.collect()))
+    }
+
+    #[zbus(out_args("json"))]
+    async fn inspect(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String, ApiError> {
+        let request = || api::look::inspect(flags, || self.view());
+        self.context.act(&header, request, async |engine, inspect| engine.inspect(inspect)).await
+    }
+
+    #[zbus(out_args("processes"))]
+    async fn get_processes(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<HashMap<&'static str, Variant<'static>>>, ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(ListProcesses { container: self.view()? })
+        };
+        let list = async |engine: Engine, list| engine.processes(list).await;
+        Ok(self.context.act(&header, request, list).await?.iter().map(process).collect())
+    }
+
+    #[zbus(out_args("stats"))]
+    async fn get_stats(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<HashMap<&'static str, Variant<'static>>, ApiError> {
+        let answer = async |engine: &Engine, _: &Caller| {
+            self::flags(flags, 0)?;
+            Ok(stats::dict(engine.stats(&self.id).await?))
+        };
+        self.context.answer(&header, answer).await
+    }
+
+    #[zbus(out_args("stream"))]
+    async fn open_stats(
+        &self,
+        interval_usec: u64,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd, ApiError> {
+        let answer = async |engine: &Engine, by: &Caller| {
+            self::flags(flags, 0)?;
+            let interval = api::look::interval(interval_usec)?;
+            Ok(engine.open_stats(&self.id, interval, by)?.into())
+        };
+        self.context.answer(&header, answer).await
+    }
+
+    #[zbus(out_args("pidfd"), name = "OpenPIDFD")]
+    async fn open_pidfd(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd, ApiError> {
+        let answer = async |engine: &Engine, _: &Caller| {
+            self::flags(flags, 0)?;
+            Ok(engine.open_pidfd(&*self.view()?)?.into())
+        };
+        self.context.answer(&header, answer).await
+    }
+
+    #[zbus(out_args("stream"), name = "WaitFD")]
+    async fn wait_fd(
+        &self,
+        condition: &str,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd, ApiError> {
+        let answer = async |engine: &Engine, by: &Caller| {
+            self::flags(flags, 0)?;
+            let condition = api::look::condition(condition)?;
+            Ok(engine.wait_fd(&*self.view()?, condition, by)?.into())
+        };
+        self.context.answer(&header, answer).await
     }
 
     #[zbus(out_args("stream"))]
@@ -368,6 +449,19 @@ impl Container {
     fn public_labels(&self) -> BTreeMap<String, String> {
         self.shown.get().public_labels.clone()
     }
+}
+
+fn process(process: &ProcessRow) -> HashMap<&'static str, Variant<'static>> {
+    HashMap::from([
+        ("PID", Variant::from(process.pid)),
+        ("ParentPID", process.parent.into()),
+        ("ContainerPID", process.pid_inside.into()),
+        ("UID", process.uid.into()),
+        ("State", process.state.to_string().into()),
+        ("Command", process.command.clone().into()),
+        ("CPUUsageNSec", process.cpu_nsec.into()),
+        ("MemoryResident", process.resident.into()),
+    ])
 }
 
 fn address(address: &view::Address) -> HashMap<&'static str, Variant<'static>> {

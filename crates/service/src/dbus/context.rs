@@ -71,6 +71,22 @@ impl Context {
         Ok(Caller { uid, bus_name: sender.to_string(), interactive })
     }
 
+    /// What everybody may have, and what changes nothing: the caller is let in, and nothing is asked
+    /// or written down.
+    ///
+    /// # Errors
+    ///
+    /// Of `answer`.
+    pub(crate) async fn answer<R>(
+        &self,
+        header: &Header<'_>,
+        answer: impl AsyncFnOnce(&Engine, &Caller) -> Result<R, ApiError>,
+    ) -> Result<R, ApiError> {
+        let caller = self.caller(header).await?;
+        let _admitted = self.admission.admit(&caller)?;
+        answer(&self.engine, &caller).await
+    }
+
     /// The process that calls, by its number; a later one may have that by now.
     pub(crate) async fn caller_pid(&self, header: &Header<'_>) -> Result<u32, ApiError> {
         let sender = header.sender().ok_or_else(|| ApiError::invalid_args("no sender"))?;

@@ -11,9 +11,10 @@ use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::{Context, JobPath};
 use super::value::{Dict, values};
-use super::{container, image, job, network, paths};
+use super::{container, image, job, network, paths, stats};
 use crate::api;
 use crate::api::ApiError;
+use crate::authority::Caller;
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::{CreateNetwork, Engine, Start, view};
 
@@ -149,6 +150,33 @@ impl Manager {
     ) -> Result<JobPath, ApiError> {
         let request = || api::change::remove(flags, || self.find(name));
         self.context.job(&header, request, Engine::remove).await
+    }
+
+    #[zbus(out_args("json"))]
+    async fn inspect_container(
+        &self,
+        name: &str,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String, ApiError> {
+        let request = || api::look::inspect(flags, || self.find(name));
+        self.context.act(&header, request, async |engine, inspect| engine.inspect(inspect)).await
+    }
+
+    #[zbus(out_args("stats"))]
+    async fn get_stats(
+        &self,
+        containers: Vec<OwnedObjectPath>,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<HashMap<&'static str, Variant<'static>>>, ApiError> {
+        let answer = async |engine: &Engine, _: &Caller| {
+            api::flags(flags, 0)?;
+            let ids = containers.iter().map(paths::container).collect::<Result<Vec<_>, _>>()?;
+            let all = engine.stats_of(&ids).await?;
+            Ok(all.into_iter().map(|(id, stats)| stats::row(id, stats)).collect())
+        };
+        self.context.answer(&header, answer).await
     }
 
     #[zbus(out_args("image"))]

@@ -20,6 +20,7 @@ mod paths;
 mod process;
 mod publish;
 mod registry;
+mod stats;
 mod value;
 
 use std::sync::Arc;

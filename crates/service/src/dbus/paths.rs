@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 
 use tare_netns::NetworkName;
+use tare_runtime::ContainerId;
 use zbus::{ObjectPath, OwnedObjectPath};
 
+use crate::api::ApiError;
+use crate::engine::Error;
 use crate::engine::object::ObjectId;
 
 /// Where the manager is, and below it everything else.
@@ -19,6 +22,13 @@ pub(crate) fn of(object: &ObjectId) -> OwnedObjectPath {
         ObjectId::Network(name) => format!("{ROOT}/network/{}", escaped(name.as_str())),
         ObjectId::Job(number) => format!("{ROOT}/job/_{number}"),
     })
+}
+
+/// The container whose object this is; one that is no container's names none.
+pub(crate) fn container(path: &OwnedObjectPath) -> Result<ContainerId, ApiError> {
+    let id = path.as_str().strip_prefix(ROOT).and_then(|it| it.strip_prefix("/container/"));
+    let none = || Error::NoSuchContainer(path.to_string()).into();
+    id.and_then(|id| id.parse().ok()).ok_or_else(none)
 }
 
 /// The network whose object this would be, if it is the path of one.

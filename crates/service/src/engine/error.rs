@@ -53,6 +53,9 @@ pub enum Error {
     /// The user has as many unfinished jobs as one may have.
     #[error("{0} jobs are unfinished already")]
     TooManyJobs(usize),
+    /// The user has as many open streams as one may have.
+    #[error("{0} streams are open already")]
+    TooManyStreams(usize),
     /// The job is over, or past its point of no return.
     #[error("job {0} cannot be canceled any more")]
     NotCancelable(u32),
@@ -344,7 +347,7 @@ impl Error {
             Self::PortInUse { .. } => "PortInUse",
             Self::AddressInUse { .. } => "AddressInUse",
             Self::SubnetOverlap { .. } => "SubnetOverlap",
-            Self::TooManyJobs(_) => "LimitsExceeded",
+            Self::TooManyJobs(_) | Self::TooManyStreams(_) => "LimitsExceeded",
             Self::NotCancelable(_) => "NotCancelable",
             Self::Canceled => "Canceled",
             Self::InvalidState { .. }

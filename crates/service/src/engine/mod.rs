@@ -18,6 +18,7 @@ pub mod events;
 mod exec;
 mod host;
 mod images;
+mod inspect;
 pub mod jobs;
 mod logs;
 mod names;
@@ -26,6 +27,7 @@ pub mod object;
 mod open;
 mod pause;
 mod process;
+mod processes;
 mod records;
 mod redefine;
 mod reference;
@@ -34,13 +36,16 @@ mod restart;
 pub mod scope;
 mod sessions;
 mod start;
+mod stats;
 mod stop;
+mod streams;
 mod sweep;
 #[expect(unsafe_code, reason = "registering file descriptors")]
 mod sys;
 mod table;
 mod teardown;
 pub mod view;
+mod wait;
 mod watched;
 mod whose;
 
@@ -59,18 +64,22 @@ pub use create::{Asked, AskedConnection, Draft, container_name};
 pub use error::Error;
 pub use exec::{Exec, Executed, Stdio};
 pub use images::{ImportImage, RootfsConfig};
+pub use inspect::{Inspect, Part};
 pub use logs::{OpenLogs, Which};
 pub use network::{
     AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
 };
 pub use open::Means;
 pub use pause::{Pause, Resume};
+pub use processes::{ListProcesses, ProcessRow};
 pub use redefine::Rename;
 pub use reference::Reference;
 pub use remove::{IfRunning, Remove};
 pub use restart::Restart;
 pub use start::Start;
+pub use stats::{Cell, Figure, Stats};
 pub use stop::{Kill, Needed, Stop, Whom};
+pub use wait::Condition;
 
 use crate::config::Config;
 use crate::db::Db;
@@ -108,6 +117,7 @@ pub struct Inner {
     /// Held by whoever writes down an image.
     registering: tokio::sync::Mutex<()>,
     jobs: Arc<Jobs>,
+    streams: streams::Streams,
     /// Whether the service is ending.
     ending: AtomicBool,
     events: Events,

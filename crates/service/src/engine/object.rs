@@ -1,6 +1,7 @@
 //! The things there are: what tells each from all others, and how what is seen of it is told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
@@ -54,6 +55,7 @@ pub enum Change<V> {
 #[derive(Debug)]
 pub(super) struct Visible<V> {
     view: watch::Sender<Arc<V>>,
+    removed: AtomicBool,
     events: Events,
 }
 
@@ -62,7 +64,7 @@ impl<V: Seen> Visible<V> {
     pub(super) fn new(view: V, events: Events) -> Self {
         let view = Arc::new(view);
         events.tell(V::event(Change::Added(view.clone())));
-        Self { view: watch::Sender::new(view), events }
+        Self { view: watch::Sender::new(view), removed: false.into(), events }
     }
 
     /// What is seen of it now.
@@ -92,8 +94,15 @@ impl<V: Seen> Visible<V> {
         self.get()
     }
 
+    /// Whether it is gone; whoever follows what is seen of it gets news of that too.
+    pub(super) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
     /// It is gone.
     pub(super) fn remove(&self) {
+        self.removed.store(true, Ordering::Release);
+        self.view.send_modify(|_| ());
         self.events.tell(V::event(Change::Removed(self.view.borrow().id())));
     }
 }

@@ -56,6 +56,7 @@ impl Engine {
             images: super::images::Images::default(),
             registering: tokio::sync::Mutex::default(),
             jobs,
+            streams: super::streams::Streams::default(),
             ending: false.into(),
             events,
         }));
