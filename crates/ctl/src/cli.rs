@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Images,
     /// Create a container from an image; prints its id.
     Create(Box<Create>),
+    /// Create a container from an image and start it; prints its id.
+    Run(Box<Create>),
     /// Start containers.
     Start {
         /// Names or ids.

@@ -36,6 +36,13 @@ pub(crate) trait Manager {
     #[zbus(allow_interactive_auth)]
     fn inspect_container(&self, name: &str, flags: u64) -> zbus::Result<String>;
     fn get_stats(&self, containers: &[OwnedObjectPath], flags: u64) -> zbus::Result<Vec<Row>>;
+    #[zbus(allow_interactive_auth)]
+    fn run_container(
+        &self,
+        name: &str,
+        image: &str,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
     fn list_images(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
     fn import_image(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;

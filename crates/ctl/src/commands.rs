@@ -25,6 +25,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Import(command) => import(bus, command).await,
         Command::Images => images(bus).await,
         Command::Create(command) => create(bus, *command).await,
+        Command::Run(command) => start_new(bus, *command).await,
         Command::Start { containers } => start(bus, &containers).await,
         Command::Stop { time, containers } => stop(bus, time, &containers).await,
         Command::Restart { time, containers } => restart(bus, time, &containers).await,
@@ -88,7 +89,8 @@ async fn images(bus: &Connection) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn create(bus: &Connection, command: Create) -> Outcome {
+/// Options of `CreateContainer`.
+fn options(command: Create) -> Result<Options<'static>, Failure> {
     let mut options = Options::new();
     if !command.command.is_empty() {
         options.insert("Command", command.command.into());
@@ -128,9 +130,29 @@ async fn create(bus: &Connection, command: Create) -> Outcome {
         }
     }
     options.extend(network::of_container(&command.network, &command.publish)?);
-    let name = command.name.unwrap_or_default();
+    Ok(options)
+}
+
+async fn create(bus: &Connection, mut command: Create) -> Outcome {
+    let (name, image) = (command.name.take().unwrap_or_default(), command.image.clone());
     let manager = ManagerProxy::new(bus).await?;
-    let path = manager.create_container(&name, &command.image, options).await?;
+    let path = manager.create_container(&name, &image, options(command)?).await?;
+    say_id(&path)
+}
+
+async fn start_new(bus: &Connection, mut command: Create) -> Outcome {
+    let (name, image) = (command.name.take().unwrap_or_default(), command.image.clone());
+    let manager = ManagerProxy::new(bus).await?;
+    let options = options(command)?;
+    let job = job::run(bus, || manager.run_container(&name, &image, options)).await?;
+    let mut output = JobProxy::builder(bus).path(job).build().await?.output().await?;
+    match output.remove("Container") {
+        Some(container) => say_id(&OwnedObjectPath::try_from(container)?),
+        None => Err(Failure::Usage("the job has no container".into())),
+    }
+}
+
+fn say_id(path: &OwnedObjectPath) -> Outcome {
     say(path.as_str().rsplit('/').next().unwrap_or_default())?;
     Ok(ExitCode::SUCCESS)
 }

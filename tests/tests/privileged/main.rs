@@ -17,6 +17,7 @@ mod network;
 mod networks;
 mod pausing;
 mod programs;
+mod running;
 mod sessions;
 mod spawner;
 mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::{OwnedFd, OwnedObjectPath, Variant, interface};
+use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::Context;
 use super::counts::Counts;
@@ -183,6 +183,7 @@ pub(crate) fn object(view: &JobView) -> OwnedObjectPath {
 
 fn produced(produced: &Produced) -> Variant<'static> {
     match produced {
+        Produced::Object(object) => ObjectPath::from(paths::of(object)).into(),
         Produced::Objects(objects) => objects.iter().map(paths::of).collect::<Vec<_>>().into(),
     }
 }

@@ -92,6 +92,20 @@ impl Manager {
     }
 
     #[zbus(out_args("job"))]
+    async fn run_container(
+        &self,
+        name: &str,
+        image: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let draft = || {
+            Ok(self.context.engine.draft(name, image, api::create::create(values(options)?)?)?)
+        };
+        Box::pin(self.context.job(&header, draft, Engine::run_container)).await
+    }
+
+    #[zbus(out_args("job"))]
     async fn start_container(
         &self,
         name: &str,

@@ -69,6 +69,30 @@ impl Ask for Draft {
     }
 }
 
+/// A draft of which nothing is missing.
+#[derive(Debug)]
+pub(super) struct ReadyDraft {
+    draft: Draft,
+    image: Arc<Image>,
+}
+
+impl Draft {
+    /// If there is an image, and something to run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchImage`], [`Error::NoCommand`], [`Error::InvalidSpec`].
+    pub(super) fn ready(mut self) -> Result<ReadyDraft, Error> {
+        let missing = Err(Error::NoSuchImage(self.image_reference.clone()));
+        let image = std::mem::replace(&mut self.image, missing)?;
+        let effective = effective(&self.request, &image.defaults, &Foreign::default());
+        if effective.map_err(Error::InvalidSpec)?.argv.is_empty() {
+            return Err(Error::NoCommand);
+        }
+        Ok(ReadyDraft { draft: self, image })
+    }
+}
+
 impl Inner {
     /// Lays a request over an image.
     ///
@@ -107,11 +131,15 @@ impl Inner {
     /// [`Error::NoSuchImage`], [`Error::NoCommand`], [`Error::NameInUse`]; else if directories or row cannot be written. Nothing is left then.
     pub async fn create(&self, draft: Authorized<Draft>) -> Result<ContainerId, Error> {
         let (draft, by) = draft.into_parts();
-        let image = draft.image?;
-        let effective = effective(&draft.request, &image.defaults, &Foreign::default());
-        if effective.map_err(Error::InvalidSpec)?.argv.is_empty() {
-            return Err(Error::NoCommand);
-        }
+        self.create_for(draft.ready()?, by.uid).await
+    }
+
+    /// Makes a container of a user.
+    pub(super) async fn create_for(
+        &self,
+        ReadyDraft { draft, image }: ReadyDraft,
+        owner_uid: u32,
+    ) -> Result<ContainerId, Error> {
         let id = self.unused_id()?;
         let reservation = match draft.name.clone() {
             Some(name) => self.containers.reserve(name)?,
@@ -125,7 +153,7 @@ impl Inner {
         };
         let row = ContainerRow {
             id: id.clone(),
-            owner_uid: by.uid,
+            owner_uid,
             root: Root::Image { id: image.id, reference: draft.image_reference },
             created: Usec::now(),
             definition: definition.clone(),

@@ -212,12 +212,24 @@ impl Engine {
         {
             tracing::warn!(container_id = %record.container, "conmon outlives its container");
         }
-        learn_exit(&self.exit_dir(record), &record.container, Some(&running.init)).await
+        let exit = learn_exit(&self.exit_dir(record), &record.container, Some(&running.init)).await;
+        by_memory(exit, self.ran_out_of_memory(record))
     }
 
     /// How a container ended that is gone, from what conmon wrote, or whoever took its place.
     pub(super) fn exit_of_gone(&self, record: &Incarnation) -> Exit {
-        how(written(&self.exit_dir(record), &record.container), None)
+        let exit = how(written(&self.exit_dir(record), &record.container), None);
+        by_memory(exit, self.ran_out_of_memory(record))
+    }
+
+    /// Whether the kernel killed a process of it for lack of memory: conmon has noted that, or its
+    /// control group still counts it.
+    fn ran_out_of_memory(&self, record: &Incarnation) -> bool {
+        let counted = || {
+            let group = self.host.cgroups().open(record.cgroup.payload().as_str()).ok()??;
+            group.figures().ok()?.oom_kills
+        };
+        self.exit_dir(record).join("oom").exists() || counted().is_some_and(|kills| kills > 0)
     }
 
     fn exit_dir(&self, record: &Incarnation) -> PathBuf {
@@ -270,11 +282,32 @@ fn how(file: Option<ExitFile>, kernel: Option<Exited>) -> Exit {
     }
 }
 
+/// A process of a container may lack memory and the container go on; what ended as SIGKILL ends
+/// things then did so for that.
+fn by_memory(exit: Exit, ran_out: bool) -> Exit {
+    const KILLED: i32 = 128 + 9;
+    if ran_out && exit.code == KILLED { Exit { reason: ExitReason::Oom, ..exit } } else { exit }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use tare_runtime::Signal;
     use tare_runtime::exit::ExitCode;
+
+    #[test]
+    fn lack_of_memory_is_a_reason_of_what_was_killed() {
+        for (code, ran_out, reason) in [
+            (137, true, ExitReason::Oom),
+            (137, false, ExitReason::Exited),
+            (0, true, ExitReason::Exited),
+            (143, true, ExitReason::Exited),
+        ] {
+            let exit = Exit { code, signal: 0, reason: ExitReason::Exited };
+            assert_eq!(by_memory(exit, ran_out), Exit { reason, ..exit }, "{code} {ran_out}");
+        }
+        assert_eq!(ExitReason::from_word("oom"), Some(ExitReason::Oom));
+    }
 
     #[test]
     fn the_code_is_conmons_and_the_signal_the_kernels() {

@@ -33,6 +33,7 @@ mod redefine;
 mod reference;
 mod remove;
 mod restart;
+mod run;
 pub mod scope;
 mod sessions;
 mod start;

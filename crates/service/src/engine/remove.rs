@@ -86,10 +86,27 @@ impl Engine {
         // Whatever is written down or not: what lives does not lose its root.
         self.check_alone(container)?;
         job.point_of_no_return()?;
+        self.forget_or_keep(container, &mut life).await
+    }
+
+    /// Removes a container that was made a moment ago and does not run.
+    pub(super) async fn take_back(&self, id: &ContainerId) -> Result<(), Error> {
+        let container = self.container(id)?;
+        let mut life = container.lock().await?;
+        // Somebody else has started it since.
+        if life.running().is_some() {
+            return Err(container.wrong_state("to be stopped"));
+        }
+        self.mend(&container, &mut life).await?;
+        self.check_alone(&container)?;
+        self.forget_or_keep(&container, &mut life).await
+    }
+
+    async fn forget_or_keep(&self, container: &Container, life: &mut Life) -> Result<(), Error> {
         let before = std::mem::replace(&mut life.now, Now::Removing);
-        container.show(&life);
-        let forgotten = self.forget(container, &mut life, before).await;
-        container.show(&life);
+        container.show(life);
+        let forgotten = self.forget(container, life, before).await;
+        container.show(life);
         if forgotten.is_ok() {
             self.networks.leave(&container.id, &container.definition().row.connections.networks);
             self.containers.remove(container);

@@ -68,6 +68,8 @@ pub enum ExitReason {
     Exited,
     /// Its first process was killed by a signal, and the kernel said so.
     Signaled,
+    /// The kernel killed its processes because it had used up its memory.
+    Oom,
     /// It never ran: the start failed.
     StartFailed,
     /// Its supervisor was killed, or the host went down, and nothing can tell any more.
@@ -80,6 +82,7 @@ impl ExitReason {
         match self {
             Self::Exited => "exited",
             Self::Signaled => "signaled",
+            Self::Oom => "oom",
             Self::StartFailed => "start-failed",
             Self::Lost => "lost",
         }
@@ -87,7 +90,7 @@ impl ExitReason {
 
     /// The reason of that word, as the database keeps it.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Exited, Self::Signaled, Self::StartFailed, Self::Lost]
+        [Self::Exited, Self::Signaled, Self::Oom, Self::StartFailed, Self::Lost]
             .into_iter()
             .find(|reason| reason.as_str() == word)
     }

@@ -10,6 +10,8 @@ use crate::engine::object::{Change, ObjectId, Seen};
 pub enum JobKind {
     /// Import an image from an archive.
     ImportImage,
+    /// Create a container and start it.
+    RunContainer,
     /// Start a container.
     StartContainer,
     /// Stop a container.
@@ -25,6 +27,7 @@ impl JobKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ImportImage => "import-image",
+            Self::RunContainer => "run-container",
             Self::StartContainer => "start-container",
             Self::StopContainer => "stop-container",
             Self::RestartContainer => "restart-container",
@@ -41,6 +44,8 @@ pub struct Output(pub Vec<(&'static str, Produced)>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Produced {
+    /// A thing that is here now.
+    Object(ObjectId),
     /// Things that are here now.
     Objects(Vec<ObjectId>),
 }

@@ -1,0 +1,40 @@
+//! Creating and starting a container as one job: it is there and runs, or there is none.
+
+use tare_runtime::ContainerId;
+
+use super::create::Draft;
+use super::jobs::{Job, JobKind, Origin, Output, Produced};
+use super::object::ObjectId;
+use super::{Engine, Error, Pending};
+use crate::authority::Authorized;
+
+impl Engine {
+    /// Begins to create and start a container.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchImage`], [`Error::NoCommand`]; [`Error::Host`] if there can be no job.
+    pub fn run_container(&self, request: Authorized<Draft>) -> Result<Pending, Error> {
+        let (draft, by) = request.into_parts();
+        let draft = draft.ready()?;
+        let (engine, uid) = (self.clone(), by.uid);
+        self.pending(JobKind::RunContainer, None, Origin::Caller(&by), move |job| async move {
+            let id = engine.create_for(draft, uid).await?;
+            engine.start_or_take_back(&id, &job).await?;
+            Ok(Output(vec![("Container", Produced::Object(ObjectId::Container(id)))]))
+        })
+    }
+
+    async fn start_or_take_back(&self, id: &ContainerId, job: &Job) -> Result<(), Error> {
+        let started = match self.get(id) {
+            Ok(made) => self.start_container(&made, job).await,
+            Err(gone) => Err(gone),
+        };
+        if started.is_err()
+            && let Err(worse) = self.take_back(id).await
+        {
+            job.log(3, worse.chain());
+        }
+        started
+    }
+}
