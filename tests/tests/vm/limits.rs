@@ -1,0 +1,46 @@
+//! Limits bite, where the host has the control groups for them.
+
+use system_tests::Ring::Machine;
+use system_tests::{Client, Exit, Options, Properties, in_lab};
+use zbus::{OwnedObjectPath, Variant};
+
+/// Runs a script with a limit; its container, which has been started.
+async fn run(client: &Client, name: &str, script: &str, limits: &[(&str, u64)]) -> OwnedObjectPath {
+    let mut options = Options::from([("Command", vec!["sh", "-c", script].into())]);
+    options.extend(limits.iter().map(|(key, limit)| (*key, Variant::from(*limit))));
+    let body = (name, "busybox", options);
+    let path: OwnedObjectPath = client.manager("CreateContainer", &body).await.unwrap();
+    client.start(&path).await.done();
+    path
+}
+
+#[test]
+fn vm_limits_bite_and_are_seen() {
+    in_lab(Machine, async |lab| {
+        let client = lab.client().await;
+        client.import_busybox().await;
+        let memory = [("Memory", 16 << 20), ("MemorySwap", 16 << 20)];
+        let greedy = run(&client, "greedy", "exec tail /dev/zero", &memory).await;
+        let Exit { code, reason, .. } = client.exit(&greedy).await;
+        assert_eq!((code, reason.as_str()), (137, "oom"));
+        assert_eq!(client.container(&greedy).await.text("ExitReason"), "oom");
+
+        // Killed, and not for that.
+        let killed = run(&client, "killed", "exec sleep 1000", &memory).await;
+        let reply = client.call(&killed, "Container", "GetStats", &0_u64).await.unwrap();
+        let stats = Properties(reply.body().deserialize().unwrap());
+        assert_eq!(stats.get::<u64>("MemoryLimit"), 16 << 20);
+        assert!(stats.get::<u64>("MemoryCurrent") > 0);
+        client.call(&killed, "Container", "Kill", &("init", 9, 0_u64)).await.unwrap();
+        assert_ne!(client.exit(&killed).await.reason, "oom");
+
+        let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; exit 0";
+        let many = run(&client, "many", script, &[("PidsMax", 5)]).await;
+        assert_ne!(client.exit(&many).await.code, 0, "it cannot fork so often");
+        let enough = run(&client, "enough", script, &[("PidsMax", 50)]).await;
+        assert_eq!(client.exit(&enough).await.code, 0);
+        for path in [greedy, killed, many, enough] {
+            client.remove(&path).await.done();
+        }
+    });
+}
