@@ -175,6 +175,7 @@ async fn is_frozen_within(group: &Cgroup, time: Duration) -> Result<bool, tare_r
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
     use std::fs;
