@@ -1,6 +1,7 @@
 //! A root that somebody else fills: the one way to anything in it.
 
 mod change;
+mod resolve;
 mod transfer;
 
 use std::fs::File;

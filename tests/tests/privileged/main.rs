@@ -20,6 +20,7 @@ mod programs;
 mod running;
 mod sessions;
 mod spawner;
+mod storage;
 mod world;
 
 use system_tests::{ERROR, failure, started};

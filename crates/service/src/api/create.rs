@@ -1,11 +1,12 @@
 //! `CreateContainer`.
 
-use tare_specgen::{NamespaceMode, NetworkMode, Request, Ulimit};
+use tare_specgen::{BaseHosts, NamespaceMode, NetworkMode, Request, Ulimit};
 
 use super::error::ApiError;
 use super::network::{connections, ports};
 use super::options::{Options, Values};
 use super::resources::resources;
+use super::storage::{devices, tmpfs};
 use super::text::{bounded, list, map, number, parsed, text, wrong};
 use super::value::SoftAndHard;
 use crate::engine::Asked;
@@ -13,8 +14,12 @@ use crate::engine::Asked;
 /// Options of `CreateContainer`.
 pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
     let mut o = Options::new(options);
-    let asked =
-        Asked { request: request(&mut o)?, networks: connections(&mut o)?, ports: ports(&mut o)? };
+    let asked = Asked {
+        request: request(&mut o)?,
+        networks: connections(&mut o)?,
+        ports: ports(&mut o)?,
+        devices: devices(&mut o)?,
+    };
     o.finish()?;
     asked.request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;
     Ok(asked)
@@ -87,6 +92,13 @@ fn surroundings(o: &mut Options, request: &mut Request) -> Result<(), ApiError> 
     own.cgroup = private_or_host(o, "CgroupMode")?;
     request.sysctls = map(o, "Sysctls", str::parse)?;
     request.device_cgroup_rules = list(o, "DeviceCgroupRules")?.unwrap_or_default();
+    request.mounts = tmpfs(o)?;
+    request.timezone = text(o, "Timezone")?;
+    request.base_hosts = match text(o, "BaseHosts")?.unwrap_or_default() {
+        // Of the host's files, only those that are opened by whoever asks.
+        BaseHosts::Path(_) => return Err(wrong("BaseHosts", &"must be none, host or image")),
+        base => base,
+    };
     request.read_only_tmpfs = match o.boolean("ReadOnlyTmpfs")? {
         Some(wanted) => wanted.into(),
         None => request.read_only_tmpfs,

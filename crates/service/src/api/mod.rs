@@ -16,6 +16,7 @@ pub(crate) mod look;
 pub(crate) mod network;
 mod options;
 mod resources;
+mod storage;
 mod text;
 mod value;
 

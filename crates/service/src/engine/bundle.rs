@@ -13,6 +13,7 @@ use tare_storage::{Access, FileName, NewEntry, NewFile, Rootfs, mount_shm, write
 use super::blocking::brief;
 use super::container::Container;
 use super::host;
+use super::inside::{self, Problem};
 use super::jobs::Job;
 use super::names::DOMAIN;
 use super::records::volatile::{self, Incarnation};
@@ -39,13 +40,17 @@ impl Engine {
         let (store, key, name) = (self.store.clone(), key(&container.id), container.name());
         let shm_size = NonZeroU64::new(effective.shm_size.bytes())
             .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?;
+        let effective = effective.clone();
         brief(move || {
             let failed = |source| Error::Mount { name: name.clone(), source };
             let rootfs = store.mount_rootfs(&layers, &key).map_err(failed)?;
             let shm = mount_shm(shm_size, None).map_err(failed)?;
-            let mut facts = RootfsFacts::default();
-            facts.passwd = rootfs.read_file("/etc/passwd", MAX_ACCOUNTS).map_err(failed)?;
-            facts.group = rootfs.read_file("/etc/group", MAX_ACCOUNTS).map_err(failed)?;
+            let facts = inside::facts(&rootfs, &effective).map_err(|problem| match problem {
+                Problem::Storage(source) => failed(source),
+                Problem::Target { asked, leads_to } => {
+                    Error::MountTarget { name: name.clone(), target: asked, leads_to }
+                }
+            })?;
             Ok(FileSystems { rootfs, shm, facts })
         })
         .await
@@ -61,8 +66,10 @@ impl Engine {
         job: &Job,
     ) -> Result<Vec<PlacedMount>, Error> {
         let FileSystems { rootfs, shm, facts } = file_systems;
-        let placement = self.placement(container, record)?;
-        let host = self.host.facts();
+        let mut placement = self.placement(container, record)?;
+        inside::place_zone(effective, &mut placement);
+        let mut host = self.host.facts();
+        host.hosts = inside::host_hosts(effective);
         let generated =
             generate(effective, &host, &facts, &placement).map_err(Error::InvalidSpec)?;
         for warning in &generated.warnings {
@@ -70,7 +77,14 @@ impl Engine {
         }
         let (run_dir, id, number) =
             (self.instance.run_dir().to_path_buf(), spawn_id(&record.container), record.number);
-        brief(move || write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated)).await?;
+        let name = container.name();
+        let rootfs = brief(move || {
+            let failed = |source| Error::Mount { name, source };
+            inside::link(&rootfs, &generated.links).map_err(failed)?;
+            write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated)?;
+            Ok::<_, Error>(rootfs)
+        })
+        .await?;
         Ok(vec![
             PlacedMount { place: Place::Rootfs, mount: rootfs.into() },
             PlacedMount { place: Place::Shm, mount: shm },

@@ -13,6 +13,7 @@ use tare_specgen::{Effective, Foreign, ImageDefaults, Reason, Request, effective
 use super::blocking::brief;
 use super::clock::Usec;
 use super::container::Container;
+use super::device::{self, AskedDevice};
 use super::images::Image;
 use super::records::durable::{self, Connections, ContainerRow, DefinitionRow, LifeRow, Root};
 use super::{Error, Inner, Reference, key, random_id};
@@ -27,7 +28,8 @@ pub struct Draft {
     /// That there is none is told after the question: a refusal does not depend on it.
     image: Result<Arc<Image>, Error>,
     image_reference: String,
-    request: Request,
+    /// Likewise, that something of the host is not there.
+    request: Result<Request, Error>,
     connections: Connections,
     reasons: Vec<Reason>,
 }
@@ -41,6 +43,8 @@ pub struct Asked {
     pub networks: Vec<AskedConnection>,
     /// Ports that the host is to offer.
     pub ports: Vec<PortRequest>,
+    /// Devices of the host.
+    pub devices: Vec<AskedDevice>,
 }
 
 /// A place in a network as somebody asks for it.
@@ -72,24 +76,27 @@ impl Ask for Draft {
 /// A draft of which nothing is missing.
 #[derive(Debug)]
 pub(super) struct ReadyDraft {
-    draft: Draft,
+    name: Option<ContainerName>,
     image: Arc<Image>,
+    image_reference: String,
+    request: Request,
+    connections: Connections,
 }
 
 impl Draft {
-    /// If there is an image, and something to run.
+    /// If there is all that it needs, and something to run.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchImage`], [`Error::NoCommand`], [`Error::InvalidSpec`].
-    pub(super) fn ready(mut self) -> Result<ReadyDraft, Error> {
-        let missing = Err(Error::NoSuchImage(self.image_reference.clone()));
-        let image = std::mem::replace(&mut self.image, missing)?;
-        let effective = effective(&self.request, &image.defaults, &Foreign::default());
+    /// [`Error::NoSuchImage`], [`Error::NoDevice`], [`Error::NoCommand`], [`Error::InvalidSpec`].
+    pub(super) fn ready(self) -> Result<ReadyDraft, Error> {
+        let Self { name, image, image_reference, request, connections, .. } = self;
+        let (image, request) = (image?, request?);
+        let effective = effective(&request, &image.defaults, &Foreign::default());
         if effective.map_err(Error::InvalidSpec)?.argv.is_empty() {
             return Err(Error::NoCommand);
         }
-        Ok(ReadyDraft { draft: self, image })
+        Ok(ReadyDraft { name, image, image_reference, request, connections })
     }
 }
 
@@ -100,7 +107,7 @@ impl Inner {
     ///
     /// [`Error::InvalidName`], [`Error::InvalidReference`], [`Error::InvalidSpec`].
     pub fn draft(&self, name: &str, image: &str, asked: Asked) -> Result<Draft, Error> {
-        let Asked { request, networks, ports } = asked;
+        let Asked { mut request, networks, ports, devices } = asked;
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
@@ -114,13 +121,18 @@ impl Inner {
         let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);
         let effective =
             effective(&request, defaults, &Foreign::default()).map_err(Error::InvalidSpec)?;
-        let reasons = reasons(&effective);
+        let mut reasons = reasons(&effective);
+        reasons.extend(devices.iter().map(|device| Reason::Device(device.path.clone())));
         let image_reference = match (image.parse::<Reference>(), &found) {
             (Ok(reference), _) => reference.to_string(),
             (Err(_), Ok(found)) => found.id.to_string(),
             (Err(_), Err(_)) => image.to_string(),
         };
         let connections = self.connections(&request, networks, ports)?;
+        let request = device::look(&devices).map(|devices| {
+            request.devices = devices;
+            request
+        });
         Ok(Draft { name, image: found, image_reference, request, connections, reasons })
     }
 
@@ -137,24 +149,21 @@ impl Inner {
     /// Makes a container of a user.
     pub(super) async fn create_for(
         &self,
-        ReadyDraft { draft, image }: ReadyDraft,
+        draft: ReadyDraft,
         owner_uid: u32,
     ) -> Result<ContainerId, Error> {
+        let ReadyDraft { name, image, image_reference, request, connections } = draft;
         let id = self.unused_id()?;
-        let reservation = match draft.name.clone() {
+        let reservation = match name {
             Some(name) => self.containers.reserve(name)?,
-            None => self.reserve_made_up(&draft.image_reference, &id)?,
+            None => self.reserve_made_up(&image_reference, &id)?,
         };
-        let definition = DefinitionRow {
-            revision: 1,
-            name: reservation.name().clone(),
-            request: draft.request,
-            connections: draft.connections,
-        };
+        let definition =
+            DefinitionRow { revision: 1, name: reservation.name().clone(), request, connections };
         let row = ContainerRow {
             id: id.clone(),
             owner_uid,
-            root: Root::Image { id: image.id, reference: draft.image_reference },
+            root: Root::Image { id: image.id, reference: image_reference },
             created: Usec::now(),
             definition: definition.clone(),
         };

@@ -107,6 +107,21 @@ pub enum Error {
         /// Why not.
         source: tare_storage::Error,
     },
+    /// A mount of a container would be where none may be.
+    #[error(
+        "in container '{name}', '{target}' leads to '{leads_to}', where nothing can be mounted"
+    )]
+    MountTarget {
+        /// Which container.
+        name: ContainerName,
+        /// Where the mount was asked for.
+        target: tare_specgen::MountTarget,
+        /// Where that is.
+        leads_to: String,
+    },
+    /// The host has no such device.
+    #[error("there is no device '{0}'")]
+    NoDevice(tare_specgen::AbsolutePath),
     /// The network of a container cannot be set up.
     #[error("the network of container '{name}' cannot be set up")]
     Network {
@@ -358,9 +373,9 @@ impl Error {
             Self::NotRunning(_) => "NotRunning",
             Self::FreezeTimeout(_) => "Timeout",
             Self::NoContainerForProcess => "NoContainerForPID",
-            Self::InvalidSpec(_) | Self::NoCommand => "InvalidSpec",
+            Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) => "InvalidSpec",
             Self::InvalidArchive(_) => "InvalidArchive",
-            Self::Mount { .. } => "MountFailed",
+            Self::Mount { .. } | Self::MountTarget { .. } => "MountFailed",
             Self::RemoveNetwork { .. }
             | Self::Network { .. }
             | Self::AddressesExhausted(_)

@@ -1,0 +1,130 @@
+//! What has to be known of a root file system before its container starts, and what is put into it.
+//!
+//! It is hostile: everything is resolved inside of it, and no more is read than is needed.
+
+use std::fs;
+use std::path::Path;
+
+use tare_specgen::{
+    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountTarget, Placement, RootfsFacts, Timezone,
+    ZoneName,
+};
+use tare_storage::{Kind, Rootfs};
+
+use super::bundle::MAX_ACCOUNTS;
+
+/// Where zones are, on the host and in an image.
+const ZONES: &str = "/usr/share/zoneinfo";
+/// A zone file larger than this is none.
+const MAX_ZONE: usize = 1 << 20;
+
+/// Why something cannot be known.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// It cannot be read.
+    Storage(tare_storage::Error),
+    /// A mount would be where none may be.
+    Target {
+        /// What was asked for.
+        asked: MountTarget,
+        /// Where that leads.
+        leads_to: String,
+    },
+}
+
+impl From<tare_storage::Error> for Problem {
+    fn from(source: tare_storage::Error) -> Self {
+        Self::Storage(source)
+    }
+}
+
+/// Reads what is needed of a root file system.
+pub(super) fn facts(rootfs: &Rootfs, effective: &Effective) -> Result<RootfsFacts, Problem> {
+    let request = &effective.request;
+    let mut facts = RootfsFacts::default();
+    facts.passwd = rootfs.read_file("/etc/passwd", MAX_ACCOUNTS)?;
+    facts.group = rootfs.read_file("/etc/group", MAX_ACCOUNTS)?;
+    if request.base_hosts == BaseHosts::Image {
+        facts.hosts = rootfs.read_file("/etc/hosts", MAX_HOSTS_FILE)?;
+    }
+    facts.has_zone = match &request.timezone {
+        None => false,
+        Some(zone) => match name(zone) {
+            None => false,
+            Some(name) => is_regular(rootfs, &format!("{ZONES}/{name}"))?,
+        },
+    };
+    facts.lacks_mtab = rootfs.is_dir("/etc")? && rootfs.stat_link("/etc/mtab")?.is_none();
+    for mount in &request.mounts {
+        if let Some(resolved) = resolved(rootfs, &mount.target)? {
+            facts.resolved.insert(mount.target.clone(), resolved);
+        }
+    }
+    Ok(facts)
+}
+
+fn is_regular(rootfs: &Rootfs, path: &str) -> Result<bool, tare_storage::Error> {
+    Ok(rootfs.stat(path)?.is_some_and(|stat| stat.kind == Kind::Regular))
+}
+
+/// Where the target of a mount leads, if that is elsewhere.
+fn resolved(rootfs: &Rootfs, target: &MountTarget) -> Result<Option<MountTarget>, Problem> {
+    let leads_to = rootfs.resolve(target.as_str())?;
+    if leads_to == target.as_str() {
+        return Ok(None);
+    }
+    match leads_to.parse() {
+        Ok(resolved) => Ok(Some(resolved)),
+        Err(_) => Err(Problem::Target { asked: target.clone(), leads_to }),
+    }
+}
+
+/// The name of a time zone, which for the host's own is found out.
+fn name(zone: &Timezone) -> Option<ZoneName> {
+    match zone {
+        Timezone::Named(name) => Some(name.clone()),
+        _ => local_zone(),
+    }
+}
+
+fn local_zone() -> Option<ZoneName> {
+    let link = fs::canonicalize("/etc/localtime").ok()?;
+    link.strip_prefix(ZONES).ok()?.to_str()?.parse().ok()
+}
+
+/// What the host has of the time zone, for images that have none.
+pub(super) fn place_zone(effective: &Effective, placement: &mut Placement) {
+    let Some(zone) = &effective.request.timezone else { return };
+    let file = match zone {
+        Timezone::Named(name) => Path::new(ZONES).join(name.as_str()),
+        _ => "/etc/localtime".into(),
+    };
+    placement.local_zone = local_zone();
+    // Named zones have neither `..` nor an empty part; what is there is root's.
+    let is_small = |file: &Path| {
+        fs::metadata(file).is_ok_and(|it| it.is_file() && it.len() <= MAX_ZONE as u64)
+    };
+    placement.zone_file = is_small(&file).then(|| fs::read(&file).ok()).flatten();
+}
+
+/// The host's `/etc/hosts`, if the container's begins with it.
+pub(super) fn host_hosts(effective: &Effective) -> Option<Vec<u8>> {
+    let wanted = effective.request.base_hosts == BaseHosts::Host;
+    wanted.then(|| fs::read("/etc/hosts").ok()).flatten()
+}
+
+/// Makes links in a root file system, in place of a file but not of a directory.
+pub(super) fn link(rootfs: &Rootfs, links: &[Link]) -> Result<(), tare_storage::Error> {
+    for Link { path, to, .. } in links {
+        match rootfs.stat_link(path.as_str())? {
+            Some(stat) if stat.kind == Kind::Directory => continue,
+            Some(_) if rootfs.read_link(path.as_str())?.is_some_and(|it| it == to.as_str()) => {
+                continue;
+            }
+            Some(_) => drop(rootfs.remove(path.as_str())?),
+            None => {}
+        }
+        rootfs.make_symlink(path.as_str(), to)?;
+    }
+    Ok(())
+}
