@@ -82,6 +82,9 @@ pub(crate) enum Command {
         /// Kill them first if they run.
         #[arg(short, long)]
         force: bool,
+        /// Also remove the volumes that were made for them alone.
+        #[arg(short, long)]
+        volumes: bool,
         /// Names or ids.
         #[arg(required = true)]
         containers: Vec<String>,
@@ -119,6 +122,9 @@ pub(crate) enum Command {
     /// List, make, remove networks, and put containers on them.
     #[command(subcommand)]
     Network(Network),
+    /// List, make, remove and show volumes.
+    #[command(subcommand)]
+    Volume(Volume),
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,6 +196,31 @@ pub(crate) struct CreateNetwork {
     pub(crate) name: String,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Volume {
+    /// List volumes.
+    Ls,
+    /// Make a volume; prints its name.
+    Create {
+        /// A label, KEY=VALUE.
+        #[arg(short, long, value_name = "KEY=VALUE")]
+        label: Vec<String>,
+        /// Its name.
+        name: String,
+    },
+    /// Remove volumes with all that is in them.
+    Rm {
+        /// Their names.
+        #[arg(required = true)]
+        volumes: Vec<String>,
+    },
+    /// Print all about a volume, as JSON.
+    Inspect {
+        /// Its name.
+        volume: String,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// The name to give the image.
@@ -249,6 +280,18 @@ pub(crate) struct Create {
     /// Its shared memory and message queues: private or host.
     #[arg(long, value_name = "MODE")]
     pub(crate) ipc: Option<String>,
+    /// A volume: NAME:TARGET[:OPTION,...], or TARGET for one of its own; ro is an option.
+    #[arg(short, long, value_name = "VOLUME")]
+    pub(crate) volume: Vec<String>,
+    /// Memory: TARGET[:OPTION,...], as in /tmp:size=64m.
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) tmpfs: Vec<String>,
+    /// A device of the host: PATH[:TARGET[:ACCESS]], where ACCESS is of r, w and m.
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Vec<String>,
+    /// Its time zone, or local for the host's.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) tz: Option<String>,
     /// It may do nearly everything that the host may.
     #[arg(long)]
     pub(crate) privileged: bool,

@@ -43,6 +43,10 @@ pub(crate) trait Manager {
         image: &str,
         options: Options<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
+    fn get_volume(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn list_volumes(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
+    #[zbus(allow_interactive_auth)]
+    fn create_volume(&self, name: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
     fn list_images(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
     fn import_image(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
@@ -138,6 +142,23 @@ pub(crate) async fn network<'c>(
         .cache_properties(zbus::proxy::CacheProperties::No)
         .build()
         .await
+}
+
+#[proxy(interface = "org.tare.Containers1.Volume", default_service = "org.tare.Containers1")]
+pub(crate) trait Volume {
+    #[zbus(allow_interactive_auth)]
+    fn remove(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn inspect(&self, flags: u64) -> zbus::Result<String>;
+}
+
+/// The volume of that name.
+pub(crate) async fn volume<'c>(
+    connection: &'c Connection,
+    name: &str,
+) -> zbus::Result<VolumeProxy<'c>> {
+    let path = ManagerProxy::new(connection).await?.get_volume(name).await?;
+    VolumeProxy::builder(connection).path(path).build().await
 }
 
 /// The container of that name or id.

@@ -11,12 +11,14 @@ use zbus::{Connection, Fd, OwnedObjectPath, Variant};
 
 use crate::cli::{Arguments, Command, Create, Import, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::{Failure, Outcome, exec, job, look, network};
+use crate::{Failure, Outcome, exec, job, look, network, volume};
 
 /// `Stop`: as long as the container's own settings say.
 const OWN_TIMEOUT: u64 = u64::MAX;
 /// `Remove`: kill it first.
 const KILL_FIRST: u64 = 1;
+/// `Remove`: also the volumes that were made for it alone.
+const WITH_VOLUMES: u64 = 2;
 
 pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let connection = client::connect(arguments.address.as_deref()).await?;
@@ -33,7 +35,9 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Unpause { containers } => unpause(bus, &containers).await,
         Command::Rename { container, name } => rename(bus, &container, &name).await,
         Command::Kill { signal, containers } => kill(bus, signal, &containers).await,
-        Command::Rm { force, containers } => remove(bus, force, &containers).await,
+        Command::Rm { force, volumes, containers } => {
+            remove(bus, force, volumes, &containers).await
+        }
         Command::Ps { all } => list(bus, all).await,
         Command::Wait { container } => wait(bus, &container).await,
         Command::Inspect { container } => look::inspect(bus, &container).await,
@@ -42,6 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Exec(command) => exec::exec(bus, command).await,
         Command::Logs(command) => logs(bus, command).await,
         Command::Network(command) => network::run(bus, command).await,
+        Command::Volume(command) => volume::run(bus, command).await,
     }
 }
 
@@ -118,6 +123,7 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("WorkingDir", command.workdir),
         ("PIDMode", command.pid),
         ("IPCMode", command.ipc),
+        ("Timezone", command.tz),
     ];
     for (key, value) in texts {
         if let Some(value) = value {
@@ -130,6 +136,16 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         }
     }
     options.extend(network::of_container(&command.network, &command.publish)?);
+    let lists = [
+        ("Volumes", volume::mounts(&command.volume)),
+        ("Tmpfs", volume::memory(&command.tmpfs)),
+        ("Devices", volume::devices(&command.device)),
+    ];
+    for (key, rows) in lists {
+        if !rows.is_empty() {
+            options.insert(key, rows.into());
+        }
+    }
     Ok(options)
 }
 
@@ -211,10 +227,12 @@ async fn rename(bus: &Connection, container: &str, name: &str) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn remove(bus: &Connection, force: bool, containers: &[String]) -> Outcome {
+async fn remove(bus: &Connection, force: bool, volumes: bool, containers: &[String]) -> Outcome {
+    let flag = |on, flag| if on { flag } else { 0 };
+    let flags = flag(force, KILL_FIRST) | flag(volumes, WITH_VOLUMES);
     for name in containers {
         let container = client::container(bus, name).await?;
-        job::run(bus, || container.remove(if force { KILL_FIRST } else { 0 })).await?;
+        job::run(bus, || container.remove(flags)).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

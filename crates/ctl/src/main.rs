@@ -7,6 +7,7 @@ mod exec;
 mod job;
 mod look;
 mod network;
+mod volume;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -54,7 +54,7 @@ impl<'a> Layout<'a> {
 
     /// Where a mount is moved to.
     pub fn place(&self, place: Place) -> PathBuf {
-        self.bundle().join(place.dir_name())
+        self.bundle().join(&*place.dir_name())
     }
 
     /// Where the root file system is mounted, in the container's view.

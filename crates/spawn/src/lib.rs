@@ -69,8 +69,8 @@ pub use limits::Limits;
 pub use local::Local;
 pub use remote::Remote;
 pub use request::{
-    Create, Created, Deleted, Exec, Execed, Extent, Force, OciRuntime, Place, PlacedMount, Started,
-    Stdin, Target,
+    Create, Created, Deleted, Exec, Execed, Extent, Force, MAX_MOUNTS, OciRuntime, Place,
+    PlacedMount, Started, Stdin, Target,
 };
 pub use server::{Listener, Server};
 pub use settings::{CgroupView, Settings};

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -86,6 +87,12 @@ pub struct Target {
     pub runtime: OciRuntime,
 }
 
+/// Most mounts a container can have beside its root and `/dev/shm`.
+pub const MAX_MOUNTS: usize = 126;
+
+/// What the names of numbered places begin with.
+const MOUNT: &str = "mount-";
+
 /// Where in the bundle a mount goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,15 +102,23 @@ pub enum Place {
     Rootfs,
     /// What becomes `/dev/shm`.
     Shm,
+    /// Something that is bound into the container, a directory or a file; by number.
+    Mount(u16),
 }
 
 impl Place {
-    /// The name of its directory in the bundle.
-    pub fn dir_name(self) -> &'static str {
+    /// The name of its directory, or file, in the bundle.
+    pub fn dir_name(self) -> Cow<'static, str> {
         match self {
-            Self::Rootfs => "rootfs",
-            Self::Shm => "shm",
+            Self::Rootfs => "rootfs".into(),
+            Self::Shm => "shm".into(),
+            Self::Mount(number) => format!("{MOUNT}{number}").into(),
         }
+    }
+
+    /// Whether an entry of a bundle of that name is such a place.
+    pub(crate) fn is_name(name: &str) -> bool {
+        ["rootfs", "shm"].contains(&name) || name.starts_with(MOUNT)
     }
 }
 

@@ -15,6 +15,10 @@ pub(crate) enum Step {
     EnsureDir(PathBuf),
     /// Make an empty directory for a mount, unless it is there.
     MakeMountPoint(PathBuf),
+    /// Make an empty file for a mount, unless it is there.
+    MakeMountFile(PathBuf),
+    /// Remove such a file.
+    RemoveMountFile(PathBuf),
     /// Remove an empty directory.
     RemoveMountPoint(PathBuf),
     /// Remove a directory of ours with what is in it.
@@ -88,6 +92,7 @@ impl Step {
             Self::MakeDir(path) => Some(Self::RemoveDir(path.clone())),
             Self::MakeBundle(path) => Some(Self::RemoveBundle(path.clone())),
             Self::MakeMountPoint(path) => Some(Self::RemoveMountPoint(path.clone())),
+            Self::MakeMountFile(path) => Some(Self::RemoveMountFile(path.clone())),
             Self::Rename { from, to } => Some(Self::Rename { from: to.clone(), to: from.clone() }),
             Self::PlaceMount { at, .. } => Some(Self::RemoveMount(at.clone())),
             Self::MakeCgroup { root, path } => {
@@ -104,8 +109,12 @@ impl fmt::Display for Step {
             Self::MakeDir(path) => write!(f, "make directory {}", path.display()),
             Self::MakeBundle(path) => write!(f, "make bundle {}", path.display()),
             Self::EnsureDir(path) => write!(f, "make sure of directory {}", path.display()),
-            Self::MakeMountPoint(path) => write!(f, "make mount point {}", path.display()),
-            Self::RemoveMountPoint(path) => write!(f, "remove mount point {}", path.display()),
+            Self::MakeMountPoint(path) | Self::MakeMountFile(path) => {
+                write!(f, "make mount point {}", path.display())
+            }
+            Self::RemoveMountPoint(path) | Self::RemoveMountFile(path) => {
+                write!(f, "remove mount point {}", path.display())
+            }
             Self::RemoveDir(path) => write!(f, "remove directory {}", path.display()),
             Self::RemoveBundle(path) => write!(f, "remove bundle {}", path.display()),
             Self::WriteFile(path, _) => write!(f, "write {}", path.display()),

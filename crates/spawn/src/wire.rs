@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::undo::Failure;
 use crate::{
-    CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, OciRuntime, Place,
-    Rejection, Target,
+    CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, MAX_MOUNTS, OciRuntime,
+    Place, Rejection, Target,
 };
 
 /// The version of the protocol that is spoken here.
@@ -26,8 +26,8 @@ pub(crate) const VERSION: u32 = 1;
 /// Longest message, in bytes: the longest question has two paths, of 4 KiB and 512 bytes, each byte
 /// escaped by at most six; the longest answer is a failure, cut to fit.
 pub(crate) const MAX_MESSAGE: usize = 64 << 10;
-/// Most descriptors beside a message: conmon's, and a process's standard ones.
-pub(crate) const MAX_FDS: usize = 4;
+/// Most descriptors beside a message: a container's mounts.
+pub(crate) const MAX_FDS: usize = 2 + MAX_MOUNTS;
 /// Longest text of somebody else that is repeated in an answer, in bytes.
 const MAX_QUOTE: usize = 200;
 /// Longest text of a leftover in an answer, in bytes, and how many there can be.
@@ -255,7 +255,7 @@ mod tests {
         let cgroup: CgroupPath = "/tare/x".parse().unwrap();
         vec![
             Call::Prepare(create("/var/log/c")),
-            Call::Create { places: vec![Place::Rootfs, Place::Shm] },
+            Call::Create { places: vec![Place::Rootfs, Place::Shm, Place::Mount(7)] },
             Call::Start(target()),
             Call::Delete { target: target(), force: Force::Kill },
             Call::Exec(Exec { target: target(), session: 1, cgroup: cgroup.clone() }),
@@ -288,7 +288,7 @@ mod tests {
             format!(
                 r#"{{"verb":"prepare","args":{{"id":"{id}","incarnation":3,"runtime":"crun","cgroup":"/tare/x","log_path":"/var/log/c","stdin":"null"}}}}"#
             ),
-            r#"{"verb":"create","args":{"places":["rootfs","shm"]}}"#.into(),
+            r#"{"verb":"create","args":{"places":["rootfs","shm",{"mount":7}]}}"#.into(),
             format!(r#"{{"verb":"start","args":{target}}}"#),
             format!(r#"{{"verb":"delete","args":{{"target":{target},"force":"kill"}}}}"#),
             format!(r#"{{"verb":"exec","args":{{"target":{target},"session":1,"cgroup":"/tare/x"}}}}"#),

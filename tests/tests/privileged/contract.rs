@@ -40,9 +40,11 @@ fn privileged_the_contract_is_what_is_served() {
         let container = started(&client, "c", "sleep 1000").await;
         let process = client.exec(&container, "true").await.process;
         let job = client.remove(&client.create("other", "true").await).await.job;
+        let volume: zbus::OwnedObjectPath =
+            client.manager("CreateVolume", &("v", system_tests::Options::new())).await.unwrap();
         let network = format!("{ROOT}/network/tare");
         let mut live = Interfaces::default();
-        for path in [ROOT, &image, &container, &process, &job, &network] {
+        for path in [ROOT, &image, &container, &process, &job, &network, &volume] {
             live.0.extend(Interfaces::parse(&client.introspect(path).await).ours().0);
         }
         client.remove(&container).await.done();

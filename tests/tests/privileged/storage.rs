@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use system_tests::{Client, Options, Tared, failure, on_scratch_host};
+use system_tests::{Client, Ended, Options, Tared, failure, on_scratch_host};
 use zbus::{OwnedObjectPath, Variant};
 
 type Row = HashMap<String, Variant<'static>>;
@@ -143,6 +143,169 @@ fn privileged_a_container_has_the_time_and_the_hosts_it_was_given() {
         let bad = Options::from([("BaseHosts", "/etc/shadow".into())]);
         let refused = client.create_with("bad", bad).await.unwrap_err();
         assert!(refused.name.ends_with("InvalidArgs"), "{refused:?}");
+        tared.stop();
+    });
+}
+
+/// A volume at a place.
+fn volume(name: &'static str, target: &'static str) -> Row {
+    row([("Name", name.into()), ("Target", target.into())])
+}
+
+async fn volume_of(client: &Client, name: &str) -> OwnedObjectPath {
+    client.manager("GetVolume", &name).await.unwrap()
+}
+
+async fn remove_volume(client: &Client, path: &OwnedObjectPath) -> Ended {
+    client.job(path, "Volume", "Remove", &0_u64).await.unwrap()
+}
+
+/// What is in a volume survives its containers and the daemon, and is not lost by accident.
+#[test]
+fn privileged_a_volume_outlives_containers_and_the_daemon() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let labels = HashMap::from([("org.tare.public.a", "b"), ("secret", "c")]);
+        let options = Options::from([("Labels", Variant::from(labels))]);
+        let data: OwnedObjectPath =
+            client.manager("CreateVolume", &("my-data", options)).await.unwrap();
+        assert!(data.as_str().ends_with("/volume/my_2ddata"));
+        let again = client
+            .manager::<_, OwnedObjectPath>("CreateVolume", &("my-data", Options::new()))
+            .await;
+        assert!(again.unwrap_err().name.ends_with("NameInUse"));
+
+        let rows = vec![volume("my-data", "/data"), volume("other", "/other")];
+        let path = started_with(&client, "first", "Volumes", rows).await;
+        says(&client, &path, "echo kept > /data/file; mkdir /data/dir; echo in > /data/dir/f")
+            .await;
+        let line = says(&client, &path, "grep ' /data ' /proc/mounts").await;
+        assert!(line.contains("nosuid") && line.contains("nodev"), "{line}");
+        let seen = client.properties(data.as_str(), "Volume").await;
+        assert_eq!(seen.paths("Containers"), std::slice::from_ref(&path));
+        let refused = remove_volume(&client, &data).await;
+        assert!(failure(&refused).ends_with("VolumeInUse"), "{refused:?}");
+        assert!(refused.error_message.contains("first"), "{refused:?}");
+        client.remove(&path).await.done();
+        assert_eq!(client.list("ListVolumes").await.len(), 2, "named ones stay");
+
+        tared.kill9();
+        drop(client);
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        let reply = client.call(&data, "Volume", "Inspect", &0_u64).await.unwrap();
+        let json: String = reply.body().deserialize().unwrap();
+        assert!(json.contains("\"secret\":\"c\""), "{json}");
+        let sub = row([
+            ("Name", "my-data".into()),
+            ("Target", "/sub".into()),
+            ("SubPath", "dir".into()),
+            ("ReadOnly", true.into()),
+        ]);
+        let path =
+            started_with(&client, "second", "Volumes", vec![volume("my-data", "/data"), sub]).await;
+        assert_eq!(says(&client, &path, "cat /data/file /sub/f").await, "kept\nin");
+        assert_ne!(client.exec(&path, "touch /sub/x").await.code, 0, "it is read-only");
+        tared.kill9();
+        drop(client);
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        let seen = client.properties(data.as_str(), "Volume").await;
+        assert_eq!(seen.paths("Containers"), std::slice::from_ref(&path), "after a restart, too");
+        assert!(failure(&remove_volume(&client, &data).await).ends_with("VolumeInUse"));
+        client.remove(&path).await.done();
+        for name in ["my-data", "other"] {
+            remove_volume(&client, &volume_of(&client, name).await).await.done();
+        }
+        assert!(client.list("ListVolumes").await.is_empty());
+        let volumes = tared.setup().state.join("volumes");
+        assert_eq!(std::fs::read_dir(volumes).unwrap().count(), 0, "nothing is left");
+        tared.stop();
+    });
+}
+
+/// A new volume begins as what the image has there; those made for a container alone go with it if
+/// that is asked for, and never one that another uses.
+#[test]
+fn privileged_volumes_are_filled_once_and_anonymous_ones_go_with_their_container() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let rows = vec![volume("etc", "/etc"), row([("Target", "/own".into())])];
+        let path = started_with(&client, "filled", "Volumes", rows).await;
+        assert!(says(&client, &path, "cat /etc/passwd").await.contains("www"));
+        says(&client, &path, "echo extra:x:77:77:::/bin/sh >> /etc/passwd; rm /etc/group").await;
+        let all = client.list("ListVolumes").await;
+        let anonymous: Vec<_> = all.iter().filter(|it| it.get::<bool>("Anonymous")).collect();
+        let own = anonymous[0].text("Name");
+        assert_eq!((all.len(), anonymous.len(), own.len()), (2, 1, 64));
+        client.stop(&path).await.done();
+        // Users are those of the volume, which hides what the image has.
+        let mut options = with("Volumes", vec![volume("etc", "/etc")]);
+        options.insert("User", "extra".into());
+        let second = client.create_with("second", options).await.unwrap();
+        client.start(&second).await.done();
+        assert_eq!(says(&client, &second, "id -u; ls /etc/group 2>&1 | wc -l").await, "77\n1");
+        assert_ne!(client.exec(&second, "test -e /etc/group").await.code, 0, "filled once");
+        client.remove(&second).await.done();
+
+        let shared = vec![row([("Name", own.clone().into()), ("Target", "/x".into())])];
+        let third = client.create_with("third", with("Volumes", shared)).await.unwrap();
+        let remove = async |path: &OwnedObjectPath| {
+            client.job(path, "Container", "Remove", &3_u64).await.unwrap().done();
+        };
+        remove(&path).await;
+        assert_eq!(client.list("ListVolumes").await.len(), 2, "another uses it");
+        remove(&third).await;
+        let left = client.list("ListVolumes").await;
+        assert_eq!(left.iter().map(|it| it.text("Name")).collect::<Vec<_>>(), ["etc"]);
+        remove_volume(&client, &volume_of(&client, "etc").await).await.done();
+        tared.stop();
+    });
+}
+
+/// Volumes may hold anything, and callers ask for anything.
+#[test]
+fn privileged_a_volume_leads_nowhere_else() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started_with(&client, "maker", "Volumes", vec![volume("evil", "/v")]).await;
+        says(&client, &path, "ln -s / /v/root; ln -s ../../../.. /v/up; echo x > /v/file").await;
+        let sub = |path: &'static str| {
+            let texts = [("Name", "evil"), ("Target", "/sub"), ("SubPath", path)];
+            vec![row(texts.map(|(key, text)| (key, text.into())))]
+        };
+        for link in ["root", "up"] {
+            let path = started_with(&client, link, "Volumes", sub(link)).await;
+            assert_eq!(says(&client, &path, "cat /sub/file").await, "x", "{link}");
+            client.remove(&path).await.done();
+        }
+        for (missing, name) in [("none", "MountFailed"), ("file", "MountFailed")] {
+            let path = client.create_with("missing", with("Volumes", sub(missing))).await.unwrap();
+            let started = client.start(&path).await;
+            assert!(failure(&started).ends_with(name), "{missing}: {started:?}");
+            client.remove(&path).await.done();
+        }
+        for (rows, name) in [
+            (sub("../x"), "InvalidArgs"),
+            (sub("/etc"), "InvalidArgs"),
+            (vec![volume("../x", "/v")], "InvalidArgs"),
+            (vec![volume("v", "/proc")], "InvalidArgs"),
+            (vec![volume("v", "/a"), volume("v", "/a/")], "InvalidSpec"),
+            (vec![row([("Name", "v".into())])], "InvalidArgs"),
+        ] {
+            let refused = client.create_with("bad", with("Volumes", rows)).await.unwrap_err();
+            assert!(refused.name.ends_with(name), "{name}: {refused:?}");
+        }
+        let names: Vec<_> =
+            client.list("ListVolumes").await.iter().map(|it| it.text("Name")).collect();
+        assert_eq!(names, ["evil"], "what is refused makes nothing");
+        client.remove(&path).await.done();
         tared.stop();
     });
 }

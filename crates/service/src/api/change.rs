@@ -8,12 +8,16 @@ use tare_runtime::{ContainerName, Signal};
 
 use super::error::ApiError;
 use super::options::flags;
-use crate::engine::{IfRunning, Kill, Needed, Remove, Restart, Stop, Whom, container_name, view};
+use crate::engine::{
+    IfRunning, Kill, Needed, OwnVolumes, Remove, Restart, Stop, Whom, container_name, view,
+};
 
 /// `Stop`: no error if it does not run.
 const IF_RUNNING: u64 = 1;
 /// `Remove`: kill it first if it runs.
 const KILL_FIRST: u64 = 1;
+/// `Remove`: also the volumes that were made for it alone.
+const WITH_VOLUMES: u64 = 2;
 
 /// The container that is meant; looked up when the rest is known to be right.
 type Found = Result<Arc<view::Container>, ApiError>;
@@ -41,9 +45,11 @@ pub(crate) fn restart(
 
 /// Arguments of `Remove`.
 pub(crate) fn remove(given: u64, find: impl FnOnce() -> Found) -> Result<Remove, ApiError> {
-    let kill_first = flags(given, KILL_FIRST)? & KILL_FIRST != 0;
-    let running = if kill_first { IfRunning::Kill } else { IfRunning::Refuse };
-    Ok(Remove { running, container: find()? })
+    let given = flags(given, KILL_FIRST | WITH_VOLUMES)?;
+    let has = |flag| given & flag != 0;
+    let running = if has(KILL_FIRST) { IfRunning::Kill } else { IfRunning::Refuse };
+    let volumes = if has(WITH_VOLUMES) { OwnVolumes::Remove } else { OwnVolumes::Keep };
+    Ok(Remove { running, volumes, container: find()? })
 }
 
 /// The name of a container.

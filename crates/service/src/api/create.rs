@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::network::{connections, ports};
 use super::options::{Options, Values};
 use super::resources::resources;
-use super::storage::{devices, tmpfs};
+use super::storage::{devices, tmpfs, volumes};
 use super::text::{bounded, list, map, number, parsed, text, wrong};
 use super::value::SoftAndHard;
 use crate::engine::Asked;
@@ -19,6 +19,7 @@ pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
         networks: connections(&mut o)?,
         ports: ports(&mut o)?,
         devices: devices(&mut o)?,
+        volumes: volumes(&mut o)?,
     };
     o.finish()?;
     asked.request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;

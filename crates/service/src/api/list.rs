@@ -108,6 +108,36 @@ impl NetworkFilter {
     }
 }
 
+/// Filter of `ListVolumes`.
+#[derive(Debug)]
+pub(crate) struct VolumeFilter {
+    name: Option<Glob>,
+    in_use: Option<bool>,
+    anonymous: Option<bool>,
+    owner_uid: Option<u32>,
+}
+
+impl VolumeFilter {
+    pub(crate) fn parse(filter: Values) -> Result<Self, ApiError> {
+        let mut o = Options::new(filter);
+        let parsed = Self {
+            name: o.string("Name")?.map(Glob),
+            in_use: o.boolean("InUse")?,
+            anonymous: o.boolean("Anonymous")?,
+            owner_uid: o.number("OwnerUID")?,
+        };
+        o.finish()?;
+        Ok(parsed)
+    }
+
+    pub(crate) fn fits(&self, view: &view::Volume) -> bool {
+        self.name.as_ref().is_none_or(|glob| glob.fits(view.name.as_str()))
+            && self.in_use.is_none_or(|in_use| in_use != view.containers.is_empty())
+            && self.anonymous.is_none_or(|anonymous| anonymous == view.anonymous)
+            && self.owner_uid.is_none_or(|uid| uid == view.owner_uid)
+    }
+}
+
 /// Filter of `ListJobs`.
 #[derive(Debug)]
 pub(crate) struct JobFilter {

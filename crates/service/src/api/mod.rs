@@ -19,6 +19,7 @@ mod resources;
 mod storage;
 mod text;
 mod value;
+pub(crate) mod volume;
 
 pub(crate) use error::{ApiError, PREFIX};
 pub(crate) use options::{Values, flags, no_options};

@@ -1,11 +1,11 @@
 //! What is mounted in a container, and devices it is given.
 
-use tare_specgen::{AbsolutePath, MountRequest, MountSource, MountTarget};
+use tare_specgen::{AbsolutePath, MountOption, MountRequest, MountSource, MountTarget};
 
 use super::error::ApiError;
 use super::options::Options;
 use super::text::{list, text, wrong};
-use crate::engine::AskedDevice;
+use crate::engine::{AskedDevice, AskedVolume};
 
 /// Option `Tmpfs` of `CreateContainer`.
 pub(super) fn tmpfs(o: &mut Options) -> Result<Vec<MountRequest>, ApiError> {
@@ -25,6 +25,42 @@ fn mount(o: &mut Options, source: MountSource) -> Result<MountRequest, ApiError>
     mount.access = o.boolean("ReadOnly")?.unwrap_or_default().into();
     mount.options = list(o, "Options")?.unwrap_or_default();
     Ok(mount)
+}
+
+/// Option `Volumes` of `CreateContainer`.
+pub(super) fn volumes(o: &mut Options) -> Result<Vec<AskedVolume>, ApiError> {
+    o.dictionaries("Volumes")?.into_iter().map(volume).collect()
+}
+
+fn volume(mut o: Options) -> Result<AskedVolume, ApiError> {
+    let asked = AskedVolume {
+        name: text(&mut o, "Name")?,
+        sub_path: text(&mut o, "SubPath")?,
+        target: needed(&mut o, "Target")?,
+        access: o.boolean("ReadOnly")?.unwrap_or_default().into(),
+        options: list(&mut o, "Options")?.unwrap_or_default(),
+    };
+    let name = o.name("Options");
+    o.finish()?;
+    check_options(&asked.options).map_err(|problem| wrong(&name, &problem))?;
+    Ok(asked)
+}
+
+/// What is bound into a container is a mount of its own that belongs to nobody else: nothing
+/// spreads to it or from it.
+fn check_options(options: &[MountOption]) -> Result<(), &'static str> {
+    let is_any = |words: &[&str]| {
+        options.iter().any(|it| words.contains(&it.to_string().split('=').next().unwrap_or("")))
+    };
+    if is_any(&["shared", "rshared", "slave", "rslave"]) {
+        Err("nothing can be mounted from outside into a container, or out of it")
+    } else if is_any(&["z", "Z"]) {
+        Err("files are not labelled")
+    } else if is_any(&["idmap"]) {
+        Err("owners are not mapped")
+    } else {
+        Ok(())
+    }
 }
 
 /// Option `Devices` of `CreateContainer`.

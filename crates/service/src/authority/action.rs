@@ -47,6 +47,8 @@ actions! {
     ImportImage = "import-image",
     /// Manage networks, and who is on them.
     ManageNetworks = "manage-networks",
+    /// Manage volumes.
+    ManageVolumes = "manage-volumes",
     /// Cancel jobs of others, and read their logs.
     CancelJob = "cancel-job",
 }

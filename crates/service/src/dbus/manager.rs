@@ -11,7 +11,7 @@ use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::{Context, JobPath};
 use super::value::{Dict, values};
-use super::{container, image, job, network, paths, stats};
+use super::{container, image, job, network, paths, stats, volume};
 use crate::api;
 use crate::api::ApiError;
 use crate::authority::Caller;
@@ -246,6 +246,33 @@ impl Manager {
         let create = async |engine: Engine, create| engine.create_network(create).await;
         let name = self.context.act(&header, request, create).await?;
         Ok(paths::of(&ObjectId::Network(name)))
+    }
+
+    #[zbus(out_args("volume"))]
+    fn get_volume(&self, name: &str) -> Result<OwnedObjectPath, ApiError> {
+        Ok(paths::of(&self.context.engine.find_volume(name)?.id()))
+    }
+
+    #[zbus(out_args("volumes", "seqnum"))]
+    fn list_volumes(&self, filter: Dict) -> Result<(List, u64), ApiError> {
+        let filter = api::list::VolumeFilter::parse(values(filter)?)?;
+        let seqnum = self.context.registry.events();
+        let all = self.context.engine.volumes();
+        let list = all.iter().filter(|view| filter.fits(view));
+        Ok((list.map(|view| volume::row(view)).collect(), seqnum))
+    }
+
+    #[zbus(out_args("volume"))]
+    async fn create_volume(
+        &self,
+        name: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, ApiError> {
+        let request = || api::volume::create(name, values(options)?);
+        let create = async |engine: Engine, create| engine.create_volume(create).await;
+        let name = self.context.act(&header, request, create).await?;
+        Ok(paths::of(&ObjectId::Volume(name)))
     }
 
     #[zbus(out_args("job"))]

@@ -22,6 +22,7 @@ mod publish;
 mod registry;
 mod stats;
 mod value;
+mod volume;
 
 use std::sync::Arc;
 

@@ -20,6 +20,7 @@ pub(crate) fn of(object: &ObjectId) -> OwnedObjectPath {
         ObjectId::Process(id, number) => format!("{ROOT}/container/{id}/process/_{number}"),
         ObjectId::Image(id) => format!("{ROOT}/image/sha256_{}", id.hex()),
         ObjectId::Network(name) => format!("{ROOT}/network/{}", escaped(name.as_str())),
+        ObjectId::Volume(name) => format!("{ROOT}/volume/{}", escaped(name.as_str())),
         ObjectId::Job(number) => format!("{ROOT}/job/_{number}"),
     })
 }

@@ -24,6 +24,7 @@ use super::network::Network;
 use super::object_manager::ObjectManager;
 use super::process::Process;
 use super::registry::Shown;
+use super::volume::Volume;
 use super::{introspect, paths};
 use crate::engine::clock::Usec;
 use crate::engine::events::Event;
@@ -95,6 +96,7 @@ impl Publisher {
             Event::Container(change) => self.apply::<Container>(change).await,
             Event::Image(change) => self.apply::<Image>(change).await,
             Event::Network(change) => self.apply::<Network>(change).await,
+            Event::Volume(change) => self.apply::<Volume>(change).await,
             Event::Process(change) => self.apply::<Process>(change).await,
             Event::Job(Change::Added(view)) => self.job_added(view).await,
             Event::Job(change) => self.apply::<Job>(change).await,

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 
-use tare_spawn::{Incarnation as Number, Layout, Place, PlacedMount};
+use tare_spawn::{Incarnation as Number, Layout, MAX_MOUNTS, Place, PlacedMount};
 use tare_specgen::{
     BoundFile, Effective, Generated, MAX_NAMESERVERS, NetworkFacts, Placement, RootfsFacts,
     generate,
@@ -17,6 +17,7 @@ use super::inside::{self, Problem};
 use super::jobs::Job;
 use super::names::DOMAIN;
 use super::records::volatile::{self, Incarnation};
+use super::volume::Source;
 use super::{Engine, Error, key, spawn_id};
 
 /// A passwd or group file larger than this is refused: it would be read into memory.
@@ -26,6 +27,7 @@ pub(super) const MAX_ACCOUNTS: usize = tare_specgen::MAX_ACCOUNT_FILE;
 pub(super) struct FileSystems {
     rootfs: Rootfs,
     shm: OwnedFd,
+    sources: Vec<Source>,
     facts: RootfsFacts,
 }
 
@@ -40,18 +42,26 @@ impl Engine {
         let (store, key, name) = (self.store.clone(), key(&container.id), container.name());
         let shm_size = NonZeroU64::new(effective.shm_size.bytes())
             .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?;
-        let effective = effective.clone();
+        let (effective, wanted) = (effective.clone(), self.volumes.wanted(effective)?);
+        if wanted.len() > MAX_MOUNTS {
+            return Err(Error::TooManyMounts(MAX_MOUNTS));
+        }
         brief(move || {
             let failed = |source| Error::Mount { name: name.clone(), source };
             let rootfs = store.mount_rootfs(&layers, &key).map_err(failed)?;
             let shm = mount_shm(shm_size, None).map_err(failed)?;
-            let facts = inside::facts(&rootfs, &effective).map_err(|problem| match problem {
-                Problem::Storage(source) => failed(source),
-                Problem::Target { asked, leads_to } => {
-                    Error::MountTarget { name: name.clone(), target: asked, leads_to }
-                }
-            })?;
-            Ok(FileSystems { rootfs, shm, facts })
+            let sources: Vec<Source> = wanted
+                .into_iter()
+                .map(|wanted| wanted.make(&store, &rootfs, &name))
+                .collect::<Result<_, _>>()?;
+            let facts =
+                inside::facts(&rootfs, &effective, &sources).map_err(|problem| match problem {
+                    Problem::Storage(source) => failed(source),
+                    Problem::Target { asked, leads_to } => {
+                        Error::MountTarget { name: name.clone(), target: asked, leads_to }
+                    }
+                })?;
+            Ok(FileSystems { rootfs, shm, sources, facts })
         })
         .await
     }
@@ -65,8 +75,9 @@ impl Engine {
         file_systems: FileSystems,
         job: &Job,
     ) -> Result<Vec<PlacedMount>, Error> {
-        let FileSystems { rootfs, shm, facts } = file_systems;
+        let FileSystems { rootfs, shm, sources, facts } = file_systems;
         let mut placement = self.placement(container, record)?;
+        self.place_sources(record, &sources, &mut placement)?;
         inside::place_zone(effective, &mut placement);
         let mut host = self.host.facts();
         host.hosts = inside::host_hosts(effective);
@@ -85,10 +96,26 @@ impl Engine {
             Ok::<_, Error>(rootfs)
         })
         .await?;
-        Ok(vec![
-            PlacedMount { place: Place::Rootfs, mount: rootfs.into() },
-            PlacedMount { place: Place::Shm, mount: shm },
-        ])
+        let own = [(Place::Rootfs, rootfs.into()), (Place::Shm, shm)];
+        let sources = (0..).map(Place::Mount).zip(sources.into_iter().map(|source| source.mount));
+        let placed = own.into_iter().chain(sources);
+        Ok(placed.map(|(place, mount)| PlacedMount { place, mount }).collect())
+    }
+
+    /// Says where the sources of mounts will be.
+    fn place_sources(
+        &self,
+        record: &Incarnation,
+        sources: &[Source],
+        placement: &mut Placement,
+    ) -> Result<(), Error> {
+        let id = spawn_id(&record.container);
+        let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
+        for (number, source) in (0..).zip(sources) {
+            let path = host::path(&layout.place(Place::Mount(number)))?;
+            placement.mounts.insert(source.target.clone(), path);
+        }
+        Ok(())
     }
 
     fn placement(&self, container: &Container, record: &Incarnation) -> Result<Placement, Error> {

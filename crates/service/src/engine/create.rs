@@ -8,14 +8,19 @@ use std::sync::Arc;
 
 use tare_netns::{Connection, PortRequest};
 use tare_runtime::{ContainerId, ContainerName};
-use tare_specgen::{Effective, Foreign, ImageDefaults, Reason, Request, effective, reasons};
+use tare_specgen::{
+    Effective, Foreign, ForeignKind, ImageDefaults, Reason, Request, effective, reasons,
+};
 
 use super::blocking::brief;
 use super::clock::Usec;
 use super::container::Container;
 use super::device::{self, AskedDevice};
 use super::images::Image;
-use super::records::durable::{self, Connections, ContainerRow, DefinitionRow, LifeRow, Root};
+use super::records::durable::{
+    self, Connections, ContainerRow, DefinitionRow, LifeRow, Root, VolumeRow,
+};
+use super::volume::{AskedVolume, Claim};
 use super::{Error, Inner, Reference, key, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::effects;
@@ -31,6 +36,7 @@ pub struct Draft {
     /// Likewise, that something of the host is not there.
     request: Result<Request, Error>,
     connections: Connections,
+    volumes: Vec<Claim>,
     reasons: Vec<Reason>,
 }
 
@@ -45,6 +51,8 @@ pub struct Asked {
     pub ports: Vec<PortRequest>,
     /// Devices of the host.
     pub devices: Vec<AskedDevice>,
+    /// Volumes.
+    pub volumes: Vec<AskedVolume>,
 }
 
 /// A place in a network as somebody asks for it.
@@ -57,13 +65,16 @@ pub struct AskedConnection {
 }
 
 impl Ask for Draft {
-    fn question(&self, _: &Caller) -> Question {
-        let action = if self.reasons.is_empty() {
+    fn question(&self, by: &Caller) -> Question {
+        let others = self.volumes.iter().filter(|volume| volume.is_foreign(by.uid));
+        let others = others.map(|it| Reason::Foreign(ForeignKind::Volume, it.name().into()));
+        let reasons: Vec<String> =
+            self.reasons.iter().cloned().chain(others).map(|it| it.to_string()).collect();
+        let action = if reasons.is_empty() {
             Action::CreateContainer
         } else {
             Action::CreatePrivilegedContainer
         };
-        let reasons: Vec<String> = self.reasons.iter().map(ToString::to_string).collect();
         Question::new(action)
             .with("container", self.name.as_ref().map_or("", |name| name.as_str()))
             .with("image", &self.image_reference)
@@ -81,6 +92,7 @@ pub(super) struct ReadyDraft {
     image_reference: String,
     request: Request,
     connections: Connections,
+    volumes: Vec<Claim>,
 }
 
 impl Draft {
@@ -90,13 +102,13 @@ impl Draft {
     ///
     /// [`Error::NoSuchImage`], [`Error::NoDevice`], [`Error::NoCommand`], [`Error::InvalidSpec`].
     pub(super) fn ready(self) -> Result<ReadyDraft, Error> {
-        let Self { name, image, image_reference, request, connections, .. } = self;
+        let Self { name, image, image_reference, request, connections, volumes, .. } = self;
         let (image, request) = (image?, request?);
         let effective = effective(&request, &image.defaults, &Foreign::default());
         if effective.map_err(Error::InvalidSpec)?.argv.is_empty() {
             return Err(Error::NoCommand);
         }
-        Ok(ReadyDraft { name, image, image_reference, request, connections })
+        Ok(ReadyDraft { name, image, image_reference, request, connections, volumes })
     }
 }
 
@@ -107,7 +119,7 @@ impl Inner {
     ///
     /// [`Error::InvalidName`], [`Error::InvalidReference`], [`Error::InvalidSpec`].
     pub fn draft(&self, name: &str, image: &str, asked: Asked) -> Result<Draft, Error> {
-        let Asked { mut request, networks, ports, devices } = asked;
+        let Asked { mut request, networks, ports, devices, volumes } = asked;
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
@@ -119,6 +131,7 @@ impl Inner {
         // Nothing that an image says is a reason.
         let nothing = ImageDefaults::default();
         let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);
+        let volumes = self.claim(&mut request, volumes, defaults)?;
         let effective =
             effective(&request, defaults, &Foreign::default()).map_err(Error::InvalidSpec)?;
         let mut reasons = reasons(&effective);
@@ -133,7 +146,7 @@ impl Inner {
             request.devices = devices;
             request
         });
-        Ok(Draft { name, image: found, image_reference, request, connections, reasons })
+        Ok(Draft { name, image: found, image_reference, request, connections, volumes, reasons })
     }
 
     /// Makes a container; nothing of it runs.
@@ -143,16 +156,16 @@ impl Inner {
     /// [`Error::NoSuchImage`], [`Error::NoCommand`], [`Error::NameInUse`]; else if directories or row cannot be written. Nothing is left then.
     pub async fn create(&self, draft: Authorized<Draft>) -> Result<ContainerId, Error> {
         let (draft, by) = draft.into_parts();
-        self.create_for(draft.ready()?, by.uid).await
+        self.create_for(draft.ready()?, &by).await
     }
 
     /// Makes a container of a user.
     pub(super) async fn create_for(
         &self,
         draft: ReadyDraft,
-        owner_uid: u32,
+        by: &Caller,
     ) -> Result<ContainerId, Error> {
-        let ReadyDraft { name, image, image_reference, request, connections } = draft;
+        let ReadyDraft { name, image, image_reference, request, connections, volumes } = draft;
         let id = self.unused_id()?;
         let reservation = match name {
             Some(name) => self.containers.reserve(name)?,
@@ -160,27 +173,64 @@ impl Inner {
         };
         let definition =
             DefinitionRow { revision: 1, name: reservation.name().clone(), request, connections };
+        let claimed = if volumes.is_empty() {
+            None
+        } else {
+            Some((self.volumes.changing.lock().await, volumes))
+        };
         let row = ContainerRow {
             id: id.clone(),
-            owner_uid,
+            owner_uid: by.uid,
             root: Root::Image { id: image.id, reference: image_reference },
             created: Usec::now(),
             definition: definition.clone(),
         };
-        let definition = self.define(&row.root, definition)?;
+        let definition = self.define(&row.root, by.uid, definition)?;
         let networks = &row.definition.connections.networks;
         self.networks.join(&id, networks).await.map_err(|error| self.name_holder(error))?;
-        if let Err(error) = self.write_container(&row).await {
+        let made = match &claimed {
+            Some((_, claims)) => self.make_claimed(claims, by).await,
+            None => Ok(Vec::new()),
+        };
+        let written = match made {
+            Ok(volumes) => self.write_container(&row, volumes).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
             self.networks.leave(&id, networks);
             return Err(error);
         }
+        self.volumes.join(&id, &row.definition.request);
         let (events, names) = (self.events.clone(), self.networks.names.clone());
         let container = Container::new(&row, definition, LifeRow::default(), events, names);
         reservation.fulfil(Arc::new(container));
         Ok(id)
     }
 
-    async fn write_container(&self, row: &ContainerRow) -> Result<(), Error> {
+    /// With the volumes that are made for it, whose directories are there.
+    async fn write_container(
+        &self,
+        row: &ContainerRow,
+        volumes: Vec<VolumeRow>,
+    ) -> Result<(), Error> {
+        let done = self.write_with_directories(row, &volumes).await;
+        match &done {
+            Ok(()) => {
+                let config = self.config();
+                for volume in volumes {
+                    self.volumes.insert(volume, &config);
+                }
+            }
+            Err(_) => self.unmake(&volumes).await,
+        }
+        done
+    }
+
+    async fn write_with_directories(
+        &self,
+        row: &ContainerRow,
+        volumes: &[VolumeRow],
+    ) -> Result<(), Error> {
         let (store, id) = (self.store.clone(), row.id.clone());
         let image = self.image_of(&row.root)?;
         brief(move || {
@@ -188,8 +238,12 @@ impl Inner {
             store.create_container(&key(&id), top).map_err(Error::Storage)
         })
         .await?;
-        let written = row.clone();
-        let done = self.state.run(move |c| durable::insert_container(c, &written)).await;
+        let (written, volumes) = (row.clone(), volumes.to_vec());
+        let done = self.state.run(move |c| {
+            volumes.iter().try_for_each(|volume| durable::insert_volume(c, volume))?;
+            durable::insert_container(c, &written)
+        });
+        let done = done.await;
         if done.is_err() {
             self.delete_directories(&row.id).await?;
         }
@@ -220,11 +274,18 @@ impl Inner {
 
     /// What a container is made of, with the settings of today where nobody asked for anything.
     pub(super) fn effective(&self, container: &Container) -> Result<Effective, Error> {
-        self.effective_of(&container.root, &container.definition().row.request)
+        let owner = container.view().owner_uid;
+        self.effective_of(&container.root, owner, &container.definition().row.request)
     }
 
-    pub(super) fn effective_of(&self, root: &Root, request: &Request) -> Result<Effective, Error> {
-        let mut effective = effective(request, &self.image_of(root)?.defaults, &Foreign::default())
+    pub(super) fn effective_of(
+        &self,
+        root: &Root,
+        owner_uid: u32,
+        request: &Request,
+    ) -> Result<Effective, Error> {
+        let foreign = self.foreign(owner_uid, request);
+        let mut effective = effective(request, &self.image_of(root)?.defaults, &foreign)
             .map_err(Error::InvalidSpec)?;
         if request.stop_timeout_usec.is_none() {
             let timeout = Usec::from_duration(self.config().containers.stop_timeout);

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use tare_netns::{InterfaceName, NetworkName};
 use tare_runtime::ContainerName;
+use tare_storage::VolumeName;
 
 use super::view::State;
 use crate::db;
@@ -119,6 +120,34 @@ pub enum Error {
         /// Where that is.
         leads_to: String,
     },
+    /// No volume of that name.
+    #[error("no volume '{0}'")]
+    NoSuchVolume(String),
+    /// Another volume has the name, or something that may be somebody's data is there.
+    #[error("there is a volume '{0}' already")]
+    VolumeExists(VolumeName),
+    /// Containers use the volume.
+    #[error("volume '{volume}' is in use by {by}")]
+    VolumeInUse {
+        /// Which volume.
+        volume: VolumeName,
+        /// Names of the containers.
+        by: String,
+    },
+    /// The volume is not the one it was when the caller asked.
+    #[error("volume '{0}' was made anew meanwhile")]
+    VolumeChanged(VolumeName),
+    /// The volume has no such directory.
+    #[error("volume '{volume}' has no directory '{path}'")]
+    NoSubPath {
+        /// Which volume.
+        volume: VolumeName,
+        /// What is missing.
+        path: tare_specgen::SubPath,
+    },
+    /// More mounts than one container can have.
+    #[error("a container cannot have more than {0} volumes and binds")]
+    TooManyMounts(usize),
     /// The host has no such device.
     #[error("there is no device '{0}'")]
     NoDevice(tare_specgen::AbsolutePath),
@@ -343,6 +372,7 @@ impl Error {
             Self::NoSuchContainer(_) => "NoSuchContainer",
             Self::AmbiguousName(_) => "AmbiguousName",
             Self::NameInUse(_)
+            | Self::VolumeExists(_)
             | Self::NetworkExists(_)
             | Self::InterfaceInUse(_)
             | Self::AliasInUse { .. } => "NameInUse",
@@ -351,6 +381,8 @@ impl Error {
             Self::NoSuchImage(_) => "NoSuchImage",
             Self::NoSuchJob(_) => "NoSuchJob",
             Self::NoSuchNetwork(_) => "NoSuchNetwork",
+            Self::NoSuchVolume(_) => "NoSuchVolume",
+            Self::VolumeInUse { .. } => "VolumeInUse",
             Self::NetworkInUse { .. } | Self::DefaultNetwork(_) => "NetworkInUse",
             Self::InvalidNetwork(_)
             | Self::InvalidConnection { .. }
@@ -367,6 +399,7 @@ impl Error {
             Self::Canceled => "Canceled",
             Self::InvalidState { .. }
             | Self::Changed(_)
+            | Self::VolumeChanged(_)
             | Self::AlreadyConnected { .. }
             | Self::NotConnected { .. }
             | Self::NotPublished { .. } => "InvalidState",
@@ -375,7 +408,10 @@ impl Error {
             Self::NoContainerForProcess => "NoContainerForPID",
             Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) => "InvalidSpec",
             Self::InvalidArchive(_) => "InvalidArchive",
-            Self::Mount { .. } | Self::MountTarget { .. } => "MountFailed",
+            Self::Mount { .. }
+            | Self::MountTarget { .. }
+            | Self::NoSubPath { .. }
+            | Self::TooManyMounts(_) => "MountFailed",
             Self::RemoveNetwork { .. }
             | Self::Network { .. }
             | Self::AddressesExhausted(_)

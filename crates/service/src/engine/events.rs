@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::clock::Usec;
 use super::jobs::{JobView, LogLine};
 use super::object::{Change, ObjectId};
-use super::view::{Container, ExecSession, Exit, Image, Network};
+use super::view::{Container, ExecSession, Exit, Image, Network, Volume};
 
 /// One change of the world, after it has become true.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub enum Event {
     Image(Change<Image>),
     /// What became of a network.
     Network(Change<Network>),
+    /// What became of a volume.
+    Volume(Change<Volume>),
     /// What became of an exec session.
     Process(Change<ExecSession>),
     /// What became of a job.

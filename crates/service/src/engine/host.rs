@@ -15,9 +15,9 @@ use tare_spawn::{
     Verdict,
 };
 use tare_specgen::{
-    Architecture, Argument, CapabilitySet, CgroupMode, Foreign, HostFacts, ImageDefaults,
-    KernelVersion, NetworkMode, Placement, Request, RlimitKind, RootfsFacts, SeccompProfile,
-    effective, generate,
+    AbsolutePath, Architecture, Argument, CapabilitySet, CgroupMode, Foreign, HostFacts,
+    ImageDefaults, KernelVersion, NetworkMode, Placement, Request, RlimitKind, RootfsFacts,
+    SeccompProfile, effective, generate,
 };
 
 use tokio::runtime::Handle;
@@ -236,22 +236,24 @@ pub(super) fn placement(
     id: &tare_runtime::ContainerId,
     cgroup: &CgroupPath,
 ) -> Result<Placement, Error> {
-    let path = |path: std::path::PathBuf| {
-        path.to_string_lossy().parse().map_err(|error: tare_specgen::InvalidText| {
-            Error::Bug(format!("{}: {error}", path.display()))
-        })
-    };
     let hostname = id
         .short()
         .parse()
         .map_err(|error: tare_specgen::InvalidText| Error::Bug(error.to_string()))?;
     Ok(Placement::new(
-        path(layout.rootfs())?,
-        path(layout.files())?,
-        path(layout.shm())?,
+        path(&layout.rootfs())?,
+        path(&layout.files())?,
+        path(&layout.shm())?,
         hostname,
         cgroup.payload().to_string(),
     ))
+}
+
+/// A path of ours in a configuration.
+pub(super) fn path(path: &Path) -> Result<AbsolutePath, Error> {
+    path.to_string_lossy().parse().map_err(|error: tare_specgen::InvalidText| {
+        Error::Bug(format!("{}: {error}", path.display()))
+    })
 }
 
 fn facts(cgroups: &cgroup::Host, limits: &Limits) -> Result<HostFacts, Error> {

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 
 use tare_specgen::{
-    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountTarget, Placement, RootfsFacts, Timezone,
-    ZoneName,
+    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountTarget, Placement, RootfsFacts, SeenAt,
+    Timezone, ZoneName, seen_at,
 };
 use tare_storage::{Kind, Rootfs};
 
 use super::bundle::MAX_ACCOUNTS;
+use super::volume::Source;
 
 /// Where zones are, on the host and in an image.
 const ZONES: &str = "/usr/share/zoneinfo";
@@ -39,11 +40,15 @@ impl From<tare_storage::Error> for Problem {
 }
 
 /// Reads what is needed of a root file system.
-pub(super) fn facts(rootfs: &Rootfs, effective: &Effective) -> Result<RootfsFacts, Problem> {
+pub(super) fn facts(
+    rootfs: &Rootfs,
+    effective: &Effective,
+    sources: &[Source],
+) -> Result<RootfsFacts, Problem> {
     let request = &effective.request;
     let mut facts = RootfsFacts::default();
-    facts.passwd = rootfs.read_file("/etc/passwd", MAX_ACCOUNTS)?;
-    facts.group = rootfs.read_file("/etc/group", MAX_ACCOUNTS)?;
+    facts.passwd = accounts(rootfs, effective, sources, "/etc/passwd")?;
+    facts.group = accounts(rootfs, effective, sources, "/etc/group")?;
     if request.base_hosts == BaseHosts::Image {
         facts.hosts = rootfs.read_file("/etc/hosts", MAX_HOSTS_FILE)?;
     }
@@ -61,6 +66,22 @@ pub(super) fn facts(rootfs: &Rootfs, effective: &Effective) -> Result<RootfsFact
         }
     }
     Ok(facts)
+}
+
+/// A file of accounts, from the mount that hides that of the root file system if there is one.
+fn accounts(
+    rootfs: &Rootfs,
+    effective: &Effective,
+    sources: &[Source],
+    path: &str,
+) -> Result<Option<Vec<u8>>, tare_storage::Error> {
+    let Ok(target) = path.parse() else { return Ok(None) };
+    if let SeenAt::Mount(mount, rest) = seen_at(effective, &target)
+        && let Some(source) = sources.iter().find(|source| source.target == mount.target)
+    {
+        return source.read(rest, MAX_ACCOUNTS);
+    }
+    rootfs.read_file(path, MAX_ACCOUNTS)
 }
 
 fn is_regular(rootfs: &Rootfs, path: &str) -> Result<bool, tare_storage::Error> {

@@ -48,6 +48,7 @@ mod sys;
 mod table;
 mod teardown;
 pub mod view;
+mod volume;
 mod wait;
 mod watched;
 mod whose;
@@ -78,11 +79,12 @@ pub use pause::{Pause, Resume};
 pub use processes::{ListProcesses, ProcessRow};
 pub use redefine::Rename;
 pub use reference::Reference;
-pub use remove::{IfRunning, Remove};
+pub use remove::{IfRunning, OwnVolumes, Remove};
 pub use restart::Restart;
 pub use start::Start;
 pub use stats::{Cell, Figure, Stats};
 pub use stop::{Kill, Needed, Stop, Whom};
+pub use volume::{AskedVolume, CreateVolume, InspectVolume, RemoveVolume};
 pub use wait::Condition;
 
 use crate::config::Config;
@@ -116,6 +118,7 @@ pub struct Inner {
     same_boot: bool,
     host: Arc<host::Host>,
     networks: network::Networks,
+    volumes: volume::Volumes,
     containers: table::Table,
     images: images::Images,
     /// Held by whoever writes down an image.

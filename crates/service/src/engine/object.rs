@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
-use tare_storage::Digest;
+use tare_storage::{Digest, VolumeName};
 use tokio::sync::watch;
 
 use super::events::{Event, Events};
@@ -22,6 +22,8 @@ pub enum ObjectId {
     Image(Digest),
     /// A network.
     Network(NetworkName),
+    /// A volume.
+    Volume(VolumeName),
     /// A job.
     Job(u32),
 }

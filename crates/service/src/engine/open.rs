@@ -12,6 +12,7 @@ use super::jobs::Jobs;
 use super::network::Networks;
 use super::records::{self, durable, volatile};
 use super::scope::{Groups, ServiceManager};
+use super::volume::Volumes;
 use super::{Engine, Error, Inner, blocking};
 use crate::config::Config;
 use crate::db::{Db, Durability};
@@ -39,6 +40,7 @@ impl Engine {
         let networks =
             Networks::open(&state, run.clone(), tag.clone(), &config, events.clone(), &host)
                 .await?;
+        let volumes = Volumes::open(&state, &config, events.clone(), &host).await?;
         let jobs = Jobs::open(events.clone(), run.clone()).await?;
         let engine = Self(Arc::new(Inner {
             instance,
@@ -52,6 +54,7 @@ impl Engine {
             same_boot: same_boot(&run).await?,
             host: Arc::new(host),
             networks,
+            volumes,
             containers: super::table::Table::default(),
             images: super::images::Images::default(),
             registering: tokio::sync::Mutex::default(),

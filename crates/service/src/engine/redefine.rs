@@ -62,7 +62,7 @@ impl Inner {
         let mut row = container.definition().row.clone();
         change(&mut row);
         row.revision += 1;
-        let definition = self.define(&container.root, row.clone())?;
+        let definition = self.define(&container.root, container.view().owner_uid, row.clone())?;
         let id = container.id.clone();
         self.state.run(move |c| durable::update_definition(c, &id, &row)).await?;
         container.define(definition, life);
@@ -70,8 +70,13 @@ impl Inner {
     }
 
     /// What follows from what was asked for, by the image and the rules of today.
-    pub(super) fn define(&self, root: &Root, row: DefinitionRow) -> Result<Definition, Error> {
-        let effective = self.effective_of(root, &row.request)?;
+    pub(super) fn define(
+        &self,
+        root: &Root,
+        owner_uid: u32,
+        row: DefinitionRow,
+    ) -> Result<Definition, Error> {
+        let effective = self.effective_of(root, owner_uid, &row.request)?;
         let labels = effective.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let public_labels = self.public_labels(labels);
         Ok(Definition { privileged: !reasons(&effective).is_empty(), public_labels, row })

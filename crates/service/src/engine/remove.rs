@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tare_runtime::ContainerId;
+use tare_storage::VolumeName;
 
 use super::container::{Container, Life, Now};
 use super::jobs::{Job, JobKind, Origin, Output};
@@ -19,6 +20,17 @@ pub struct Remove {
     pub container: Arc<view::Container>,
     /// What to do if it runs.
     pub running: IfRunning,
+    /// What becomes of the volumes that were made for it alone.
+    pub volumes: OwnVolumes,
+}
+
+/// What becomes of the anonymous volumes of a container that is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnVolumes {
+    /// They stay.
+    Keep,
+    /// They are removed with all that is in them, but for those that others use.
+    Remove,
 }
 
 /// What to do with a container that runs and must not.
@@ -59,7 +71,7 @@ impl Engine {
 
     async fn remove_container(
         &self,
-        Remove { container: asked, running: if_running }: &Remove,
+        Remove { container: asked, running: if_running, volumes }: &Remove,
         job: &Job,
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
@@ -86,7 +98,7 @@ impl Engine {
         // Whatever is written down or not: what lives does not lose its root.
         self.check_alone(container)?;
         job.point_of_no_return()?;
-        self.forget_or_keep(container, &mut life).await
+        self.forget_or_keep(container, &mut life, *volumes).await
     }
 
     /// Removes a container that was made a moment ago and does not run.
@@ -99,13 +111,19 @@ impl Engine {
         }
         self.mend(&container, &mut life).await?;
         self.check_alone(&container)?;
-        self.forget_or_keep(&container, &mut life).await
+        // It was made with them a moment ago.
+        self.forget_or_keep(&container, &mut life, OwnVolumes::Remove).await
     }
 
-    async fn forget_or_keep(&self, container: &Container, life: &mut Life) -> Result<(), Error> {
+    async fn forget_or_keep(
+        &self,
+        container: &Container,
+        life: &mut Life,
+        volumes: OwnVolumes,
+    ) -> Result<(), Error> {
         let before = std::mem::replace(&mut life.now, Now::Removing);
         container.show(life);
-        let forgotten = self.forget(container, life, before).await;
+        let forgotten = self.forget(container, life, before, volumes).await;
         container.show(life);
         if forgotten.is_ok() {
             self.networks.leave(&container.id, &container.definition().row.connections.networks);
@@ -122,10 +140,11 @@ impl Engine {
         container: &Container,
         life: &mut Life,
         before: Now,
+        volumes: OwnVolumes,
     ) -> Result<(), Error> {
         let is_recorded = matches!(before, Now::Broken(_) | Now::Unlisted);
         if !matches!(before, Now::Unlisted)
-            && let Err(error) = self.delete_row(&container.id).await
+            && let Err(error) = self.delete_row_and(container, volumes).await
         {
             life.now = before;
             return Err(error);
@@ -141,10 +160,37 @@ impl Engine {
         Ok(())
     }
 
-    async fn delete_row(&self, id: &ContainerId) -> Result<(), Error> {
+    /// The row, and the container's own volumes if that is asked for.
+    async fn delete_row_and(
+        &self,
+        container: &Container,
+        volumes: OwnVolumes,
+    ) -> Result<(), Error> {
+        let request = container.definition().row.request.clone();
+        let own = match volumes {
+            OwnVolumes::Remove => self.anonymous_of(&request),
+            OwnVolumes::Keep => Vec::new(),
+        };
+        // Nobody begins to use one of them before it is gone.
+        let _alone = if own.is_empty() { None } else { Some(self.volumes.changing.lock().await) };
+        let doomed = self.delete_row(&container.id, own).await?;
+        self.volumes.leave(&container.id, &request);
+        self.remove_doomed(doomed).await;
+        Ok(())
+    }
+
+    /// Takes out a container and those of these volumes that nobody else uses, which are returned.
+    async fn delete_row(
+        &self,
+        id: &ContainerId,
+        own: Vec<VolumeName>,
+    ) -> Result<Vec<VolumeName>, Error> {
         let delete = || {
-            let id = id.clone();
-            self.state.run(move |c| durable::delete_container(c, &id))
+            let (id, own) = (id.clone(), own.clone());
+            self.state.run(move |c| {
+                durable::delete_container(c, &id)?;
+                durable::doom_unused(c, own)
+            })
         };
         match delete().await.map_err(Error::from) {
             // The disk may be full of what it wrote. If the daemon ends in between, there is a

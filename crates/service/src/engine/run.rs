@@ -17,9 +17,9 @@ impl Engine {
     pub fn run_container(&self, request: Authorized<Draft>) -> Result<Pending, Error> {
         let (draft, by) = request.into_parts();
         let draft = draft.ready()?;
-        let (engine, uid) = (self.clone(), by.uid);
+        let (engine, caller) = (self.clone(), by.clone());
         self.pending(JobKind::RunContainer, None, Origin::Caller(&by), move |job| async move {
-            let id = engine.create_for(draft, uid).await?;
+            let id = engine.create_for(draft, &caller).await?;
             engine.start_or_take_back(&id, &job).await?;
             Ok(Output(vec![("Container", Produced::Object(ObjectId::Container(id)))]))
         })

@@ -25,6 +25,7 @@ impl Engine {
     /// Sweeps everything.
     pub(super) async fn sweep(&self) {
         self.sweep_state().await;
+        self.sweep_volumes().await;
         let rows = self.state.run(durable::container_ids).await;
         let recorded = self.run.run(volatile::keys::<Incarnation>).await;
         match rows.and_then(|rows| Ok(rows.into_iter().chain(recorded?).collect())) {

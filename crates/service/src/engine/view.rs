@@ -9,7 +9,7 @@ use tare_netns::{
     InterfaceName, MacAddress, NetworkName, PortRequest, Protocol, PublishedPort, Subnet,
 };
 use tare_runtime::{ContainerId, ContainerName};
-use tare_storage::Digest;
+use tare_storage::{Digest, VolumeName};
 
 use super::clock::Usec;
 use super::events::Event;
@@ -267,6 +267,26 @@ pub struct Network {
     pub public_labels: BTreeMap<String, String>,
 }
 
+/// What volumes are made by.
+pub const VOLUME_DRIVER: &str = "local";
+
+/// A volume, as every local user may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Unique, and never changes.
+    pub name: VolumeName,
+    /// Who made it.
+    pub owner_uid: u32,
+    /// When.
+    pub created: Usec,
+    /// Whether it was made for one container.
+    pub anonymous: bool,
+    /// The containers that use it, running or not.
+    pub containers: Vec<ContainerId>,
+    /// Labels whose prefix makes them public.
+    pub public_labels: BTreeMap<String, String>,
+}
+
 /// An exec session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecSession {
@@ -313,6 +333,16 @@ impl Seen for Network {
 
     fn event(change: Change<Self>) -> Event {
         Event::Network(change)
+    }
+}
+
+impl Seen for Volume {
+    fn id(&self) -> ObjectId {
+        ObjectId::Volume(self.name.clone())
+    }
+
+    fn event(change: Change<Self>) -> Event {
+        Event::Volume(change)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Creating a container, in two parts: conmon is started and waits, and is let go when all that the
 //! container needs is there.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,6 +13,7 @@ use super::{groups, identify};
 use crate::argv::Programs;
 use crate::launch::Fd;
 use crate::step::Step;
+use crate::sys::is_directory;
 use crate::undo::{Failure, Undo, failed};
 use crate::view;
 use crate::{
@@ -103,8 +105,8 @@ fn is_log_path(path: &Path) -> bool {
 }
 
 fn are_places(mounts: &[PlacedMount]) -> bool {
-    let count = |place| mounts.iter().filter(|mount| mount.place == place).count();
-    count(Place::Rootfs) == 1 && count(Place::Shm) <= 1
+    let places: HashSet<_> = mounts.iter().map(|mount| mount.place).collect();
+    places.contains(&Place::Rootfs) && places.len() == mounts.len()
 }
 
 impl Plan {
@@ -166,7 +168,13 @@ impl Plan {
     fn place_mounts(&self, undo: &mut Undo, mounts: Vec<PlacedMount>) -> Result<(), Cause> {
         for PlacedMount { place, mount } in mounts {
             let at = self.layout().place(place);
-            undo.run(&Step::MakeMountPoint(at.clone()))?;
+            let directory = is_directory(&mount);
+            let directory = directory.map_err(|source| failed(&"look at a mount", source))?;
+            undo.run(&if directory {
+                Step::MakeMountPoint(at.clone())
+            } else {
+                Step::MakeMountFile(at.clone())
+            })?;
             undo.run(&Step::PlaceMount { mount: Arc::<OwnedFd>::new(mount), place, at })?;
         }
         Ok(())
@@ -224,7 +232,7 @@ fn silent() -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Place::{Rootfs, Shm};
+    use Place::{Mount, Rootfs, Shm};
 
     #[test]
     fn log_paths_that_conmon_would_misread_are_refused() {
@@ -250,6 +258,8 @@ mod tests {
             (&[Shm], false),
             (&[Rootfs, Rootfs], false),
             (&[Rootfs, Shm, Shm], false),
+            (&[Rootfs, Mount(0), Mount(1)], true),
+            (&[Rootfs, Mount(1), Mount(1)], false),
         ] {
             let mounts: Vec<_> = places.iter().map(|place| mount(*place)).collect();
             assert_eq!(are_places(&mounts), want, "{places:?}");

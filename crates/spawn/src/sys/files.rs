@@ -1,5 +1,6 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -21,13 +22,27 @@ pub(super) fn make_mount_point(path: &Path) -> io::Result<Done> {
     }
 }
 
+pub(super) fn make_mount_file(path: &Path) -> io::Result<Done> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Done::Unchanged),
+        result => result.map(|_| Done::Changed),
+    }
+}
+
+/// Whether a mount is of a directory, and not of a file.
+pub(crate) fn is_directory(mount: &OwnedFd) -> io::Result<bool> {
+    let mode = rustix::fs::fstat(mount)?.st_mode;
+    Ok(rustix::fs::FileType::from_raw_mode(mode).is_dir())
+}
+
 /// Refuses while there is anything in a mount point: a recursive removal there would eat the
 /// root file system of a container.
 pub(super) fn remove_bundle(path: &Path) -> io::Result<()> {
-    for place in [Place::Rootfs, Place::Shm] {
-        match fs::remove_dir(path.join(place.dir_name())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let is_place = entry.file_name().to_str().is_some_and(Place::is_name);
+        if is_place && entry.file_type()?.is_dir() {
+            fs::remove_dir(entry.path())?;
         }
     }
     fs::remove_dir_all(path)

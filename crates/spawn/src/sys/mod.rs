@@ -13,6 +13,7 @@ use crate::fault;
 use crate::step::{Done, Step};
 
 pub(crate) use cgroup::processes;
+pub(crate) use files::is_directory;
 
 /// Runs one effect: the only function of this crate that changes anything.
 pub(crate) fn run(step: &Step) -> io::Result<Done> {
@@ -23,6 +24,7 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::MakeMountPoint(path) => files::make_mount_point(path),
         Step::RemoveMountPoint(path) => std::fs::remove_dir(path).map(changed),
         Step::RemoveDir(path) => std::fs::remove_dir_all(path).map(changed),
+        Step::MakeMountFile(path) => files::make_mount_file(path),
         Step::RemoveBundle(path) => files::remove_bundle(path).map(changed),
         Step::WriteFile(path, bytes) => files::write_file(path, bytes).map(changed),
         Step::Rename { from, to } => std::fs::rename(from, to).map(changed),
@@ -39,7 +41,9 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::ClearCgroup { root, path, extent } => cgroup::clear(root, path, *extent),
         Step::JoinCgroup { root, path, pid } => cgroup::join(root, path, *pid).map(changed),
         Step::Listen(path) => socket::listen_at(path).map(|fd| Done::Fd(Arc::new(fd))),
-        Step::RemoveSocket(path) => std::fs::remove_file(path).map(changed),
+        Step::RemoveSocket(path) | Step::RemoveMountFile(path) => {
+            std::fs::remove_file(path).map(changed)
+        }
         Step::AdoptOrphans => process::adopt_orphans().map(changed),
         Step::Call(launch) => process::call(launch).map(Done::Finished),
         Step::Launch(launch) => process::launch(launch).map(Done::Child),

@@ -20,6 +20,8 @@ pub enum JobKind {
     RestartContainer,
     /// Remove a container.
     RemoveContainer,
+    /// Remove a volume.
+    RemoveVolume,
 }
 
 impl JobKind {
@@ -32,6 +34,7 @@ impl JobKind {
             Self::StopContainer => "stop-container",
             Self::RestartContainer => "restart-container",
             Self::RemoveContainer => "remove-container",
+            Self::RemoveVolume => "remove-volume",
         }
     }
 }

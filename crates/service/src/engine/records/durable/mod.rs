@@ -1,10 +1,11 @@
-//! `state.db`: containers, images, networks, and which of them needs which.
+//! `state.db`: containers, images, networks, volumes, and which of them needs which.
 
 mod connections;
 mod containers;
 mod images;
 mod networks;
 mod uses;
+mod volumes;
 
 use rusqlite::Row;
 
@@ -21,8 +22,13 @@ pub(crate) use networks::{
     redefine_network,
 };
 
+pub(crate) use volumes::{
+    VolumeDefinition, VolumeRow, begin_volumes, doom_unused, doom_volume, forget_remains,
+    insert_volume, volume_remains, volumes,
+};
+
 /// From nothing to the present schema, a step an entry. Only ever appended to.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// A column that holds the text of something with a grammar.
 fn text<T: std::str::FromStr>(row: &Row<'_>, column: &'static str) -> Result<T, Error> {

@@ -6,29 +6,39 @@
 use rusqlite::{Connection, params};
 use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
+use tare_storage::VolumeName;
 
 use super::DefinitionRow;
 use crate::db::Error;
+use crate::engine::volume;
 
 /// Something a container needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     /// The network of that name.
     Network(NetworkName),
+    /// The volume of that name.
+    Volume(VolumeName),
 }
 
 /// All that a container of that definition needs.
 pub(super) fn uses(definition: &DefinitionRow) -> Vec<Use> {
     let networks = definition.connections.networks.iter();
-    networks.map(|joined| Use::Network(joined.network.clone())).collect()
+    let networks = networks.map(|joined| Use::Network(joined.network.clone()));
+    networks.chain(volume::used(&definition.request).map(Use::Volume)).collect()
 }
 
 /// Writes down what a container needs, instead of what it did before.
 pub(super) fn replace(c: &Connection, id: &ContainerId, uses: &[Use]) -> Result<(), Error> {
     c.prepare_cached("DELETE FROM uses WHERE container = ?1")?.execute([id.as_str()])?;
-    let mut insert = c.prepare_cached("INSERT INTO uses (container, network) VALUES (?1, ?2)")?;
-    for Use::Network(network) in uses {
-        insert.execute(params![id.as_str(), network.as_str()])?;
+    let mut insert =
+        c.prepare_cached("INSERT INTO uses (container, network, volume) VALUES (?1, ?2, ?3)")?;
+    for it in uses {
+        let (network, volume) = match it {
+            Use::Network(name) => (Some(name.as_str()), None),
+            Use::Volume(name) => (None, Some(name.as_str())),
+        };
+        insert.execute(params![id.as_str(), network, volume])?;
     }
     Ok(())
 }
