@@ -48,6 +48,7 @@ fn privileged_the_contract_is_what_is_served() {
             live.0.extend(Interfaces::parse(&client.introspect(path).await).ours().0);
         }
         client.remove(&container).await.done();
+        client.job(&volume, "Volume", "Remove", &0_u64).await.unwrap().done();
         tared.stop();
         let differences = files().differences(&live);
         assert!(differences.is_empty(), "{}", differences.join("\n"));

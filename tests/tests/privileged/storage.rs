@@ -306,6 +306,7 @@ fn privileged_a_volume_leads_nowhere_else() {
             client.list("ListVolumes").await.iter().map(|it| it.text("Name")).collect();
         assert_eq!(names, ["evil"], "what is refused makes nothing");
         client.remove(&path).await.done();
+        remove_volume(&client, &volume_of(&client, "evil").await).await.done();
         tared.stop();
     });
 }
