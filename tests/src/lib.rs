@@ -22,9 +22,10 @@
 //! # Privileges and kernels
 //!
 //! Root. Needs `busybox-static`, `dbus-daemon`, `conmon`, `runc` or `crun`, `nftables`,
-//! `iproute2`, `systemd` (for `busctl`) and `util-linux` (for `setpriv`).
+//! `iproute2`, `skopeo`, `systemd` (for `busctl`) and `util-linux` (for `setpriv`).
 #![expect(clippy::unwrap_used, reason = "where a fixture fails, the test has failed")]
 
+pub mod archive;
 mod bins;
 mod client;
 pub mod contract;

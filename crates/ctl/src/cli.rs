@@ -17,10 +17,53 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Import an image from a root file system in a tar archive; `-` is standard input.
+    /// Import images from an archive, or one from a root file system in a tar; `-` is standard input.
+    #[command(alias = "load")]
     Import(Import),
     /// List images.
     Images,
+    /// Write images as an archive of the OCI.
+    #[command(alias = "save")]
+    Export {
+        /// The file to write; without it, standard output.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Names or digests.
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Remove images.
+    Rmi {
+        /// With all their names, and with the containers made from them.
+        #[arg(short, long)]
+        force: bool,
+        /// Names or digests.
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Give an image further names.
+    Tag {
+        /// Name or digest.
+        image: String,
+        /// The names.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Take names from an image, which stays; all of them if none is said.
+    Untag {
+        /// Name or digest.
+        image: String,
+        /// The names.
+        names: Vec<String>,
+    },
+    /// Show how an image was made.
+    History {
+        /// Name or digest.
+        image: String,
+    },
+    /// Images one by one.
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Create a container from an image; prints its id.
     Create(Box<Create>),
     /// Create a container from an image and start it; prints its id.
@@ -221,11 +264,35 @@ pub(crate) enum Volume {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Remove images without a name that no container is made from; prints their ids.
+    Prune {
+        /// Also those with names.
+        #[arg(short, long)]
+        all: bool,
+        /// Only say which.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show all about an image, as JSON.
+    Inspect {
+        /// Name or digest.
+        image: String,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The name to give the image.
+    /// The name to give the image, in place of what the archive says.
     #[arg(short, long)]
     pub(crate) reference: Option<String>,
+    /// What is in the archive: oci-archive, docker-archive or rootfs; without it, it is looked at.
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// What the images are to run on: OS/ARCH or OS/ARCH/VARIANT.
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
     /// What a container of it runs if nobody says otherwise; once for each argument.
     #[arg(short, long, value_name = "ARGUMENT")]
     pub(crate) command: Vec<String>,

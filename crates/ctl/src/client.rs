@@ -47,9 +47,19 @@ pub(crate) trait Manager {
     fn list_volumes(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
     fn create_volume(&self, name: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    fn get_image(&self, reference: &str) -> zbus::Result<OwnedObjectPath>;
     fn list_images(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
     fn import_image(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn prune(&self, kinds: &[&str], filter: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn export_images(
+        &self,
+        references: &[String],
+        archive: Fd<'_>,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
 
     fn get_network(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn list_networks(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
@@ -123,6 +133,23 @@ pub(crate) trait Network {
     fn inspect(&self, flags: u64) -> zbus::Result<String>;
 }
 
+#[proxy(interface = "org.tare.Containers1.Image", default_service = "org.tare.Containers1")]
+pub(crate) trait Image {
+    #[zbus(allow_interactive_auth)]
+    fn remove(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn tag(&self, reference: &str, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn untag(&self, reference: &str, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn inspect(&self, flags: u64) -> zbus::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn get_history(&self) -> zbus::Result<Vec<Row>>;
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn references(&self) -> zbus::Result<Vec<String>>;
+}
+
 #[proxy(interface = "org.tare.Containers1.Job", default_service = "org.tare.Containers1")]
 pub(crate) trait Job {
     fn open_log(&self, flags: u64) -> zbus::Result<OwnedFd>;
@@ -159,6 +186,19 @@ pub(crate) async fn volume<'c>(
 ) -> zbus::Result<VolumeProxy<'c>> {
     let path = ManagerProxy::new(connection).await?.get_volume(name).await?;
     VolumeProxy::builder(connection).path(path).build().await
+}
+
+/// The image of that name or digest.
+pub(crate) async fn image<'c>(
+    connection: &'c Connection,
+    name: &str,
+) -> zbus::Result<ImageProxy<'c>> {
+    let path = ManagerProxy::new(connection).await?.get_image(name).await?;
+    ImageProxy::builder(connection)
+        .path(path)
+        .cache_properties(zbus::proxy::CacheProperties::No)
+        .build()
+        .await
 }
 
 /// The container of that name or id.

@@ -2,16 +2,15 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use futures_util::StreamExt;
 use serde_json::Value;
-use zbus::{Connection, Fd, OwnedObjectPath, Variant};
+use zbus::{Connection, OwnedObjectPath, Variant};
 
-use crate::cli::{Arguments, Command, Create, Import, Logs};
+use crate::cli::{Arguments, Command, Create, ImageCommand, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::{Failure, Outcome, exec, job, look, network, volume};
+use crate::{Failure, Outcome, exec, images, job, look, network, volume};
 
 /// `Stop`: as long as the container's own settings say.
 const OWN_TIMEOUT: u64 = u64::MAX;
@@ -24,8 +23,17 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
     let connection = client::connect(arguments.address.as_deref()).await?;
     let bus = &connection;
     match arguments.command {
-        Command::Import(command) => import(bus, command).await,
-        Command::Images => images(bus).await,
+        Command::Import(command) => images::import(bus, command).await,
+        Command::Images => images::list(bus).await,
+        Command::Export { output, images } => images::export(bus, output, &images).await,
+        Command::Rmi { force, images } => images::remove(bus, force, &images).await,
+        Command::Tag { image, names } => images::tag(bus, &image, &names).await,
+        Command::Untag { image, names } => images::untag(bus, &image, names).await,
+        Command::History { image } => images::history(bus, &image).await,
+        Command::Image(ImageCommand::Prune { all, dry_run }) => {
+            images::prune(bus, all, dry_run).await
+        }
+        Command::Image(ImageCommand::Inspect { image }) => images::inspect(bus, &image).await,
         Command::Create(command) => create(bus, *command).await,
         Command::Run(command) => start_new(bus, *command).await,
         Command::Start { containers } => start(bus, &containers).await,
@@ -52,46 +60,6 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
 
 pub(crate) fn say(text: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}").map_err(Failure::io("cannot write"))
-}
-
-async fn import(bus: &Connection, command: Import) -> Outcome {
-    let archive = if command.archive.as_os_str() == "-" {
-        let stdin = std::io::stdin().as_fd().try_clone_to_owned();
-        File::from(stdin.map_err(Failure::io("standard input"))?)
-    } else {
-        File::open(&command.archive).map_err(Failure::io(command.archive.display().to_string()))?
-    };
-    let mut options = Options::new();
-    if let Some(reference) = command.reference {
-        options.insert("Reference", reference.into());
-    }
-    if !command.command.is_empty() {
-        options.insert("Command", command.command.into());
-    }
-    if !command.env.is_empty() {
-        options.insert("Env", command.env.into());
-    }
-    let manager = ManagerProxy::new(bus).await?;
-    let job = job::run(bus, || manager.import_image(Fd::from(archive.as_fd()), options)).await?;
-    let output = JobProxy::builder(bus).path(job).build().await?.output().await?;
-    if let Some(images) = output.get("Images") {
-        for image in Vec::<OwnedObjectPath>::try_from(images.try_clone()?)? {
-            let id = image.as_str().rsplit('/').next().unwrap_or_default();
-            say(&id.replacen('_', ":", 1))?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn images(bus: &Connection) -> Outcome {
-    let (rows, _) = ManagerProxy::new(bus).await?.list_images(Options::new()).await?;
-    say(&format!("{:<40}  {:<12}  {:>12}", "REFERENCE", "IMAGE ID", "SIZE"))?;
-    for row in &rows {
-        let id = text(row, "Id");
-        let short = id.strip_prefix("sha256:").unwrap_or(&id);
-        say(&format!("{:<40}  {short:.12}  {:>12}", text(row, "Name"), number(row, "Size")))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Options of `CreateContainer`.

@@ -81,6 +81,13 @@ impl Question {
         Self { needs, details: BTreeMap::new() }.with("container", container.name.as_str())
     }
 
+    /// May `action` be done, too?
+    #[must_use]
+    pub fn and(mut self, action: Action) -> Self {
+        self.needs.push(action.into());
+        self
+    }
+
     /// With the reasons that make it reach the host.
     #[must_use]
     pub fn with_reasons(mut self, reasons: String) -> Self {

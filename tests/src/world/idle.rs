@@ -19,7 +19,8 @@ fn keeps_row(name: &str) -> bool {
     // After the file, which may be called anything.
     let table = name.split_once(".db ").and_then(|(_, row)| row.split(' ').next());
     table.is_some_and(|table| {
-        ["meta", "images", "image_layers", "image_references", "networks"].contains(&table)
+        ["meta", "images", "image_layers", "image_references", "image_blobs", "networks"]
+            .contains(&table)
     })
 }
 

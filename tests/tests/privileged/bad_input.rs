@@ -17,7 +17,7 @@ use super::{ERROR, failure, started};
 const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
 
 /// All there is, on the bus and on the disk; a line each.
-async fn there(host: &Host, client: &Client) -> BTreeSet<String> {
+pub(super) async fn there(host: &Host, client: &Client) -> BTreeSet<String> {
     let dirs = ["containers", "layers", "blobs/sha256", "tmp", "logs"];
     let files = dirs.iter().flat_map(|dir| fs::read_dir(host.path("s").join(dir)).unwrap());
     let mut there: BTreeSet<String> =

@@ -7,6 +7,7 @@ mod changes;
 mod contract;
 mod crash;
 mod failures;
+mod images;
 mod leftovers;
 mod life;
 mod lists;

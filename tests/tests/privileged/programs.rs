@@ -28,6 +28,13 @@ fn privileged_a_life_by_tarectl() {
         let image = says(&tared, &["import", "--reference", "busybox", tar.to_str().unwrap()]);
         assert!(image.starts_with("sha256:"), "{image}");
         assert!(says(&tared, &["images"]).contains("localhost/busybox:latest"));
+        says(&tared, &["tag", "busybox", "box:1", "box:2"]);
+        says(&tared, &["untag", "busybox", "box:2"]);
+        assert!(says(&tared, &["image", "inspect", "box:1"]).contains("localhost/box:1"));
+        let saved = host.path("saved.tar");
+        says(&tared, &["save", "-o", saved.to_str().unwrap(), "box:1"]);
+        assert!(fs::metadata(&saved).unwrap().len() > 500_000);
+        assert!(says(&tared, &["history", "box:1"]).starts_with("        SIZE  CREATED BY"));
 
         let script = "trap 'exit 7' TERM; echo out; echo err >&2; while :; do sleep 0.05; done";
         let id = says(&tared, &["create", "--name", "web", "busybox", "sh", "-c", script]);
@@ -51,7 +58,13 @@ fn privileged_a_life_by_tarectl() {
         assert!(!says(&tared, &["ps"]).contains("web"));
         assert!(says(&tared, &["ps", "--all"]).contains("exited"));
         says(&tared, &["rename", "web", "www"]);
+        let used = tarectl(&tared, &["rmi", "box:1"]);
+        let said = String::from_utf8_lossy(&used.stderr);
+        assert!(said.contains("ImageInUse") && said.contains("busybox"), "{said}");
         says(&tared, &["rm", "www"]);
+        says(&tared, &["untag", "box:1", "box:1"]);
+        says(&tared, &["rmi", "busybox"]);
+        assert!(!says(&tared, &["images"]).contains("busybox"));
 
         let missing = tarectl(&tared, &["start", "web"]);
         assert!(!missing.status.success());

@@ -7,26 +7,31 @@ use std::str::FromStr;
 use rustix::fs::{FileType, OFlags, SeekFrom, fcntl_getfl, fstat, seek};
 use rustix::net::{SocketType, getpeername, sockopt};
 use tare_specgen::{Argument, EnvVar, UserSpec, WorkingDir};
+use tare_storage::{Format, Platform};
 
 use super::error::ApiError;
 use super::options::{Options, Values};
-use super::text::{parsed, wrong};
-use crate::engine::{ImportImage, Reference, RootfsConfig};
+use super::text::{parsed, text, wrong};
+use crate::engine::{Error, ImportImage, Reference, RootfsConfig};
 
 /// Arguments and options of `ImportImage`.
 pub(crate) fn import(archive: OwnedFd, options: Values) -> Result<ImportImage, ApiError> {
     check_archive(&archive)?;
     let mut o = Options::new(options);
     let reference = match o.string("Reference")? {
-        Some(reference) => Some(reference.parse::<Reference>()?),
+        Some(reference) => Some(reference.parse::<Reference>()?.for_tag()?),
         None => None,
     };
-    match o.string("Format")?.as_deref() {
-        None | Some("auto" | "rootfs") => {}
+    let format = match o.string("Format")?.as_deref() {
+        None | Some("auto") => Format::Auto,
+        Some("oci-archive") => Format::OciArchive,
+        Some("docker-archive") => Format::DockerArchive,
+        Some("rootfs") => Format::Rootfs,
         Some(other) => {
             return Err(wrong("Format", &format_args!("'{}' is not known", other.escape_debug())));
         }
-    }
+    };
+    let platform = text::<Platform>(&mut o, "Platform")?;
     let config = RootfsConfig {
         entrypoint: texts::<Argument>(&mut o, "Entrypoint")?,
         command: texts::<Argument>(&mut o, "Command")?,
@@ -36,7 +41,11 @@ pub(crate) fn import(archive: OwnedFd, options: Values) -> Result<ImportImage, A
         labels: o.string_map("Labels")?.unwrap_or_default(),
     };
     o.finish()?;
-    Ok(ImportImage { archive: archive.into(), reference, config })
+    let of_images = matches!(format, Format::OciArchive | Format::DockerArchive);
+    if of_images && config != RootfsConfig::default() {
+        return Err(ApiError::invalid_args(Error::NotForImages.to_string()));
+    }
+    Ok(ImportImage { archive: archive.into(), format, platform, reference, config })
 }
 
 /// Texts that a container could be made with.
@@ -62,7 +71,7 @@ fn one<T: FromStr<Err: Display>>(
 /// An archive has an end, and is read: devices have none, and of whatever else polls like a file
 /// nothing can be read.
 fn check_archive(archive: &OwnedFd) -> Result<(), ApiError> {
-    if is_archive(archive) {
+    if is_stream(archive, Way::Read) {
         return Ok(());
     }
     let message = "the archive must be a regular file, a pipe or a connected stream socket, \
@@ -70,9 +79,23 @@ fn check_archive(archive: &OwnedFd) -> Result<(), ApiError> {
     Err(ApiError::invalid_args(message))
 }
 
-fn is_archive(fd: &OwnedFd) -> bool {
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the caller.
+    Read,
+    /// To the caller.
+    Write,
+}
+
+/// Whether a descriptor is open that way, for bytes in a row that have an end.
+pub(super) fn is_stream(fd: &OwnedFd, way: Way) -> bool {
     let flags = fcntl_getfl(fd).unwrap_or(OFlags::PATH);
-    if flags.contains(OFlags::PATH) || flags & OFlags::RWMODE == OFlags::WRONLY {
+    let other = match way {
+        Way::Read => OFlags::WRONLY,
+        Way::Write => OFlags::RDONLY,
+    };
+    if flags.contains(OFlags::PATH) || flags & OFlags::RWMODE == other {
         return false;
     }
     match fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
@@ -138,11 +161,26 @@ mod tests {
             ("WorkingDir", Value::Text("relative".into())),
             ("User", Value::Text("a:b:c".into())),
             ("Command", Value::List(vec![Value::Text("a\0b".into())])),
+            ("Format", Value::Text("zip".into())),
+            ("Platform", Value::Text("linux".into())),
         ] {
             let archive = memfd_create("m", MemfdFlags::CLOEXEC).unwrap();
             let error = import(archive, Values::from([(key.to_string(), value)])).unwrap_err();
             assert_eq!(error.short_name(), "InvalidArgs", "{key}");
             assert!(error.message().contains(key), "{key}: {error:?}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_root_file_system_is_not_said_of_images() {
+        let import = |format: &str| {
+            let archive = memfd_create("m", MemfdFlags::CLOEXEC).unwrap();
+            let options = [("Format", Value::Text(format.into())), ("User", "nobody".into())];
+            import(archive, options.map(|(key, value)| (key.to_string(), value)).into())
+        };
+        for format in ["oci-archive", "docker-archive"] {
+            assert_eq!(import(format).unwrap_err().short_name(), "InvalidArgs", "{format}");
+        }
+        assert_eq!(import("rootfs").unwrap().format, Format::Rootfs);
     }
 }

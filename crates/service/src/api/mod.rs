@@ -9,6 +9,7 @@ pub(crate) mod create;
 mod error;
 pub(crate) mod exec;
 mod glob;
+pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod logs;

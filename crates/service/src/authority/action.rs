@@ -45,6 +45,12 @@ actions! {
     ReadLogs = "read-logs",
     /// Import images.
     ImportImage = "import-image",
+    /// Export images.
+    ExportImages = "export-images",
+    /// Read all about images.
+    InspectImages = "inspect-images",
+    /// Tag and remove images.
+    ManageImages = "manage-images",
     /// Manage networks, and who is on them.
     ManageNetworks = "manage-networks",
     /// Manage volumes.

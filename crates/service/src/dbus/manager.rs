@@ -218,6 +218,18 @@ impl Manager {
         self.context.job(&header, request, Engine::import_image).await
     }
 
+    #[zbus(out_args("job"))]
+    async fn export_images(
+        &self,
+        references: Vec<String>,
+        archive: OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::images::export(references, archive.into(), values(options)?);
+        self.context.job(&header, request, Engine::export_images).await
+    }
+
     #[zbus(out_args("network"))]
     fn get_network(&self, name: &str) -> Result<OwnedObjectPath, ApiError> {
         Ok(paths::of(&self.context.engine.find_network(name)?.id()))
@@ -273,6 +285,17 @@ impl Manager {
         let create = async |engine: Engine, create| engine.create_volume(create).await;
         let name = self.context.act(&header, request, create).await?;
         Ok(paths::of(&ObjectId::Volume(name)))
+    }
+
+    #[zbus(out_args("job"))]
+    async fn prune(
+        &self,
+        kinds: Vec<String>,
+        filter: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::images::prune(&kinds, values(filter)?);
+        self.context.job(&header, request, Engine::prune).await
     }
 
     #[zbus(out_args("job"))]

@@ -204,6 +204,7 @@ impl Inner {
         let (events, names) = (self.events.clone(), self.networks.names.clone());
         let container = Container::new(&row, definition, LifeRow::default(), events, names);
         reservation.fulfil(Arc::new(container));
+        self.images.join(&image.id, &id);
         Ok(id)
     }
 
@@ -246,6 +247,8 @@ impl Inner {
         let done = done.await;
         if done.is_err() {
             self.delete_directories(&row.id).await?;
+            // It may have been removed meanwhile, and then there was nothing to refer to.
+            self.image_of(&row.root)?;
         }
         Ok(done?)
     }

@@ -10,6 +10,9 @@ use tare_storage::VolumeName;
 use super::view::State;
 use crate::db;
 
+/// `ENOSPC`.
+const NO_SPACE: i32 = rustix::io::Errno::NOSPC.raw_os_error();
+
 /// Everything that can go wrong in a use case.
 ///
 /// `Display` is a sentence that every local user may read: it names no path, label or environment
@@ -48,6 +51,31 @@ pub enum Error {
     /// No image of that name or digest here.
     #[error("no image '{0}' here")]
     NoSuchImage(String),
+    /// Containers are made from the image.
+    #[error("image '{image}' is in use by {by}")]
+    ImageInUse {
+        /// Which image.
+        image: String,
+        /// Names of the containers.
+        by: String,
+    },
+    /// The image has more than one name.
+    #[error("image '{image}' goes by several names: {names}")]
+    ImageNamed {
+        /// Which image.
+        image: String,
+        /// The names.
+        names: String,
+    },
+    /// The caller's end of an archive does not take it.
+    #[error("the archive cannot be written")]
+    WriteArchive(#[source] std::io::Error),
+    /// One name for several images.
+    #[error("the archive has {0} images: option 'Reference' would name only one")]
+    SeveralImages(usize),
+    /// What is said of a root file system was said of images.
+    #[error("the archive has images, which say themselves how they run: no option can")]
+    NotForImages,
     /// No job of that number, or no longer.
     #[error("no job {0}")]
     NoSuchJob(u32),
@@ -379,6 +407,7 @@ impl Error {
             Self::InvalidName { .. } | Self::NameLikeAnId(_) => "InvalidName",
             Self::InvalidReference { .. } => "InvalidReference",
             Self::NoSuchImage(_) => "NoSuchImage",
+            Self::ImageInUse { .. } | Self::ImageNamed { .. } => "ImageInUse",
             Self::NoSuchJob(_) => "NoSuchJob",
             Self::NoSuchNetwork(_) => "NoSuchNetwork",
             Self::NoSuchVolume(_) => "NoSuchVolume",
@@ -407,7 +436,11 @@ impl Error {
             Self::FreezeTimeout(_) => "Timeout",
             Self::NoContainerForProcess => "NoContainerForPID",
             Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) => "InvalidSpec",
-            Self::InvalidArchive(_) => "InvalidArchive",
+            Self::WriteArchive(source) if source.raw_os_error() == Some(NO_SPACE) => "NoSpace",
+            Self::InvalidArchive(_)
+            | Self::WriteArchive(_)
+            | Self::SeveralImages(_)
+            | Self::NotForImages => "InvalidArchive",
             Self::Mount { .. }
             | Self::MountTarget { .. }
             | Self::NoSubPath { .. }

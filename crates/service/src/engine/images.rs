@@ -1,28 +1,31 @@
-//! Images: what is here, and how a root file system comes here.
+//! Images: what is here, and what is done with it.
 
-use std::cell::Cell;
+mod created;
+mod describe;
+mod export;
+mod import;
+mod manage;
+mod prune;
+mod transfer;
+
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{self, Read};
-use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use oci_spec::image::{
-    ConfigBuilder, ImageConfiguration, ImageConfigurationBuilder, RootFsBuilder,
-};
-use rustix::event::{PollFd, PollFlags, poll};
+use oci_spec::image::ImageConfiguration;
+use tare_runtime::ContainerId;
 use tare_specgen::ImageDefaults;
-use tare_storage::{ChainId, Collected, Digest, Layer, Limits, Store, Watch};
+use tare_storage::{ChainId, Digest};
 
-use super::blocking::{brief, unbounded};
-use super::clock::Usec;
-use super::jobs::{Job, JobKind, Origin, Output, Produced};
-use super::object::{ObjectId, Visible};
+use super::object::Visible;
 use super::records::durable::{self, ImageRow};
 use super::reference::Reference;
-use super::{Engine, Error, Pending, view};
-use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use super::{Engine, Error, Inner, view};
+
+pub use describe::{HistoryEntry, ImageHistory, ImageParts, InspectImage};
+pub use export::ExportImages;
+pub use import::{ImportImage, RootfsConfig};
+pub use manage::{Names, RemoveImage, TagImage, UntagImage, Users};
+pub use prune::{Prune, Pruned};
 
 /// An image configuration larger than this is refused; real ones have a few KiB.
 const MAX_CONFIG: usize = tare_specgen::MAX_IMAGE_CONFIG;
@@ -34,7 +37,10 @@ pub(super) struct Image {
     /// Base first.
     pub(super) layers: Vec<ChainId>,
     pub(super) defaults: ImageDefaults,
-    seen: Visible<view::Image>,
+    /// Bytes of content of each layer.
+    sizes: Vec<u64>,
+    /// What is seen of it.
+    pub(super) seen: Visible<view::Image>,
 }
 
 /// All images, by id and by reference.
@@ -51,7 +57,7 @@ impl Images {
     /// The image of that reference, or of that digest.
     pub(super) fn find(&self, name: &str) -> Result<Arc<Image>, Error> {
         let missing = || Error::NoSuchImage(super::table::shortened(name));
-        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let tables = self.read();
         let id = if let Ok(id) = name.parse::<Digest>() {
             id
         } else {
@@ -61,6 +67,16 @@ impl Images {
         tables.by_id.get(&id).cloned().ok_or_else(missing)
     }
 
+    /// The image of that id.
+    pub(super) fn get(&self, id: &Digest) -> Option<Arc<Image>> {
+        self.read().by_id.get(id).cloned()
+    }
+
+    /// All of them.
+    fn all(&self) -> Vec<Arc<Image>> {
+        self.read().by_id.values().cloned().collect()
+    }
+
     /// What is seen of the image of that reference, or of that digest.
     pub(super) fn find_view(&self, name: &str) -> Result<Arc<view::Image>, Error> {
         Ok(self.find(name)?.seen.get())
@@ -68,155 +84,147 @@ impl Images {
 
     /// What is seen of all of them.
     pub(super) fn views(&self) -> Vec<Arc<view::Image>> {
-        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        tables.by_id.values().map(|image| image.seen.get()).collect()
+        self.read().by_id.values().map(|image| image.seen.get()).collect()
+    }
+
+    /// A container is made from an image from now on.
+    pub(super) fn join(&self, id: &Digest, container: &ContainerId) {
+        if let Some(image) = self.get(id) {
+            image.seen.show(|view| {
+                view.containers.push(container.clone());
+                view.containers.sort();
+            });
+        }
+    }
+
+    /// A container that was made from an image is gone.
+    pub(super) fn leave(&self, id: &Digest, container: &ContainerId) {
+        if let Some(image) = self.get(id) {
+            image.seen.show(|view| view.containers.retain(|other| other != container));
+        }
+    }
+
+    /// Bytes that only this image has unpacked.
+    fn unique_size(&self, id: &Digest) -> u64 {
+        let tables = self.read();
+        let Some(image) = tables.by_id.get(id) else { return 0 };
+        let others = tables.by_id.values().filter(|other| other.id != *id);
+        let shared: std::collections::HashSet<&ChainId> =
+            others.flat_map(|other| &other.layers).collect();
+        let layers = image.layers.iter().zip(&image.sizes);
+        layers.filter(|(layer, _)| !shared.contains(layer)).map(|(_, size)| size).sum()
     }
 
     /// Adds an image, or what is new about it; its references are no other's any more.
     fn put(&self, view: view::Image, new: impl FnOnce(view::Image) -> Image) {
-        let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.write();
         for reference in &view.references {
-            let before = tables.by_reference.insert(reference.clone(), view.id);
-            if let Some(other) = before.filter(|other| *other != view.id)
-                && let Some(other) = tables.by_id.get(&other)
-            {
-                other.seen.show(|view| view.references.retain(|r| r != reference));
-            }
+            tables.give(reference, view.id);
         }
         match tables.by_id.get(&view.id) {
-            Some(image) => drop(image.seen.show(|seen| *seen = view)),
+            Some(image) => drop(image.seen.show(|seen| {
+                // These two are of the running daemon, not of what is written down.
+                let (containers, jobs) = (seen.containers.clone(), seen.jobs.clone());
+                *seen = view::Image { containers, jobs, ..view };
+            })),
             None => drop(tables.by_id.insert(view.id, Arc::new(new(view)))),
         }
     }
-}
 
-/// A root file system to be made an image.
-#[derive(Debug)]
-pub struct ImportImage {
-    /// A tar, plain or compressed.
-    pub archive: File,
-    /// The name to give it.
-    pub reference: Option<Reference>,
-    /// What the image says about running it.
-    pub config: RootfsConfig,
-}
-
-/// What an image says about running it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RootfsConfig {
-    /// Program and first arguments.
-    pub entrypoint: Vec<String>,
-    /// Further arguments.
-    pub command: Vec<String>,
-    /// Environment.
-    pub env: Vec<String>,
-    /// Where it starts.
-    pub working_dir: Option<String>,
-    /// Who it is.
-    pub user: Option<String>,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-}
-
-impl Ask for ImportImage {
-    fn question(&self, _: &Caller) -> Question {
-        let name = self.reference.as_ref().map_or("", |r| r.as_str());
-        Question::new(Action::ImportImage).with("image", name).with("verb", "import")
+    /// An image has a name from now on, and no other has.
+    fn tag(&self, reference: &Reference, id: Digest) {
+        let mut tables = self.write();
+        tables.give(reference.as_str(), id);
+        if let Some(image) = tables.by_id.get(&id) {
+            image.seen.show(|view| {
+                view.references.push(reference.to_string());
+                view.references.sort();
+                view.references.dedup();
+            });
+        }
     }
+
+    /// No image has that name any more.
+    fn untag(&self, reference: &Reference) {
+        let mut tables = self.write();
+        if let Some(id) = tables.by_reference.remove(reference.as_str())
+            && let Some(image) = tables.by_id.get(&id)
+        {
+            image.seen.show(|view| view.references.retain(|name| name != reference.as_str()));
+        }
+    }
+
+    /// An image is gone, with its names.
+    fn remove(&self, id: &Digest) {
+        let mut tables = self.write();
+        tables.by_reference.retain(|_, of| of != id);
+        if let Some(image) = tables.by_id.remove(id) {
+            image.seen.remove();
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    /// A name is that of `id`; the image that had it has it no more.
+    fn give(&mut self, reference: &str, id: Digest) {
+        let before = self.by_reference.insert(reference.into(), id);
+        if let Some(other) = before.filter(|other| *other != id)
+            && let Some(other) = self.by_id.get(&other)
+        {
+            other.seen.show(|view| view.references.retain(|name| name != reference));
+        }
+    }
+}
+
+/// An image that is in the store, to be written down.
+struct Stored {
+    row: ImageRow,
+    config: Vec<u8>,
 }
 
 impl Engine {
-    /// Begins to import an image.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Host`] if there can be no job.
-    pub fn import_image(&self, request: Authorized<ImportImage>) -> Result<Pending, Error> {
-        let (request, by) = request.into_parts();
-        let engine = self.clone();
-        self.pending(JobKind::ImportImage, None, Origin::Caller(&by), move |job| async move {
-            engine.import(request, job).await
-        })
-    }
-
-    async fn import(self, request: ImportImage, job: Arc<Job>) -> Result<Output, Error> {
-        let ImportImage { archive, reference, config } = request;
-        // What a container would refuse is refused before anything is stored.
-        ImageDefaults::parse(&image_config(&Digest::of(b""), &config)?)
-            .map_err(Error::InvalidSpec)?;
-        job.stage("unpacking");
-        // What this stores is kept from others who collect garbage until it is written down.
-        let hold = self.store.hold();
-        let imported = self.unpack_and_register(archive, reference, config, &job).await;
-        drop(hold);
-        if imported.is_err()
-            && let Err(error) = self.collect_garbage().await
-        {
-            tracing::error!("left behind until the next start: {}", error.chain());
-        }
-        Ok(Output(vec![("Images", Produced::Objects(vec![ObjectId::Image(imported?)]))]))
-    }
-
-    async fn unpack_and_register(
-        &self,
-        archive: File,
-        reference: Option<Reference>,
-        config: RootfsConfig,
-        job: &Arc<Job>,
-    ) -> Result<Digest, Error> {
-        let (store, watching) = (self.store.clone(), job.clone());
-        let (row, config) = unbounded("import", move || {
-            let layer = unpack(&store, archive, &watching)?;
-            write_config(&store, &layer, &config)
-        })
-        .await?;
-        let row =
-            ImageRow { references: reference.iter().map(|r| r.as_str().into()).collect(), ..row };
-        job.point_of_no_return()?;
-        job.stage("registering");
-        // One at a time, so that memory comes to say the same as the database.
-        let _alone = self.registering.lock().await;
-        let written = row.clone();
-        let references = self.state.run(move |c| durable::put_image(c, &written)).await?;
-        let id = row.id;
-        self.add_image(ImageRow { references, ..row }, &config)?;
-        Ok(id)
-    }
-
-    /// Takes away what is in the store and no image has.
-    pub(super) async fn collect_garbage(&self) -> Result<(), Error> {
-        let (store, state) = (self.store.clone(), self.state.clone());
-        let rows = tokio::runtime::Handle::current();
-        brief(move || {
-            // Asked when the collection has begun: what is named until then stays.
-            let Collected { layers, blobs, .. } = store.collect_garbage(|| {
-                rows.block_on(state.run(durable::needed)).map_err(Error::from)
-            })?;
-            if !layers.is_empty() || !blobs.is_empty() {
-                tracing::info!("took away {} layers and {} blobs", layers.len(), blobs.len());
-            }
-            Ok(())
-        })
-        .await
-    }
-
     /// Reads all images that are in the database.
     pub(super) async fn load_images(&self) -> Result<(), Error> {
         for row in self.state.run(durable::images).await? {
             let config = self.store.get_blob(&row.id, MAX_CONFIG).map_err(Error::Storage);
-            if let Err(error) = config.and_then(|config| self.add_image(row, &config)) {
+            if let Err(error) = config.and_then(|config| self.add_image(&row, &config)) {
                 self.host.taint_unreadable("an image", &error);
             }
         }
         Ok(())
     }
 
-    fn add_image(&self, row: ImageRow, config: &[u8]) -> Result<(), Error> {
+    /// Writes images down, all or none, and shows them.
+    async fn register(&self, images: Vec<Stored>) -> Result<Vec<Digest>, Error> {
+        // One at a time, so that memory comes to say the same as the database.
+        let _alone = self.registering.lock().await;
+        let (rows, configs): (Vec<_>, Vec<_>) =
+            images.into_iter().map(|image| (image.row, image.config)).unzip();
+        let put = move |c: &rusqlite::Connection| {
+            rows.iter().map(|row| durable::put_image(c, row)).collect::<Result<Vec<_>, _>>()
+        };
+        let rows = self.state.run(put).await?;
+        for (row, config) in rows.iter().zip(&configs) {
+            self.add_image(row, config)?;
+        }
+        Ok(rows.iter().map(|row| row.id).collect())
+    }
+
+    fn add_image(&self, row: &ImageRow, config: &[u8]) -> Result<(), Error> {
         let defaults = ImageDefaults::parse(config).map_err(Error::InvalidSpec)?;
-        let view = self.image_view(&row, config)?;
+        let view = self.image_view(row, config)?;
         self.images.put(view, |view| Image {
             id: row.id,
-            layers: row.layers,
+            layers: row.layers.iter().map(|layer| layer.chain_id).collect(),
+            sizes: row.layers.iter().map(|layer| layer.size).collect(),
             defaults,
             seen: Visible::new(view, self.events.clone()),
         });
@@ -224,117 +232,59 @@ impl Engine {
     }
 
     fn image_view(&self, row: &ImageRow, config: &[u8]) -> Result<view::Image, Error> {
-        let config = ImageConfiguration::from_reader(config)
-            .map_err(|error| Error::InvalidArchive(Box::new(error)))?;
+        let config = read_config(config)?;
         let labels = config.labels_of_config().cloned().unwrap_or_default();
         Ok(view::Image {
             id: row.id,
+            digests: row.manifests.clone(),
             references: row.references.clone(),
             architecture: config.architecture().to_string(),
             os: config.os().to_string(),
-            created: None,
+            variant: config.variant().clone().unwrap_or_default(),
+            created: config.created().as_deref().and_then(created::parse),
             pulled: row.pulled,
-            size: row.size,
+            size: row.size(),
             layers: u32::try_from(row.layers.len()).unwrap_or(u32::MAX),
+            containers: Vec::new(),
+            jobs: Vec::new(),
             public_labels: self.public_labels(labels.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
         })
     }
-}
 
-/// Shows how far an import is, and ends it when its job is canceled.
-struct ImportWatch<'j> {
-    job: &'j Job,
-    total: u64,
-}
-
-impl Watch for ImportWatch<'_> {
-    fn progress(&self, bytes: u64) -> ControlFlow<()> {
-        self.job.progress(bytes, self.total);
-        if self.job.is_canceled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    /// Takes away what no image needs; an image that is written down, or is on its way to that under
+    /// a hold, loses nothing.
+    pub(super) async fn collect_garbage(&self) -> Result<tare_storage::Collected, Error> {
+        let (store, state) = (self.store.clone(), self.state.clone());
+        let runtime = tokio::runtime::Handle::current();
+        super::blocking::brief(move || {
+            // Asked for by the store when nothing new can be stored unheld.
+            let needed = || runtime.block_on(state.run(durable::needed)).map_err(Error::from);
+            let collected = store.collect_garbage(needed)?;
+            if !collected.layers.is_empty() || !collected.blobs.is_empty() {
+                let (layers, blobs) = (collected.layers.len(), collected.blobs.len());
+                tracing::info!("took away {layers} layers and {blobs} blobs");
+            }
+            Ok(collected)
+        })
+        .await
     }
-}
 
-/// An archive that ends with an error when the job is canceled, however long its other end keeps
-/// silent.
-struct Cancelable<'j> {
-    archive: File,
-    cancel: Arc<OwnedFd>,
-    /// Set when the archive itself cannot be read: then that is no fault of the store.
-    unreadable: &'j Cell<bool>,
-}
-
-impl Read for Cancelable<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut fds =
-            [PollFd::new(&self.archive, PollFlags::IN), PollFd::new(&*self.cancel, PollFlags::IN)];
-        poll(&mut fds, None)?;
-        if !fds[1].revents().is_empty() {
-            return Err(io::Error::other("canceled"));
+    /// The same after something that failed for another reason, which is what the caller hears.
+    async fn tidy_up(&self) {
+        if let Err(error) = self.collect_garbage().await {
+            tracing::warn!("what a failed import left stays for now: {}", error.chain());
         }
-        self.archive.read(buffer).inspect_err(|_| self.unreadable.set(true))
     }
 }
 
-fn unpack(store: &Store, archive: File, job: &Job) -> Result<Layer, Error> {
-    // Only a regular file knows how long it is.
-    let total = archive.metadata().ok().filter(std::fs::Metadata::is_file).map_or(0, |m| m.len());
-    let watch = ImportWatch { job, total };
-    let unreadable = Cell::new(false);
-    let cancel = job.cancel_event().ok_or_else(|| Error::Bug("an import after its end".into()))?;
-    let archive = Cancelable { archive, cancel, unreadable: &unreadable };
-    store.import_layer(archive, &Limits::default(), &watch).map_err(|error| match error.kind() {
-        _ if job.is_canceled() => Error::Canceled,
-        _ if unreadable.get() => Error::InvalidArchive(Box::new(error)),
-        tare_storage::ErrorKind::InvalidInput => Error::InvalidArchive(Box::new(error)),
-        _ => Error::Storage(error),
-    })
-}
-
-/// Writes the configuration that makes an image of a layer.
-fn write_config(
-    store: &Store,
-    layer: &Layer,
-    config: &RootfsConfig,
-) -> Result<(ImageRow, Vec<u8>), Error> {
-    let bytes = image_config(&layer.diff_id, config)?;
-    let id = store.put_blob(&bytes).map_err(Error::Storage)?;
-    let row = ImageRow {
-        id,
-        pulled: Usec::now(),
-        size: layer.size,
-        layers: vec![layer.chain_id],
-        references: Vec::new(),
-    };
-    Ok((row, bytes))
-}
-
-/// The configuration of an image that is one layer.
-fn image_config(diff_id: &Digest, config: &RootfsConfig) -> Result<Vec<u8>, Error> {
-    let built = build_config(diff_id, config).and_then(|config| config.to_string());
-    built.map(String::into_bytes).map_err(|error| Error::Bug(error.to_string()))
-}
-
-fn build_config(
-    diff_id: &Digest,
-    config: &RootfsConfig,
-) -> Result<ImageConfiguration, oci_spec::OciSpecError> {
-    let mut run = ConfigBuilder::default()
-        .entrypoint(config.entrypoint.clone())
-        .cmd(config.command.clone())
-        .env(config.env.clone())
-        .labels(config.labels.clone().into_iter().collect::<HashMap<_, _>>());
-    if let Some(dir) = &config.working_dir {
-        run = run.working_dir(dir.clone());
+impl Inner {
+    /// Bytes that removing an image would free.
+    pub fn unique_size(&self, id: &Digest) -> u64 {
+        self.images.unique_size(id)
     }
-    if let Some(user) = &config.user {
-        run = run.user(user.clone());
-    }
-    let rootfs =
-        RootFsBuilder::default().typ("layers").diff_ids(vec![diff_id.to_string()]).build()?;
-    ImageConfigurationBuilder::default()
-        .architecture(oci_spec::image::Arch::default())
-        .os(oci_spec::image::Os::default())
-        .config(run.build()?)
-        .rootfs(rootfs)
-        .build()
+}
+
+/// Reads a configuration, which is hostile input.
+fn read_config(config: &[u8]) -> Result<ImageConfiguration, Error> {
+    ImageConfiguration::from_reader(config).map_err(|error| Error::InvalidArchive(Box::new(error)))
 }

@@ -68,7 +68,10 @@ pub use create::{Asked, AskedConnection, Draft, container_name};
 pub use device::AskedDevice;
 pub use error::Error;
 pub use exec::{Exec, Executed, Stdio};
-pub use images::{ImportImage, RootfsConfig};
+pub use images::{
+    ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage, Names, Prune,
+    Pruned, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
+};
 pub use inspect::{Inspect, Part};
 pub use logs::{OpenLogs, Which};
 pub use network::{
@@ -170,6 +173,21 @@ impl Pending {
     }
 }
 
+/// What shows the jobs at work on it.
+enum ShowsJobs {
+    Container(Arc<container::Container>),
+    Image(Arc<images::Image>),
+}
+
+impl ShowsJobs {
+    fn show(&self, change: impl FnOnce(&mut Vec<u32>)) {
+        match self {
+            Self::Container(container) => drop(container.seen.show(|view| change(&mut view.jobs))),
+            Self::Image(image) => drop(image.seen.show(|view| change(&mut view.jobs))),
+        }
+    }
+}
+
 impl Inner {
     /// The settings now.
     pub fn config(&self) -> Arc<Config> {
@@ -196,12 +214,12 @@ impl Inner {
         Ok(self.jobs.get(id)?.view())
     }
 
-    /// From now on nothing is changed any more: the service is ending. Imports end with it: they
-    /// may wait for a caller that keeps silent.
+    /// From now on nothing is changed any more: the service is ending. Imports and exports end with
+    /// it: they may wait for a caller that keeps silent.
     pub fn refuse_changes(&self) {
         self.ending.store(true, Ordering::Release);
         for job in self.jobs.list() {
-            if job.view().kind == JobKind::ImportImage {
+            if matches!(job.view().kind, JobKind::ImportImage | JobKind::ExportImages) {
                 // One that cannot be canceled any more is about to end.
                 let _ = job.cancel();
             }
@@ -305,14 +323,14 @@ impl Inner {
         let job = self.jobs.create(kind, object.clone(), by)?;
         let shows_jobs = object.and_then(|object| self.shows_jobs(&object));
         let id = job.view().id;
-        if let Some(container) = &shows_jobs {
-            container.seen.show(|view| view.jobs.push(id));
+        if let Some(shown) = &shows_jobs {
+            shown.show(|jobs| jobs.push(id));
         }
         let work = work(job.clone());
         let work = async move {
             let result = work.await;
-            if let Some(container) = shows_jobs {
-                container.seen.show(|view| view.jobs.retain(|other| *other != id));
+            if let Some(shown) = shows_jobs {
+                shown.show(|jobs| jobs.retain(|other| *other != id));
             }
             result
         };
@@ -320,9 +338,10 @@ impl Inner {
     }
 
     /// Who shows the jobs at work on a thing.
-    fn shows_jobs(&self, object: &ObjectId) -> Option<Arc<container::Container>> {
+    fn shows_jobs(&self, object: &ObjectId) -> Option<ShowsJobs> {
         match object {
-            ObjectId::Container(id) => self.containers.get(id),
+            ObjectId::Container(id) => self.containers.get(id).map(ShowsJobs::Container),
+            ObjectId::Image(id) => self.images.get(id).map(ShowsJobs::Image),
             _ => None,
         }
     }

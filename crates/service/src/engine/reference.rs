@@ -23,6 +23,19 @@ impl Reference {
         &self.0
     }
 
+    /// The same, if an image can be given this name: one with a digest says itself which it is of.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidReference`].
+    pub fn for_tag(self) -> Result<Self, Error> {
+        if !self.0.contains('@') {
+            return Ok(self);
+        }
+        let problem = "a name with a digest cannot be given".into();
+        Err(Error::InvalidReference { reference: super::table::shortened(&self.0), problem })
+    }
+
     /// The last part of the repository, for names that are made up from it.
     pub fn base(&self) -> &str {
         let path = self.0.split('@').next().unwrap_or_default();

@@ -8,6 +8,7 @@ use tare_storage::VolumeName;
 use super::container::{Container, Life, Now};
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
+use super::records::durable::Root;
 use super::records::{durable, volatile};
 use super::view;
 use super::{Engine, Error, Pending};
@@ -69,7 +70,7 @@ impl Engine {
         )
     }
 
-    async fn remove_container(
+    pub(super) async fn remove_container(
         &self,
         Remove { container: asked, running: if_running, volumes }: &Remove,
         job: &Job,
@@ -127,6 +128,8 @@ impl Engine {
         container.show(life);
         if forgotten.is_ok() {
             self.networks.leave(&container.id, &container.definition().row.connections.networks);
+            let Root::Image { id, .. } = &container.root;
+            self.images.leave(id, &container.id);
             self.containers.remove(container);
             container.remove();
         }

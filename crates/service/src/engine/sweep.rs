@@ -64,7 +64,7 @@ impl Engine {
             Ok(())
         };
         said(brief(work).await);
-        said(self.collect_garbage().await);
+        said(self.collect_garbage().await.map(drop));
     }
 
     /// Control groups, namespaces, bundles and runtime state that no container has. What a container

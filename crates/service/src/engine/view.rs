@@ -222,12 +222,16 @@ pub struct Container {
 pub struct Image {
     /// Digest of its configuration.
     pub id: Digest,
+    /// Digests of the manifests it is known by, the one that came last first.
+    pub digests: Vec<Digest>,
     /// Names it goes by.
     pub references: Vec<String>,
     /// As in the configuration.
     pub architecture: String,
     /// As in the configuration.
     pub os: String,
+    /// As in the configuration; mostly empty.
+    pub variant: String,
     /// When it was made, if it says so.
     pub created: Option<Usec>,
     /// When it came here.
@@ -236,6 +240,10 @@ pub struct Image {
     pub size: u64,
     /// How many layers.
     pub layers: u32,
+    /// Containers made from it.
+    pub containers: Vec<ContainerId>,
+    /// Jobs at work on it.
+    pub jobs: Vec<u32>,
     /// Labels whose prefix makes them public.
     pub public_labels: BTreeMap<String, String>,
 }

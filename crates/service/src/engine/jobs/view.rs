@@ -12,6 +12,12 @@ pub enum JobKind {
     ImportImage,
     /// Create a container and start it.
     RunContainer,
+    /// Write images as an archive.
+    ExportImages,
+    /// Remove what nobody needs.
+    Prune,
+    /// Remove an image.
+    RemoveImage,
     /// Start a container.
     StartContainer,
     /// Stop a container.
@@ -30,6 +36,9 @@ impl JobKind {
         match self {
             Self::ImportImage => "import-image",
             Self::RunContainer => "run-container",
+            Self::ExportImages => "export-images",
+            Self::Prune => "prune",
+            Self::RemoveImage => "remove-image",
             Self::StartContainer => "start-container",
             Self::StopContainer => "stop-container",
             Self::RestartContainer => "restart-container",
@@ -51,6 +60,10 @@ pub enum Produced {
     Object(ObjectId),
     /// Things that are here now.
     Objects(Vec<ObjectId>),
+    /// Names of things.
+    Texts(Vec<String>),
+    /// A number of bytes.
+    Bytes(u64),
 }
 
 /// How far a job is.

@@ -16,7 +16,9 @@ pub(crate) use containers::{
     ContainerRow, DefinitionRow, LifeRow, Root, container_ids, containers, delete_container,
     insert_container, update_definition, update_life,
 };
-pub(crate) use images::{ImageRow, images, needed, put_image};
+pub(crate) use images::{
+    ImageRow, LayerRow, delete_image, delete_reference, images, needed, put_image, put_reference,
+};
 pub(crate) use networks::{
     NetworkDefinition, NetworkRow, Subnets, delete_network, insert_network, networks,
     redefine_network,
@@ -28,7 +30,8 @@ pub(crate) use volumes::{
 };
 
 /// From nothing to the present schema, a step an entry. Only ever appended to.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("0001.sql"), include_str!("0002.sql")];
+pub(crate) const MIGRATIONS: &[&str] =
+    &[include_str!("0001.sql"), include_str!("0002.sql"), include_str!("0003_image_blobs.sql")];
 
 /// A column that holds the text of something with a grammar.
 fn text<T: std::str::FromStr>(row: &Row<'_>, column: &'static str) -> Result<T, Error> {

@@ -45,7 +45,6 @@ pub(super) fn replace(c: &Connection, id: &ContainerId, uses: &[Use]) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::clock::Usec;
     use crate::engine::records::durable::{
         ContainerRow, ImageRow, Joined, NetworkRow, delete_container, delete_network,
         insert_container, insert_network, put_image, scratch, update_definition,
@@ -55,10 +54,7 @@ mod tests {
     #[test]
     fn what_a_container_needs_cannot_be_deleted_before_it() {
         let c = scratch();
-        let image = Digest::of(b"image");
-        let (layers, references) = (Vec::new(), Vec::new());
-        put_image(&c, &ImageRow { id: image, pulled: Usec(1), size: 1, layers, references })
-            .unwrap();
+        put_image(&c, &ImageRow { id: Digest::of(b"image"), ..ImageRow::sample("i") }).unwrap();
         let network = NetworkRow::sample("n");
         insert_network(&c, &network).unwrap();
         let mut row = ContainerRow::sample("c");

@@ -1,0 +1,147 @@
+//! What is done with images.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::Value;
+use zbus::{Connection, Fd, OwnedObjectPath};
+
+use crate::cli::Import;
+use crate::client::{self, JobProxy, ManagerProxy, Options};
+use crate::commands::{number, say, text};
+use crate::{Failure, Outcome, job};
+
+/// `Remove`: with all its names, and its containers first.
+const FORCE: u64 = 1 | 2;
+/// `Inspect`: with configuration and manifest.
+const ALL: u64 = 1 | 2;
+
+pub(crate) async fn import(bus: &Connection, command: Import) -> Outcome {
+    let archive = if command.archive.as_os_str() == "-" {
+        let stdin = std::io::stdin().as_fd().try_clone_to_owned();
+        File::from(stdin.map_err(Failure::io("standard input"))?)
+    } else {
+        File::open(&command.archive).map_err(Failure::io(command.archive.display().to_string()))?
+    };
+    let mut options = Options::new();
+    let texts = [
+        ("Reference", command.reference),
+        ("Format", command.format),
+        ("Platform", command.platform),
+    ];
+    for (key, value) in texts {
+        if let Some(value) = value {
+            options.insert(key, value.into());
+        }
+    }
+    if !command.command.is_empty() {
+        options.insert("Command", command.command.into());
+    }
+    if !command.env.is_empty() {
+        options.insert("Env", command.env.into());
+    }
+    let manager = ManagerProxy::new(bus).await?;
+    let job = job::run(bus, || manager.import_image(Fd::from(archive.as_fd()), options)).await?;
+    say_images(bus, job).await
+}
+
+pub(crate) async fn export(
+    bus: &Connection,
+    output: Option<PathBuf>,
+    images: &[String],
+) -> Outcome {
+    let archive = match &output {
+        Some(path) => File::create(path).map_err(Failure::io(path.display().to_string()))?,
+        None => {
+            let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+            File::from(stdout.map_err(Failure::io("standard output"))?)
+        }
+    };
+    let manager = ManagerProxy::new(bus).await?;
+    let export = || manager.export_images(images, Fd::from(archive.as_fd()), Options::new());
+    job::run(bus, export).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn list(bus: &Connection) -> Outcome {
+    let (rows, _) = ManagerProxy::new(bus).await?.list_images(Options::new()).await?;
+    say(&format!("{:<40}  {:<12}  {:>12}", "REFERENCE", "IMAGE ID", "SIZE"))?;
+    for row in &rows {
+        let id = text(row, "Id");
+        let short = id.strip_prefix("sha256:").unwrap_or(&id);
+        say(&format!("{:<40}  {short:.12}  {:>12}", text(row, "Name"), number(row, "Size")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The ids of the images that a job brought.
+async fn say_images(bus: &Connection, job: OwnedObjectPath) -> Outcome {
+    let output = JobProxy::builder(bus).path(job).build().await?.output().await?;
+    if let Some(images) = output.get("Images") {
+        for image in Vec::<OwnedObjectPath>::try_from(images.try_clone()?)? {
+            let id = image.as_str().rsplit('/').next().unwrap_or_default();
+            say(&id.replacen('_', ":", 1))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn remove(bus: &Connection, force: bool, images: &[String]) -> Outcome {
+    for name in images {
+        let image = client::image(bus, name).await?;
+        job::run(bus, || image.remove(if force { FORCE } else { 0 })).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn prune(bus: &Connection, all: bool, dry_run: bool) -> Outcome {
+    let manager = ManagerProxy::new(bus).await?;
+    let kinds = [if all { "images-all" } else { "images" }];
+    let filter = Options::from([("DryRun", dry_run.into())]);
+    let job = job::run(bus, || manager.prune(&kinds, filter)).await?;
+    let output = JobProxy::builder(bus).path(job).build().await?.output().await?;
+    if let Some(removed) = output.get("Removed") {
+        for id in Vec::<String>::try_from(removed.try_clone()?)? {
+            say(&id)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn tag(bus: &Connection, image: &str, names: &[String]) -> Outcome {
+    let image = client::image(bus, image).await?;
+    for name in names {
+        image.tag(name, 0).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn untag(bus: &Connection, image: &str, names: Vec<String>) -> Outcome {
+    let image = client::image(bus, image).await?;
+    let names = if names.is_empty() { image.references().await? } else { names };
+    for name in &names {
+        image.untag(name, 0).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn history(bus: &Connection, image: &str) -> Outcome {
+    let history = client::image(bus, image).await?.get_history().await?;
+    say(&format!("{:>12}  CREATED BY", "SIZE"))?;
+    // The last step first, as everybody shows it.
+    for step in history.iter().rev() {
+        let by = text(step, "CreatedBy").replace(|c: char| c.is_control(), " ");
+        say(&format!("{:>12}  {by}", number(step, "Size")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn inspect(bus: &Connection, image: &str) -> Outcome {
+    let json = client::image(bus, image).await?.inspect(ALL).await?;
+    let document: Value = serde_json::from_str(&json)
+        .map_err(|error| Failure::Usage(format!("what came is no JSON: {error}")))?;
+    say(&format!("{document:#}"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,126 @@
+//! What callers say about images, but for `ImportImage`.
+
+use std::os::fd::OwnedFd;
+
+use tare_storage::{Compression, Digest};
+
+use super::error::ApiError;
+use super::import::{Way, is_stream};
+use super::options::{Options, Values};
+use super::text::wrong;
+use crate::engine::clock::Usec;
+use crate::engine::{ExportImages, Prune, Pruned, Reference};
+
+/// Most images in one archive.
+const MOST: usize = 1000;
+
+/// Arguments and options of `ExportImages`.
+pub(crate) fn export(
+    names: Vec<String>,
+    archive: OwnedFd,
+    options: Values,
+) -> Result<ExportImages, ApiError> {
+    if !is_stream(&archive, Way::Write) {
+        let message = "the archive must be a regular file, a pipe or a connected stream socket, \
+                       open for writing";
+        return Err(ApiError::invalid_args(message));
+    }
+    if names.is_empty() || names.len() > MOST {
+        return Err(ApiError::invalid_args(format!("1 to {MOST} images make an archive")));
+    }
+    for name in &names {
+        if name.parse::<Digest>().is_err() {
+            name.parse::<Reference>()?;
+        }
+    }
+    let mut o = Options::new(options);
+    match o.string("Format")?.as_deref() {
+        None | Some("oci-archive") => {}
+        Some(other) => {
+            return Err(wrong("Format", &format_args!("'{}' is not known", other.escape_debug())));
+        }
+    }
+    let compression = match o.string("Compression")?.as_deref() {
+        Some("none") => Compression::None,
+        None | Some("gzip") => Compression::Gzip,
+        Some("zstd") => Compression::Zstd,
+        Some(_) => return Err(wrong("Compression", &"must be none, gzip or zstd")),
+    };
+    o.finish()?;
+    Ok(ExportImages { names, archive: archive.into(), compression })
+}
+
+/// Arguments of `Prune`.
+pub(crate) fn prune(kinds: &[String], filter: Values) -> Result<Prune, ApiError> {
+    let mut images = None;
+    for kind in kinds {
+        images = match kind.as_str() {
+            "images" => images.or(Some(Pruned::Nameless)),
+            "images-all" => Some(Pruned::All),
+            other => {
+                let message = format!("nothing of kind '{}' is pruned", other.escape_debug());
+                return Err(ApiError::invalid_args(message));
+            }
+        };
+    }
+    let images = images.ok_or_else(|| ApiError::invalid_args("no kind is named"))?;
+    let mut o = Options::new(filter);
+    let prune = Prune {
+        images,
+        until: o.number("Until")?.map(Usec),
+        labels: o.string_map("Labels")?.unwrap_or_default(),
+        dry_run: o.boolean("DryRun")?.unwrap_or_default(),
+    };
+    o.finish()?;
+    Ok(prune)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn what_is_pruned_is_named() {
+        let prune = |kinds: &[&str]| {
+            let kinds: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+            super::prune(&kinds, Values::new()).map(|prune| prune.images)
+        };
+        assert_eq!(prune(&["images"]).unwrap(), Pruned::Nameless);
+        for both in [["images", "images-all"], ["images-all", "images"]] {
+            assert_eq!(prune(&both).unwrap(), Pruned::All);
+        }
+        for wrong in [&[][..], &["everything"], &["images", "moons"]] {
+            assert_eq!(prune(wrong).unwrap_err().short_name(), "InvalidArgs", "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_export_needs_images_and_somewhere_to_write() {
+        let sink = || OwnedFd::from(tempfile::tempfile().unwrap());
+        let read_only = || OwnedFd::from(File::open("/proc/self/exe").unwrap());
+        let device = || OwnedFd::from(File::options().write(true).open("/dev/null").unwrap());
+        let options = |key: &str, text: &str| Values::from([(key.to_owned(), text.into())]);
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for (about, result, wanted) in [
+            ("fine", export(names(&["a"]), sink(), Values::new()), None),
+            ("read only", export(names(&["a"]), read_only(), Values::new()), Some("InvalidArgs")),
+            ("a device", export(names(&["a"]), device(), Values::new()), Some("InvalidArgs")),
+            ("no image", export(names(&[]), sink(), Values::new()), Some("InvalidArgs")),
+            ("no name", export(names(&["A"]), sink(), Values::new()), Some("InvalidReference")),
+            (
+                "a format",
+                export(names(&["a"]), sink(), options("Format", "docker-archive")),
+                Some("InvalidArgs"),
+            ),
+            (
+                "a compression",
+                export(names(&["a"]), sink(), options("Compression", "xz")),
+                Some("InvalidArgs"),
+            ),
+        ] {
+            let refused = result.err();
+            assert_eq!(refused.as_ref().map(ApiError::short_name), wanted, "{about}: {refused:?}");
+        }
+    }
+}
