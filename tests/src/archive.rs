@@ -1,7 +1,8 @@
 //! Archives of images, as other programs write them.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -51,7 +52,7 @@ pub fn oci_archive(pictures: &[Picture]) -> Vec<u8> {
     let index = json!({ "schemaVersion": 2, "manifests": manifests });
     members.insert("index.json".into(), index.to_string().into());
     members.insert("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
-    archive(members)
+    archive(&members)
 }
 
 /// What `docker save` writes.
@@ -71,7 +72,7 @@ pub fn docker_archive(pictures: &[Picture]) -> Vec<u8> {
         index.push(json!({ "Config": name, "RepoTags": [picture.name], "Layers": names }));
     }
     members.insert("manifest.json".into(), Value::from(index).to_string().into());
-    archive(members)
+    archive(&members)
 }
 
 /// The id an image has: the digest of its configuration.
@@ -125,7 +126,7 @@ fn put(members: &mut Members, bytes: Vec<u8>) -> (String, usize) {
     (format!("sha256:{digest}"), size)
 }
 
-fn archive(members: Members) -> Vec<u8> {
+fn archive(members: &Members) -> Vec<u8> {
     let files: Vec<_> = members.iter().map(|(name, it)| (name.as_str(), it.as_slice())).collect();
     files_tar(&files)
 }
@@ -143,5 +144,9 @@ fn header(name: &str, size: usize) -> Header {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut hex = String::new();
+    for byte in Sha256::digest(bytes) {
+        write!(hex, "{byte:02x}").unwrap();
+    }
+    hex
 }

@@ -21,7 +21,7 @@
 //!
 //! # Privileges and kernels
 //!
-//! Root. Needs `busybox-static`, `dbus-daemon`, `conmon`, `runc` or `crun`, `nftables`,
+//! Root. Needs `busybox-static`, `docker-registry`, `dbus-daemon`, `conmon`, `runc` or `crun`, `nftables`,
 //! `iproute2`, `skopeo`, `systemd` (for `busctl`) and `util-linux` (for `setpriv`).
 #![expect(clippy::unwrap_used, reason = "where a fixture fails, the test has failed")]
 
@@ -36,6 +36,7 @@ mod lab;
 pub mod main_job;
 pub mod network;
 mod properties;
+pub mod registry;
 mod replies;
 mod resolver;
 #[expect(unsafe_code, reason = "unshare(2), and what is done between fork and exec")]

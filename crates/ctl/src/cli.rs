@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Import(Import),
     /// List images.
     Images,
+    /// Pull an image from a registry; prints its id.
+    Pull(Pull),
     /// Write images as an archive of the OCI.
     #[command(alias = "save")]
     Export {
@@ -280,6 +282,24 @@ pub(crate) enum ImageCommand {
         /// Name or digest.
         image: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// When: missing, always or newer.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) policy: Option<String>,
+    /// What it is to run on: OS/ARCH or OS/ARCH/VARIANT.
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// Take any certificate of the registry, or none.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// A file with credentials, as containers-auth.json(5) describes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
+    /// The image.
+    pub(crate) image: String,
 }
 
 #[derive(Debug, Args)]

@@ -52,6 +52,8 @@ pub(crate) trait Manager {
     #[zbus(allow_interactive_auth)]
     fn import_image(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
+    fn pull_image(&self, reference: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn prune(&self, kinds: &[&str], filter: Options<'_>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn export_images(

@@ -1,14 +1,16 @@
 //! What is done with images.
 
 use std::fs::File;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use serde_json::Value;
 use zbus::{Connection, Fd, OwnedObjectPath};
 
-use crate::cli::Import;
+use crate::cli::{Import, Pull};
 use crate::client::{self, JobProxy, ManagerProxy, Options};
 use crate::commands::{number, say, text};
 use crate::{Failure, Outcome, job};
@@ -47,17 +49,47 @@ pub(crate) async fn import(bus: &Connection, command: Import) -> Outcome {
     say_images(bus, job).await
 }
 
+pub(crate) async fn pull(bus: &Connection, command: Pull) -> Outcome {
+    let mut options = Options::new();
+    for (key, value) in [("Policy", command.policy), ("Platform", command.platform)] {
+        if let Some(value) = value {
+            options.insert(key, value.into());
+        }
+    }
+    if command.insecure {
+        options.insert("TLSVerify", false.into());
+    }
+    if let Some(path) = command.authfile {
+        let memfd = sealed(&path).map_err(Failure::io(path.display().to_string()))?;
+        options.insert("Auth", Fd::from(memfd).into());
+    }
+    let manager = ManagerProxy::new(bus).await?;
+    let job = job::run(bus, || manager.pull_image(&command.image, options)).await?;
+    let output = JobProxy::builder(bus).path(job).build().await?.output().await?;
+    say(&text(&output, "Id"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a file has, in memory and not to be changed any more.
+fn sealed(path: &Path) -> std::io::Result<OwnedFd> {
+    let content = std::fs::read(path)?;
+    let memfd = memfd_create("auth", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(memfd);
+    file.write_all(&content)?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW)?;
+    Ok(file.into())
+}
+
 pub(crate) async fn export(
     bus: &Connection,
     output: Option<PathBuf>,
     images: &[String],
 ) -> Outcome {
-    let archive = match &output {
-        Some(path) => File::create(path).map_err(Failure::io(path.display().to_string()))?,
-        None => {
-            let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-            File::from(stdout.map_err(Failure::io("standard output"))?)
-        }
+    let archive = if let Some(path) = &output {
+        File::create(path).map_err(Failure::io(path.display().to_string()))?
+    } else {
+        let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+        File::from(stdout.map_err(Failure::io("standard output"))?)
     };
     let manager = ManagerProxy::new(bus).await?;
     let export = || manager.export_images(images, Fd::from(archive.as_fd()), Options::new());

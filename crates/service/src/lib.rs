@@ -22,5 +22,6 @@ pub mod engine;
 pub mod fault;
 pub mod instance;
 pub mod journal;
+pub mod pull;
 pub mod spawner;
 pub mod systemd;

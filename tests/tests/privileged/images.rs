@@ -17,7 +17,7 @@ use super::bad_input::there;
 use super::{ERROR, failure};
 
 /// Two images on one base, each of which says something else.
-fn pictures() -> Vec<Picture> {
+pub(super) fn pictures() -> Vec<Picture> {
     let picture = |name: &str, text: &str| Picture {
         name: format!("registry.test/{name}:1"),
         layers: vec![
@@ -308,6 +308,7 @@ fn privileged_an_export_is_read_by_skopeo_and_by_ourselves() {
         let source = format!("oci-archive:{}:registry.test/one:1", path.display());
         let copy = host.path("copy");
         run("skopeo", &["--insecure-policy", "copy", &source, &format!("dir:{}", copy.display())]);
+        fs::remove_dir_all(&copy).unwrap();
 
         for image in &images {
             client.job(image, "Image", "Remove", &0_u64).await.unwrap().done();

@@ -18,6 +18,7 @@ mod network;
 mod networks;
 mod pausing;
 mod programs;
+mod pull;
 mod running;
 mod sessions;
 mod spawner;

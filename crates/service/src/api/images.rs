@@ -1,16 +1,26 @@
 //! What callers say about images, but for `ImportImage`.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 
-use tare_storage::{Compression, Digest};
+use rustix::fs::{SealFlags, fcntl_get_seals};
+use tare_storage::{Compression, Digest, Platform};
 
 use super::error::ApiError;
 use super::import::{Way, is_stream};
 use super::options::{Options, Values};
-use super::text::wrong;
+use super::text::{text, wrong};
 use crate::engine::clock::Usec;
-use crate::engine::{ExportImages, Prune, Pruned, Reference};
+use crate::engine::{ExportImages, Prune, Pruned, PullImage, PullWhen, Reference};
+use crate::pull::{Credentials, Tls};
 
+/// How often a layer is begun again, if nobody says otherwise.
+const RETRIES: u32 = 3;
+/// How often it may be.
+const MOST_RETRIES: u32 = 100;
+/// Bytes that credentials must be less than.
+const MAX_AUTH: usize = 64 << 10;
 /// Most images in one archive.
 const MOST: usize = 1000;
 
@@ -50,6 +60,45 @@ pub(crate) fn export(
     Ok(ExportImages { names, archive: archive.into(), compression })
 }
 
+/// Arguments and options of `PullImage`.
+pub(crate) fn pull(reference: &str, options: Values) -> Result<PullImage, ApiError> {
+    let reference = reference.parse::<Reference>()?;
+    let mut o = Options::new(options);
+    let pull = PullImage {
+        reference,
+        platform: text::<Platform>(&mut o, "Platform")?,
+        when: match o.string("Policy")?.as_deref() {
+            None | Some("missing") => PullWhen::Missing,
+            Some("always") => PullWhen::Always,
+            Some("newer") => PullWhen::Newer,
+            Some(_) => return Err(wrong("Policy", &"must be missing, always or newer")),
+        },
+        tls: if o.boolean("TLSVerify")?.unwrap_or(true) { Tls::Verify } else { Tls::Any },
+        credentials: o.fd("Auth")?.map(credentials).transpose()?.unwrap_or_default(),
+        retries: o.number("Retries")?.unwrap_or(RETRIES),
+    };
+    o.finish()?;
+    if pull.retries > MOST_RETRIES {
+        return Err(wrong("Retries", &format_args!("cannot be more than {MOST_RETRIES}")));
+    }
+    Ok(pull)
+}
+
+/// Credentials out of a memfd that nobody can change any more.
+fn credentials(file: OwnedFd) -> Result<Credentials, ApiError> {
+    let sealed = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW;
+    if !fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(sealed)) {
+        return Err(wrong("Auth", &"must be a memfd that is sealed: WRITE, SHRINK and GROW"));
+    }
+    let mut json = vec![0; MAX_AUTH];
+    let read = File::from(file).read_at(&mut json, 0);
+    let read = read.map_err(|_| wrong("Auth", &"cannot be read"))?;
+    if read == MAX_AUTH {
+        return Err(wrong("Auth", &format_args!("must have less than {MAX_AUTH} bytes")));
+    }
+    Credentials::parse(&json[..read]).map_err(|error| wrong("Auth", &error))
+}
+
 /// Arguments of `Prune`.
 pub(crate) fn prune(kinds: &[String], filter: Values) -> Result<Prune, ApiError> {
     let mut images = None;
@@ -78,7 +127,6 @@ pub(crate) fn prune(kinds: &[String], filter: Values) -> Result<Prune, ApiError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
 
     #[test]
     fn what_is_pruned_is_named() {

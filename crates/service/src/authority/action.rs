@@ -45,6 +45,8 @@ actions! {
     ReadLogs = "read-logs",
     /// Import images.
     ImportImage = "import-image",
+    /// Pull images.
+    PullImage = "pull-image",
     /// Export images.
     ExportImages = "export-images",
     /// Read all about images.

@@ -185,6 +185,7 @@ fn produced(produced: &Produced) -> Variant<'static> {
     match produced {
         Produced::Object(object) => ObjectPath::from(paths::of(object)).into(),
         Produced::Objects(objects) => objects.iter().map(paths::of).collect::<Vec<_>>().into(),
+        Produced::Text(text) => text.clone().into(),
         Produced::Texts(texts) => texts.clone().into(),
         Produced::Bytes(bytes) => (*bytes).into(),
     }

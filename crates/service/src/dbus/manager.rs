@@ -219,6 +219,17 @@ impl Manager {
     }
 
     #[zbus(out_args("job"))]
+    async fn pull_image(
+        &self,
+        reference: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::images::pull(reference, values(options)?);
+        self.context.job(&header, request, Engine::pull_image).await
+    }
+
+    #[zbus(out_args("job"))]
     async fn export_images(
         &self,
         references: Vec<String>,

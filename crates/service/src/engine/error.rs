@@ -67,6 +67,30 @@ pub enum Error {
         /// The names.
         names: String,
     },
+    /// A registry does not give an image.
+    #[error("image '{reference}' cannot be pulled")]
+    Pull {
+        /// Which image.
+        reference: String,
+        /// Why not.
+        source: crate::pull::Error,
+    },
+    /// The registry has the image for other platforms only.
+    #[error("image '{reference}' is not there for this platform")]
+    PlatformMissing {
+        /// Which image.
+        reference: String,
+        /// For which it is there.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The policy of this host wants of an image what cannot be found out.
+    #[error("the policy of this host does not let image '{reference}' in")]
+    SignatureRejected {
+        /// Which image.
+        reference: String,
+        /// What it wants.
+        source: crate::pull::Unmet,
+    },
     /// The caller's end of an archive does not take it.
     #[error("the archive cannot be written")]
     WriteArchive(#[source] std::io::Error),
@@ -436,6 +460,9 @@ impl Error {
             Self::FreezeTimeout(_) => "Timeout",
             Self::NoContainerForProcess => "NoContainerForPID",
             Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) => "InvalidSpec",
+            Self::Pull { source, .. } => source.name(),
+            Self::PlatformMissing { .. } => "PlatformMissing",
+            Self::SignatureRejected { .. } => "SignatureRejected",
             Self::WriteArchive(source) if source.raw_os_error() == Some(NO_SPACE) => "NoSpace",
             Self::InvalidArchive(_)
             | Self::WriteArchive(_)

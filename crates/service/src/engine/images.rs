@@ -6,6 +6,7 @@ mod export;
 mod import;
 mod manage;
 mod prune;
+mod pull;
 mod transfer;
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,6 +27,7 @@ pub use export::ExportImages;
 pub use import::{ImportImage, RootfsConfig};
 pub use manage::{Names, RemoveImage, TagImage, UntagImage, Users};
 pub use prune::{Prune, Pruned};
+pub use pull::{PullImage, PullWhen};
 
 /// An image configuration larger than this is refused; real ones have a few KiB.
 const MAX_CONFIG: usize = tare_specgen::MAX_IMAGE_CONFIG;

@@ -70,7 +70,7 @@ pub use error::Error;
 pub use exec::{Exec, Executed, Stdio};
 pub use images::{
     ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage, Names, Prune,
-    Pruned, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
+    Pruned, PullImage, PullWhen, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
 };
 pub use inspect::{Inspect, Part};
 pub use logs::{OpenLogs, Which};
@@ -219,7 +219,10 @@ impl Inner {
     pub fn refuse_changes(&self) {
         self.ending.store(true, Ordering::Release);
         for job in self.jobs.list() {
-            if matches!(job.view().kind, JobKind::ImportImage | JobKind::ExportImages) {
+            if matches!(
+                job.view().kind,
+                JobKind::ImportImage | JobKind::ExportImages | JobKind::PullImage
+            ) {
                 // One that cannot be canceled any more is about to end.
                 let _ = job.cancel();
             }

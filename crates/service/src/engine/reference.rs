@@ -36,6 +36,24 @@ impl Reference {
         Err(Error::InvalidReference { reference: super::table::shortened(&self.0), problem })
     }
 
+    /// Registry and repository.
+    pub(crate) fn place(&self) -> (&str, &str) {
+        let (name, _) = split_off(&self.0, '@');
+        let (registry, rest) = name.split_once('/').unwrap_or_default();
+        (registry, split_off(rest, ':').0)
+    }
+
+    /// Its tag, if it has one.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        let (name, _) = split_off(&self.0, '@');
+        split_off(name.split_once('/').unwrap_or_default().1, ':').1
+    }
+
+    /// Its digest, if it has one.
+    pub(crate) fn digest(&self) -> Option<&str> {
+        split_off(&self.0, '@').1
+    }
+
     /// The last part of the repository, for names that are made up from it.
     pub fn base(&self) -> &str {
         let path = self.0.split('@').next().unwrap_or_default();
@@ -189,6 +207,23 @@ mod tests {
             assert_eq!(reference.as_str(), full, "{given}");
             assert_eq!(reference.base(), base, "{given}");
             assert_eq!(full.parse::<Reference>().unwrap(), reference, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_parts() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let both = format!("r.test:5000/a/b:1@{digest}");
+        let only = format!("r.test/a@{digest}");
+        for (name, place, tag, with) in [
+            ("r.test:5000/a/b:1", ("r.test:5000", "a/b"), Some("1"), None),
+            ("busybox", ("localhost", "busybox"), Some("latest"), None),
+            (&both, ("r.test:5000", "a/b"), Some("1"), Some(digest.as_str())),
+            (&only, ("r.test", "a"), None, Some(digest.as_str())),
+        ] {
+            let reference: Reference = name.parse().unwrap();
+            assert_eq!((reference.place(), reference.tag()), (place, tag), "{name}");
+            assert_eq!(reference.digest(), with, "{name}");
         }
     }
 

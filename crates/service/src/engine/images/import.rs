@@ -207,7 +207,7 @@ fn of_rootfs(
     Ok(Stored { row, config })
 }
 
-fn layer_row(layer: &Layer) -> LayerRow {
+pub(super) fn layer_row(layer: &Layer) -> LayerRow {
     LayerRow { chain_id: layer.chain_id, size: layer.size }
 }
 

@@ -12,6 +12,8 @@ pub enum JobKind {
     ImportImage,
     /// Create a container and start it.
     RunContainer,
+    /// Pull an image from a registry.
+    PullImage,
     /// Write images as an archive.
     ExportImages,
     /// Remove what nobody needs.
@@ -36,6 +38,7 @@ impl JobKind {
         match self {
             Self::ImportImage => "import-image",
             Self::RunContainer => "run-container",
+            Self::PullImage => "pull-image",
             Self::ExportImages => "export-images",
             Self::Prune => "prune",
             Self::RemoveImage => "remove-image",
@@ -60,6 +63,8 @@ pub enum Produced {
     Object(ObjectId),
     /// Things that are here now.
     Objects(Vec<ObjectId>),
+    /// A name of one.
+    Text(String),
     /// Names of things.
     Texts(Vec<String>),
     /// A number of bytes.

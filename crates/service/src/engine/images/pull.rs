@@ -1,0 +1,455 @@
+//! Images out of registries.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tare_specgen::ImageDefaults;
+use tare_storage::{
+    Blobs, ChainId, Descriptor, Digest, Estimate, Hold, ImageFacts, Limits, Manifest, Platform,
+    Store, choose_for, is_index, parse_index,
+};
+use tokio::sync::mpsc;
+
+use super::import::layer_row;
+use super::transfer::JobWatch;
+use super::{Engine, Error, MAX_CONFIG, Stored};
+use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::engine::Pending;
+use crate::engine::blocking::{brief, unbounded};
+use crate::engine::clock::Usec;
+use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
+use crate::engine::object::ObjectId;
+use crate::engine::records::durable::ImageRow;
+use crate::engine::reference::Reference;
+use crate::pull::{self, By, Credentials, Policy, Protocol, Repository, Tls};
+
+/// So many layers come at once.
+const AT_ONCE: usize = 3;
+/// Pieces of a layer that wait to be stored.
+const WAITING: usize = 16;
+
+/// An image to be pulled.
+#[derive(Debug)]
+pub struct PullImage {
+    /// Its name, which says where it is.
+    pub reference: Reference,
+    /// What it is to run on; what this host is, if nothing is said.
+    pub platform: Option<Platform>,
+    /// Whether it is pulled if it is here.
+    pub when: PullWhen,
+    /// Whether the certificate of the registry is checked.
+    pub tls: Tls,
+    /// For the registry.
+    pub credentials: Credentials,
+    /// How often a layer is begun again when the registry goes away.
+    pub retries: u32,
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullWhen {
+    /// If no image has the name.
+    #[default]
+    Missing,
+    /// In any case.
+    Always,
+    /// If the registry has another of that name.
+    Newer,
+}
+
+impl Ask for PullImage {
+    fn question(&self, _: &Caller) -> Question {
+        let name = self.reference.as_str();
+        Question::new(Action::PullImage).with("image", name).with("verb", "pull")
+    }
+}
+
+/// An image that a registry has.
+struct Found {
+    repository: Repository,
+    digest: Digest,
+    bytes: Vec<u8>,
+    manifest: Manifest,
+}
+
+impl Engine {
+    /// Begins to pull an image.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] if there can be no job.
+    pub fn pull_image(&self, request: Authorized<PullImage>) -> Result<Pending, Error> {
+        let (request, by) = request.into_parts();
+        let engine = self.clone();
+        self.pending(JobKind::PullImage, None, Origin::Caller(&by), move |job| async move {
+            let pulled = engine.pull(&request, &job).await;
+            if pulled.is_err() {
+                engine.tidy_up().await;
+            }
+            let (id, digest) = pulled?;
+            let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+            Ok(Output(vec![
+                ("Image", Produced::Object(ObjectId::Image(id))),
+                ("Id", Produced::Text(id.to_string())),
+                ("Digest", Produced::Text(digest)),
+            ]))
+        })
+    }
+
+    /// The id of the image, and the digest of its manifest.
+    async fn pull(
+        &self,
+        request: &PullImage,
+        job: &Arc<Job>,
+    ) -> Result<(Digest, Option<Digest>), Error> {
+        if request.when == PullWhen::Missing
+            && let Ok(here) = self.images.find(request.reference.as_str())
+        {
+            return Ok((here.id, here.seen.get().digests.first().copied()));
+        }
+        job.stage("resolving");
+        check_policy(&request.reference).await?;
+        let found = job.or_canceled(find(request)).await??;
+        if request.when == PullWhen::Newer
+            && let Ok(here) = self.images.find(request.reference.as_str())
+            && here.seen.get().digests.contains(&found.digest)
+        {
+            return Ok((here.id, Some(found.digest)));
+        }
+        // Dropped when what it holds is written down, or is not wanted.
+        let hold = self.store.hold();
+        let (image, _hold) = self.fetch(request, &found, hold, job).await?;
+        job.point_of_no_return()?;
+        job.stage("registering");
+        let ids = self.register(vec![image]).await?;
+        let id = ids.first().ok_or_else(|| Error::Bug("no image was registered".into()))?;
+        Ok((*id, Some(found.digest)))
+    }
+
+    /// Takes an image into the store.
+    async fn fetch(
+        &self,
+        request: &PullImage,
+        found: &Found,
+        hold: Hold,
+        job: &Arc<Job>,
+    ) -> Result<(Stored, Hold), Error> {
+        let config = job.or_canceled(self.config_from(found, request)).await??;
+        let facts = ImageFacts::parse(&config).map_err(invalid)?;
+        check_fits(request, found, &facts)?;
+        ImageDefaults::parse(&config).map_err(invalid)?;
+        super::read_config(&config)?;
+        self.check_room(found, &facts).await?;
+
+        job.stage("downloading");
+        let layers = &found.manifest.layers;
+        let total = layers.iter().map(|layer| layer.size).sum();
+        let progress = Progress { job, done: AtomicU64::new(0), total };
+        let progress = &progress;
+        // Each has its own descriptor: the compiler cannot tell how long a borrowed one would live.
+        let downloads = stream::iter(layers.clone())
+            .map(|layer| async move { self.download(request, found, &layer, progress).await })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>();
+        job.or_canceled(downloads).await??;
+
+        job.stage("unpacking");
+        let (store, watching) = (self.store.clone(), job.clone());
+        let (layers, manifest) = (layers.clone(), found.bytes.clone());
+        let references = vec![request.reference.to_string()];
+        unbounded("unpack", move || {
+            let unpacked = unpack(&store, &layers, &facts, &watching)?;
+            let row = ImageRow {
+                id: store.put_blob(&config)?,
+                pulled: Usec::now(),
+                layers: unpacked.iter().map(layer_row).collect(),
+                references,
+                manifests: vec![store.put_blob(&manifest)?],
+                layer_blobs: layers.iter().map(|layer| layer.digest).collect(),
+            };
+            Ok((Stored { row, config }, hold))
+        })
+        .await
+    }
+
+    async fn config_from(&self, found: &Found, request: &PullImage) -> Result<Vec<u8>, Error> {
+        let descriptor = &found.manifest.config;
+        let fail = |source| failed(&request.reference, source);
+        if descriptor.size > MAX_CONFIG as u64 {
+            return Err(fail(pull::Error::TooLarge(MAX_CONFIG)));
+        }
+        let mut pieces = Box::pin(found.repository.blob(&descriptor.digest).await.map_err(fail)?);
+        let mut config = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            config.extend(piece.map_err(|error| fail(pull::of_stream(error)))?);
+            if config.len() > MAX_CONFIG {
+                return Err(fail(pull::Error::TooLarge(MAX_CONFIG)));
+            }
+        }
+        let digest = Digest::of(&config);
+        if digest == descriptor.digest {
+            return Ok(config);
+        }
+        let wanted = descriptor.digest;
+        Err(fail(pull::Error::Digest(format!("{digest}, and {wanted} was asked for").into())))
+    }
+
+    /// Refuses before anything comes what cannot fit.
+    async fn check_room(&self, found: &Found, facts: &ImageFacts) -> Result<(), Error> {
+        let store = self.store.clone();
+        let (layers, stack) = (found.manifest.layers.clone(), ChainId::stack(&facts.diff_ids));
+        brief(move || {
+            let here: std::collections::HashSet<ChainId> = store.layers()?.into_iter().collect();
+            let mut estimate = Estimate::default();
+            for (layer, _) in layers.iter().zip(&stack).filter(|(_, it)| !here.contains(it)) {
+                estimate.add_layer(layer.size, Blobs::Keep);
+            }
+            Ok(store.check_room(&estimate)?)
+        })
+        .await
+    }
+
+    /// Downloads a layer that is not here as it comes.
+    async fn download(
+        &self,
+        request: &PullImage,
+        found: &Found,
+        layer: &Descriptor,
+        progress: &Progress<'_>,
+    ) -> Result<(), Error> {
+        let (store, digest) = (self.store.clone(), layer.digest);
+        if brief(move || Ok(store.has_blob(&digest)?)).await? {
+            progress.add(layer.size);
+            return Ok(());
+        }
+        let mut left = request.retries;
+        loop {
+            let before = AtomicU64::new(0);
+            match self.try_download(request, found, layer, progress, &before).await {
+                Err(Error::Pull { source: pull::Error::Unreachable(error), .. }) if left > 0 => {
+                    left -= 1;
+                    progress.take_back(before.into_inner());
+                    progress.job.log(4, format!("{digest} is begun again: {error}"));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_download(
+        &self,
+        request: &PullImage,
+        found: &Found,
+        layer: &Descriptor,
+        progress: &Progress<'_>,
+        counted: &AtomicU64,
+    ) -> Result<(), Error> {
+        let fail = |source| failed(&request.reference, source);
+        let mut pieces = Box::pin(found.repository.blob(&layer.digest).await.map_err(fail)?);
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let (store, digest, size) = (self.store.clone(), layer.digest, layer.size);
+        let stored = unbounded("download", move || {
+            let pieces = Pieces { receiver, piece: Vec::new(), read: 0, ended: false };
+            let go_on = |_| ControlFlow::Continue(());
+            Ok(store.store_blob(&digest, Some(size), pieces, &go_on))
+        });
+        let sent = async move {
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(pull::of_stream)?;
+                progress.add(piece.len() as u64);
+                counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                // Who stores it may have had enough, and says why.
+                if sender.send(Piece::Bytes(piece)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            let _ = sender.send(Piece::End).await;
+            Ok(())
+        };
+        let (stored, sent) = tokio::join!(stored, sent);
+        sent.map_err(fail)?;
+        match stored? {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == tare_storage::ErrorKind::InvalidInput => {
+                Err(fail(pull::Error::Digest(Box::new(error))))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn check_policy(reference: &Reference) -> Result<(), Error> {
+    let policy = brief(|| {
+        Policy::of_host()
+            .map_err(|source| Error::Host { what: "read the policy for images", source })
+    });
+    let Some(policy) = policy.await? else { return Ok(()) };
+    policy
+        .check(reference.as_str())
+        .map_err(|source| Error::SignatureRejected { reference: reference.to_string(), source })
+}
+
+/// Asks the registry for the image, and in the clear if that is allowed and nothing else works.
+async fn find(request: &PullImage) -> Result<Found, Error> {
+    let first = find_by(request, Protocol::Https(request.tls)).await;
+    match first {
+        Err(Error::Pull { source: pull::Error::Unreachable(_), .. }) if request.tls == Tls::Any => {
+            find_by(request, Protocol::Http).await
+        }
+        done => done,
+    }
+}
+
+async fn find_by(request: &PullImage, protocol: Protocol) -> Result<Found, Error> {
+    let fail = |source| failed(&request.reference, source);
+    let (registry, name) = request.reference.place();
+    let repository = Repository::new(registry, name, &request.credentials, protocol);
+    let by = match request.reference.digest() {
+        Some(digest) => By::Digest(digest.parse().map_err(invalid)?),
+        None => By::Tag(request.reference.tag().unwrap_or("latest").into()),
+    };
+    let (mut digest, mut bytes) = repository.manifest(&by).await.map_err(fail)?;
+    if is_index(&bytes) {
+        let entries = parse_index(&bytes).map_err(invalid)?;
+        let platform = request.platform.clone().unwrap_or_else(Platform::host);
+        let chosen = choose_for(&entries, &platform)
+            .map_err(|fault| platform_missing(request, Box::new(fault)))?;
+        let by = By::Digest(chosen.manifest.digest);
+        (digest, bytes) = repository.manifest(&by).await.map_err(fail)?;
+    }
+    let manifest = Manifest::parse(&bytes).map_err(invalid)?;
+    Ok(Found { repository, digest, bytes, manifest })
+}
+
+/// What the manifest and the configuration say must go together, and be what is wanted.
+fn check_fits(request: &PullImage, found: &Found, facts: &ImageFacts) -> Result<(), Error> {
+    let counts = (found.manifest.layers.len(), facts.diff_ids.len());
+    if counts.0 != counts.1 {
+        let (manifest, config) = counts;
+        return Err(invalid(format!(
+            "the manifest has {manifest} layers, its configuration {config}"
+        )));
+    }
+    let (Some(wanted), Some(made_for)) = (&request.platform, &facts.platform) else {
+        return Ok(());
+    };
+    let same = (wanted.os(), wanted.architecture()) == (made_for.os(), made_for.architecture());
+    if same {
+        Ok(())
+    } else {
+        Err(platform_missing(request, format!("it is for {made_for}").into()))
+    }
+}
+
+fn unpack(
+    store: &Store,
+    layers: &[Descriptor],
+    facts: &ImageFacts,
+    job: &Job,
+) -> Result<Vec<tare_storage::Layer>, Error> {
+    let stack = ChainId::stack(&facts.diff_ids);
+    let watch = JobWatch::new(job);
+    let unpack = |(nth, layer): (usize, &Descriptor)| {
+        let archive = store.open_blob(&layer.digest)?;
+        let diff_id = &facts.diff_ids[nth];
+        let unpacked =
+            store.unpack_layer(&stack[..nth], diff_id, archive, &Limits::default(), &watch);
+        unpacked.map_err(|error| match error.kind() {
+            _ if job.is_canceled() => Error::Canceled,
+            tare_storage::ErrorKind::InvalidInput => Error::InvalidArchive(Box::new(error)),
+            _ => Error::Storage(error),
+        })
+    };
+    layers.iter().enumerate().map(unpack).collect()
+}
+
+fn failed(reference: &Reference, source: pull::Error) -> Error {
+    Error::Pull { reference: reference.to_string(), source }
+}
+
+fn platform_missing(
+    request: &PullImage,
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> Error {
+    Error::PlatformMissing { reference: request.reference.to_string(), source }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::InvalidArchive(error.into())
+}
+
+/// How much of all layers has come.
+struct Progress<'j> {
+    job: &'j Job,
+    done: AtomicU64,
+    total: u64,
+}
+
+impl Progress<'_> {
+    fn add(&self, bytes: u64) {
+        let before = self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.job.progress(before + bytes, self.total);
+    }
+
+    fn take_back(&self, bytes: u64) {
+        self.done.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Part of a layer, from who receives to who stores.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// It was the last.
+    End,
+}
+
+/// Pieces as a file: one whose end is not seen ends with an error.
+struct Pieces {
+    receiver: mpsc::Receiver<Piece>,
+    piece: Vec<u8>,
+    read: usize,
+    ended: bool,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.piece.len() && !self.ended {
+            match self.receiver.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => (self.piece, self.read) = (bytes, 0),
+                Some(Piece::End) => self.ended = true,
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        let rest = &self.piece[self.read..];
+        let some = rest.len().min(buffer.len());
+        buffer[..some].copy_from_slice(&rest[..some]);
+        self.read += some;
+        Ok(some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_sent_whole_has_an_end() {
+        for (about, end, wanted) in [("whole", true, Some(&b"abc"[..])), ("cut off", false, None)] {
+            let (sender, receiver) = mpsc::channel(4);
+            for bytes in [&b"ab"[..], b"", b"c"] {
+                assert!(sender.try_send(Piece::Bytes(bytes.to_vec())).is_ok());
+            }
+            if end {
+                assert!(sender.try_send(Piece::End).is_ok());
+            }
+            drop(sender);
+            let mut pieces = Pieces { receiver, piece: Vec::new(), read: 0, ended: false };
+            let mut all = Vec::new();
+            let read = pieces.read_to_end(&mut all);
+            assert_eq!(read.ok().map(|_| all.as_slice()), wanted, "{about}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Credentials for registries, as `containers-auth.json` has them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use oci_client::secrets::RegistryAuth;
+use serde::Deserialize;
+
+/// Where docker writes the credentials for its own registry.
+const DOCKER: &str = "https://index.docker.io/v1/";
+
+/// Why a document has no credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("not as containers-auth.json(5) describes")]
+pub struct InvalidCredentials;
+
+/// Credentials by registry, or registry and part of a repository.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials(BTreeMap<String, (String, String)>);
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whose they are for is no secret; they are.
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    auths: BTreeMap<String, Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    auth: Option<String>,
+}
+
+impl Credentials {
+    /// Reads `{"auths": {"registry": {"auth": "base64 of user:password"}}}`.
+    ///
+    /// The error says nothing of what is in the document.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidCredentials`].
+    pub fn parse(json: &[u8]) -> Result<Self, InvalidCredentials> {
+        let document: Document = serde_json::from_slice(json).map_err(|_| InvalidCredentials)?;
+        let mut all = BTreeMap::new();
+        for (scope, entry) in document.auths {
+            let Some(auth) = entry.auth else { continue };
+            let bytes = STANDARD.decode(auth.trim()).map_err(|_| InvalidCredentials)?;
+            let text = String::from_utf8(bytes).map_err(|_| InvalidCredentials)?;
+            let (user, password) = text.split_once(':').ok_or(InvalidCredentials)?;
+            let scope = if scope == DOCKER { "docker.io".into() } else { scope };
+            // docker ends passwords with it.
+            let password = password.trim_end_matches('\0');
+            all.insert(scope, (user.to_owned(), password.to_owned()));
+        }
+        Ok(Self(all))
+    }
+
+    /// Those for a repository: of all that are for a part of its name, the longest.
+    pub(super) fn of(&self, registry: &str, repository: &str) -> RegistryAuth {
+        let name = format!("{registry}/{repository}");
+        let fits = |scope: &str| {
+            name.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let fitting = self.0.iter().filter(|(scope, _)| fits(scope));
+        match fitting.max_by_key(|(scope, _)| scope.len()) {
+            Some((_, (user, password))) => RegistryAuth::Basic(user.clone(), password.clone()),
+            None => RegistryAuth::Anonymous,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_scope_that_fits_counts() {
+        let entry = |text: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(text));
+        let json = format!(
+            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"{DOCKER}":{},"none":{{}}}}}}"#,
+            entry("all:1:2"),
+            entry("a:2"),
+            entry("docker:3\0")
+        );
+        let credentials = Credentials::parse(json.as_bytes()).unwrap();
+        let basic = |user: &str, password: &str| RegistryAuth::Basic(user.into(), password.into());
+        for (registry, repository, wanted) in [
+            ("r.test:5000", "b", basic("all", "1:2")),
+            ("r.test:5000", "a/x", basic("a", "2")),
+            ("r.test:5000", "ab", basic("all", "1:2")),
+            ("docker.io", "library/x", basic("docker", "3")),
+            ("r.test:50001", "b", RegistryAuth::Anonymous),
+        ] {
+            assert_eq!(credentials.of(registry, repository), wanted, "{registry}/{repository}");
+        }
+        assert!(!format!("{credentials:?}").contains("all"), "{credentials:?}");
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused() {
+        for json in
+            ["", "[]", r#"{"auths":{"a":{"auth":"?"}}}"#, r#"{"auths":{"a":{"auth":"YQ=="}}}"#]
+        {
+            assert!(Credentials::parse(json.as_bytes()).is_err(), "{json}");
+        }
+        assert_eq!(Credentials::parse(b"{}").unwrap(), Credentials::default());
+    }
+}
