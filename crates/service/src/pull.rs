@@ -81,14 +81,14 @@ pub enum Tls {
 pub(crate) struct Repository {
     client: Client,
     registry: String,
-    repository: String,
+    name: String,
     auth: RegistryAuth,
 }
 
 impl std::fmt::Debug for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the credentials.
-        f.debug_tuple("Repository").field(&self.registry).field(&self.repository).finish()
+        f.debug_tuple("Repository").field(&self.registry).field(&self.name).finish()
     }
 }
 
@@ -116,7 +116,7 @@ impl Repository {
         Self {
             client: Client::new(config),
             registry: registry.into(),
-            repository: repository.into(),
+            name: repository.into(),
             auth: credentials.of(registry, repository),
         }
     }
@@ -151,7 +151,7 @@ impl Repository {
     }
 
     fn reference(&self, by: &By) -> Reference {
-        let (registry, repository) = (self.registry.clone(), self.repository.clone());
+        let (registry, repository) = (self.registry.clone(), self.name.clone());
         match by {
             By::Tag(tag) => Reference::with_tag(registry, repository, tag.clone()),
             By::Digest(digest) => Reference::with_digest(registry, repository, digest.to_string()),
@@ -180,12 +180,15 @@ pub(crate) enum By {
 fn of_client(error: OciDistributionError) -> Error {
     use OciDistributionError as E;
     match &error {
-        E::RequestError(_) | E::IoError(_) => Error::Unreachable(Box::new(error)),
-        E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => Error::Denied(Box::new(error)),
-        E::ImageManifestNotFoundError(_) => Error::Unknown(Box::new(error)),
-        E::ServerError { code: 404, .. } => Error::Unknown(Box::new(error)),
-        E::ServerError { code: 401 | 403, .. } => Error::Denied(Box::new(error)),
-        E::ServerError { .. } => Error::Unreachable(Box::new(error)),
+        E::AuthenticationFailure(_)
+        | E::UnauthorizedError { .. }
+        | E::ServerError { code: 401 | 403, .. } => Error::Denied(Box::new(error)),
+        E::ImageManifestNotFoundError(_) | E::ServerError { code: 404, .. } => {
+            Error::Unknown(Box::new(error))
+        }
+        E::RequestError(_) | E::IoError(_) | E::ServerError { .. } => {
+            Error::Unreachable(Box::new(error))
+        }
         E::DigestError(_) => Error::Digest(Box::new(error)),
         E::RegistryError { envelope, .. } => {
             use OciErrorCode as C;

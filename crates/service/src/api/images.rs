@@ -147,7 +147,10 @@ mod tests {
     fn an_export_needs_images_and_somewhere_to_write() {
         let sink = || OwnedFd::from(tempfile::tempfile().unwrap());
         let read_only = || OwnedFd::from(File::open("/proc/self/exe").unwrap());
-        let device = || OwnedFd::from(File::options().write(true).open("/dev/null").unwrap());
+        let device = || {
+            let mode = rustix::fs::Mode::empty();
+            rustix::fs::open("/dev/null", rustix::fs::OFlags::WRONLY, mode).unwrap()
+        };
         let options = |key: &str, text: &str| Values::from([(key.to_owned(), text.into())]);
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         for (about, result, wanted) in [
