@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_is_no_document_is_refused() {
         for json in
-            ["", "[]", r#"{"auths":{"a":{"auth":"?"}}}"#, r#"{"auths":{"a":{"auth":"YQ=="}}}"#]
+            ["", "7", r#"{"auths":{"a":{"auth":"?"}}}"#, r#"{"auths":{"a":{"auth":"YQ=="}}}"#]
         {
             assert!(Credentials::parse(json.as_bytes()).is_err(), "{json}");
         }
