@@ -255,7 +255,7 @@ fn privileged_images_are_named_described_and_removed() {
         );
         let container: OwnedObjectPath = client.manager("CreateContainer", &body).await.unwrap();
         client.start(&container).await.done();
-        assert_eq!(image(&client, one).await.paths("Containers"), [container.clone()]);
+        assert_eq!(image(&client, one).await.paths("Containers"), std::slice::from_ref(&container));
         let ended = remove(one, 1).await;
         assert_eq!(failure(&ended), format!("{ERROR}.ImageInUse"));
         assert!(ended.error_message.contains("user"), "{ended:?}");
@@ -394,7 +394,7 @@ fn privileged_what_nobody_needs_is_pruned_and_nothing_else() {
         let other = Options::from([("Labels", Variant::from(labels))]);
         assert_eq!(prune(&["images"], other).await.0, [""; 0]);
         let dry = Options::from([("DryRun", true.into())]);
-        assert_eq!(prune(&["images"], dry).await.0, [one.clone()]);
+        assert_eq!(prune(&["images"], dry).await.0, std::slice::from_ref(&one));
         let labels = Variant::from(HashMap::from([("hidden", "x")]));
         let (removed, bytes) = prune(&["images"], Options::from([("Labels", labels)])).await;
         assert_eq!(removed, [one]);
