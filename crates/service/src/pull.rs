@@ -38,6 +38,11 @@ pub enum Error {
     /// It cannot be talked with.
     #[error("the registry cannot be reached")]
     Unreachable(#[source] Box<OciDistributionError>),
+    /// The host knows no authorities to check certificates by.
+    #[error(
+        "this host has no certificates of authorities; they come with the package ca-certificates"
+    )]
+    NoAuthorities,
     /// It wants to know who asks, or does not give it to them.
     #[error("the registry refuses access")]
     Denied(#[source] Box<OciDistributionError>),
@@ -59,7 +64,7 @@ impl Error {
     /// The last part of its name on the bus.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "RegistryUnreachable",
+            Self::Unreachable(_) | Self::NoAuthorities => "RegistryUnreachable",
             Self::Denied(_) => "RegistryDenied",
             Self::Unknown(_) => "ManifestUnknown",
             Self::Digest(_) => "DigestMismatch",
@@ -94,12 +99,16 @@ impl std::fmt::Debug for Repository {
 
 impl Repository {
     /// The repository of that name; nobody is asked yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoAuthorities`]: without them there is no client, whatever it is to check.
     pub(crate) fn new(
         registry: &str,
         repository: &str,
         credentials: &Credentials,
         protocol: Protocol,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         // Only once, and by the first who needs it; the others find it there.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = ClientConfig {
@@ -107,18 +116,23 @@ impl Repository {
                 Protocol::Http => ClientProtocol::Http,
                 Protocol::Https(_) => ClientProtocol::Https,
             },
-            accept_invalid_certificates: protocol == Protocol::Https(Tls::Any),
+            // In the clear there are none.
+            accept_invalid_certificates: protocol != Protocol::Https(Tls::Verify),
             read_timeout: Some(SILENCE),
             connect_timeout: Some(CONNECT),
             user_agent: concat!("tared/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
-        Self {
-            client: Client::new(config),
+        if rustls_native_certs::load_native_certs().certs.is_empty() {
+            return Err(Error::NoAuthorities);
+        }
+        let unusable = |error| Error::Unreachable(Box::new(error));
+        Ok(Self {
+            client: Client::try_from(config).map_err(unusable)?,
             registry: registry.into(),
             name: repository.into(),
             auth: credentials.of(registry, repository),
-        }
+        })
     }
 
     /// A manifest or index by tag or digest, and its digest.

@@ -180,7 +180,7 @@ fn privileged_wrong_calls_of_containers_are_refused() {
         refuses(&client, idle, "Container.Start", (1_u64 << 63, none()), INVALID).await;
         refuses(&client, idle, "Container.Start", (0_u64, unknown()), "UnknownOption").await;
         refuses(&client, running, "Container.Stop", (0_u64, 2_u64), INVALID).await;
-        refuses(&client, running, "Container.Remove", 2_u64, INVALID).await;
+        refuses(&client, running, "Container.Remove", 4_u64, INVALID).await;
         for (whom, signal, flags) in [
             ("init", 0, 0_u64),
             ("init", 65, 0),

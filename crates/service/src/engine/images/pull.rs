@@ -306,7 +306,8 @@ async fn find(request: &PullImage) -> Result<Found, Error> {
 async fn find_by(request: &PullImage, protocol: Protocol) -> Result<Found, Error> {
     let fail = |source| failed(&request.reference, source);
     let (registry, name) = request.reference.place();
-    let repository = Repository::new(registry, name, &request.credentials, protocol);
+    let repository =
+        Repository::new(registry, name, &request.credentials, protocol).map_err(fail)?;
     let by = match request.reference.digest() {
         Some(digest) => By::Digest(digest.parse().map_err(invalid)?),
         None => By::Tag(request.reference.tag().unwrap_or("latest").into()),

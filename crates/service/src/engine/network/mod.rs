@@ -383,12 +383,19 @@ impl Networks {
         record.places.iter().filter_map(|place| self.get(&place.network)).collect()
     }
 
-    /// Answers the names of networks that containers are on since before this daemon.
+    /// Answers the names of networks that are on the host since before this daemon: containers are
+    /// on them, or were.
     pub(super) async fn answer_again(&self, used: BTreeSet<NetworkName>) {
-        let used: Vec<_> = used.iter().filter_map(|name| self.get(name)).collect();
-        let names = self.names.clone();
+        let (all, names) = (self.all(), self.names.clone());
+        let has_bridge = |network: &Network| {
+            let bridge = network.definition().bridge().cloned();
+            bridge.is_some_and(|bridge| tare_netns::has_interface(&bridge).unwrap_or(false))
+        };
         let work = move || {
-            for network in used {
+            for network in all {
+                if !used.contains(&network.name) && !has_bridge(&network) {
+                    continue;
+                }
                 if let Err(error) = network.ensure(&names) {
                     tracing::warn!("network '{}' is not whole: {error}", network.name);
                 }
