@@ -99,6 +99,21 @@ impl Host {
         World::capture(&self.scope())
     }
 
+    /// The same once nothing changes any more: what a daemon does behind an end, it does a moment
+    /// later.
+    pub fn world_at_rest(&self) -> World {
+        let end = Instant::now() + SETTLING;
+        let mut before = self.world();
+        loop {
+            thread::sleep(Duration::from_millis(200));
+            let now = self.world();
+            if before.differences(&now).is_empty() || Instant::now() > end {
+                return now;
+            }
+            before = now;
+        }
+    }
+
     /// Waits until the world is `wanted`.
     ///
     /// # Panics

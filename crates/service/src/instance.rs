@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tare_netns::{InterfaceName, NamespaceName, TableName};
@@ -73,10 +74,14 @@ impl Instance {
         let (state, run) = (&usable(state)?, &usable(run)?);
         // conmon is told `<driver>:<path>` of a log.
         refuse_if(state, |c| c == ':', "it has a colon in it")?;
-        make_dir(state, 0o700)?;
+        for dir in [state, run] {
+            refuse_foreign(dir)?;
+        }
+        // Whoever comes second changes nothing of what the first has.
+        let locks = [take(state, 0o700)?, take(run, 0o755)?];
+        set_mode(state, 0o700)?;
         // Searchable by all: the bus socket of a private daemon is below it.
-        make_dir(run, 0o755)?;
-        let locks = [lock(state)?, lock(run)?];
+        set_mode(run, 0o755)?;
         let instance = Self { state: state.into(), run: run.into(), _locks: locks };
         for private in [instance.containers_run_dir(), instance.run_db_dir(), instance.logs_dir()] {
             make_dir(&private, 0o700)?;
@@ -142,11 +147,45 @@ fn refuse_if(path: &Path, bad: fn(char) -> bool, why: &'static str) -> Result<()
     }
 }
 
+/// A directory that is there already and is somebody else's, or that others may write to, is no
+/// place for what only this daemon may change; `/tmp` is one.
+fn refuse_foreign(dir: &Path) -> Result<(), Error> {
+    let failed = |source| Error::Create { path: dir.into(), source };
+    let named = match std::fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        named => named.map_err(failed)?,
+    };
+    // A link of one's own may lead to another disk.
+    let found = std::fs::metadata(dir).map_err(failed)?;
+    let refused = |why| Err(Error::Unusable { path: dir.into(), why });
+    if !found.is_dir() {
+        return refused("it is no directory");
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if named.uid() != own || found.uid() != own {
+        return refused("it belongs to another user");
+    }
+    if found.mode() & 0o022 != 0 {
+        return refused("others may write to it");
+    }
+    Ok(())
+}
+
+/// Makes a directory if it is missing, and takes it for this process.
+fn take(dir: &Path, mode: u32) -> Result<File, Error> {
+    effects::make_dir(dir, mode).map_err(|source| Error::Create { path: dir.into(), source })?;
+    lock(dir)
+}
+
 fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
     effects::make_dir(path, mode)
-        // Also where it was there before, with another mode.
-        .and_then(|()| effects::set_mode(path, mode))
         .map_err(|source| Error::Create { path: path.into(), source })
+        .and_then(|()| set_mode(path, mode))
+}
+
+/// Also where it was there before, with another mode.
+fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    effects::set_mode(path, mode).map_err(|source| Error::Create { path: path.into(), source })
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {
@@ -268,6 +307,29 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "what others have made")]
+    fn a_place_of_others_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let (shared, file) = (at("shared"), at("file"));
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        std::fs::write(&file, "").unwrap();
+        for bad in [&shared, &file] {
+            for (state, run) in [(bad, &at("r")), (&at("s"), bad)] {
+                let refused = Instance::open(state, run).map(drop);
+                assert!(matches!(refused, Err(Error::Unusable { .. })), "{refused:?}");
+            }
+        }
+        assert_eq!(std::fs::metadata(&shared).unwrap().mode() & 0o7777, 0o1777);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is made");
+        std::fs::create_dir(at("disk")).unwrap();
+        std::os::unix::fs::symlink(at("disk"), at("s")).unwrap();
+        Instance::open(&at("s"), &at("r")).map(drop).unwrap();
+    }
 
     #[test]
     fn a_second_daemon_is_told_who_is_there() {

@@ -19,7 +19,7 @@ fn privileged_a_start_that_fails_leaves_nothing() {
         // Bridge and table come with the first start, and stay as long as the daemon.
         let first = started(&client, "first", "true").await;
         client.remove(&first).await.done();
-        let before = host.world();
+        let before = host.world_at_rest();
         for (about, options, error) in [
             ("no such program", command("/nonexistent"), "CommandNotFound"),
             ("no such program in PATH", command("nonexistent"), "CommandNotFound"),
@@ -50,7 +50,7 @@ fn privileged_an_exec_leaves_nothing_whether_it_fails_or_not() {
         // Bridge and table come with the first start, and stay as long as the daemon.
         let first = started(&client, "first", "true").await;
         client.remove(&first).await.done();
-        let empty = host.world();
+        let empty = host.world_at_rest();
         let path = started(&client, "c", "sleep 1000").await;
         // The directory of sessions comes with the first one, and goes with the container. What
         // is the session's own goes a moment after its end is told.
@@ -59,7 +59,7 @@ fn privileged_an_exec_leaves_nothing_whether_it_fails_or_not() {
         while host.path(&format!("r/containers/{id}/1/exec/1")).exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let before = host.world();
+        let before = host.world_at_rest();
         // Long enough to be found and watched.
         client.exec(&path, "sleep 0.3").await;
         host.settles_to(&before);
@@ -88,7 +88,8 @@ fn privileged_an_end_on_a_full_disk_is_written_down_when_there_is_space() {
         on_scratch_host(async |host| {
             let disk = host.path(full);
             fs::create_dir(&disk).unwrap();
-            mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=64m")).unwrap();
+            mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=64m,mode=0755"))
+                .unwrap();
             let mut tared = Tared::start(host);
             let client = tared.client().await;
             client.import_busybox().await;
@@ -120,7 +121,8 @@ fn privileged_on_a_full_disk_containers_are_stopped_and_removed() {
         on_scratch_host(async |host| {
             let disk = host.path(full);
             fs::create_dir(&disk).unwrap();
-            mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=64m")).unwrap();
+            mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), Some(c"size=64m,mode=0755"))
+                .unwrap();
             let mut tared = Tared::start(host);
             let client = tared.client().await;
             client.import_busybox().await;

@@ -31,7 +31,7 @@ fn privileged_what_no_container_has_is_swept_away_and_what_one_has_is_not() {
         let tag = group.file_name().unwrap().to_str().unwrap().to_owned();
         tared.kill9();
         drop(client);
-        let before = host.world();
+        let before = host.world_at_rest();
 
         let (state, runtime) = (tared.setup().state.clone(), tared.setup().runtime.clone());
         for dir in [
@@ -205,7 +205,7 @@ fn privileged_an_import_that_waits_for_its_caller_can_be_canceled() {
     on_scratch_host(async |host| {
         let mut tared = Tared::start(host);
         let client = tared.client().await;
-        let before = host.world();
+        let before = host.world_at_rest();
         // Its other end is open, and silent.
         let (archive, _silent) = std::io::pipe().unwrap();
         let body = (zbus::Fd::from(&archive), Options::new());

@@ -260,3 +260,23 @@ fn privileged_where_another_program_answers_there_are_no_names() {
         tared.stop();
     });
 }
+
+/// A daemon that takes over a network answers on it before any container starts.
+#[test]
+fn privileged_names_are_answered_again_where_nothing_runs() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "web", "sleep 1000").await;
+        client.remove(&path).await.done();
+        drop(client);
+        let listens = || run("ss", &["-lun"]).contains(":53 ");
+        assert!(listens());
+        tared.kill9();
+        assert!(!listens());
+        let mut tared = tared.restart();
+        assert!(listens());
+        tared.stop();
+    });
+}

@@ -8,9 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
 
-/// Where docker writes the credentials for its own registry.
-const DOCKER: &str = "https://index.docker.io/v1/";
-
 /// Why a document has no credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("not as containers-auth.json(5) describes")]
@@ -54,7 +51,7 @@ impl Credentials {
             let bytes = STANDARD.decode(auth.trim()).map_err(|_| InvalidCredentials)?;
             let text = String::from_utf8(bytes).map_err(|_| InvalidCredentials)?;
             let (user, password) = text.split_once(':').ok_or(InvalidCredentials)?;
-            let scope = if scope == DOCKER { "docker.io".into() } else { scope };
+            let scope = scope_of(&scope);
             // docker ends passwords with it.
             let password = password.trim_end_matches('\0');
             all.insert(scope, (user.to_owned(), password.to_owned()));
@@ -76,6 +73,14 @@ impl Credentials {
     }
 }
 
+/// The scope that a key stands for: docker writes that of its own registry as the URL of an API.
+fn scope_of(key: &str) -> String {
+    match key.strip_prefix("https://").and_then(|url| url.split_once("/v1/")) {
+        Some((host, "")) => host.strip_prefix("index.").unwrap_or(host).into(),
+        _ => key.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +89,7 @@ mod tests {
     fn the_longest_scope_that_fits_counts() {
         let entry = |text: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(text));
         let json = format!(
-            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"{DOCKER}":{},"none":{{}}}}}}"#,
+            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"https://index.docker.test/v1/":{},"none":{{}}}}}}"#,
             entry("all:1:2"),
             entry("a:2"),
             entry("docker:3\0")
@@ -95,7 +100,7 @@ mod tests {
             ("r.test:5000", "b", basic("all", "1:2")),
             ("r.test:5000", "a/x", basic("a", "2")),
             ("r.test:5000", "ab", basic("all", "1:2")),
-            ("docker.io", "library/x", basic("docker", "3")),
+            ("docker.test", "library/x", basic("docker", "3")),
             ("r.test:50001", "b", RegistryAuth::Anonymous),
         ] {
             assert_eq!(credentials.of(registry, repository), wanted, "{registry}/{repository}");

@@ -1,6 +1,6 @@
 //! One network: what it is, who is on it, and what of that is seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -20,18 +20,28 @@ pub(in crate::engine) struct Network {
     pub(in crate::engine) name: NetworkName,
     definition: RwLock<Arc<NetworkDefinition>>,
     /// The containers that are on it, running or not, with what is kept for them.
-    members: Mutex<BTreeMap<ContainerId, Kept>>,
+    members: Mutex<Members>,
     /// Whether what it needs on the host is there, and its subnets are this daemon's alone.
     ready: RwLock<Arc<OnceCell<()>>>,
     /// What is seen of it.
     pub(in crate::engine) seen: Visible<view::Network>,
 }
 
-/// What a container alone has on a network, also while it does not run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Kept {
-    addresses: Vec<IpAddr>,
-    aliases: Vec<Alias>,
+/// The containers on a network, and what each of them alone has there, also while it does not run:
+/// found by what it is, since each start asks whose an address is.
+#[derive(Debug, Default)]
+struct Members {
+    containers: BTreeSet<ContainerId>,
+    addresses: BTreeMap<IpAddr, ContainerId>,
+    aliases: BTreeMap<Alias, ContainerId>,
+}
+
+impl Members {
+    fn forget(&mut self, id: &ContainerId) {
+        self.containers.remove(id);
+        self.addresses.retain(|_, by| by != id);
+        self.aliases.retain(|_, by| by != id);
+    }
 }
 
 /// What somebody else has, or keeps for when it runs.
@@ -118,16 +128,20 @@ impl Network {
         aliases: &[Alias],
     ) -> Result<(), Taken> {
         let mut members = self.members();
-        for (by, theirs) in members.iter().filter(|(by, _)| *by != id) {
-            if let Some(address) = addresses.iter().find(|a| theirs.addresses.contains(a)) {
+        let of_another = |by: &&ContainerId| *by != id;
+        for address in addresses {
+            if let Some(by) = members.addresses.get(address).filter(of_another) {
                 return Err(Taken::Address(*address, by.clone()));
             }
-            if let Some(alias) = aliases.iter().find(|a| theirs.aliases.contains(a)) {
+        }
+        for alias in aliases {
+            if let Some(by) = members.aliases.get(alias).filter(of_another) {
                 return Err(Taken::Alias(alias.clone(), by.clone()));
             }
         }
-        let kept = Kept { addresses: addresses.to_vec(), aliases: aliases.to_vec() };
-        members.insert(id.clone(), kept);
+        members.containers.insert(id.clone());
+        members.addresses.extend(addresses.iter().map(|address| (*address, id.clone())));
+        members.aliases.extend(aliases.iter().map(|alias| (alias.clone(), id.clone())));
         self.show_members(&members);
         Ok(())
     }
@@ -135,26 +149,25 @@ impl Network {
     /// A container is not on it any more.
     pub(super) fn leave(&self, id: &ContainerId) {
         let mut members = self.members();
-        members.remove(id);
+        members.forget(id);
         self.show_members(&members);
     }
 
     /// Whether a container other than `id` keeps an address for itself.
     pub(super) fn is_kept_from(&self, id: &ContainerId, address: IpAddr) -> bool {
-        let members = self.members();
-        members.iter().any(|(by, theirs)| by != id && theirs.addresses.contains(&address))
+        self.members().addresses.get(&address).is_some_and(|by| by != id)
     }
 
     /// The containers that are on it.
     pub(in crate::engine) fn containers(&self) -> Vec<ContainerId> {
-        self.members().keys().cloned().collect()
+        self.members().containers.iter().cloned().collect()
     }
 
-    fn show_members(&self, members: &BTreeMap<ContainerId, Kept>) {
-        self.seen.show(|view| view.containers = members.keys().cloned().collect());
+    fn show_members(&self, members: &Members) {
+        self.seen.show(|view| view.containers = members.containers.iter().cloned().collect());
     }
 
-    fn members(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Kept>> {
+    fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
