@@ -2,7 +2,7 @@
 # themselves where root is needed; as root they need no sudo.
 
 .NOTPARALLEL:
-.PHONY: help setup setup-lab build demo lab bench check test test-privileged test-lab test-vm case \
+.PHONY: help setup setup-tests setup-lab build demo lab bench check test test-privileged test-lab test-vm case \
 	install fmt fmt-check clippy deny clean
 .DEFAULT_GOAL := help
 
@@ -17,8 +17,14 @@ help: ## Show this list
 setup: ## Install the Debian packages that the other targets need and that are missing
 	tools/setup.sh
 
+# Of tests on this host, and in lab systems.
+FOR_TESTS := docker-registry skopeo
+
+setup-tests: ## The same, and those that tests need
+	tools/setup.sh $(FOR_TESTS)
+
 setup-lab: ## The same, and those that lab systems need
-	tools/setup.sh mmdebstrap systemd-container qemu-system-x86 e2fsprogs
+	tools/setup.sh $(FOR_TESTS) mmdebstrap systemd-container qemu-system-x86 e2fsprogs
 
 build: ## Build tared, tare-spawn and tarectl
 	$(CARGO) build --locked -p tare-service -p tare-spawn -p tarectl
@@ -42,7 +48,7 @@ check: setup-lab ## All that a change has to pass; ACCEPT='test-vm' if that cann
 test: ## Tests that run anywhere, as an ordinary user
 	tools/cargo-test.sh here $(TESTS) -- --skip privileged_ --skip lab_ --skip vm_
 
-test-privileged: setup build ## Tests named privileged_*: as root, in namespaces of their own
+test-privileged: setup-tests build ## Tests named privileged_*: as root, in namespaces of their own
 	tools/cargo-test.sh root $(TESTS) --tests -- privileged_
 
 test-lab: setup-lab build ## Tests named lab_*, and the service's privileged ones, in a Debian 13 under systemd

@@ -7,7 +7,7 @@ set -eu
 # To run: what a host of tared has, and busybox as the content of images.
 packages='gcc libc6-dev
 conmon crun runc dbus-daemon
-busybox-static iproute2 mount docker-registry nftables skopeo systemd util-linux'
+busybox-static iproute2 mount nftables systemd util-linux'
 
 missing() {
     for package in $packages "$@"; do
