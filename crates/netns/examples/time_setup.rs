@@ -4,6 +4,7 @@
 //! Needs root, and for the comparison netavark. Works in namespaces of its own and leaves nothing
 //! behind: `cargo run --release --example time_setup [NETAVARK]`
 
+#![allow(clippy::disallowed_methods, reason = "a program that measures makes its own surroundings")]
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
 use std::error::Error;
@@ -14,8 +15,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tare_netns::lease::{Choice, Freed};
 use tare_netns::{
     ContainerRules, Driver, Firewall, IpFamily, MacAddress, Names, Network, NetworkOptions,
@@ -239,11 +240,8 @@ fn print(what: &str, times: &[Duration]) -> Duration {
     at(50)
 }
 
-#[expect(unsafe_code, reason = "unshare(2) is unsafe in rustix")]
 fn isolate() -> Result<()> {
-    let flags = UnshareFlags::FS | UnshareFlags::NEWNS | UnshareFlags::NEWNET;
-    // SAFETY: descriptors stay shared, and there is no other thread yet.
-    unsafe { unshare_unsafe(flags) }?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None)?;
     run(Command::new("ip").args(["link", "set", "lo", "up"]), "")

@@ -59,6 +59,8 @@
 //! - [rtnetlink(7)](https://man7.org/linux/man-pages/man7/rtnetlink.7.html)
 //! - [nft(8)](https://man7.org/linux/man-pages/man8/nft.8.html)
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own surroundings"))]
+
 mod bridge;
 mod connection;
 mod conntrack;
@@ -83,6 +85,7 @@ mod reserve;
 mod rules;
 mod step;
 mod subnet;
+#[expect(clippy::disallowed_methods, reason = "this is where the steps are carried out")]
 #[expect(unsafe_code, reason = "unshare(2) and ioctl(2) are unsafe in rustix")]
 mod sys;
 mod undo;

@@ -31,6 +31,8 @@
 //!   [cgroups(7)](https://man7.org/linux/man-pages/man7/cgroups.7.html)
 //! - [conmon](https://github.com/containers/conmon/blob/main/docs/conmon.8.md)
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own surroundings"))]
+
 pub mod cgroup;
 mod complaint;
 mod error;
@@ -42,6 +44,7 @@ pub mod log;
 mod name;
 pub mod signal;
 mod step;
+#[expect(clippy::disallowed_methods, reason = "this is where the steps are carried out")]
 #[expect(unsafe_code, reason = "the PIDFD_GET_INFO ioctl and signal numbers above 31")]
 mod sys;
 pub mod version;

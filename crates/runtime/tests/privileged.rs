@@ -1,5 +1,7 @@
 //! Against control groups of the kernel, as root.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
+
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::PathBuf;

@@ -4,6 +4,8 @@
 //! Needs root, conmon, runc, a static busybox, and the program `tare-spawn`, beside the directory of
 //! the examples if nothing else is said. Prints medians and, in brackets, the best in milliseconds.
 
+#![allow(clippy::disallowed_methods, reason = "a program that measures makes its own surroundings")]
+
 use std::error::Error;
 use std::io::Write;
 use std::os::fd::AsFd;

@@ -38,6 +38,8 @@
 //! - [conmon](https://github.com/containers/conmon/blob/main/docs/conmon.8.md)
 //! - [OCI runtime specification](https://github.com/opencontainers/runtime-spec)
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own surroundings"))]
+
 mod argv;
 mod cgroup;
 mod error;
@@ -54,6 +56,7 @@ mod server;
 mod settings;
 mod spawner;
 mod step;
+#[expect(clippy::disallowed_methods, reason = "this is where the steps are carried out")]
 #[expect(unsafe_code, reason = "unshare(2), setns(2), close_range(2) and mount_setattr(2)")]
 mod sys;
 mod trial;

@@ -1,5 +1,6 @@
 //! What `tare-spawn` is for: whoever ends, containers go on, and nothing is left behind.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
 #![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` misses helpers")]
 
 mod world;
@@ -168,11 +169,9 @@ fn privileged_nobody_but_root_is_heard() {
     fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
     fs::set_permissions(world.dir.path(), Permissions::from_mode(0o755)).unwrap();
     let answer = thread::spawn(move || {
-        let nobody: libc::c_long = 65534;
-        #[allow(unsafe_code)]
-        // SAFETY: changes the user of this thread alone, which ends with the test.
-        let changed = unsafe { libc::syscall(libc::SYS_setresuid, nobody, nobody, nobody) };
-        assert_eq!(changed, 0);
+        // Of this thread alone.
+        let nobody = rustix::process::Uid::from_raw(65534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
         connect(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();

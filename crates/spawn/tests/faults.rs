@@ -2,6 +2,8 @@
 //!
 //! One test only: the hook is the process's. Needs root and the feature `fault`.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
+
 mod world;
 
 use std::fmt::Display;

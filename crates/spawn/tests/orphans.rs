@@ -3,6 +3,8 @@
 //! Adopting changes the whole process, which is why these tests have a binary of their own; they
 //! take turns, for each looks at all children of the process.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
+
 mod world;
 
 use std::fs;

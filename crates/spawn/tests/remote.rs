@@ -1,5 +1,7 @@
 //! The suite, forked by a real `tare-spawn` for each test.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
+
 mod suite;
 mod world;
 

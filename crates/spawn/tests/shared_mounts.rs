@@ -2,6 +2,7 @@
 //!
 //! A binary of its own: it changes the mount namespace of a thread.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
 #![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` misses helpers")]
 #![allow(dead_code, reason = "other binaries use the rest of the world")]
 
@@ -10,8 +11,8 @@ mod world;
 use std::fs;
 use std::os::fd::AsFd;
 
+use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
 use tare_spawn::{Force, OciRuntime, Verdict};
 use world::{World, config, trial, wait_end};
@@ -26,9 +27,7 @@ fn on_a_host_with_shared_mounts(body: impl FnOnce() + Send) {
     assert!(rustix::process::geteuid().is_root(), "needs root");
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            #[allow(unsafe_code)]
-            // SAFETY: descriptors stay shared, and the thread ends with the test.
-            unsafe { unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }.unwrap();
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
             let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
             mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
             mount_change("/", shared).unwrap();

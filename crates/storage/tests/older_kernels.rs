@@ -24,10 +24,10 @@ use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use fixture::{Lab, Tar, read};
+use nix::sched::{CloneFlags, unshare};
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tare_storage::{ChainId, ContainerKey, Error, ErrorKind, fault};
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -130,12 +130,8 @@ fn privileged_nothing_propagates_to_a_host_with_shared_mounts() {
     });
 }
 
-#[expect(unsafe_code, reason = "unshare(2) is unsafe for what it can do to descriptors")]
 fn unshare_mounts() {
-    let flags = UnshareFlags::FS | UnshareFlags::NEWNS;
-    // SAFETY: the descriptor table stays shared, so no descriptor owned elsewhere is affected; the
-    // thread ends with the test.
-    unsafe { unshare_unsafe(flags) }.unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).unwrap();
 }

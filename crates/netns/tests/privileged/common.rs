@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{fs, thread};
 
+use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tare_netns::{
     Attachment, Bridge, IpFamily, Link, MacAddress, Namespace, Wanted, enable_forwarding,
     ensure_bridge, enter,
@@ -30,10 +30,7 @@ pub(crate) fn on_scratch_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
 }
 
 fn isolate() {
-    let flags = UnshareFlags::FS | UnshareFlags::NEWNS | UnshareFlags::NEWNET;
-    #[allow(unsafe_code)]
-    // SAFETY: descriptors stay shared, and the thread ends with the test.
-    unsafe { unshare_unsafe(flags) }.expect("unshare");
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("unshare");
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
     mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
     command("ip", &["link", "set", "lo", "up"]);

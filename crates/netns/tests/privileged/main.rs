@@ -1,5 +1,6 @@
 //! Tests that need root, against the running kernel, on hosts of their own.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
 #![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` misses helpers")]
 
 mod common;

@@ -88,6 +88,7 @@ impl Running {
 }
 
 impl Drop for Running {
+    #[expect(clippy::disallowed_methods, reason = "tells its own thread, and nobody else")]
     fn drop(&mut self) {
         let told = rustix::io::write(&self.watched.stop, &1_u64.to_ne_bytes());
         if let (Ok(_), Some(thread)) = (told, self.thread.take()) {

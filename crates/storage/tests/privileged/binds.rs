@@ -102,11 +102,7 @@ fn privileged_memory_is_limited_and_as_it_is_told() {
 fn privileged_a_mount_is_attached_and_taken_away_and_who_uses_it_is_named() {
     // On a thread with mounts of its own, which the host does not see.
     std::thread::spawn(|| {
-        #[expect(unsafe_code, reason = "unshare(2) is unsafe for what it can do to descriptors")]
-        // SAFETY: descriptors stay shared.
-        unsafe {
-            rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS).unwrap();
-        }
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
         let private = rustix::mount::MountPropagationFlags::PRIVATE
             | rustix::mount::MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).unwrap();

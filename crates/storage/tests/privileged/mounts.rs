@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
+use nix::sched::{CloneFlags, unshare};
 use rustix::fs::StatVfsMountFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tare_storage::{ChainId, ContainerKey, Error, Removed, Store, mount_shm, remove_tree};
 
 use crate::fixture::{Lab, Tar, header, read, small_root};
@@ -158,10 +158,6 @@ fn in_own_mounts(body: impl FnOnce() + Send) {
     });
 }
 
-#[expect(unsafe_code, reason = "unshare(2) is unsafe for what it can do to descriptors")]
 fn unshare_mounts() {
-    let flags = UnshareFlags::FS | UnshareFlags::NEWNS;
-    // SAFETY: the descriptor table stays shared, so no descriptor owned elsewhere is affected; the
-    // thread ends with the test.
-    unsafe { unshare_unsafe(flags) }.unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
 }
