@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 
 const EMITS: &str = "org.freedesktop.DBus.Property.EmitsChangedSignal";
+const UNIX_FD: &str = "org.gtk.GDBus.C.UnixFD";
 
 /// Interfaces by name; each is its members by kind and name, each of which is one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,18 @@ impl Interfaces {
             interfaces.0.insert(name, members);
         }
         interfaces
+    }
+
+    /// Methods that have descriptors as arguments and do not say so to `gdbus-codegen`, whose
+    /// functions could not pass them.
+    ///
+    /// # Panics
+    ///
+    /// If it is not introspection data.
+    pub fn unannounced_descriptors(xml: &str) -> Vec<String> {
+        let node: Node = quick_xml::de::from_str(xml).unwrap_or_else(|e| panic!("{e} in\n{xml}"));
+        let methods = node.interface.into_iter().flat_map(|interface| interface.method);
+        methods.filter(Member::hides_descriptors).map(|method| method.name).collect()
     }
 
     /// Only those that are ours.
@@ -111,6 +124,8 @@ struct Member {
     name: String,
     #[serde(default)]
     arg: Vec<Arg>,
+    #[serde(default)]
+    annotation: Vec<Annotation>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +188,11 @@ impl Member {
         });
         let args: Vec<String> = args.collect();
         (format!("{kind} {}", self.name), format!("({})", args.join(", ")))
+    }
+
+    fn hides_descriptors(&self) -> bool {
+        let announced = self.annotation.iter().any(|it| it.name == UNIX_FD);
+        !announced && self.arg.iter().any(|arg| arg.signature.contains('h'))
     }
 }
 
@@ -242,6 +262,24 @@ mod tests {
             assert!(differences.iter().any(|line| line.contains(want)), "{about}: {differences:?}");
             let back = parsed(&changed).differences(&parsed(BEFORE));
             assert_eq!(differences.len(), back.len(), "{about}");
+        }
+    }
+
+    #[test]
+    fn who_passes_descriptors_says_so() {
+        let passes = BEFORE.replace(r#"type="s" direction="in""#, r#"type="ah" direction="in""#);
+        assert_eq!(Interfaces::unannounced_descriptors(&passes), Vec::<String>::new());
+        let silent = passes.replace(r#"<annotation name="org.gtk.GDBus.C.UnixFD" value="1"/>"#, "");
+        assert_eq!(Interfaces::unannounced_descriptors(&silent), ["M"]);
+        for file in
+            std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/dbus")).unwrap()
+        {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|it| it == "xml") {
+                let xml = std::fs::read_to_string(&path).unwrap();
+                let silent = Interfaces::unannounced_descriptors(&xml);
+                assert_eq!(silent, Vec::<String>::new(), "{}", path.display());
+            }
         }
     }
 
