@@ -1,6 +1,7 @@
 //! Where the daemon's own messages go: the journal where there is one, else standard error.
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
@@ -58,12 +59,18 @@ impl LogControl {
     }
 }
 
-/// Begins to log. Under systemd (`$JOURNAL_STREAM`) messages go to the journal with their fields;
+/// Whether a descriptor is the file that `$JOURNAL_STREAM` names, as `systemd.exec(5)` has it: the
+/// variable is inherited also by what has its standard error elsewhere.
+fn is_stream(output: impl AsFd, stream: &str) -> bool {
+    rustix::fs::fstat(output).is_ok_and(|it| format!("{}:{}", it.st_dev, it.st_ino) == stream)
+}
+
+/// Begins to log. Where standard error is the journal's, messages go there with their fields;
 /// somebody who starts the daemon by hand wants to see them.
 pub fn start(level: LevelFilter) -> LogControl {
     let (filter, handle) = reload::Layer::new(level);
-    let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
-    let journal = under_systemd
+    let journal = std::env::var("JOURNAL_STREAM")
+        .is_ok_and(|stream| is_stream(std::io::stderr(), &stream))
         .then(|| tracing_journald::layer().ok())
         .flatten()
         .map(|layer| layer.with_syslog_identifier(IDENTIFIER.into()).with_field_prefix(None));
@@ -77,4 +84,21 @@ pub fn start(level: LevelFilter) -> LogControl {
     });
     Registry::default().with(filter).with(journal).with(console).init();
     LogControl { level: Arc::new(Mutex::new(level)), handle, target }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_of_the_journal_is_known_by_its_file() {
+        let (ours, others) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let it = rustix::fs::fstat(&ours).unwrap();
+        let stream = format!("{}:{}", it.st_dev, it.st_ino);
+        assert!(is_stream(&ours, &stream));
+        assert!(!is_stream(&others, &stream), "standard error was sent elsewhere");
+        for bad in ["", "1", ":", "8:x"] {
+            assert!(!is_stream(&ours, bad), "{bad:?}");
+        }
+    }
 }
