@@ -76,6 +76,7 @@ impl Instance {
         refuse_if(state, |c| c == ':', "it has a colon in it")?;
         for dir in [state, run] {
             refuse_foreign(dir)?;
+            refuse_held(dir)?;
         }
         // Whoever comes second changes nothing of what the first has.
         let locks = [take(state, 0o700)?, take(run, 0o755)?];
@@ -171,6 +172,15 @@ fn refuse_foreign(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Before anything is made in either directory. Who comes in between is met when they are taken.
+fn refuse_held(dir: &Path) -> Result<(), Error> {
+    // What is wrong with a file that cannot be opened is said then, too.
+    match File::open(dir.join("lock")) {
+        Ok(mut file) => lock_or_say(dir, &mut file),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Makes a directory if it is missing, and takes it for this process.
 fn take(dir: &Path, mode: u32) -> Result<File, Error> {
     effects::make_dir(dir, mode).map_err(|source| Error::Create { path: dir.into(), source })?;
@@ -192,15 +202,18 @@ fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let failed = |source| Error::Lock { path: path.clone(), source };
     let mut file = effects::open_lock(&path).map_err(failed)?;
-    match effects::lock(&file) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return Err(Error::Held { path: dir.into(), holder: holder(&mut file) });
-        }
-        taken => taken.map_err(failed)?,
-    }
+    lock_or_say(dir, &mut file)?;
     let us = format!("process {} (tared)\n", std::process::id());
     effects::rewrite(&mut file, &us).map_err(failed)?;
     Ok(file)
+}
+
+/// Takes the lock of a directory, or says who has it.
+fn lock_or_say(dir: &Path, file: &mut File) -> Result<(), Error> {
+    effects::lock(file).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => Error::Held { path: dir.into(), holder: holder(file) },
+        _ => Error::Lock { path: dir.join("lock"), source },
+    })
 }
 
 fn holder(file: &mut File) -> String {
@@ -343,6 +356,7 @@ mod tests {
             };
             assert_eq!(&path, held);
             assert_eq!(holder, format!("process {} (tared)", std::process::id()));
+            assert!(!other.exists(), "nothing is made");
         }
         drop(first);
         Instance::open(&state, &run).unwrap();
