@@ -7,7 +7,15 @@ use crate::authority::Refusal;
 use crate::engine;
 
 /// What all our own error names begin with.
-pub(crate) const PREFIX: &str = "org.tare.Containers1.Error.";
+const OWN: &str = "org.tare.Containers1.Error.";
+/// What those begin with that everybody knows.
+const STANDARD: &str = "org.freedesktop.DBus.Error.";
+
+/// The name of an error of the engine, on the bus.
+pub(crate) fn full_name(name: &str) -> String {
+    let standard = matches!(name, "InvalidArgs" | "LimitsExceeded" | "Timeout");
+    format!("{}{name}", if standard { STANDARD } else { OWN })
+}
 
 /// An error reply.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,23 +27,12 @@ pub(crate) struct ApiError {
 impl ApiError {
     /// One of the errors everybody knows.
     pub(crate) fn invalid_args(message: impl Into<String>) -> Self {
-        Self {
-            name: Cow::Borrowed("org.freedesktop.DBus.Error.InvalidArgs"),
-            message: message.into(),
-        }
+        Self { name: full_name("InvalidArgs").into(), message: message.into() }
     }
 
     /// Too much at once.
     pub(crate) fn limits_exceeded(message: impl Into<String>) -> Self {
-        Self {
-            name: Cow::Borrowed("org.freedesktop.DBus.Error.LimitsExceeded"),
-            message: message.into(),
-        }
-    }
-
-    /// It took too long.
-    pub(crate) fn timeout(message: impl Into<String>) -> Self {
-        Self { name: Cow::Borrowed("org.freedesktop.DBus.Error.Timeout"), message: message.into() }
+        Self { name: full_name("LimitsExceeded").into(), message: message.into() }
     }
 
     /// Its name.
@@ -55,7 +52,7 @@ impl ApiError {
 
     /// One of ours.
     pub(crate) fn own(name: &str, message: impl Into<String>) -> Self {
-        Self { name: format!("{PREFIX}{name}").into(), message: message.into() }
+        Self { name: format!("{OWN}{name}").into(), message: message.into() }
     }
 
     /// Something that cannot be the caller's fault; the cause goes to the journal.
@@ -68,11 +65,7 @@ impl ApiError {
 impl From<engine::Error> for ApiError {
     fn from(error: engine::Error) -> Self {
         let message = match error {
-            engine::Error::FreezeTimeout(_) => return Self::timeout(error.to_string()),
-            engine::Error::TooManyJobs(_) | engine::Error::TooManyStreams(_) => {
-                return Self::limits_exceeded(error.to_string());
-            }
-            _ if error.name() == "InvalidArgs" => return Self::invalid_args(error.chain()),
+            _ if error.name() == "InvalidArgs" => error.chain(),
             // The caller gave it, so the caller may hear what is wrong with it.
             engine::Error::InvalidName { .. } | engine::Error::InvalidSpec(_) => {
                 match error.source() {
@@ -87,7 +80,7 @@ impl From<engine::Error> for ApiError {
                 error.to_string()
             }
         };
-        Self::own(error.name(), message)
+        Self { name: full_name(error.name()).into(), message }
     }
 }
 
@@ -100,5 +93,22 @@ impl From<Refusal> for ApiError {
             Refusal::Denied(_) => "org.freedesktop.DBus.Error.AccessDenied",
         };
         Self { name: Cow::Borrowed(name), message: refusal.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_everybody_knows_is_not_renamed() {
+        for (error, name) in [
+            (engine::Error::TooManyJobs(3), "org.freedesktop.DBus.Error.LimitsExceeded"),
+            (engine::Error::NotAPidfd, "org.freedesktop.DBus.Error.InvalidArgs"),
+            (engine::Error::NoSuchJob(1), "org.tare.Containers1.Error.NoSuchJob"),
+        ] {
+            assert_eq!(full_name(error.name()), name, "as a job's");
+            assert_eq!(ApiError::from(error).name(), name, "as a reply");
+        }
     }
 }

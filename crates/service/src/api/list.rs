@@ -1,20 +1,22 @@
 //! Filters of the lists.
 
-use std::collections::HashSet;
+use tare_storage::Digest;
 
 use super::error::ApiError;
 use super::glob::Glob;
 use super::options::{Options, Values};
-use crate::engine::jobs::JobView;
-use crate::engine::view;
+use super::text::{text, word, words};
+use crate::engine::jobs::{JobKind, JobState, JobView};
+use crate::engine::object::ObjectId;
+use crate::engine::view::{self, NetworkDriver, State};
 
 /// Filter of `ListContainers`.
 #[derive(Debug)]
 pub(crate) struct ContainerFilter {
-    states: Option<HashSet<String>>,
+    states: Option<Vec<State>>,
     name: Option<Glob>,
     owner_uid: Option<u32>,
-    image_id: Option<String>,
+    image_id: Option<Digest>,
     network: Option<String>,
     limit: Option<u32>,
 }
@@ -23,10 +25,10 @@ impl ContainerFilter {
     pub(crate) fn parse(filter: Values) -> Result<Self, ApiError> {
         let mut o = Options::new(filter);
         let parsed = Self {
-            states: o.strings("State")?.map(|states| states.into_iter().collect()),
+            states: words(&mut o, "State")?,
             name: o.string("Name")?.map(Glob),
             owner_uid: o.number("OwnerUID")?,
-            image_id: o.string("ImageId")?,
+            image_id: text(&mut o, "ImageId")?,
             network: o.network("Network")?,
             limit: o.number("Limit")?,
         };
@@ -35,14 +37,14 @@ impl ContainerFilter {
     }
 
     pub(crate) fn fits(&self, view: &view::Container) -> bool {
-        self.states.as_ref().is_none_or(|states| states.contains(view.state.as_str()))
+        self.states.as_ref().is_none_or(|states| states.contains(&view.state))
             && self.name.as_ref().is_none_or(|glob| glob.fits(view.name.as_str()))
             && self.owner_uid.is_none_or(|uid| uid == view.owner_uid)
             && self
                 .network
                 .as_ref()
                 .is_none_or(|name| view.networks.iter().any(|network| network.as_str() == name))
-            && self.image_id.as_ref().is_none_or(|id| *id == view.image_id.to_string())
+            && self.image_id.as_ref().is_none_or(|id| *id == view.image_id)
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -85,7 +87,7 @@ impl ImageFilter {
 #[derive(Debug)]
 pub(crate) struct NetworkFilter {
     name: Option<Glob>,
-    driver: Option<String>,
+    driver: Option<NetworkDriver>,
     in_use: Option<bool>,
 }
 
@@ -94,7 +96,7 @@ impl NetworkFilter {
         let mut o = Options::new(filter);
         let parsed = Self {
             name: o.string("Name")?.map(Glob),
-            driver: o.string("Driver")?,
+            driver: word(&mut o, "Driver")?,
             in_use: o.boolean("InUse")?,
         };
         o.finish()?;
@@ -103,7 +105,7 @@ impl NetworkFilter {
 
     pub(crate) fn fits(&self, view: &view::Network) -> bool {
         self.name.as_ref().is_none_or(|glob| glob.fits(view.name.as_str()))
-            && self.driver.as_ref().is_none_or(|driver| driver == view.driver)
+            && self.driver.is_none_or(|driver| driver == view.driver)
             && self.in_use.is_none_or(|in_use| in_use != view.containers.is_empty())
     }
 }
@@ -141,8 +143,9 @@ impl VolumeFilter {
 /// Filter of `ListJobs`.
 #[derive(Debug)]
 pub(crate) struct JobFilter {
-    kind: Option<String>,
-    state: Option<String>,
+    object: Option<ObjectId>,
+    kind: Option<JobKind>,
+    state: Option<JobState>,
     started_by_uid: Option<u32>,
 }
 
@@ -150,8 +153,9 @@ impl JobFilter {
     pub(crate) fn parse(filter: Values) -> Result<Self, ApiError> {
         let mut o = Options::new(filter);
         let parsed = Self {
-            kind: o.string("Type")?,
-            state: o.string("State")?,
+            object: o.object("Object")?,
+            kind: word(&mut o, "Type")?,
+            state: word(&mut o, "State")?,
             started_by_uid: o.number("StartedByUID")?,
         };
         o.finish()?;
@@ -159,8 +163,9 @@ impl JobFilter {
     }
 
     pub(crate) fn fits(&self, view: &JobView) -> bool {
-        self.kind.as_ref().is_none_or(|kind| kind == view.kind.as_str())
-            && self.state.as_ref().is_none_or(|state| state == view.state.as_str())
+        (self.object.is_none() || self.object == view.object)
+            && self.kind.is_none_or(|kind| kind == view.kind)
+            && self.state.is_none_or(|state| state == view.state)
             && self.started_by_uid.is_none_or(|uid| uid == view.started_by_uid)
     }
 }
@@ -168,4 +173,51 @@ impl JobFilter {
 /// Rows of a list at most.
 fn limit(limit: Option<u32>) -> usize {
     limit.map_or(usize::MAX, |limit| limit as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Value;
+
+    fn given(key: &str, value: Value) -> Values {
+        Values::from([(key.to_string(), value)])
+    }
+
+    fn texts(texts: &[&str]) -> Value {
+        Value::List(texts.iter().map(|text| Value::Text((*text).into())).collect())
+    }
+
+    #[test]
+    fn a_filter_that_nothing_can_fit_is_refused() {
+        let no_digest = given("ImageId", Value::Text("busybox".into()));
+        let not_running = given("State", texts(&["exited", "runing"]));
+        let containers = |filter| ContainerFilter::parse(filter).unwrap_err();
+        let jobs = |key, word: &str| JobFilter::parse(given(key, Value::Text(word.into())));
+        for (error, says) in [
+            (containers(no_digest), "'ImageId'"),
+            (containers(not_running), "`runing`, expected one of `configured`, `starting`"),
+            (jobs("Type", "start").unwrap_err(), "`start`, expected one of `import-image`"),
+            (jobs("State", "done").unwrap_err(), "`done`, expected one of `waiting`"),
+            (
+                NetworkFilter::parse(given("Driver", Value::Text("vlan".into()))).unwrap_err(),
+                "`vlan`, expected `bridge` or `macvlan`",
+            ),
+        ] {
+            assert_eq!(error.short_name(), "InvalidArgs", "{error:?}");
+            assert!(error.message().contains(says), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn words_are_read_as_they_are_shown() {
+        for word in ["start-container", "remove-volume", "run-container"] {
+            let filter = given("Type", Value::Text(word.into()));
+            assert_eq!(JobFilter::parse(filter).unwrap().kind.unwrap().as_str(), word);
+        }
+        for word in ["configured", "broken"] {
+            let filter = given("State", texts(&[word]));
+            assert_eq!(ContainerFilter::parse(filter).unwrap().states.unwrap()[0].as_str(), word);
+        }
+    }
 }

@@ -22,6 +22,6 @@ mod text;
 mod value;
 pub(crate) mod volume;
 
-pub(crate) use error::{ApiError, PREFIX};
+pub(crate) use error::{ApiError, full_name};
 pub(crate) use options::{Values, flags, no_options};
 pub(crate) use value::Value;

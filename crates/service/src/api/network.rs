@@ -172,6 +172,7 @@ fn port(mut o: Options) -> Result<PortRequest, ApiError> {
 mod tests {
     use super::*;
     use crate::api::value::Value;
+    use crate::engine::object::ObjectId;
     use std::collections::BTreeMap;
 
     fn values(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Values {
@@ -259,7 +260,7 @@ mod tests {
             connections(&mut Options::new(values([("Networks", Value::List(list))])))
         };
         assert_eq!(asked(vec![("Network", "web".into())]).unwrap()[0].network, "web");
-        let by_object = vec![("Network", Value::Network("web".into()))];
+        let by_object = vec![("Network", Value::Object(ObjectId::Network("web".parse().unwrap())))];
         assert_eq!(asked(by_object).unwrap()[0].network, "web");
         for (pairs, named) in [
             (vec![], "Network"),

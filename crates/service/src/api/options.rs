@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::error::ApiError;
 use super::value::{SoftAndHard, Value};
+use crate::engine::object::ObjectId;
 
 /// Options as they arrive.
 pub(crate) type Values = HashMap<String, Value>;
@@ -42,6 +43,11 @@ impl Options {
     /// The name of a network.
     pub(crate) fn network(&mut self, key: &'static str) -> Result<Option<String>, ApiError> {
         self.take(key, "s or o, a network", Value::into_network)
+    }
+
+    /// A thing, by its object.
+    pub(crate) fn object(&mut self, key: &'static str) -> Result<Option<ObjectId>, ApiError> {
+        self.take(key, "o, an object of this service", Value::into_object)
     }
 
     /// A text.

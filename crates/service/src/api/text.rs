@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use serde::de::value::{self, StrDeserializer};
+use serde::de::{DeserializeOwned, IntoDeserializer};
+
 use super::error::ApiError;
 use super::options::Options;
 
@@ -26,6 +29,31 @@ where
     let texts = o.strings(key)?;
     let name = o.name(key);
     texts.map(|texts| texts.iter().map(|text| parsed(&name, text)).collect()).transpose()
+}
+
+/// One of a few words.
+pub(super) fn word<T: DeserializeOwned>(
+    o: &mut Options,
+    key: &'static str,
+) -> Result<Option<T>, ApiError> {
+    let text = o.string(key)?;
+    text.map(|text| one_of(&o.name(key), &text)).transpose()
+}
+
+/// Some of a few words.
+pub(super) fn words<T: DeserializeOwned>(
+    o: &mut Options,
+    key: &'static str,
+) -> Result<Option<Vec<T>>, ApiError> {
+    let texts = o.strings(key)?;
+    let name = o.name(key);
+    texts.map(|texts| texts.iter().map(|text| one_of(&name, text)).collect()).transpose()
+}
+
+/// Its error says which words there are.
+fn one_of<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, ApiError> {
+    let text: StrDeserializer<'_, value::Error> = text.into_deserializer();
+    T::deserialize(text).map_err(|error| wrong(key, &error))
 }
 
 /// Such texts by such texts.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use crate::engine::object::ObjectId;
+
 /// A limit by name, with its soft and its hard value.
 pub(crate) type SoftAndHard = (String, u64, u64);
 
@@ -18,8 +20,8 @@ pub(crate) enum Value {
     Tuple(Vec<Value>),
     Map(BTreeMap<String, Value>),
     Fd(OwnedFd),
-    /// A network, by its object.
-    Network(String),
+    /// A thing, by its object.
+    Object(ObjectId),
     /// Of a type that no option has, by its name.
     Other(String),
 }
@@ -35,7 +37,7 @@ impl Value {
             Self::Tuple(_) => "a struct",
             Self::Map(_) => "a dictionary",
             Self::Fd(_) => "a file descriptor",
-            Self::Network(_) => "a network",
+            Self::Object(_) => "an object of another kind",
             Self::Other(name) => name,
         }
     }
@@ -56,9 +58,14 @@ impl Value {
     /// The name of a network, from that or from its object.
     pub(crate) fn into_network(self) -> Result<String, Self> {
         match self {
-            Self::Network(name) | Self::Text(name) => Ok(name),
+            Self::Object(ObjectId::Network(name)) => Ok(name.to_string()),
+            Self::Text(name) => Ok(name),
             other => Err(other),
         }
+    }
+
+    pub(crate) fn into_object(self) -> Result<ObjectId, Self> {
+        if let Self::Object(it) = self { Ok(it) } else { Err(self) }
     }
 
     /// Dictionaries.

@@ -12,7 +12,7 @@ use super::counts::Counts;
 use super::kind::Kind;
 use super::paths;
 use super::registry::Shown;
-use crate::api::{ApiError, PREFIX, flags};
+use crate::api::{ApiError, flags, full_name};
 use crate::engine::Engine;
 use crate::engine::jobs::{CancelJob, ForgetJob, JobState, JobView, OpenJobLog, Outcome, Produced};
 use crate::engine::object::Seen;
@@ -199,7 +199,7 @@ pub(crate) fn result(view: &JobView) -> &'static str {
 /// Error name and sentence; both empty if it did not fail.
 pub(crate) fn failure(view: &JobView) -> (String, String) {
     match &view.outcome {
-        Some(Outcome::Failed { name, message }) => (format!("{PREFIX}{name}"), message.clone()),
+        Some(Outcome::Failed { name, message }) => (full_name(name), message.clone()),
         _ => (String::new(), String::new()),
     }
 }

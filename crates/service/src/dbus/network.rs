@@ -85,7 +85,7 @@ impl Network {
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn driver(&self) -> &'static str {
-        self.shown.get().driver
+        self.shown.get().driver.as_str()
     }
 
     #[zbus(property)]
@@ -150,7 +150,7 @@ pub(crate) fn row(view: &view::Network) -> HashMap<&'static str, Variant<'static
         ("Path", Variant::from(zbus::ObjectPath::from(paths::of(&view.id())))),
         ("Id", view.id.clone().into()),
         ("Name", view.name.to_string().into()),
-        ("Driver", view.driver.into()),
+        ("Driver", view.driver.as_str().into()),
         ("Internal", view.internal.into()),
         ("NContainers", u32::try_from(view.containers.len()).unwrap_or(u32::MAX).into()),
         ("CreatedTimestamp", view.created.0.into()),

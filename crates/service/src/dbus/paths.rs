@@ -27,15 +27,36 @@ pub(crate) fn of(object: &ObjectId) -> OwnedObjectPath {
 
 /// The container whose object this is; one that is no container's names none.
 pub(crate) fn container(path: &OwnedObjectPath) -> Result<ContainerId, ApiError> {
-    let id = path.as_str().strip_prefix(ROOT).and_then(|it| it.strip_prefix("/container/"));
-    let none = || Error::NoSuchContainer(path.to_string()).into();
-    id.and_then(|id| id.parse().ok()).ok_or_else(none)
+    match thing(path.as_str()) {
+        Some(ObjectId::Container(id)) => Ok(id),
+        _ => Err(Error::NoSuchContainer(path.to_string()).into()),
+    }
+}
+
+/// The thing whose object this would be, if it is the path of one.
+pub(crate) fn thing(path: &str) -> Option<ObjectId> {
+    let (kind, rest) = path.strip_prefix(ROOT)?.strip_prefix('/')?.split_once('/')?;
+    let thing = match kind {
+        "container" => match rest.split_once("/process/_") {
+            Some((id, number)) => ObjectId::Process(id.parse().ok()?, number.parse().ok()?),
+            None => ObjectId::Container(rest.parse().ok()?),
+        },
+        "image" => ObjectId::Image(rest.replacen('_', ":", 1).parse().ok()?),
+        "network" => ObjectId::Network(unescaped(rest)?.parse().ok()?),
+        "volume" => ObjectId::Volume(unescaped(rest)?.parse().ok()?),
+        "job" => ObjectId::Job(rest.strip_prefix('_')?.parse().ok()?),
+        _ => return None,
+    };
+    // One path for each, however it could be written.
+    (of(&thing).as_str() == path).then_some(thing)
 }
 
 /// The network whose object this would be, if it is the path of one.
 pub(crate) fn network(path: &str) -> Option<NetworkName> {
-    let escaped = path.strip_prefix(ROOT)?.strip_prefix("/network/")?;
-    unescaped(escaped)?.parse().ok()
+    match thing(path) {
+        Some(ObjectId::Network(name)) => Some(name),
+        _ => None,
+    }
 }
 
 /// A name as part of a path, as `sd_bus_path_encode(3)` has it: what is neither a letter nor a
@@ -95,17 +116,34 @@ mod tests {
         ] {
             assert_eq!(escaped(name), path);
         }
-        assert_eq!(network("/org/tare/Containers1/network/my_2dnet").unwrap().as_str(), "my-net");
-        for other in ["/", "/org/tare/Containers1/network/_", "/org/tare/Containers1/job/_1"] {
-            assert_eq!(network(other), None, "{other}");
+    }
+
+    #[test]
+    fn a_path_is_of_one_thing_or_of_none() {
+        let (container, image) = ("1".repeat(64), format!("sha256:{}", "2".repeat(64)));
+        for known in [
+            ObjectId::Container(container.parse().unwrap()),
+            ObjectId::Process(container.parse().unwrap(), 3),
+            ObjectId::Image(image.parse().unwrap()),
+            ObjectId::Network("my-net".parse().unwrap()),
+            ObjectId::Volume("my.data".parse().unwrap()),
+            ObjectId::Job(4),
+        ] {
+            assert_eq!(thing(of(&known).as_str()), Some(known));
         }
+        for other in
+            ["", "/", "/network", "/network/", "/network/_", "/network/%2d", "/job/1", "/job/_01"]
+        {
+            assert_eq!(thing(&format!("{ROOT}{other}")), None, "{other}");
+        }
+        assert_eq!(thing("/org/tare/Containers2/job/_1"), None);
     }
 
     proptest! {
         #[test]
         fn what_is_escaped_is_read_again(name in "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}") {
-            let name: NetworkName = name.parse().unwrap();
-            prop_assert_eq!(network(&of(&ObjectId::Network(name.clone()))), Some(name));
+            let network = ObjectId::Network(name.parse().unwrap());
+            prop_assert_eq!(thing(of(&network).as_str()), Some(network));
         }
     }
 }

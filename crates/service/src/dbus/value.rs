@@ -27,9 +27,9 @@ fn value(variant: &Variant<'_>) -> Result<Value, ApiError> {
         Variant::Str(text) => Value::Text(text.to_string()),
         // What is in a dictionary in a dictionary.
         Variant::Variant(inner) => return value(inner),
-        Variant::ObjectPath(path) => match super::paths::network(path.as_str()) {
-            Some(name) => Value::Network(name.to_string()),
-            None => Value::Other("the path of another object".into()),
+        Variant::ObjectPath(path) => match super::paths::thing(path.as_str()) {
+            Some(thing) => Value::Object(thing),
+            None => Value::Other("the path of nothing that is kept here".into()),
         },
         Variant::Array(array) => {
             Value::List(array.inner().iter().map(value).collect::<Result<_, _>>()?)

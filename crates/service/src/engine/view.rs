@@ -16,7 +16,8 @@ use super::events::Event;
 use super::object::{Change, ObjectId, Seen};
 
 /// Where a container is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum State {
     /// Made, and never started since the host booted.
@@ -248,6 +249,27 @@ pub struct Image {
     pub public_labels: BTreeMap<String, String>,
 }
 
+/// What a network is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NetworkDriver {
+    /// A bridge of the host.
+    Bridge,
+    /// Interfaces on one of the host's.
+    Macvlan,
+}
+
+impl NetworkDriver {
+    /// The word for it on the bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
+        }
+    }
+}
+
 /// A network, as every local user may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -260,7 +282,7 @@ pub struct Network {
     /// When.
     pub created: Usec,
     /// What it is made of.
-    pub driver: &'static str,
+    pub driver: NetworkDriver,
     /// The interface of the host it is on, once that is needed.
     pub interface: Option<InterfaceName>,
     /// Its subnets.

@@ -1,11 +1,14 @@
 //! Jobs as others see them.
 
+use serde::Deserialize;
+
 use crate::engine::clock::Usec;
 use crate::engine::events::Event;
 use crate::engine::object::{Change, ObjectId, Seen};
 
 /// What a job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum JobKind {
     /// Import an image from an archive.
@@ -72,7 +75,8 @@ pub enum Produced {
 }
 
 /// How far a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum JobState {
     /// Others of the same user have to end first.
     Waiting,

@@ -12,7 +12,7 @@ use crate::engine::events::Events;
 use crate::engine::names::Names;
 use crate::engine::object::Visible;
 use crate::engine::records::durable::{NetworkDefinition, NetworkRow};
-use crate::engine::view;
+use crate::engine::view::{self, NetworkDriver};
 
 /// A network.
 #[derive(Debug)]
@@ -180,8 +180,8 @@ fn first_view(row: &NetworkRow, public_labels: BTreeMap<String, String>) -> view
         owner_uid: row.owner_uid,
         created: row.created,
         driver: match network.driver() {
-            Driver::Bridge { .. } => "bridge",
-            Driver::Macvlan { .. } => "macvlan",
+            Driver::Bridge { .. } => NetworkDriver::Bridge,
+            Driver::Macvlan { .. } => NetworkDriver::Macvlan,
         },
         interface: None,
         subnets: subnets(&row.definition),
