@@ -83,6 +83,26 @@ impl Host {
     }
 }
 
+/// Has the kernel get ready to move processes between control groups.
+///
+/// Before it moves the first one, it waits for a grace period of RCU, which takes 8 to 16 ms; what
+/// follows within about that time is moved at once. This moves the calling process to the group that
+/// it is in, and returns when that is done. Who has it done so much before a process must be moved
+/// does not wait then.
+///
+/// # Errors
+///
+/// [`Error::CgroupHost`], [`Error::CgroupOpen`] and those of the step.
+pub fn expect_moves(host: &Host) -> Result<(), Error> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup");
+    let groups = groups.map_err(|source| Error::CgroupHost { source })?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    match own.map(|own| host.open(own)).transpose()?.flatten() {
+        Some(group) => group.order(Order::TakeMe),
+        None => Ok(()),
+    }
+}
+
 fn open_below(dir: impl AsFd, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

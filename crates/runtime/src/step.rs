@@ -21,6 +21,8 @@ pub(crate) enum Order {
     Kill,
     Freeze,
     Thaw,
+    /// Take in whoever writes this.
+    TakeMe,
 }
 
 impl Order {
@@ -30,6 +32,7 @@ impl Order {
             Self::Kill => ("cgroup.kill", "1"),
             Self::Freeze => ("cgroup.freeze", "1"),
             Self::Thaw => ("cgroup.freeze", "0"),
+            Self::TakeMe => ("cgroup.procs", "0"),
         }
     }
 }
@@ -43,6 +46,7 @@ impl fmt::Display for Step<'_> {
                     Order::Kill => "kill",
                     Order::Freeze => "freeze",
                     Order::Thaw => "thaw",
+                    Order::TakeMe => "stay in",
                 };
                 write!(f, "{verb} control group {}", path.display())
             }

@@ -78,3 +78,12 @@ fn privileged_a_group_is_watched_frozen_and_killed() {
     let error = watched.is_populated().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Gone, "{error:?}");
 }
+
+#[test]
+fn privileged_who_expects_moves_stays_where_it_is() {
+    let host = cgroup::Host::detect().unwrap();
+    let groups = || std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let before = groups();
+    cgroup::expect_moves(&host).unwrap();
+    assert_eq!(groups(), before);
+}

@@ -166,6 +166,7 @@ impl Inner {
         by: &Caller,
     ) -> Result<ContainerId, Error> {
         let ReadyDraft { name, image, image_reference, request, connections, volumes } = draft;
+        self.expect_start();
         let id = self.unused_id()?;
         let reservation = match name {
             Some(name) => self.containers.reserve(name)?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tare_runtime::identity::Identity;
-use tare_runtime::{BadCommand, ContainerName};
+use tare_runtime::{BadCommand, ContainerName, cgroup};
 use tare_spawn::{
     Cause, Create, Incarnation as Number, Layout, PlacedMount, Prepared, Started, Stdin, Target,
 };
@@ -24,6 +24,19 @@ use crate::effects;
 const TEAR_DOWN: Duration = Duration::from_secs(10);
 
 impl Engine {
+    /// Has the kernel get ready to move processes between control groups, while whoever will need
+    /// that does something else: it takes longer than all else that is done before the runtime runs.
+    /// A container that is made is likely to be started next.
+    pub(super) fn expect_start(&self) {
+        let host = self.host.clone();
+        tokio::task::spawn_blocking(move || {
+            // Without it a start takes longer, and that is all.
+            if let Err(error) = cgroup::expect_moves(host.cgroups()) {
+                tracing::debug!("{error}");
+            }
+        });
+    }
+
     /// Starts the conmon of a container, which waits, and registers it.
     pub(super) async fn prepare_process(
         &self,

@@ -75,6 +75,7 @@ impl Engine {
         job: &Job,
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
+        self.expect_start();
         let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
         if life.running().is_some() {
             return Err(container.wrong_state("to be stopped"));
