@@ -3,6 +3,8 @@
 # Every call is shown as it is made. Leaves nothing behind, also when it is interrupted.
 set -eu
 cd "$(dirname "$0")/.."
+# What root writes is read by whoever called: their own may be stricter, and sudo keeps it.
+umask 022
 
 bin=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)
 # What goes between $ and the command where root is needed; nothing as root.

@@ -1,9 +1,15 @@
 //! The interfaces of the contract, as far as the commands need them.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
+use zbus::address::transport::{Transport, Unix, UnixSocket};
 use zbus::connection::Builder;
-use zbus::{Connection, Fd, ObjectPath, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, proxy};
+use zbus::{
+    Address, Connection, Fd, ObjectPath, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, proxy,
+};
 
 /// Options as they are sent.
 pub(crate) type Options<'a> = HashMap<&'static str, Variant<'a>>;
@@ -13,9 +19,24 @@ pub(crate) type Row = HashMap<String, OwnedVariant>;
 /// Connects to the bus at `address`, or to the system bus.
 pub(crate) async fn connect(address: Option<&str>) -> zbus::Result<Connection> {
     match address {
-        Some(address) => Builder::address(address).build().await,
+        Some(address) => match escaped_path(address) {
+            Some(path) => {
+                let socket = Unix::new(UnixSocket::File(path));
+                Builder::address(Address::from(Transport::Unix(socket))).build().await
+            }
+            None => Builder::address(address).build().await,
+        },
         None => Connection::system().await,
     }
+}
+
+/// The path in an address that has escapes in it, as `tared` prints it; zbus would take them for what
+/// they stand as.
+fn escaped_path(address: &str) -> Option<PathBuf> {
+    let path = address.strip_prefix("unix:path=").filter(|path| path.contains('%'))?;
+    let path = path.split(',').next().unwrap_or_default();
+    let bytes = percent_encoding::percent_decode_str(path).collect::<Vec<u8>>();
+    Some(OsString::from_vec(bytes).into())
 }
 
 #[proxy(

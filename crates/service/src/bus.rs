@@ -4,6 +4,9 @@ mod private;
 #[expect(unsafe_code, reason = "a closure between fork and exec")]
 mod sys;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use zbus::Address;
@@ -53,21 +56,43 @@ impl Bus {
     /// The beginning of a connection to it; `private` is the one that was started, if it was.
     pub(crate) fn builder(&self, private: Option<&PrivateBus>) -> Builder<'static> {
         match (self, private) {
-            (Self::At(address), _) => Builder::address(address.as_str()),
-            // As a path: read from the text of an address, it would keep its percent signs.
-            (Self::Private, Some(bus)) => {
-                let socket = UnixSocket::File(bus.socket());
-                Builder::address(Address::from(Transport::Unix(Unix::new(socket))))
-            }
+            (Self::At(address), _) => match escaped_path(address) {
+                Some(path) => Builder::address(at(path)),
+                None => Builder::address(address.as_str()),
+            },
+            (Self::Private, Some(bus)) => Builder::address(at(bus.socket())),
             (Self::Session, _) => Builder::session(),
             (Self::System | Self::Private, _) => Builder::system(),
         }
     }
 }
 
+/// The path in an address that has escapes in it, as `dbus-daemon` prints them; zbus would take them
+/// for what they stand as.
+fn escaped_path(address: &str) -> Option<PathBuf> {
+    let path = address.strip_prefix("unix:path=").filter(|path| path.contains('%'))?;
+    let path = path.split(',').next().unwrap_or_default();
+    let bytes = percent_encoding::percent_decode_str(path).collect::<Vec<u8>>();
+    Some(OsString::from_vec(bytes).into())
+}
+
+fn at(socket: PathBuf) -> Address {
+    Address::from(Transport::Unix(Unix::new(UnixSocket::File(socket))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escapes_in_an_address_are_read() {
+        let path = |address: &str| escaped_path(address);
+        assert_eq!(path("unix:path=/a%20b/%25,guid=1"), Some("/a b/%".into()));
+        assert_eq!(path("unix:path=/a%C3%A4"), Some("/aä".into()));
+        for plain in ["unix:path=/run/x", "unix:abstract=%20", "tcp:host=%20"] {
+            assert_eq!(path(plain), None, "{plain}");
+        }
+    }
 
     #[test]
     fn a_bus_has_one_spelling() {

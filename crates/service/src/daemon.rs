@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -72,6 +73,7 @@ pub fn main() -> ExitCode {
 /// Everything that must happen on the main thread: the private bus ends with the thread that
 /// starts it.
 fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
+    usual_umask();
     raise_file_limit();
     let sources = match &arguments.config {
         Some(file) => Sources::only(file.clone()),
@@ -107,9 +109,18 @@ fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
         if let Some(requests) = stop_requests {
             tokio::spawn(obey(engine.clone(), requests));
         }
-        announce(private.as_ref())?;
+        if let Err(error) = announce(private.as_ref()) {
+            engine.leave().await;
+            return Err(error);
+        }
         serve(&engine, service, &sources, signals).await
     })
+}
+
+/// Containers inherit it, and what their runtime makes in them has to be readable; whoever starts the
+/// daemon may have another. What is not for everybody's eyes is in directories that are not.
+fn usual_umask() {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
 }
 
 /// As many descriptors as may be: a few are held for each container that runs.

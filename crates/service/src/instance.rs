@@ -74,6 +74,12 @@ impl Instance {
         let (state, run) = (&usable(state)?, &usable(run)?);
         // conmon is told `<driver>:<path>` of a log.
         refuse_if(state, |c| c == ':', "it has a colon in it")?;
+        if state == run {
+            return Err(Error::Unusable {
+                path: state.into(),
+                why: "it cannot be both directories",
+            });
+        }
         for dir in [state, run] {
             refuse_foreign(dir)?;
             refuse_held(dir)?;

@@ -1,10 +1,14 @@
 //! How a daemon begins and ends.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::fs::Mode;
 use rustix::process::Pid;
 use rustix::process::test_kill_process;
 use system_tests::main_job::address;
 use system_tests::world::Difference;
-use system_tests::{Setup, Tared, network, on_scratch_host, run};
+use system_tests::{Options, Setup, Tared, network, on_scratch_host, run};
 
 use super::started;
 
@@ -169,6 +173,27 @@ fn privileged_an_end_leaves_running_containers_and_their_network() {
         let mut tared = tared.restart();
         let client = tared.client().await;
         assert_eq!(client.container(&path).await.get::<u32>("PID"), pid);
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_whoever_starts_it_may_be_private() {
+    on_scratch_host(async |host| {
+        // Of this thread alone, which has its own since it left the host.
+        let before = rustix::process::umask(Mode::from_raw_mode(0o077));
+        let mut tared = Tared::start(host);
+        rustix::process::umask(before);
+        let bus = fs::metadata(tared.setup().runtime.join("bus")).unwrap();
+        assert_eq!(bus.permissions().mode() & 0o777, 0o711, "the invoker reaches the socket");
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", "sleep 1000").await;
+        let options = Options::from([("User", "1000:1000".into())]);
+        let argv = ["cat", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv"];
+        let read = client.exec_argv(&path, &argv, options, b"").await.unwrap();
+        assert_eq!(read.code, 0, "{}", read.stderr);
         client.remove(&path).await.done();
         tared.stop();
     });

@@ -66,13 +66,11 @@ impl From<engine::Error> for ApiError {
     fn from(error: engine::Error) -> Self {
         let message = match error {
             _ if error.name() == "InvalidArgs" => error.chain(),
-            // The caller gave it, so the caller may hear what is wrong with it.
-            engine::Error::InvalidName { .. } | engine::Error::InvalidSpec(_) => {
-                match error.source() {
-                    Some(cause) => format!("{error}: {cause}"),
-                    None => error.to_string(),
-                }
-            }
+            // The caller gave it, so the caller may hear what is wrong with it; and what a runtime
+            // says of a command is about that.
+            engine::Error::InvalidName { .. }
+            | engine::Error::InvalidSpec(_)
+            | engine::Error::Runtime { .. } => error.chain(),
             _ => {
                 if error.source().is_some() {
                     tracing::warn!("{}", error.chain());

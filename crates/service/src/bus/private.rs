@@ -66,6 +66,8 @@ impl PrivateBus {
             move |source| Error::Write { path, source }
         };
         effects::make_dir(&dir, 0o711).map_err(write(&dir))?;
+        // Whatever the umask of who started it.
+        effects::set_mode(&dir, 0o711).map_err(write(&dir))?;
         effects::write_file(&config, &configuration(&socket, invoker)).map_err(write(&config))?;
         // A socket left by a daemon that was killed; its bus ended with it.
         effects::remove_file(&socket).map_err(write(&socket))?;

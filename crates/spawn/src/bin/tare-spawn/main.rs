@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::fs::Mode;
 use tare_spawn::{Listener, Local, Server, Settings};
 use tracing::level_filters::LevelFilter;
 
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
         .with_target(false)
         .with_ansi(false)
         .init();
+    // Containers inherit it, and what their runtime makes in them has to be readable.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
