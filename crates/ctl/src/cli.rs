@@ -343,6 +343,12 @@ pub(crate) struct Create {
     /// A port to publish: [[ADDRESS:]PORT:]PORT[/PROTOCOL], the host's before the container's.
     #[arg(short, long, value_name = "PORT")]
     pub(crate) publish: Vec<String>,
+    /// Remove it when it ends.
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Start it again when it ends: no, on-failure[:COUNT], always or unless-stopped.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) restart: Option<String>,
     /// Its root file system cannot be written.
     #[arg(long)]
     pub(crate) read_only: bool,

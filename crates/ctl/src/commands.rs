@@ -93,13 +93,19 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("PIDMode", command.pid),
         ("IPCMode", command.ipc),
         ("Timezone", command.tz),
+        ("RestartPolicy", command.restart),
     ];
     for (key, value) in texts {
         if let Some(value) = value {
             options.insert(key, value.into());
         }
     }
-    for (key, on) in [("ReadOnlyRootfs", command.read_only), ("Privileged", command.privileged)] {
+    let switches = [
+        ("ReadOnlyRootfs", command.read_only),
+        ("Privileged", command.privileged),
+        ("AutoRemove", command.rm),
+    ];
+    for (key, on) in switches {
         if on {
             options.insert(key, true.into());
         }

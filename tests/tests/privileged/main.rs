@@ -10,6 +10,7 @@ mod failures;
 mod images;
 mod leftovers;
 mod life;
+mod lifecycle;
 mod lists;
 mod looking;
 mod main_job;

@@ -10,6 +10,7 @@ use super::storage::{devices, tmpfs, volumes};
 use super::text::{bounded, list, map, number, parsed, text, wrong};
 use super::value::SoftAndHard;
 use crate::engine::Asked;
+use crate::engine::lifecycle::Lifecycle;
 
 /// Options of `CreateContainer`.
 pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
@@ -20,10 +21,23 @@ pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
         ports: ports(&mut o)?,
         devices: devices(&mut o)?,
         volumes: volumes(&mut o)?,
+        lifecycle: lifecycle(&mut o)?,
     };
     o.finish()?;
     asked.request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;
     Ok(asked)
+}
+
+/// What follows its end.
+fn lifecycle(o: &mut Options) -> Result<Lifecycle, ApiError> {
+    let lifecycle = Lifecycle {
+        auto_remove: o.boolean("AutoRemove")?.unwrap_or_default(),
+        restart: text(o, "RestartPolicy")?.unwrap_or_default(),
+    };
+    if lifecycle.is_contradictory() {
+        return Err(wrong("AutoRemove", &"what is removed cannot be started again"));
+    }
+    Ok(lifecycle)
 }
 
 /// All that is no other object's business.

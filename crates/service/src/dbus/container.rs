@@ -412,6 +412,21 @@ impl Container {
         self.shown.get().finished.unwrap_or_default().0
     }
 
+    #[zbus(property)]
+    fn restart_policy(&self) -> String {
+        self.shown.get().lifecycle.restart.to_string()
+    }
+
+    #[zbus(property)]
+    fn restart_count(&self) -> u32 {
+        self.shown.get().restarts
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn auto_remove(&self) -> bool {
+        self.shown.get().lifecycle.auto_remove
+    }
+
     #[zbus(property, name = "CGroupPath")]
     fn cgroup_path(&self) -> String {
         self.shown.get().cgroup.clone()

@@ -56,6 +56,7 @@ impl Engine {
         self.resume_sessions(sessions).await;
         self.settle_the_lost().await;
         self.sweep().await;
+        self.follow_earlier_ends().await;
         Ok(())
     }
 

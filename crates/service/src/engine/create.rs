@@ -17,6 +17,7 @@ use super::clock::Usec;
 use super::container::Container;
 use super::device::{self, AskedDevice};
 use super::images::Image;
+use super::lifecycle::Lifecycle;
 use super::records::durable::{
     self, Connections, ContainerRow, DefinitionRow, LifeRow, Root, VolumeRow,
 };
@@ -37,6 +38,7 @@ pub struct Draft {
     request: Result<Request, Error>,
     connections: Connections,
     volumes: Vec<Claim>,
+    lifecycle: Lifecycle,
     reasons: Vec<Reason>,
 }
 
@@ -53,6 +55,8 @@ pub struct Asked {
     pub devices: Vec<AskedDevice>,
     /// Volumes.
     pub volumes: Vec<AskedVolume>,
+    /// What follows its end.
+    pub lifecycle: Lifecycle,
 }
 
 /// A place in a network as somebody asks for it.
@@ -93,6 +97,7 @@ pub(super) struct ReadyDraft {
     request: Request,
     connections: Connections,
     volumes: Vec<Claim>,
+    lifecycle: Lifecycle,
 }
 
 impl Draft {
@@ -102,13 +107,14 @@ impl Draft {
     ///
     /// [`Error::NoSuchImage`], [`Error::NoDevice`], [`Error::NoCommand`], [`Error::InvalidSpec`].
     pub(super) fn ready(self) -> Result<ReadyDraft, Error> {
-        let Self { name, image, image_reference, request, connections, volumes, .. } = self;
+        let Self { name, image, image_reference, request, connections, volumes, lifecycle, .. } =
+            self;
         let (image, request) = (image?, request?);
         let effective = effective(&request, &image.defaults, &Foreign::default());
         if effective.map_err(Error::InvalidSpec)?.argv.is_empty() {
             return Err(Error::NoCommand);
         }
-        Ok(ReadyDraft { name, image, image_reference, request, connections, volumes })
+        Ok(ReadyDraft { name, image, image_reference, request, connections, volumes, lifecycle })
     }
 }
 
@@ -119,7 +125,7 @@ impl Inner {
     ///
     /// [`Error::InvalidName`], [`Error::InvalidReference`], [`Error::InvalidSpec`].
     pub fn draft(&self, name: &str, image: &str, asked: Asked) -> Result<Draft, Error> {
-        let Asked { mut request, networks, ports, devices, volumes } = asked;
+        let Asked { mut request, networks, ports, devices, volumes, lifecycle } = asked;
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
@@ -146,7 +152,16 @@ impl Inner {
             request.devices = devices;
             request
         });
-        Ok(Draft { name, image: found, image_reference, request, connections, volumes, reasons })
+        Ok(Draft {
+            name,
+            image: found,
+            image_reference,
+            request,
+            connections,
+            volumes,
+            lifecycle,
+            reasons,
+        })
     }
 
     /// Makes a container; nothing of it runs.
@@ -165,15 +180,21 @@ impl Inner {
         draft: ReadyDraft,
         by: &Caller,
     ) -> Result<ContainerId, Error> {
-        let ReadyDraft { name, image, image_reference, request, connections, volumes } = draft;
+        let ReadyDraft { name, image, image_reference, request, connections, volumes, lifecycle } =
+            draft;
         self.expect_start();
         let id = self.unused_id()?;
         let reservation = match name {
             Some(name) => self.containers.reserve(name)?,
             None => self.reserve_made_up(&image_reference, &id)?,
         };
-        let definition =
-            DefinitionRow { revision: 1, name: reservation.name().clone(), request, connections };
+        let definition = DefinitionRow {
+            revision: 1,
+            name: reservation.name().clone(),
+            request,
+            connections,
+            lifecycle,
+        };
         let claimed = if volumes.is_empty() {
             None
         } else {

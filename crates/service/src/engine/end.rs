@@ -84,12 +84,14 @@ impl Engine {
         unwritten: Unwritten,
     ) -> Result<(), Error> {
         let Ok(mut life) = container.lock().await else { return Ok(()) };
-        let (record, running) = match &life.now {
-            Now::Running { record, running, .. } if running.number() == number => {
-                (record.clone(), running.clone())
+        let (record, running, stopping) = match &life.now {
+            Now::Running { record, running, stopping, .. } if running.number() == number => {
+                (record.clone(), running.clone(), *stopping)
             }
             _ => return Ok(()),
         };
+        // Whoever stops all with the host wants none of them to stay down.
+        life.last.asked = stopping > 0 && !self.goes_down();
         container.hide_names();
         // Whoever executes something in it is done first: it cannot take long any more.
         let _alone = running.in_use.write().await;
@@ -125,6 +127,7 @@ impl Engine {
         let failed = done.and_then(|()| remains.report(&container.name()));
         life.now = if failed.is_ok() { Now::Idle } else { Now::Broken(record) };
         self.tell_end(container, life, exit, finished);
+        self.follow_end(container, life, exit);
         failed
     }
 

@@ -17,11 +17,13 @@ mod end;
 mod error;
 pub mod events;
 mod exec;
+mod follow;
 mod host;
 mod images;
 mod inside;
 mod inspect;
 pub mod jobs;
+pub mod lifecycle;
 mod logs;
 mod names;
 mod network;
@@ -130,6 +132,8 @@ pub struct Inner {
     streams: streams::Streams,
     /// Whether the service is ending.
     ending: AtomicBool,
+    /// Whether all containers are stopped because the host goes down.
+    going_down: AtomicBool,
     events: Events,
 }
 
@@ -227,6 +231,15 @@ impl Inner {
                 let _ = job.cancel();
             }
         }
+    }
+
+    /// From now on containers end because the host goes down, and nobody wanted that of them.
+    pub(super) fn host_goes_down(&self) {
+        self.going_down.store(true, Ordering::Release);
+    }
+
+    pub(super) fn goes_down(&self) -> bool {
+        self.going_down.load(Ordering::Acquire)
     }
 
     /// An error if the service is ending.

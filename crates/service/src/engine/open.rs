@@ -61,6 +61,7 @@ impl Engine {
             jobs,
             streams: super::streams::Streams::default(),
             ending: false.into(),
+            going_down: false.into(),
             events,
         }));
         engine.make_cgroup().await?;

@@ -17,13 +17,13 @@ use super::records::volatile::Incarnation;
 use super::scope::Outline;
 use super::stop::KILL_TIMEOUT;
 use super::watched::{Watched, has_ended};
-use super::{Engine, Error, spawn_id};
+use super::{Engine, Error, Inner, spawn_id};
 use crate::effects;
 
 /// What the end of a container may take beside its own time and that of a kill.
 const TEAR_DOWN: Duration = Duration::from_secs(10);
 
-impl Engine {
+impl Inner {
     /// Has the kernel get ready to move processes between control groups, while whoever will need
     /// that does something else: it takes longer than all else that is done before the runtime runs.
     /// A container that is made is likely to be started next.
@@ -36,7 +36,9 @@ impl Engine {
             }
         });
     }
+}
 
+impl Engine {
     /// Starts the conmon of a container, which waits, and registers it.
     pub(super) async fn prepare_process(
         &self,

@@ -81,8 +81,16 @@ impl Engine {
             if *if_running == IfRunning::Refuse {
                 return Err(container.wrong_state("to be stopped"));
             }
+            // It is gone for good: nothing follows this end but that.
+            life.count_stops(running.number(), |stops| stops + 1);
+            life.kept += 1;
             drop(life);
-            self.kill_and_end(container, &running).await?;
+            let ended = self.kill_and_end(container, &running).await;
+            if let Ok(mut life) = container.lock().await {
+                life.kept -= 1;
+                life.count_stops(running.number(), |stops| stops - 1);
+            }
+            ended?;
             life = job.or_canceled(container.lock_unchanged(asked)).await??;
             if life.running().is_some() {
                 return Err(container.wrong_state("to be stopped"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::jobs::{JobKind, Origin, Output};
 use super::object::ObjectId;
+use super::start::StartedBy;
 use super::stop::{Needed, Stop};
 use super::view;
 use super::{Engine, Error, Pending};
@@ -42,10 +43,18 @@ impl Engine {
             move |job| async move {
                 let container = engine.container(&asked.id)?;
                 let stop = Stop { container: asked.clone(), timeout, needed: Needed::Nothing };
-                job.stage("stopping");
-                engine.stop_container(&container, &stop, &job).await?;
-                engine.start_container(&asked, &job).await?;
-                Ok(Output::default())
+                // Neither removed nor started by itself in between.
+                container.lock().await?.kept += 1;
+                let restarted = async {
+                    job.stage("stopping");
+                    engine.stop_container(&container, &stop, &job).await?;
+                    engine.start_container(&asked, &job, StartedBy::Somebody).await
+                };
+                let restarted = restarted.await;
+                if let Ok(mut life) = container.lock().await {
+                    life.kept -= 1;
+                }
+                restarted.map(|()| Output::default())
             },
         )
     }

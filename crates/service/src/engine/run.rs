@@ -5,6 +5,7 @@ use tare_runtime::ContainerId;
 use super::create::Draft;
 use super::jobs::{Job, JobKind, Origin, Output, Produced};
 use super::object::ObjectId;
+use super::start::StartedBy;
 use super::{Engine, Error, Pending};
 use crate::authority::Authorized;
 
@@ -27,7 +28,7 @@ impl Engine {
 
     async fn start_or_take_back(&self, id: &ContainerId, job: &Job) -> Result<(), Error> {
         let started = match self.get(id) {
-            Ok(made) => self.start_container(&made, job).await,
+            Ok(made) => self.start_container(&made, job, StartedBy::Somebody).await,
             Err(gone) => Err(gone),
         };
         if started.is_err()

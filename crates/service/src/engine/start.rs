@@ -15,6 +15,7 @@ use tare_specgen::{Effective, NetworkMode};
 use super::bundle::FileSystems;
 use super::container::{Container, Life, Now, Pace, Running};
 use super::end::Unwritten;
+use super::follow::Plan;
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::network::Plugged;
 use super::object::ObjectId;
@@ -42,6 +43,27 @@ pub struct Start {
     pub container: Arc<view::Container>,
 }
 
+/// Who wants a container to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StartedBy {
+    /// A caller.
+    Somebody,
+    /// Its restart policy.
+    Policy,
+}
+
+impl StartedBy {
+    /// Nothing else follows the last end, and restarts are counted from what somebody started.
+    fn count(self, life: &mut Life) {
+        life.next = Plan::NONE;
+        life.by_policy = self == Self::Policy;
+        match self {
+            Self::Somebody => (life.last.restarts, life.short) = (0, 0),
+            Self::Policy => life.last.restarts = life.last.restarts.saturating_add(1),
+        }
+    }
+}
+
 impl Ask for Start {
     fn question(&self, by: &Caller) -> Question {
         Question::about(Action::ManageContainers, &self.container, by).with("verb", "start")
@@ -63,7 +85,7 @@ impl Engine {
             Some(object),
             Origin::Caller(&by),
             move |job| async move {
-                engine.start_container(&container, &job).await?;
+                engine.start_container(&container, &job, StartedBy::Somebody).await?;
                 Ok(Output::default())
             },
         )
@@ -73,6 +95,7 @@ impl Engine {
         &self,
         asked: &view::Container,
         job: &Job,
+        by: StartedBy,
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         self.expect_start();
@@ -83,6 +106,7 @@ impl Engine {
         container.check_listed(&life)?;
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
+        by.count(&mut life);
         let effective = self.effective(container)?;
         let begun = self.begin(container, &mut life, &effective).await?;
         let Begun { mut record, unrested, ports } = begun;
@@ -283,7 +307,8 @@ impl Engine {
         pace: Pace,
         ports: Vec<HeldPort>,
     ) {
-        life.last = LifeRow { started: record.started, finished: None, exit: None };
+        life.last =
+            LifeRow { started: record.started, restarts: life.last.restarts, ..LifeRow::default() };
         // Only for after a power cut, to know that it ran; the start does not wait for the disk.
         let (id, last) = (container.id.clone(), life.last);
         self.state.post(move |c| durable::update_life(c, &id, &last));

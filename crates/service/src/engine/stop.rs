@@ -11,8 +11,10 @@ use tare_runtime::{Signal, signal};
 
 use super::container::{Container, Now, Running};
 use super::end::Unwritten;
+use super::follow::Plan;
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
+use super::records::durable;
 use super::view;
 use super::{Engine, Error, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -116,6 +118,9 @@ impl Engine {
             Some(manager) => manager.is_stopping().await,
             None => false,
         };
+        if goes_down {
+            self.host_goes_down();
+        }
         let all = if goes_down { self.containers.all() } else { Vec::new() };
         let running = all.iter().filter(|container| container.running().is_some());
         running.map(|container| self.stop_for_host(container)).collect()
@@ -177,6 +182,8 @@ impl Engine {
     ) -> Result<(), Error> {
         let Some(running) = self.begin_to_stop(container, request, job).await? else {
             return match request.needed {
+                // It would have been started again.
+                _ if self.call_off(container).await? => Ok(()),
                 // It was stopped, but something of it stayed.
                 _ if self.mend_broken(container).await? => Ok(()),
                 Needed::Nothing => Ok(()),
@@ -197,6 +204,19 @@ impl Engine {
             container.show(&life);
         }
         stopped.map(drop)
+    }
+
+    /// Nothing follows the last end of a container any more; whether anything was to.
+    async fn call_off(&self, container: &Container) -> Result<bool, Error> {
+        let mut life = container.lock().await?;
+        if !life.next.is_some() {
+            return Ok(false);
+        }
+        life.next = Plan::NONE;
+        life.last.asked = true;
+        let (id, last) = (container.id.clone(), life.last);
+        self.state.run(move |c| durable::update_life(c, &id, &last)).await?;
+        Ok(true)
     }
 
     /// Takes down what is left of a container that was stopped, if anything is; whether there was.

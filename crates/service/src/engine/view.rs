@@ -13,6 +13,7 @@ use tare_storage::{Digest, VolumeName};
 
 use super::clock::Usec;
 use super::events::Event;
+use super::lifecycle::Lifecycle;
 use super::object::{Change, ObjectId, Seen};
 
 /// Where a container is in its life.
@@ -202,6 +203,10 @@ pub struct Container {
     pub started_monotonic: Option<Usec>,
     /// When it last ended; `None` while it runs or never ran.
     pub finished: Option<Usec>,
+    /// What follows its end.
+    pub lifecycle: Lifecycle,
+    /// How often it was started by itself since somebody started it.
+    pub restarts: u32,
     /// Below the cgroup2 root; empty while there is none.
     pub cgroup: String,
     /// Networks it is connected to.

@@ -23,6 +23,7 @@ impl Definition {
         view.revision = self.row.revision;
         view.name = self.row.name.clone();
         view.privileged = self.privileged;
+        view.lifecycle = self.row.lifecycle;
         view.networks = connections.networks.iter().map(|joined| joined.network.clone()).collect();
         view.ports = connections.ports.iter().map(view::Port::from).collect();
         view.public_labels.clone_from(&self.public_labels);

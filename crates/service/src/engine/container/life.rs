@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tare_netns::HeldPort;
 
 use super::Running;
+use crate::engine::follow::Plan;
 use crate::engine::records::durable::LifeRow;
 use crate::engine::records::volatile::{Incarnation, NetworkRecord};
 use crate::engine::view::{self, State};
@@ -20,6 +21,14 @@ pub(in crate::engine) struct Life {
     pub(in crate::engine) incarnation: u32,
     /// Number of the last exec session.
     pub(in crate::engine) session: u32,
+    /// What is to follow its end, while it has ended.
+    pub(in crate::engine) next: Plan,
+    /// Whether the last start was nobody's but its policy's.
+    pub(in crate::engine) by_policy: bool,
+    /// How many lives in a row were short.
+    pub(in crate::engine) short: u32,
+    /// How many have it end to start it again themselves: then nothing else follows.
+    pub(in crate::engine) kept: u32,
 }
 
 /// What is there of a container.
@@ -69,7 +78,16 @@ pub(in crate::engine) enum Pace {
 impl Life {
     /// Of a container that does not run.
     pub(super) fn new(last: LifeRow) -> Self {
-        Self { now: Now::Idle, last, incarnation: 0, session: 0 }
+        Self {
+            now: Now::Idle,
+            last,
+            incarnation: 0,
+            session: 0,
+            next: Plan::NONE,
+            by_policy: false,
+            short: 0,
+            kept: 0,
+        }
     }
 
     /// Its processes, if it runs.
@@ -147,6 +165,7 @@ impl Life {
         view.started = self.last.started;
         view.started_monotonic = record.and_then(|record| record.started_monotonic);
         view.finished = self.last.finished;
+        view.restarts = self.last.restarts;
         view.cgroup = record.map(|record| record.cgroup.to_string()).unwrap_or_default();
         let network = record.and_then(|record| record.network.as_ref());
         view.addresses = network.map(NetworkRecord::addresses).unwrap_or_default();
@@ -192,7 +211,8 @@ mod tests {
     fn of_what_has_ended_nothing_is_seen_but_how() {
         let exit = Exit { code: 3, signal: 0, reason: ExitReason::Exited };
         let (started, finished) = (Some(Usec(1)), Some(Usec(2)));
-        let life = Life::new(LifeRow { started, finished, exit: Some(exit) });
+        let last = LifeRow { started, finished, exit: Some(exit), ..LifeRow::default() };
+        let life = Life::new(last);
         let mut view = view::Container::clone(&super::super::Container::sample("c").view());
         view.process = Some(view::Process { pid: 1, pidfd_id: 2 });
         view.cgroup = "/tare/x".into();

@@ -213,6 +213,8 @@ fn first_view(row: &ContainerRow, definition: &Definition, life: &Life) -> view:
         started: None,
         started_monotonic: None,
         finished: None,
+        lifecycle: row.definition.lifecycle,
+        restarts: 0,
         cgroup: String::new(),
         networks: Vec::new(),
         addresses: Vec::new(),

@@ -1,5 +1,7 @@
 //! Containers: what was asked for, and how the last life went.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Row, params};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::Request;
@@ -8,6 +10,7 @@ use tare_storage::Digest;
 use super::{Connections, not_text, text, uses};
 use crate::db::Error;
 use crate::engine::clock::Usec;
+use crate::engine::lifecycle::Lifecycle;
 use crate::engine::records::document::{from_document, to_document};
 use crate::engine::view::{Exit, ExitReason};
 
@@ -29,6 +32,7 @@ pub(crate) struct DefinitionRow {
     pub(crate) name: ContainerName,
     pub(crate) request: Request,
     pub(crate) connections: Connections,
+    pub(crate) lifecycle: Lifecycle,
 }
 
 /// What the root file system of a container is.
@@ -48,6 +52,22 @@ pub(crate) struct LifeRow {
     pub(crate) started: Option<Usec>,
     pub(crate) finished: Option<Usec>,
     pub(crate) exit: Option<Exit>,
+    /// Whether it ended because somebody wanted it to.
+    pub(crate) asked: bool,
+    /// How often it was started by itself since somebody started it.
+    pub(crate) restarts: u32,
+}
+
+impl LifeRow {
+    /// For how long it ran; nothing if it did not.
+    pub(crate) fn ran(&self) -> Duration {
+        match (self.started, self.finished) {
+            (Some(started), Some(finished)) => {
+                Duration::from_micros(finished.0.saturating_sub(started.0))
+            }
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// Adds a container.
@@ -55,8 +75,8 @@ pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(),
     let Root::Image { id: image, reference } = &row.root;
     c.prepare_cached(
         "INSERT INTO containers (id, owner_uid, created_usec, image_id, image_reference,
-                                 revision, name, request, connections)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                 revision, name, request, connections, lifecycle)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
         row.id.as_str(),
@@ -68,6 +88,7 @@ pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(),
         row.definition.name.as_str(),
         to_document("request", &row.definition.request)?,
         to_document("connections", &row.definition.connections)?,
+        to_document("lifecycle", &row.definition.lifecycle)?,
     ])?;
     uses::replace(c, &row.id, &uses::uses(&row.definition))
 }
@@ -79,8 +100,8 @@ pub(crate) fn update_definition(
     definition: &DefinitionRow,
 ) -> Result<(), Error> {
     c.prepare_cached(
-        "UPDATE containers SET revision = ?2, name = ?3, request = ?4, connections = ?5
-         WHERE id = ?1",
+        "UPDATE containers SET revision = ?2, name = ?3, request = ?4, connections = ?5,
+                lifecycle = ?6 WHERE id = ?1",
     )?
     .execute(params![
         id.as_str(),
@@ -88,6 +109,7 @@ pub(crate) fn update_definition(
         definition.name.as_str(),
         to_document("request", &definition.request)?,
         to_document("connections", &definition.connections)?,
+        to_document("lifecycle", &definition.lifecycle)?,
     ])?;
     uses::replace(c, id, &uses::uses(definition))
 }
@@ -102,7 +124,7 @@ pub(crate) fn delete_container(c: &Connection, id: &ContainerId) -> Result<(), E
 pub(crate) fn update_life(c: &Connection, id: &ContainerId, life: &LifeRow) -> Result<(), Error> {
     c.prepare_cached(
         "UPDATE containers SET started_usec = ?2, finished_usec = ?3, exit_code = ?4,
-                exit_signal = ?5, exit_reason = ?6 WHERE id = ?1",
+                exit_signal = ?5, exit_reason = ?6, asked = ?7, restarts = ?8 WHERE id = ?1",
     )?
     .execute(params![
         id.as_str(),
@@ -111,6 +133,8 @@ pub(crate) fn update_life(c: &Connection, id: &ContainerId, life: &LifeRow) -> R
         life.exit.map(|exit| exit.code),
         life.exit.map(|exit| exit.signal),
         life.exit.map(|exit| exit.reason.as_str()),
+        life.asked,
+        life.restarts,
     ])?;
     Ok(())
 }
@@ -139,6 +163,8 @@ pub(crate) fn container_ids(c: &Connection) -> Result<Vec<ContainerId>, Error> {
 fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
     let request: String = row.get("request")?;
     let connections: String = row.get("connections")?;
+    let lifecycle: Option<String> = row.get("lifecycle")?;
+    let lifecycle = lifecycle.map(|it| from_document("lifecycle", &it)).transpose()?;
     let root = Root::Image { id: text(row, "image_id")?, reference: row.get("image_reference")? };
     Ok(ContainerRow {
         id: text(row, "id")?,
@@ -150,6 +176,7 @@ fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
             name: text(row, "name")?,
             request: from_document("request", &request)?,
             connections: from_document("connections", &connections)?,
+            lifecycle: lifecycle.unwrap_or_default(),
         },
     })
 }
@@ -167,7 +194,13 @@ fn life(row: &Row<'_>) -> Result<LifeRow, Error> {
         }
         _ => None,
     };
-    Ok(LifeRow { started: usec("started_usec")?, finished: usec("finished_usec")?, exit })
+    Ok(LifeRow {
+        started: usec("started_usec")?,
+        finished: usec("finished_usec")?,
+        exit,
+        asked: row.get("asked")?,
+        restarts: row.get("restarts")?,
+    })
 }
 
 #[cfg(test)]
@@ -186,6 +219,7 @@ impl ContainerRow {
                 name: name.parse().unwrap(),
                 request: Request::default(),
                 connections: Connections::default(),
+                lifecycle: Lifecycle::default(),
             },
         }
     }

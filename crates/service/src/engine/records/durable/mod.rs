@@ -30,8 +30,12 @@ pub(crate) use volumes::{
 };
 
 /// From nothing to the present schema, a step an entry. Only ever appended to.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("0001.sql"), include_str!("0002.sql"), include_str!("0003_image_blobs.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("0001.sql"),
+    include_str!("0002.sql"),
+    include_str!("0003_image_blobs.sql"),
+    include_str!("0004_lifecycle.sql"),
+];
 
 /// A column that holds the text of something with a grammar.
 fn text<T: std::str::FromStr>(row: &Row<'_>, column: &'static str) -> Result<T, Error> {
