@@ -51,9 +51,10 @@ test: ## Tests that run anywhere, as an ordinary user
 test-privileged: setup-tests build ## Tests named privileged_*: as root, in namespaces of their own
 	tools/cargo-test.sh root $(TESTS) --tests -- privileged_
 
-test-lab: setup-lab build ## Tests named lab_*, and the service's privileged ones, in a Debian 13 under systemd
+test-lab: setup-lab build ## Tests named lab_*, and the privileged ones of service and network, in a Debian 13 under systemd
 	tools/cargo-test.sh lab $(TESTS) --test lab
-	tools/cargo-test.sh lab --locked -p system-tests --test privileged
+	tools/cargo-test.sh lab --locked -p system-tests -p tare-netns --features tare-netns/fault \
+		--test privileged
 
 test-vm: setup-lab build ## Tests named vm_*, in emulated machines with a kernel of their own
 	tools/cargo-test.sh vm-apparmor $(TESTS) --test vm -- --skip vm_selinux_

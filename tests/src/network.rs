@@ -74,23 +74,25 @@ pub fn in_network<T: Send>(name: &str, body: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// A value of `bridge-nf-call-iptables`; `None` where the kernel has no such filter.
+/// A value of `bridge-nf-call-iptables`.
 #[derive(Debug)]
-struct Netfilter(Option<&'static str>);
+pub struct Netfilter(&'static str);
 
 impl Netfilter {
-    fn apply(&self) {
-        if let Some(value) = self.0 {
-            fs::write(NETFILTER, value).unwrap();
-        }
+    /// Sets it, in the network namespace of this thread.
+    ///
+    /// # Panics
+    ///
+    /// If that fails.
+    pub fn apply(&self) {
+        let set = fs::write(NETFILTER, self.0);
+        set.unwrap_or_else(|error| panic!("{NETFILTER}: {error}; is br_netfilter loaded?"));
     }
 }
 
-/// Both settings where there is one.
-fn netfilter_settings() -> Vec<Netfilter> {
-    let values =
-        if Path::new(NETFILTER).exists() { vec![Some("0"), Some("1")] } else { vec![None] };
-    values.into_iter().map(Netfilter).collect()
+/// Both settings.
+pub fn netfilter_settings() -> [Netfilter; 2] {
+    ["0", "1"].map(Netfilter)
 }
 
 async fn reach_each_other(client: &Client, server: &OwnedObjectPath, caller: &OwnedObjectPath) {

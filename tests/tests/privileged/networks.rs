@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use system_tests::network::in_network;
+use system_tests::network::{in_network, netfilter_settings};
 use system_tests::{Client, Options, Refused, Tared, on_scratch_host, run};
 use zbus::{OwnedObjectPath, Variant};
 
@@ -209,6 +209,27 @@ fn with_ports(script: &str, ports: Vec<Row>) -> Options<'_> {
     options
 }
 
+/// As whom a server sees whoever connects to it so.
+fn calls(server: &TcpListener, connect: impl FnOnce() -> Option<TcpStream>) -> IpAddr {
+    let _stream = connect().expect("it leads there");
+    server.accept().unwrap().1.ip()
+}
+
+/// As whom it sees one in the network namespace `from` who writes to it and is answered.
+fn writes(server: &UdpSocket, from: &str, to: &str) -> IpAddr {
+    let caller = in_network(from, || UdpSocket::bind("0.0.0.0:0").unwrap());
+    for socket in [server, &caller] {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    }
+    caller.send_to(b"hi", to).unwrap();
+    let mut heard = [0; 16];
+    let (_, peer) = server.recv_from(&mut heard).unwrap();
+    server.send_to(b"hello", peer).unwrap();
+    let (n, from) = caller.recv_from(&mut heard).unwrap();
+    assert_eq!((&heard[..n], from.to_string().as_str()), (&b"hello"[..], to), "who was asked");
+    peer.ip()
+}
+
 #[test]
 fn privileged_a_published_port_is_reached_from_everywhere() {
     on_scratch_host(async |host| {
@@ -218,32 +239,28 @@ fn privileged_a_published_port_is_reached_from_everywhere() {
         client.import_busybox().await;
         let ports = vec![port(8080, "tcp"), port(8080, "udp")];
         let web = started_with(&client, "web", with_ports("sleep 1000", ports)).await;
-        let inside = namespace_of(&web);
+        let sibling = started_with(&client, "sibling", with_ports("sleep 1000", vec![])).await;
+        let (inside, beside) = (namespace_of(&web), namespace_of(&sibling));
         let tcp = in_network(&inside, || TcpListener::bind("0.0.0.0:80").unwrap());
         let udp = in_network(&inside, || UdpSocket::bind("0.0.0.0:80").unwrap());
         let outside: IpAddr = [203, 0, 113, 2].into();
-        for (from, to) in
-            [(Some("outside"), "203.0.113.1"), (None, "203.0.113.1"), (None, "127.0.0.1")]
-        {
-            let call = || connect(to, 8080).expect("it leads there");
-            let stream = from.map_or_else(call, |from| in_network(from, call));
-            let (_, peer) = tcp.accept().unwrap();
-            assert_eq!(peer.ip() == outside, from.is_some(), "who calls is seen as itself");
-            drop(stream);
+        // By a container of its network, and by itself, through the host and back.
+        let around = ["outside", &beside, &inside];
+        for setting in netfilter_settings() {
+            setting.apply();
+            for from in around {
+                let seen = calls(&tcp, || in_network(from, || connect("203.0.113.1", 8080)));
+                assert_eq!(seen == outside, from == "outside", "{setting:?}, from {from}");
+                let seen = writes(&udp, from, "203.0.113.1:8080");
+                assert_eq!(seen == outside, from == "outside", "{setting:?}, from {from}");
+            }
+            for to in ["203.0.113.1", "127.0.0.1"] {
+                assert_ne!(calls(&tcp, || connect(to, 8080)), outside, "{setting:?}, to {to}");
+            }
         }
-        let caller = in_network("outside", || UdpSocket::bind("0.0.0.0:0").unwrap());
-        for socket in [&udp, &caller] {
-            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        }
-        caller.send_to(b"hi", "203.0.113.1:8080").unwrap();
-        let mut heard = [0; 16];
-        let (_, peer) = udp.recv_from(&mut heard).unwrap();
-        assert_eq!(peer.ip(), outside);
-        udp.send_to(b"hello", peer).unwrap();
-        let (n, from) = caller.recv_from(&mut heard).unwrap();
-        assert_eq!((&heard[..n], from.to_string().as_str()), (&b"hello"[..], "203.0.113.1:8080"));
         // A namespace stays as long as there is a socket in it.
-        drop((tcp, udp, caller));
+        drop((tcp, udp));
+        client.remove(&sibling).await.done();
         client.remove(&web).await.done();
         assert!(in_network("outside", || connect("203.0.113.1", 8080)).is_none());
         tared.stop();

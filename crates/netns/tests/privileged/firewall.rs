@@ -108,7 +108,8 @@ fn privileged_the_ruleset_reads_as_documented() {
     on_scratch_host(|| {
         let firewall = open();
         firewall.add(&ips(&["10.88.0.2"])).unwrap();
-        let listing = command("nft", &["list", "table", "inet", "tare"]);
+        // Versions differ in which priorities they have names for, and where.
+        let listing = command("nft", &["--numeric-priority", "list", "table", "inet", "tare"]);
         for want in [
             "comment \"tare-netns generation 2\"",
             "type ipv4_addr",
@@ -118,9 +119,9 @@ fn privileged_the_ruleset_reads_as_documented() {
             "type ifname . ipv6_addr",
             "type nf_proto",
             "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
-            "type filter hook prerouting priority raw; policy accept;",
+            "type filter hook prerouting priority -300; policy accept;",
             "iifname @localnet ip daddr 127.0.0.0/8 drop",
-            "type nat hook prerouting priority dstnat; policy accept;",
+            "type nat hook prerouting priority -100; policy accept;",
             "ip daddr 127.0.0.0/8 return",
             "dnat ip to ip daddr . meta l4proto . th dport map @ports_at4",
             "fib daddr type local dnat ip to meta l4proto . th dport map @ports4",
@@ -128,7 +129,7 @@ fn privileged_the_ruleset_reads_as_documented() {
             "fib daddr type local dnat ip6 to meta l4proto . th dport map @ports6",
             "type nat hook output priority -100; policy accept;",
             "ip6 daddr ::1 return",
-            "type filter hook forward priority filter; policy accept;",
+            "type filter hook forward priority 0; policy accept;",
             "iifname . oifname @within accept",
             "ct state established,related accept",
             "iifname @internal drop",
@@ -140,7 +141,7 @@ fn privileged_the_ruleset_reads_as_documented() {
             "oifname @networks drop",
             "meta iifkind \"bridge\" meta oifkind \"bridge\" accept",
             "meta nfproto @closed drop",
-            "type nat hook postrouting priority srcnat; policy accept;",
+            "type nat hook postrouting priority 100; policy accept;",
             "ct status dnat oifname . ip saddr @members4 masquerade",
             "ct status dnat oifname . ip6 saddr @members6 masquerade",
             "ip saddr 127.0.0.0/8 oifname @localnet masquerade",
