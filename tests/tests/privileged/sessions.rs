@@ -91,3 +91,24 @@ fn privileged_a_session_that_ended_with_its_container_is_known() {
         tared.stop();
     });
 }
+
+/// Whoever hears of an end and then looks finds it: of a session, and of a container.
+#[test]
+fn privileged_an_end_that_was_told_is_seen() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", "exec sleep 1000").await;
+        for _ in 0..50 {
+            // Returns when it hears of the end.
+            let session = client.exec(&path, "exit 3").await.process;
+            assert_eq!(state(&client, &session).await, ("exited".into(), 3));
+        }
+        kill_process(pid(&client.container(&path).await), Signal::KILL).unwrap();
+        client.exit(&path).await;
+        assert_eq!(client.container(&path).await.text("State"), "exited");
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}

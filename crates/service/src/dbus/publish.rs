@@ -26,11 +26,9 @@ use super::process::Process;
 use super::registry::Shown;
 use super::volume::Volume;
 use super::{introspect, paths};
-use crate::engine::clock::Usec;
 use crate::engine::events::Event;
 use crate::engine::jobs::{JobView, LogLine};
-use crate::engine::object::{Change, ObjectId, Seen};
-use crate::engine::view::Exit;
+use crate::engine::object::{Change, End, ObjectId, Seen};
 
 /// The counts of the manager change with nearly everything; they are told this long after the
 /// first change, with those that came meanwhile.
@@ -102,7 +100,6 @@ impl Publisher {
             Event::Job(change) => self.apply::<Job>(change).await,
             Event::JobLogged { id, to, line } => self.job_logged(id, to, line).await,
             Event::JobFinished(view) => self.job_finished(&view).await,
-            Event::Exited { object, exit, at } => self.exited(&object, exit, at).await,
             Event::Barrier(_) => Ok(()),
         }
     }
@@ -120,7 +117,12 @@ impl Publisher {
             Change::Changed { old, new } => {
                 let Some(object) = registry.get::<K>(&paths::of(&new.id())) else { return Ok(()) };
                 registry.count(K::counts(&old), K::counts(&new));
-                self.change(&object, new).await
+                self.change(&object, new, None).await
+            }
+            Change::Ended { old, new, end } => {
+                let Some(object) = registry.get::<K>(&paths::of(&new.id())) else { return Ok(()) };
+                registry.count(K::counts(&old), K::counts(&new));
+                self.change(&object, new, Some(end)).await
             }
             Change::Removed(id) => {
                 let path = paths::of(&id);
@@ -131,7 +133,8 @@ impl Publisher {
         }
     }
 
-    async fn exited(&self, object: &ObjectId, exit: Exit, at: Usec) -> zbus::Result<()> {
+    async fn exited(&self, object: &ObjectId, end: End) -> zbus::Result<()> {
+        let End { exit, at } = end;
         let emitter = SignalEmitter::new(&self.connection, paths::of(object))?;
         match object {
             ObjectId::Container(_) => {
@@ -202,13 +205,23 @@ impl Publisher {
         Ok(())
     }
 
-    /// Tells in one signal what is different about an object.
-    async fn change<K: Kind>(&self, object: &K, new: Arc<K::View>) -> zbus::Result<()> {
-        let path = paths::of(&new.id());
+    /// Tells in one signal what is different about an object, and before that of its end. Whoever
+    /// hears either finds the object as it is then.
+    async fn change<K: Kind>(
+        &self,
+        object: &K,
+        new: Arc<K::View>,
+        end: Option<End>,
+    ) -> zbus::Result<()> {
+        let id = new.id();
+        let path = paths::of(&id);
         let before = properties(&self.connection, &path, object).await?;
         object.shown().set(new);
         let mut after = properties(&self.connection, &path, object).await?;
         after.retain(|name, value| before.get(name) != Some(value));
+        if let Some(end) = end {
+            self.exited(&id, end).await?;
+        }
         self.properties_changed(&path, &K::name(), after).await
     }
 

@@ -17,8 +17,7 @@ use tare_spawn::{Incarnation as Number, Layout};
 
 use super::clock::Usec;
 use super::container::{Container, Life, Now, Running};
-use super::events::Event;
-use super::object::ObjectId;
+use super::object::End;
 use super::records::durable::{self, LifeRow};
 use super::records::volatile::{self, Incarnation, Stage};
 use super::teardown::Remains;
@@ -126,7 +125,7 @@ impl Engine {
         remains.log();
         let failed = done.and_then(|()| remains.report(&container.name()));
         life.now = if failed.is_ok() { Now::Idle } else { Now::Broken(record) };
-        self.tell_end(container, life, exit, finished);
+        tell_end(container, life, exit, finished);
         self.follow_end(container, life, exit);
         failed
     }
@@ -194,21 +193,6 @@ impl Engine {
         Ok(())
     }
 
-    fn tell_end(&self, container: &Container, life: &Life, exit: Exit, finished: Usec) {
-        let (name, reason) = (container.name(), exit.reason.as_str());
-        tracing::info!(
-            container = %name,
-            container_id = %container.id,
-            exit_code = exit.code,
-            reason,
-            "Container '{name}' ended with exit code {} ({reason})",
-            exit.code
-        );
-        let object = ObjectId::Container(container.id.clone());
-        self.events.tell(Event::Exited { object, exit, at: finished });
-        container.show(life);
-    }
-
     async fn exit_of(&self, record: &Incarnation, running: &Running) -> Exit {
         if let Some(supervisor) = &running.supervisor
             && tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await.is_err()
@@ -239,6 +223,19 @@ impl Engine {
         let id = spawn_id(&record.container);
         Layout::new(self.instance.run_dir(), &id, Number(record.number)).exit_dir()
     }
+}
+
+fn tell_end(container: &Container, life: &Life, exit: Exit, finished: Usec) {
+    let (name, reason) = (container.name(), exit.reason.as_str());
+    tracing::info!(
+        container = %name,
+        container_id = %container.id,
+        exit_code = exit.code,
+        reason,
+        "Container '{name}' ended with exit code {} ({reason})",
+        exit.code
+    );
+    container.show_end(life, End { exit, at: finished });
 }
 
 /// How a process of `id` ended, by the exit file in `dir` and by what the kernel knows of it.

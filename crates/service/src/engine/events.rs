@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::Usec;
 use super::jobs::{JobView, LogLine};
-use super::object::{Change, ObjectId};
-use super::view::{Container, ExecSession, Exit, Image, Network, Volume};
+use super::object::Change;
+use super::view::{Container, ExecSession, Image, Network, Volume};
 
 /// One change of the world, after it has become true.
 #[derive(Debug)]
@@ -25,15 +24,6 @@ pub enum Event {
     Process(Change<ExecSession>),
     /// What became of a job.
     Job(Change<JobView>),
-    /// A container or an exec session has ended; precedes the change that says so.
-    Exited {
-        /// Which.
-        object: ObjectId,
-        /// How.
-        exit: Exit,
-        /// When that was seen.
-        at: Usec,
-    },
     /// A job has something to say to the one who started it.
     JobLogged {
         /// Its number.

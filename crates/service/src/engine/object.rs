@@ -8,7 +8,9 @@ use tare_runtime::ContainerId;
 use tare_storage::{Digest, VolumeName};
 use tokio::sync::watch;
 
+use super::clock::Usec;
 use super::events::{Event, Events};
+use super::view::Exit;
 
 /// What tells one thing from all others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,8 +51,26 @@ pub enum Change<V> {
         /// Now.
         new: Arc<V>,
     },
+    /// It is seen differently, because it has ended: a container, or an exec session.
+    Ended {
+        /// Before.
+        old: Arc<V>,
+        /// Now.
+        new: Arc<V>,
+        /// How it ended.
+        end: End,
+    },
     /// It is gone.
     Removed(ObjectId),
+}
+
+/// The end of something that ran.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// How.
+    pub exit: Exit,
+    /// When that was seen.
+    pub at: Usec,
 }
 
 /// A thing that is seen: whatever changes about that is told, once and in order.
@@ -96,6 +116,15 @@ impl<V: Seen> Visible<V> {
         self.get()
     }
 
+    /// The same because it has ended, which is told even if nothing is seen of it.
+    pub(super) fn end(&self, end: End, change: impl FnOnce(&mut V)) {
+        self.view.send_modify(|view| {
+            let old = view.clone();
+            change(Arc::make_mut(view));
+            self.events.tell(V::event(Change::Ended { old, new: view.clone(), end }));
+        });
+    }
+
     /// Whether it is gone; whoever follows what is seen of it gets news of that too.
     pub(super) fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
@@ -111,6 +140,7 @@ impl<V: Seen> Visible<V> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::view::ExitReason;
     use super::*;
 
     #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +155,7 @@ mod tests {
             let told = match change {
                 Change::Added(new) => format!("+{}", new.0),
                 Change::Changed { old, new } => format!("{}>{}", old.0, new.0),
+                Change::Ended { old, new, end } => format!("{}>{}:{}", old.0, new.0, end.exit.code),
                 Change::Removed(id) => format!("-{id:?}"),
             };
             Event::JobLogged { id: 0, to: told, line: crate::engine::jobs::LogLine::default() }
@@ -137,11 +168,14 @@ mod tests {
         let number = Visible::new(Number(1), events);
         assert_eq!(*number.show(|it| it.0 = 2), Number(2));
         number.show(|it| it.0 = 2);
+        let exit = Exit { code: 7, signal: 0, reason: ExitReason::Exited };
+        number.end(End { exit, at: Usec(1) }, |it| it.0 = 3);
+        number.end(End { exit, at: Usec(2) }, |it| it.0 = 3);
         number.remove();
         let mut heard = Vec::new();
         while let Ok(Event::JobLogged { to, .. }) = told.try_recv() {
             heard.push(to);
         }
-        assert_eq!(heard, ["+1", "1>2", "-Job(2)"]);
+        assert_eq!(heard, ["+1", "1>2", "2>3:7", "3>3:7", "-Job(3)"]);
     }
 }

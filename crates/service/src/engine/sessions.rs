@@ -15,8 +15,7 @@ use super::blocking::brief;
 use super::clock::Usec;
 use super::container::Container;
 use super::end::learn_exit;
-use super::events::Event;
-use super::object::{Seen, Visible};
+use super::object::{End, Visible};
 use super::records::volatile::{self, Session, SessionKey, SessionStage as Stage};
 use super::view::{ExecSession, Exit};
 use super::watched::Watched;
@@ -109,9 +108,8 @@ impl Engine {
                 Remains::Told(_) => None,
             };
             if let Some(exit) = news {
-                let object = shown.get().id();
-                engine.events.tell(Event::Exited { object, exit, at: Usec::now() });
-                shown.show(|view| (view.pid, view.exit) = (0, Some(exit)));
+                let end = End { exit, at: Usec::now() };
+                shown.end(end, |view| (view.pid, view.exit) = (0, Some(exit)));
             }
             engine.clean_session(&session).await;
             tokio::time::sleep(LINGER).await;

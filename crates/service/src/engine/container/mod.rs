@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::Error;
 use super::events::Events;
 use super::names::Names;
-use super::object::Visible;
+use super::object::{End, Visible};
 use super::records::durable::{ContainerRow, LifeRow, Root};
 use super::records::volatile::Incarnation;
 use super::view::{self, State};
@@ -157,16 +157,31 @@ impl Container {
 
     /// Shows what it is to be and what lives of it; whoever changed that calls it, with the lock still held.
     pub(super) fn show(&self, life: &Life) {
+        let definition = self.follow(life);
+        self.seen.show(|view| {
+            definition.describe(view);
+            life.describe(view);
+        });
+    }
+
+    /// The same of one that has just ended.
+    pub(super) fn show_end(&self, life: &Life, end: End) {
+        let definition = self.follow(life);
+        self.seen.end(end, |view| {
+            definition.describe(view);
+            life.describe(view);
+        });
+    }
+
+    /// All that is found out about it follows its life.
+    fn follow(&self, life: &Life) -> Arc<Definition> {
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = life.running().cloned();
         let definition = self.definition();
         match life.network() {
             Some(network) => self.names.show(&self.id, &definition.row, network),
             None => self.names.hide(&self.id),
         }
-        self.seen.show(|view| {
-            definition.describe(view);
-            life.describe(view);
-        });
+        definition
     }
 
     /// An error if nothing can be done with it but to remove it.
