@@ -37,6 +37,12 @@ impl Locks {
         result
     }
 
+    /// How many are at work with that container, or wait for their turn.
+    #[cfg(test)]
+    pub(super) fn interested(&self, id: &ContainerId) -> usize {
+        self.all().get(id).map_or(0, |lock| Arc::strong_count(lock) - 1)
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<ContainerId, Arc<RwLock<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

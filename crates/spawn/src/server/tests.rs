@@ -114,6 +114,7 @@ impl Spawner for Arc<Fake> {
 struct Served {
     dir: tempfile::TempDir,
     fake: Arc<Fake>,
+    inner: Arc<Inner>,
     stop: std::io::PipeWriter,
     thread: Option<thread::JoinHandle<Result<(), Error>>>,
 }
@@ -127,13 +128,20 @@ impl Served {
         let (dir, fake) = (tempfile::tempdir().unwrap(), Arc::new(fake));
         let listener = Listener::bind(&dir.path().join("s")).unwrap();
         let server = Server::with_patience(Box::new(fake.clone()), "/run/x".into(), patience);
+        let inner = server.0.clone();
         let (stopped, stop) = std::io::pipe().unwrap();
         let thread = Some(thread::spawn(move || server.serve(listener, stopped.as_fd())));
-        Self { dir, fake, stop, thread }
+        Self { dir, fake, inner, stop, thread }
     }
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("s")
+    }
+
+    /// Returns when so many calls for a container are under way: one at work, the others waiting.
+    /// A call that was only just made may not have been taken yet.
+    fn until_interested(&self, id: &ContainerId, number: usize) {
+        within(|| self.inner.locks.interested(id) == number);
     }
 
     fn remote(&self) -> Remote {
@@ -351,7 +359,9 @@ fn calls_for_one_container_take_turns_and_end_with_their_caller() {
         let late = served.greeted();
         let start = wire::encode(&Call::Start(target.clone())).unwrap();
         socket::send(&late, &start, &[conmon.as_fd()]).unwrap();
+        served.until_interested(&target.id, 2);
         let after = scope.spawn(|| after.delete(&target, None, Force::Kill));
+        served.until_interested(&target.id, 3);
         // Others are served.
         served.remote().delete(&request('b').target(), None, Force::Kill).unwrap();
         drop(late);
