@@ -42,6 +42,8 @@
 
 mod argv;
 mod cgroup;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 mod error;
 pub mod fault;
 mod id;

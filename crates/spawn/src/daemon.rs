@@ -1,4 +1,5 @@
-//! `tare-spawn`: starts conmon and OCI runtimes for a container manager that is sandboxed itself.
+//! The program `tare-spawn`: starts conmon and OCI runtimes for a container manager that is sandboxed
+//! itself.
 //!
 //! It hands on what it has to all it starts, so it has to be started without a sandbox. It keeps
 //! nothing: it can be restarted at any time, and containers do not notice.
@@ -12,8 +13,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::fs::Mode;
-use tare_spawn::{Listener, Local, Server, Settings};
 use tracing::level_filters::LevelFilter;
+
+use crate::{Listener, Local, Server, Settings};
 
 /// Starts conmon and OCI runtimes for a container manager that is sandboxed itself.
 ///
@@ -34,7 +36,8 @@ struct Arguments {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-fn main() -> ExitCode {
+/// What `tare-spawn` does.
+pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The journal has times of its own.
     tracing_subscriber::fmt()

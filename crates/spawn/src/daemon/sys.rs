@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// The socket that the service manager listens on for us; see `sd_listen_fds(3)`.
-pub(crate) fn inherited_socket() -> io::Result<Option<OwnedFd>> {
+pub(super) fn inherited_socket() -> io::Result<Option<OwnedFd>> {
     let mut sockets = sd_notify::listen_fds()?;
     match (sockets.next(), sockets.next()) {
         (None, _) => Ok(None),
@@ -23,7 +23,7 @@ static STOP: AtomicI32 = AtomicI32::new(-1);
 /// A descriptor that can be read from when this process is asked to end.
 ///
 /// Not a blocked signal: all programs started here would have it blocked, too.
-pub(crate) fn stop_signal() -> io::Result<OwnedFd> {
+pub(super) fn stop_signal() -> io::Result<OwnedFd> {
     let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
     STOP.store(stop.as_raw_fd(), Ordering::SeqCst);
     for signal in [libc::SIGTERM, libc::SIGINT] {
