@@ -292,6 +292,11 @@ impl Tag {
         name.strip_prefix(&self.namespace_prefix()).is_some_and(is_short_id)
     }
 
+    /// The AppArmor profile of containers: `tare-default`, `tare-default-1a2b3c`.
+    pub fn profile(&self) -> String {
+        self.mark("tare-default", '-')
+    }
+
     /// The control group all containers of this daemon are in, below the cgroup2 root, where there
     /// is no such service manager.
     pub fn cgroup_root(&self) -> CgroupPath {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::launch::{Fd, Launch, Stdio};
-use crate::{Create, Exec, Force, Layout, Settings, Stdin, Target};
+use crate::{Create, Exec, Force, Layout, Profile, ProfileName, Settings, Stdin, Target};
 
 /// For what the runtimes call themselves (hooks have theirs from `config.json`).
 const PATH: (&str, &str) = ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -99,6 +99,22 @@ impl Programs<'_> {
     }
 }
 
+/// `apparmor_parser` puts the profile of a text into the kernel.
+pub(crate) fn load_profile(program: &Path, profile: &Profile) -> Launch {
+    parser(program, "--replace", profile.as_str().into())
+}
+
+/// `apparmor_parser` takes a profile out of it.
+pub(crate) fn unload_profile(program: &Path, name: &ProfileName) -> Launch {
+    parser(program, "--remove", format!("profile \"{name}\" {{}}\n"))
+}
+
+/// What is read from standard input is kept nowhere else.
+fn parser(program: &Path, verb: &str, text: String) -> Launch {
+    let args = vec![verb.into(), "--skip-cache".into()];
+    Launch { stdio: Stdio::Fed(text), ..plain(program, args) }
+}
+
 /// The runtime tells its version.
 pub(crate) fn version(program: &Path) -> Launch {
     plain(program, vec!["--version".into()])
@@ -152,6 +168,7 @@ mod tests {
             conmon: "/usr/bin/conmon".into(),
             crun: None,
             runc: Some("/usr/sbin/runc".into()),
+            apparmor_parser: None,
             cgroups: CgroupView::Host,
         };
         let layout = Layout::new(&settings.run_dir, &target.id, target.incarnation);
@@ -198,5 +215,20 @@ mod tests {
         assert_eq!(text(&programs.start(), &id), format!("{call} start ID"));
         assert_eq!(text(&programs.delete(Force::No), &id), format!("{call} delete ID"));
         assert_eq!(text(&programs.delete(Force::Kill), &id), format!("{call} delete --force ID"));
+    }
+
+    #[test]
+    fn profiles_come_by_standard_input() {
+        let parser = Path::new("/usr/sbin/apparmor_parser");
+        let all = "profile \"tare-default\" flags=(attach_disconnected, mediate_deleted) {\n}\n";
+        let profile: Profile = all.to_string().try_into().unwrap();
+        for (launch, verb, fed) in [
+            (load_profile(parser, &profile), "--replace", all),
+            (unload_profile(parser, profile.name()), "--remove", "profile \"tare-default\" {}\n"),
+        ] {
+            assert_eq!(text(&launch, "no id"), format!("{verb} --skip-cache"));
+            assert_eq!(launch.program, parser);
+            assert!(matches!(launch.stdio, Stdio::Fed(text) if text == fed));
+        }
     }
 }

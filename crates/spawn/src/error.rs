@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::undo::Failure;
-use crate::{CgroupPath, ContainerId, OciRuntime, wire};
+use crate::{CgroupPath, ContainerId, OciRuntime, ProfileName, wire};
 
 /// Everything that can go wrong in this crate, by what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,24 @@ pub enum Error {
         #[source]
         cause: Cause,
     },
+    /// An AppArmor profile could not be put into the kernel.
+    #[error("cannot load the AppArmor profile {name}")]
+    LoadProfile {
+        /// Its name.
+        name: ProfileName,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// An AppArmor profile could not be taken out of the kernel.
+    #[error("cannot remove the AppArmor profile {name}")]
+    UnloadProfile {
+        /// Its name.
+        name: ProfileName,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
     /// A runtime could not be tried out.
     #[error("cannot try out {runtime}{}", left(leftovers))]
     Probe {
@@ -157,6 +175,12 @@ pub enum Cause {
     /// conmon failed before, or without, a word from the runtime.
     #[error("the supervisor failed: {message}")]
     Supervisor {
+        /// What it said, at most 4 KiB, in one line.
+        message: String,
+    },
+    /// `apparmor_parser` said no.
+    #[error("apparmor_parser said: {message}")]
+    Parser {
         /// What it said, at most 4 KiB, in one line.
         message: String,
     },
@@ -258,6 +282,9 @@ pub enum Refusal {
     /// The runtime asked for is not installed.
     #[error("the runtime is not installed")]
     NoRuntime,
+    /// There is nothing to load AppArmor profiles with.
+    #[error("apparmor_parser is not installed")]
+    NoParser,
 }
 
 /// Something that is still there because taking it back failed.
@@ -297,13 +324,16 @@ impl Error {
             return ErrorKind::NeedsRepair;
         }
         match self.cause() {
-            None | Some(Cause::Refused(Refusal::NoRuntime)) => ErrorKind::NotFound,
+            None | Some(Cause::Refused(Refusal::NoRuntime | Refusal::NoParser)) => {
+                ErrorKind::NotFound
+            }
             Some(Cause::Refused(_)) => ErrorKind::Invalid,
             Some(Cause::Runtime { .. }) => ErrorKind::Runtime,
             Some(Cause::Gone) => ErrorKind::Gone,
             Some(Cause::Timeout { .. }) => ErrorKind::Timeout,
             Some(
                 Cause::Supervisor { .. }
+                | Cause::Parser { .. }
                 | Cause::Uncleaned
                 | Cause::Step { .. }
                 | Cause::Rejected(_)
@@ -324,6 +354,8 @@ impl Error {
             | Self::Exec { cause, .. }
             | Self::Version { cause, .. }
             | Self::Limits { cause }
+            | Self::LoadProfile { cause, .. }
+            | Self::UnloadProfile { cause, .. }
             | Self::Probe { cause, .. }
             | Self::MakeCgroup { cause, .. }
             | Self::AdoptOrphans { cause }
@@ -345,6 +377,8 @@ impl Error {
             | Self::Delete { cause, .. }
             | Self::Version { cause, .. }
             | Self::Limits { cause }
+            | Self::LoadProfile { cause, .. }
+            | Self::UnloadProfile { cause, .. }
             | Self::AdoptOrphans { cause }
             | Self::Cleanup { cause, .. } => cause.into(),
         }

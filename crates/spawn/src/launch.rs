@@ -35,6 +35,8 @@ pub(crate) struct Launch {
 pub(crate) enum Stdio {
     /// No input; output and error are kept, as far as [`MAX_OUTPUT`] goes.
     Captured,
+    /// This as input, which fits into a pipe; output and error as with [`Captured`](Self::Captured).
+    Fed(String),
     /// These.
     Given([Fd; 3]),
 }
@@ -178,12 +180,16 @@ mod tests {
     use crate::sys;
 
     fn start(script: &str) -> Child {
+        start_with(script, Stdio::Captured)
+    }
+
+    fn start_with(script: &str, stdio: Stdio) -> Child {
         let launch = Launch {
             program: "/bin/sh".into(),
             args: ["-c", script].map(Into::into).into(),
             env: vec![("PATH", "/usr/bin:/bin")],
             cwd: "/".into(),
-            stdio: Stdio::Captured,
+            stdio,
             fds: vec![],
         };
         match sys::run(&Step::Launch(launch)).unwrap() {
@@ -205,6 +211,14 @@ mod tests {
         assert_eq!(finished.output.len(), MAX_OUTPUT);
         assert!(finished.output.ends_with(b"end\n"));
         assert_eq!(finish("kill -9 $$").code, None);
+    }
+
+    #[test]
+    fn what_is_fed_is_read_to_its_end() {
+        let text = "a line\n".repeat(crate::MAX_PROFILE / 7);
+        let mut child = start_with("cat", Stdio::Fed(text.clone()));
+        let finished = child.finish(Deadline::after(Duration::from_secs(20))).unwrap();
+        assert_eq!(finished.output, text.as_bytes());
     }
 
     #[test]

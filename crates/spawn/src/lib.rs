@@ -52,6 +52,7 @@ mod layout;
 mod limits;
 mod local;
 mod message;
+mod profile;
 mod remote;
 mod request;
 mod server;
@@ -72,6 +73,7 @@ pub use id::{ContainerId, Incarnation, InvalidContainerId};
 pub use layout::Layout;
 pub use limits::Limits;
 pub use local::Local;
+pub use profile::{InvalidProfile, MAX_PROFILE, Profile, ProfileName};
 pub use remote::Remote;
 pub use request::{
     Create, Created, Deleted, Exec, Execed, Extent, Force, MAX_MOUNTS, OciRuntime, Place,

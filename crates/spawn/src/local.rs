@@ -5,6 +5,7 @@ mod create;
 mod exec;
 mod groups;
 mod identify;
+mod profiles;
 mod reaper;
 mod supervise;
 mod zombies;
@@ -18,7 +19,7 @@ use crate::undo::{failed, run};
 use crate::view;
 use crate::{
     CgroupPath, Create, Deleted, Error, Exec, Execed, Extent, Force, Limits, OciRuntime, Prepared,
-    Settings, Spawner, Target,
+    Profile, ProfileName, Settings, Spawner, Target,
 };
 
 /// Starts programs from this process; they outlive it.
@@ -114,6 +115,14 @@ impl Spawner for Local {
     fn limits(&self) -> Result<Limits, Error> {
         let limits = Limits::of_this_process();
         limits.map_err(|source| Error::Limits { cause: failed(&"read /proc", source) })
+    }
+
+    fn load_profile(&self, profile: &Profile) -> Result<(), Error> {
+        profiles::load(&self.settings, profile)
+    }
+
+    fn unload_profile(&self, name: &ProfileName) -> Result<(), Error> {
+        profiles::unload(&self.settings, name)
     }
 
     fn cleanup_cgroup(&self, cgroup: &CgroupPath, extent: Extent) -> Result<(), Error> {

@@ -14,7 +14,8 @@ use crate::undo::{Failure, failed};
 use crate::wire::{self, Answer, Call, Hello, Reply, VERSION, Welcome};
 use crate::{
     Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec, Execed, Extent, Force,
-    Limits, OciRuntime, PlacedMount, Prepared, Rejection, Spawner, Started, Target,
+    Limits, OciRuntime, PlacedMount, Prepared, Profile, ProfileName, Rejection, Spawner, Started,
+    Target,
 };
 
 /// How long `tare-spawn` may be away: for a restart, or because it is only now being started.
@@ -273,6 +274,18 @@ impl Spawner for Remote {
             _ => Err(out_of_turn()),
         });
         limits.map_err(|Failure { cause, .. }| Error::Limits { cause })
+    }
+
+    fn load_profile(&self, profile: &Profile) -> Result<(), Error> {
+        let name = profile.name().clone();
+        nothing(self.ask_plainly(&Call::LoadProfile { profile: profile.clone() }, &[]))
+            .map_err(|Failure { cause, .. }| Error::LoadProfile { name, cause })
+    }
+
+    fn unload_profile(&self, name: &ProfileName) -> Result<(), Error> {
+        let name = name.clone();
+        nothing(self.ask_plainly(&Call::UnloadProfile { name: name.clone() }, &[]))
+            .map_err(|Failure { cause, .. }| Error::UnloadProfile { name, cause })
     }
 
     fn cleanup_cgroup(&self, cgroup: &CgroupPath, extent: Extent) -> Result<(), Error> {

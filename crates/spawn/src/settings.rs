@@ -43,6 +43,8 @@ pub struct Settings {
     pub crun: Option<PathBuf>,
     /// runc, if installed.
     pub runc: Option<PathBuf>,
+    /// `apparmor_parser`, if installed.
+    pub apparmor_parser: Option<PathBuf>,
     /// What `/sys/fs/cgroup` is to the programs.
     pub cgroups: CgroupView,
 }
@@ -60,6 +62,7 @@ impl Settings {
             conmon: find("conmon").ok_or(Error::Find { name: "conmon" })?,
             crun: find("crun"),
             runc: find("runc"),
+            apparmor_parser: find("apparmor_parser"),
             cgroups: CgroupView::detect(),
         })
     }

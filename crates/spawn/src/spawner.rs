@@ -3,7 +3,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::{
     CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Extent, Force, Limits, OciRuntime,
-    PlacedMount, Started, Target,
+    PlacedMount, Profile, ProfileName, Started, Target,
 };
 
 /// The only place from which a container manager starts programs.
@@ -77,6 +77,22 @@ pub trait Spawner: Send + Sync + fmt::Debug {
     ///
     /// [`Error::Limits`].
     fn limits(&self) -> Result<Limits, Error>;
+
+    /// Puts an AppArmor profile into the kernel, in the place of one of that name: what that one
+    /// confines is confined by this one from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LoadProfile`].
+    fn load_profile(&self, profile: &Profile) -> Result<(), Error>;
+
+    /// Takes an AppArmor profile out of the kernel. Nothing may be confined by it any more, for that
+    /// would be set free.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnloadProfile`], also if there is none of that name.
+    fn unload_profile(&self, name: &ProfileName) -> Result<(), Error>;
 
     /// Kills all processes in a control group and below it, and removes it, or only what is below
     /// it. A group that is not there is fine.

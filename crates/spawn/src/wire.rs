@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::undo::Failure;
 use crate::{
     CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, MAX_MOUNTS, OciRuntime,
-    Place, Rejection, Target,
+    Place, Profile, ProfileName, Rejection, Target,
 };
 
 /// The version of the protocol that is spoken here.
@@ -77,10 +77,14 @@ pub(crate) enum Call {
     MakeCgroup { cgroup: CgroupPath },
     /// [`Spawner::remove_empty_cgroup`](crate::Spawner::remove_empty_cgroup).
     RemoveEmptyCgroup { cgroup: CgroupPath },
+    /// [`Spawner::load_profile`](crate::Spawner::load_profile).
+    LoadProfile { profile: Profile },
+    /// [`Spawner::unload_profile`](crate::Spawner::unload_profile).
+    UnloadProfile { name: ProfileName },
 }
 
 /// All verbs.
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 12] = [
     "prepare",
     "create",
     "start",
@@ -91,6 +95,8 @@ const VERBS: [&str; 10] = [
     "cleanup-cgroup",
     "make-cgroup",
     "remove-empty-cgroup",
+    "load-profile",
+    "unload-profile",
 ];
 
 impl Call {
@@ -116,7 +122,9 @@ impl Call {
             | Self::Limits {}
             | Self::CleanupCgroup { .. }
             | Self::MakeCgroup { .. }
-            | Self::RemoveEmptyCgroup { .. } => 0..=0,
+            | Self::RemoveEmptyCgroup { .. }
+            | Self::LoadProfile { .. }
+            | Self::UnloadProfile { .. } => 0..=0,
         }
     }
 
@@ -231,7 +239,7 @@ pub(crate) mod io_error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cause, Refusal};
+    use crate::{Cause, MAX_PROFILE, Refusal};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -251,6 +259,11 @@ mod tests {
         }
     }
 
+    fn profile(rules: &str) -> Profile {
+        let flags = "flags=(attach_disconnected, mediate_deleted)";
+        format!("profile \"tare-default\" {flags} {{\n{rules}}}\n").try_into().unwrap()
+    }
+
     fn calls() -> Vec<Call> {
         let cgroup: CgroupPath = "/tare/x".parse().unwrap();
         vec![
@@ -264,6 +277,8 @@ mod tests {
             Call::CleanupCgroup { cgroup: cgroup.clone(), extent: Extent::Below },
             Call::MakeCgroup { cgroup: cgroup.clone() },
             Call::RemoveEmptyCgroup { cgroup },
+            Call::LoadProfile { profile: profile("") },
+            Call::UnloadProfile { name: profile("").name().clone() },
         ]
     }
 
@@ -297,6 +312,8 @@ mod tests {
             r#"{"verb":"cleanup-cgroup","args":{"cgroup":"/tare/x","extent":"below"}}"#.into(),
             r#"{"verb":"make-cgroup","args":{"cgroup":"/tare/x"}}"#.into(),
             r#"{"verb":"remove-empty-cgroup","args":{"cgroup":"/tare/x"}}"#.into(),
+            r#"{"verb":"load-profile","args":{"profile":"profile \"tare-default\" flags=(attach_disconnected, mediate_deleted) {\n}\n"}}"#.into(),
+            r#"{"verb":"unload-profile","args":{"name":"tare-default"}}"#.into(),
         ]) {
             assert_eq!(text(call), want);
         }
@@ -324,6 +341,8 @@ mod tests {
             r#"{"verb":"version","args":{"runtime":"sh"}}"#,
             r#"{"verb":"cleanup-cgroup","args":{"cgroup":"/a/../b","extent":"whole"}}"#,
             r#"{"verb":"create","args":{"places":["etc"]}}"#,
+            r#"{"verb":"load-profile","args":{"profile":"profile other {}"}}"#,
+            r#"{"verb":"unload-profile","args":{"name":"docker-default"}}"#,
             &format!(
                 r#"{{"verb":"start","args":{{"id":"../{id}","incarnation":3,"runtime":"crun"}}}}"#
             ),
@@ -373,6 +392,9 @@ mod tests {
         let mut longest = create(&escaped(libc::PATH_MAX.unsigned_abs() as usize));
         longest.cgroup = format!("/{}/{0}", "c".repeat(255)).parse().unwrap();
         assert!(encode(&Call::Prepare(longest)).unwrap().len() <= MAX_MESSAGE);
+        let rules = "  deny \"\",\n".repeat(MAX_PROFILE / 12 - 10);
+        let longest = Call::LoadProfile { profile: profile(&rules) };
+        assert!(encode(&longest).unwrap().len() <= MAX_MESSAGE);
         let leftover =
             |_| Leftover { undo: escaped(9999), source: io::Error::other(escaped(9999)) };
         let leftovers = (0..99).map(leftover).collect();

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::facts::HostFacts;
 use crate::text::{InvalidText, Problem, check_bytes, text_type};
 
-/// Name of the profile that containers get if nobody asks for another.
+/// Name of the profile that containers get if nobody asks for another, where one manager is alone.
 pub const DEFAULT_APPARMOR_PROFILE: &str = "tare-default";
 
 text_type! {
@@ -20,12 +20,19 @@ text_type! {
     }
 }
 
+impl Default for AppArmorName {
+    /// [`DEFAULT_APPARMOR_PROFILE`].
+    fn default() -> Self {
+        DEFAULT_APPARMOR_PROFILE.parse().expect("it is a name")
+    }
+}
+
 /// Which profile confines the container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum AppArmor {
-    /// [`DEFAULT_APPARMOR_PROFILE`] where it is loaded, else none.
+    /// [`HostFacts::default_apparmor_profile`] where it is loaded, else none.
     #[default]
     Default,
     /// None.
@@ -76,7 +83,7 @@ impl fmt::Display for AppArmor {
 /// [`Error::AppArmor`] for a named profile that the kernel does not have.
 pub(crate) fn profile<'a>(
     wanted: &'a AppArmor,
-    host: &HostFacts,
+    host: &'a HostFacts,
 ) -> Result<Option<&'a str>, Error> {
     let loaded = |name: &str| match &host.apparmor_profiles {
         Some(profiles) if profiles.contains(name) => Ok(()),
@@ -85,7 +92,8 @@ pub(crate) fn profile<'a>(
     };
     match wanted {
         AppArmor::Default => {
-            Ok(loaded(DEFAULT_APPARMOR_PROFILE).is_ok().then_some(DEFAULT_APPARMOR_PROFILE))
+            let name = host.default_apparmor_profile.as_str();
+            Ok(loaded(name).is_ok().then_some(name))
         }
         // Where there is no AppArmor, nobody has to be freed of it.
         AppArmor::Unconfined => Ok(host.apparmor_profiles.as_ref().map(|_| "unconfined")),
@@ -169,18 +177,22 @@ mod tests {
         let loaded = Some(["mine", DEFAULT_APPARMOR_PROFILE].as_slice());
         let named = |name: &str| Ok(Some(name.to_owned()));
         assert_eq!(with(loaded, "default"), named(DEFAULT_APPARMOR_PROFILE));
-        assert_eq!(with(Some(&[]), "default"), Ok(None), "not loaded yet");
+        assert_eq!(with(Some(&[]), "default"), Ok(None), "not loaded");
         assert_eq!(with(None, "default"), Ok(None));
         assert_eq!(with(loaded, "unconfined"), named("unconfined"));
         assert_eq!(with(None, "unconfined"), Ok(None));
         assert_eq!(with(loaded, "mine"), named("mine"));
         assert!(with(loaded, "other").unwrap_err().contains("\"other\""));
         assert!(with(None, "mine").unwrap_err().contains("\"mine\""));
+        let mut host = testing::host();
+        host.default_apparmor_profile = "mine".parse().unwrap();
+        host.apparmor_profiles = Some(["mine".to_owned(), DEFAULT_APPARMOR_PROFILE.into()].into());
+        assert_eq!(profile(&AppArmor::Default, &host).unwrap(), Some("mine"));
     }
 
     #[test]
     fn the_default_profile_keeps_to_its_lines() {
-        let text = apparmor_profile(&DEFAULT_APPARMOR_PROFILE.parse().unwrap());
+        let text = apparmor_profile(&AppArmorName::default());
         let (first, rest) = text.split_once('\n').unwrap();
         let want = r#"profile "tare-default" flags=(attach_disconnected, mediate_deleted) {"#;
         assert_eq!(first, want);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::apparmor::AppArmorName;
 use crate::capability::CapabilitySet;
 use crate::cdi::CdiEdits;
 use crate::device::DeviceRequest;
@@ -37,6 +38,8 @@ pub struct HostFacts {
     /// Names of the AppArmor profiles in the kernel, without their modes, as in
     /// `/sys/kernel/security/apparmor/profiles`; nothing if the kernel does not use AppArmor.
     pub apparmor_profiles: Option<BTreeSet<String>>,
+    /// The profile for containers with [`crate::AppArmor::Default`].
+    pub default_apparmor_profile: AppArmorName,
     /// Capabilities in the bounding set of whoever starts the container.
     pub capabilities: CapabilitySet,
     /// Hard resource limits that whoever starts the container cannot exceed. A kind that is not
@@ -82,6 +85,7 @@ impl HostFacts {
             controllers: BTreeSet::new(),
             swap_limits: false,
             apparmor_profiles: None,
+            default_apparmor_profile: AppArmorName::default(),
             capabilities: CapabilitySet::EMPTY,
             hard_limits: BTreeMap::new(),
             hostname: None,

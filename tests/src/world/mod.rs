@@ -17,6 +17,7 @@ mod mounts;
 mod namespaces;
 mod network;
 mod processes;
+mod profiles;
 mod rows;
 mod scope;
 mod things;
@@ -26,7 +27,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-pub use scope::{Groups, Scope};
+pub use scope::{Groups, Scope, cgroup2};
 pub use things::{Change, Difference};
 
 pub(crate) use cgroups::all as cgroups;
@@ -58,6 +59,7 @@ impl World {
             ("control group", cgroups::things(scope)),
             ("descriptor", descriptors::of(daemons)),
             ("process", processes::things(&processes, scope)),
+            ("AppArmor profile", profiles::loaded(scope)),
             ("file", files::below(&scope.directories)),
             ("row", rows::below(&scope.directories)),
         ]))

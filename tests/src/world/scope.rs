@@ -12,6 +12,8 @@ pub struct Scope {
     pub directories: Vec<PathBuf>,
     /// Control groups.
     pub groups: Vec<Groups>,
+    /// Names of AppArmor profiles.
+    pub profiles: Vec<String>,
     /// A process is one of ours if one of these is on its command line or in its mounts.
     pub marks: Vec<String>,
     /// Names of the daemons' programs: of those, the open descriptors count.
@@ -37,9 +39,11 @@ impl Scope {
             .filter(|path| path.is_dir())
             .collect();
         let tags = below.iter().filter_map(|dir| rows::tag(&dir.join("state.db")));
-        let groups = tags.map(|tag| Groups { parent: cgroup2(), prefix: format!("tare-{tag}") });
+        let tags: Vec<String> = tags.collect();
+        let group = |tag| Groups { parent: cgroup2(), prefix: format!("tare-{tag}") };
         Self {
-            groups: groups.collect(),
+            groups: tags.iter().map(group).collect(),
+            profiles: tags.iter().map(|tag| format!("tare-default-{tag}")).collect(),
             directories: below.into_iter().chain(["/run".into()]).collect(),
             marks: scratch
                 .file_name()
@@ -62,6 +66,7 @@ impl Scope {
         Self {
             directories: directories.map(Into::into).into(),
             groups: groups.into(),
+            profiles: vec!["tare-default".into()],
             // The last is how a file of /run/tare is called in the table of mounts: from the root
             // of the file system it is on.
             marks: ["/var/lib/tare/", "/run/tare/", " /tare/containers/"].map(Into::into).into(),
@@ -71,7 +76,7 @@ impl Scope {
 }
 
 /// Where cgroup2 is mounted.
-fn cgroup2() -> PathBuf {
+pub fn cgroup2() -> PathBuf {
     let unified = PathBuf::from("/sys/fs/cgroup/unified");
     if unified.exists() { unified } else { "/sys/fs/cgroup".into() }
 }

@@ -1,6 +1,7 @@
 //! The service on a whole machine: with all control groups, and with what enforces security there.
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
+mod apparmor;
 mod limits;
 
 use std::fs;

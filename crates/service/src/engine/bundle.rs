@@ -79,7 +79,11 @@ impl Engine {
         let mut placement = self.placement(container, record)?;
         self.place_sources(record, &sources, &mut placement)?;
         inside::place_zone(effective, &mut placement);
+        if let Err(error) = self.ensure_profile(effective).await {
+            job.log(4, error.chain());
+        }
         let mut host = self.host.facts();
+        self.confinement.tell(&mut host);
         host.hosts = inside::host_hosts(effective);
         let generated =
             generate(effective, &host, &facts, &placement).map_err(Error::InvalidSpec)?;

@@ -92,7 +92,6 @@ impl Host {
         let name = rustix::system::uname().nodename().to_string_lossy().parse().ok();
         let mut facts = self.facts.clone();
         (facts.hostname, facts.resolv_conf) = (name, resolv_conf());
-        facts.apparmor_profiles = apparmor_profiles();
         facts
     }
 
@@ -287,13 +286,6 @@ fn swap_limits(kind: cgroup::Kind) -> bool {
         _ => "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes",
     };
     Path::new(file).exists()
-}
-
-/// The profiles in the kernel; its list has one on each line, as in `man_groff (enforce)`.
-fn apparmor_profiles() -> Option<BTreeSet<String>> {
-    let list = fs::read_to_string("/sys/kernel/security/apparmor/profiles").ok()?;
-    let name = |line: &str| line.rsplit_once(" (").map(|(name, _mode)| name.to_owned());
-    Some(list.lines().filter_map(name).collect())
 }
 
 /// The site's profile if it has one that can be used, else ours.

@@ -6,6 +6,7 @@
 
 mod adopt;
 mod amend;
+mod apparmor;
 mod blocking;
 mod bundle;
 pub mod clock;
@@ -119,6 +120,7 @@ pub struct Inner {
     store: Arc<Store>,
     spawner: Arc<dyn Spawner>,
     groups: scope::Groups,
+    confinement: apparmor::Confinement,
     /// Whether what the run directory says of processes is of this boot.
     same_boot: bool,
     host: Arc<host::Host>,
@@ -273,7 +275,7 @@ impl Inner {
     /// Why the service is degraded; empty when it is not.
     pub fn taints(&self) -> Vec<&'static str> {
         let busy = self.networks.names.is_busy().then_some("dns-busy");
-        self.host.taints().into_iter().chain(busy).collect()
+        self.host.taints().into_iter().chain(self.confinement.taint()).chain(busy).collect()
     }
 
     /// What the service can do here.

@@ -6,6 +6,7 @@ use tare_spawn::Spawner;
 use tare_storage::Store;
 use tokio::sync::mpsc;
 
+use super::apparmor::Confinement;
 use super::events::{Event, Events};
 use super::host::Host;
 use super::jobs::Jobs;
@@ -42,6 +43,7 @@ impl Engine {
                 .await?;
         let volumes = Volumes::open(&state, &config, events.clone(), &host).await?;
         let jobs = Jobs::open(events.clone(), run.clone()).await?;
+        let confinement = Confinement::new(&tag)?;
         let engine = Self(Arc::new(Inner {
             instance,
             tag,
@@ -51,6 +53,7 @@ impl Engine {
             store: Arc::new(store),
             spawner,
             groups,
+            confinement,
             same_boot: same_boot(&run).await?,
             host: Arc::new(host),
             networks,
@@ -65,6 +68,7 @@ impl Engine {
             events,
         }));
         engine.make_cgroup().await?;
+        engine.load_profile().await;
         engine.load_images().await?;
         engine.adopt().await?;
         Ok((engine, told))
@@ -77,6 +81,7 @@ impl Engine {
         if !self.instance.is_default() && !self.containers.all().iter().any(runs) {
             self.networks.leave_host().await;
             self.leave_cgroup().await;
+            self.remove_profile().await;
         }
     }
 

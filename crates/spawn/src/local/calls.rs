@@ -75,7 +75,7 @@ fn enter_or_make(settings: &Settings, supervisor: Option<BorrowedFd<'_>>) -> Res
 }
 
 /// Runs a program to its end; gives the end of what it printed.
-fn call(launch: Launch) -> Result<Vec<u8>, Cause> {
+pub(super) fn call(launch: Launch) -> Result<Vec<u8>, Cause> {
     match run(&Step::Call(launch)) {
         Ok(Done::Finished(finished)) => judge(finished),
         Ok(other) => unreachable!("calling gave {other:?}"),

@@ -108,6 +108,8 @@ impl Conversation<'_> {
                 self.reply(spawner.version(runtime), |it| (Answer::Version(it), vec![]))
             }
             Call::Limits {} => self.reply(spawner.limits(), |it| (Answer::Limits(it), vec![])),
+            Call::LoadProfile { profile } => self.done(spawner.load_profile(&profile)),
+            Call::UnloadProfile { name } => self.done(spawner.unload_profile(&name)),
             Call::CleanupCgroup { cgroup, extent } => {
                 self.done(spawner.cleanup_cgroup(&cgroup, extent))
             }

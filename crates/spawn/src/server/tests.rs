@@ -14,7 +14,8 @@ use crate::sys::socket::{Packet, Received};
 use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, Reply, VERSION};
 use crate::{
     CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed, Extent, Force, Incarnation,
-    Limits, OciRuntime, Place, PlacedMount, Prepared, Refusal, Remote, Started, Stdin, Target,
+    Limits, OciRuntime, Place, PlacedMount, Prepared, Profile, ProfileName, Refusal, Remote,
+    Started, Stdin, Target,
 };
 
 /// The containers there are, as a spawner that has no programs knows them.
@@ -22,6 +23,7 @@ use crate::{
 struct Fake {
     prepared: Mutex<BTreeSet<ContainerId>>,
     created: Mutex<BTreeSet<ContainerId>>,
+    profiles: Mutex<BTreeSet<String>>,
     /// [`Spawner::start`] says that it has begun, and waits for a word.
     gate: Option<(Sender<()>, Mutex<Receiver<()>>)>,
 }
@@ -93,6 +95,16 @@ impl Spawner for Arc<Fake> {
 
     fn limits(&self) -> Result<Limits, Error> {
         Ok(Limits { capabilities: 5, resources: [("RLIMIT_NOFILE".into(), 6)].into() })
+    }
+
+    fn load_profile(&self, profile: &Profile) -> Result<(), Error> {
+        self.profiles.lock().unwrap().insert(profile.name().to_string());
+        Ok(())
+    }
+
+    fn unload_profile(&self, name: &ProfileName) -> Result<(), Error> {
+        self.profiles.lock().unwrap().remove(name.as_str());
+        Ok(())
     }
 
     fn cleanup_cgroup(&self, cgroup: &CgroupPath, _: Extent) -> Result<(), Error> {
@@ -237,6 +249,13 @@ fn each_call_arrives_and_is_answered() {
     assert_eq!(delete(None), Deleted::AlreadyGone);
     assert_eq!(remote.version(OciRuntime::Runc).unwrap(), "runc 1");
     assert_eq!(remote.limits().unwrap(), served.fake.limits().unwrap());
+    let profile =
+        "profile \"tare-default\" flags=(attach_disconnected, mediate_deleted) {\n  file,\n}\n";
+    let profile = Profile::try_from(profile.to_string()).unwrap();
+    remote.load_profile(&profile).unwrap();
+    assert!(served.fake.profiles.lock().unwrap().contains("tare-default"));
+    remote.unload_profile(profile.name()).unwrap();
+    assert!(served.fake.profiles.lock().unwrap().is_empty());
     remote.make_cgroup(&exec.cgroup).unwrap();
     let error = remote.cleanup_cgroup(&exec.cgroup, Extent::Whole).unwrap_err();
     let Some(Cause::Step { step, source }) = error.cause() else { panic!("{error:?}") };

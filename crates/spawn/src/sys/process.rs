@@ -1,4 +1,5 @@
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio as StdStdio};
@@ -56,10 +57,12 @@ pub(super) fn launch(launch: &Launch) -> io::Result<Child> {
 fn connect(command: &mut Command, stdio: &Stdio) -> io::Result<Option<OwnedFd>> {
     match stdio {
         Stdio::Captured => {
-            let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
-            rustix::io::ioctl_fionbio(&ours, true)?;
-            command.stdin(StdStdio::null()).stdout(theirs.try_clone()?).stderr(theirs);
-            Ok(Some(ours))
+            command.stdin(StdStdio::null());
+            capture(command).map(Some)
+        }
+        Stdio::Fed(text) => {
+            command.stdin(full_pipe(text)?);
+            capture(command).map(Some)
         }
         Stdio::Given([input, output, error]) => {
             command.stdin(input.try_clone()?);
@@ -67,6 +70,22 @@ fn connect(command: &mut Command, stdio: &Stdio) -> io::Result<Option<OwnedFd>> 
             Ok(None)
         }
     }
+}
+
+fn capture(command: &mut Command) -> io::Result<OwnedFd> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    command.stdout(theirs.try_clone()?).stderr(theirs);
+    Ok(ours)
+}
+
+/// The end of a pipe from which a text can be read, and then its end.
+fn full_pipe(text: &str) -> io::Result<OwnedFd> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    // What does not fit is an error: nobody reads yet.
+    rustix::io::ioctl_fionbio(&writer, true)?;
+    File::from(writer).write_all(text.as_bytes())?;
+    Ok(reader)
 }
 
 /// Makes `launch.fds` the descriptors 3, 4, ... and closes all above them on exec, also those that
