@@ -541,7 +541,7 @@ pub enum ErrorKind {
     NotFound,
     /// What was to be made is there.
     AlreadyExists,
-    /// Somebody else has the store open, or uses a mount.
+    /// Somebody else has the store open, uses a mount, or puts things into what is to be removed.
     InUse,
     /// This kernel or filesystem cannot do it.
     Unsupported,
@@ -636,6 +636,8 @@ mod tests {
             ("full disk", put_blob(Errno::NOSPC), ErrorKind::NoSpace),
             ("full quota", put_blob(Errno::DQUOT), ErrorKind::NoSpace),
             ("no capability", put_blob(Errno::PERM), ErrorKind::PermissionDenied),
+            ("filled meanwhile", put_blob(Errno::NOTEMPTY), ErrorKind::InUse),
+            ("emptied meanwhile", put_blob(Errno::NOENT), ErrorKind::NotFound),
             ("broken disk", put_blob(Errno::IO), ErrorKind::Other),
             ("absent", Error::NoBlob { digest: Digest::of(b"") }, ErrorKind::NotFound),
             ("stopped", Error::Cancelled, ErrorKind::Cancelled),

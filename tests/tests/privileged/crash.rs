@@ -161,3 +161,39 @@ async fn outcome(client: &Client, path: &OwnedObjectPath) -> String {
     }
     state
 }
+
+/// Whoever is killed, and whatever is written about that meanwhile: nothing is in the way of a removal.
+#[test]
+fn privileged_what_was_killed_is_removed_at_once() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        for round in 0..12 {
+            let path = started(&client, "c", "exec sleep 1000").await;
+            let init = pid(&client.container(&path).await);
+            // conmon of the container, and of a session.
+            if round % 2 == 0 {
+                client.begin_exec(&path, "exec sleep 1000").await;
+            }
+            if round % 3 != 0 {
+                supervisors(&client, &path).await.into_iter().for_each(kill);
+            }
+            kill(init);
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+    });
+}
+
+fn kill(process: Pid) {
+    let _ = kill_process(process, Signal::KILL);
+}
+
+/// The conmons in the control group of a container.
+async fn supervisors(client: &Client, path: &OwnedObjectPath) -> Vec<Pid> {
+    let group = client.container(path).await.text("CGroupPath");
+    let group = system_tests::world::cgroup2().join(group.trim_start_matches('/'));
+    let list = fs::read_to_string(group.join("supervisor/cgroup.procs")).unwrap_or_default();
+    list.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+}

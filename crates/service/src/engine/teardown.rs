@@ -1,9 +1,10 @@
 //! Taking down what a container was made of.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tare_runtime::ContainerName;
 use tare_spawn::{Extent, Force};
+use tare_storage::{ErrorKind, FileName};
 
 use super::blocking::brief;
 use super::bundle::file_name;
@@ -11,6 +12,10 @@ use super::process::target;
 use super::records::volatile::{Incarnation, Stage};
 use super::watched::Watched;
 use super::{Engine, Error};
+
+/// Each process of a container gives rise to a few changes of its bundle when it has ended; more than
+/// so many at one moment are none of ours.
+const MOST_CHANGES: usize = 64;
 
 /// Something that could not be taken down.
 #[derive(Debug)]
@@ -119,9 +124,57 @@ impl Engine {
         brief(move || {
             let failed = |source| Error::Host { what: "open the run directory", source };
             let dir = std::fs::File::open(containers).map_err(failed)?;
-            let name = file_name(&name)?;
-            tare_storage::remove_tree(dir.as_fd(), &name).map_err(Error::Storage).map(drop)
+            remove_with_others(dir.as_fd(), &file_name(&name)?).map_err(Error::Storage)
         })
         .await
+    }
+}
+
+/// Removes a bundle, in which others may be at work although all its processes have ended: what a
+/// session that has just ended has in it is removed, and whoever waits for a process whose conmon was
+/// killed writes its exit code, into a directory that was found to be empty.
+fn remove_with_others(dir: BorrowedFd<'_>, name: &FileName) -> Result<(), tare_storage::Error> {
+    let is_of_others = |error: &tare_storage::Error| {
+        matches!(error.kind(), ErrorKind::InUse | ErrorKind::NotFound)
+    };
+    let mut others = MOST_CHANGES;
+    loop {
+        match tare_storage::remove_tree(dir, name) {
+            Err(error) if is_of_others(&error) && others > 0 => others -= 1,
+            removed => return removed.map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn what_others_write_and_remove_meanwhile_is_removed_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let parent = File::open(dir.path()).unwrap();
+        let (exit, sessions) = (dir.path().join("bundle/exit"), dir.path().join("bundle/exec"));
+        for round in 0..200 {
+            fs::create_dir_all(&exit).unwrap();
+            let sessions = (0..8).map(|number| sessions.join(number.to_string()));
+            let sessions: Vec<_> = sessions.collect();
+            for session in &sessions {
+                fs::create_dir_all(session.join("exit")).unwrap();
+            }
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for (process, session) in sessions.iter().enumerate() {
+                        let _ = fs::write(exit.join(process.to_string()), "137");
+                        let _ = fs::remove_dir_all(session);
+                    }
+                });
+                let removed = remove_with_others(parent.as_fd(), &"bundle".parse().unwrap());
+                removed.unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+            });
+            assert!(!exit.exists());
+        }
     }
 }

@@ -33,6 +33,8 @@ impl Failure {
     pub(super) fn kind(&self) -> ErrorKind {
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::DirectoryNotEmpty => ErrorKind::InUse,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
             _ => ErrorKind::Other,
         }
