@@ -183,13 +183,22 @@ pub struct DiskFigures {
 }
 
 impl Cgroup {
-    /// Kills all processes in it and below, at once.
+    /// Kills all processes in it and below, at once. In one that has been removed since it was opened
+    /// there are none.
     ///
     /// # Errors
     ///
     /// [`Error::Step`].
     pub fn kill(&self) -> Result<(), Error> {
-        self.order(Order::Kill)
+        match self.order(Order::Kill) {
+            Err(Error::Step { source, .. }) if is_gone(&source) && self.is_removed() => Ok(()),
+            killed => killed,
+        }
+    }
+
+    /// What every group has cannot be read any more: a missing file says no more than that.
+    fn is_removed(&self) -> bool {
+        read_file(&self.dir, "cgroup.procs").is_err_and(|error| is_gone(&error))
     }
 
     /// Begins to stop all processes in it and below; [`is_frozen`](Self::is_frozen) tells when
@@ -374,13 +383,16 @@ fn collect_pids(dir: &OwnedFd, depth: usize, pids: &mut Vec<u32>) -> io::Result<
         match open_below(dir, Path::new(&*name.to_string_lossy()))
             .and_then(|below| collect_pids(&below, depth - 1, pids))
         {
-            Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
-                return Err(error);
-            }
+            Err(error) if !is_gone(&error) => return Err(error),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// What is said of a file of a group that has been removed.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
 #[cfg(test)]
@@ -481,6 +493,14 @@ mod tests {
         assert_eq!(content("cgroup.freeze"), "1");
         cgroup.thaw().unwrap();
         assert_eq!(content("cgroup.freeze"), "0");
+    }
+
+    #[test]
+    fn nobody_is_killed_in_a_group_that_was_removed() {
+        let (root, cgroup) = fake(&[("cgroup.procs", "1\n")]);
+        assert!(matches!(cgroup.kill(), Err(Error::Step { .. })), "it cannot be told to");
+        std::fs::remove_dir_all(root.path().join("a")).unwrap();
+        cgroup.kill().unwrap();
     }
 
     #[test]
