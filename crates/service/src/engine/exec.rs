@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use tare_runtime::ContainerName;
-use tare_spawn::{Execed, Layout};
+use tare_spawn::{Cause, Execed, Extent, Layout};
 use tare_specgen::{ExecRequest, RootfsFacts, exec_process};
 use tare_storage::{Access, NewFile, Rootfs, write_files};
 use tokio::sync::OwnedRwLockReadGuard;
@@ -144,7 +144,15 @@ impl Engine {
                 let process = process_json(&name, &session, &request)?;
                 write_files_of(&session, process)?;
                 let execed = spawner.exec(&exec, supervisor.as_fd(), stdio);
-                execed.map_err(|source| runtime_error("run a process in", &name, source))
+                execed.map_err(|source| {
+                    if !is_taken_back(&source) {
+                        let group = exec.cgroup.session(exec.session);
+                        if let Err(error) = spawner.cleanup_cgroup(&group, Extent::Whole) {
+                            tracing::warn!("{error}");
+                        }
+                    }
+                    runtime_error("run a process in", &name, source)
+                })
             };
             execute().inspect_err(|_| {
                 // What stays goes with the container.
@@ -153,6 +161,12 @@ impl Engine {
         })
         .await
     }
+}
+
+/// Whether whoever could not run a process has said that nothing of it is left.
+fn is_taken_back(error: &tare_spawn::Error) -> bool {
+    let unsaid = matches!(error.cause(), Some(Cause::NoAnswer | Cause::Timeout { .. }));
+    !unsaid && error.leftovers().is_empty()
 }
 
 /// What is written down of a session before it is begun.
