@@ -133,6 +133,15 @@ pub(crate) fn watch_file(path: &Path) -> io::Result<OwnedFd> {
     })
 }
 
+/// Asks the service manager for something, or hears what came of that.
+pub(crate) async fn ask_manager<T>(
+    what: String,
+    ask: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    fault::point_aside(what).await?;
+    ask.await
+}
+
 /// Starts the program of a private bus.
 pub(crate) fn start_bus(command: &mut Command) -> io::Result<Child> {
     run(format_args!("start a private bus"), || command.spawn())

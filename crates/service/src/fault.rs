@@ -2,9 +2,9 @@
 //! the feature `fault`.
 
 #[cfg(feature = "fault")]
-pub(crate) use hooked::point;
-#[cfg(feature = "fault")]
 pub use hooked::{Hook, set_hook};
+#[cfg(feature = "fault")]
+pub(crate) use hooked::{point, point_aside};
 
 #[cfg(feature = "fault")]
 mod hooked {
@@ -31,6 +31,12 @@ mod hooked {
         ask("service", effect)
     }
 
+    /// The same where nothing may block: a thread is there to be held up.
+    pub(crate) async fn point_aside(effect: String) -> io::Result<()> {
+        let asked = tokio::task::spawn_blocking(move || point(&effect)).await;
+        asked.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    }
+
     fn ask(part: &'static str, step: &dyn fmt::Display) -> io::Result<()> {
         HOOK.get().map_or(Ok(()), |hook| hook(part, step))
     }
@@ -40,5 +46,12 @@ mod hooked {
 #[inline]
 #[expect(clippy::unnecessary_wraps, reason = "the same signature with and without the feature")]
 pub(crate) fn point(_effect: &dyn std::fmt::Display) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(feature = "fault"))]
+#[inline]
+#[expect(clippy::unused_async, reason = "the same signature with and without the feature")]
+pub(crate) async fn point_aside(_effect: String) -> std::io::Result<()> {
     Ok(())
 }

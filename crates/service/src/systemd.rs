@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zbus::fdo::DBusProxy;
 use zbus::message::Type;
 use zbus::{
@@ -19,6 +19,7 @@ use zbus::{
 };
 
 use crate::bus::Bus;
+use crate::effects;
 use crate::engine::scope::{Answer, Scope, ServiceManager};
 
 /// Its name on the bus.
@@ -47,6 +48,10 @@ trait Manager {
         properties: &[(&str, Variant<'_>)],
         aux: &[(&str, &[(&str, Variant<'_>)])],
     ) -> zbus::Result<OwnedObjectPath>;
+
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+
+    fn abandon_scope(&self, name: &str) -> zbus::Result<()>;
 
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: ObjectPath<'_>, unit: &str, result: &str);
@@ -96,21 +101,31 @@ impl Systemd {
     async fn make(&self, scope: &Scope) -> io::Result<()> {
         let end = Instant::now() + TIMEOUT;
         let mut finished = self.jobs.watch(&scope.name);
+        let ask = async { timeout_at(end, self.ask_in_turn(scope, end)).await? };
+        let job = effects::ask_manager(format!("have {} made", scope.name), ask).await?;
+        let hear = async { timeout_at(end, finished.end_of(&job)).await? };
+        effects::ask_manager(format!("hear that {} is made", scope.name), hear).await
+    }
+
+    /// Asks for a scope, again and again while there is still one of its name.
+    async fn ask_in_turn(&self, scope: &Scope, end: Instant) -> io::Result<OwnedObjectPath> {
         let mut pause = PAUSES.0;
-        let job = loop {
+        loop {
             match self.ask(scope).await {
                 Err(error) if is_name_in_use(&error) && Instant::now() < end => sleep(pause).await,
-                result => break result.map_err(io::Error::other)?,
+                result => return result.map_err(io::Error::other),
             }
             pause = (pause * 2).min(PAUSES.1);
-        };
-        loop {
-            let finish = timeout_at(end, finished.ends.recv()).await;
-            match finish.map_err(|_| io::ErrorKind::TimedOut)? {
-                Some((ended, result)) if ended == job => return judge(&result),
-                Some(_) => {}
-                None => return Err(io::Error::other("systemd is not heard any more")),
-            }
+        }
+    }
+
+    /// Has a scope stopped, or not started, whatever has become of it by now.
+    async fn stop(&self, name: &str) -> io::Result<()> {
+        // Else it is we who are asked to stop it. One that is not there yet is not ours to leave.
+        let _ = self.manager.abandon_scope(name).await;
+        match self.manager.stop_unit(name, "replace").await {
+            Err(error) if !is_not_there(&error) => Err(io::Error::other(error)),
+            _ => Ok(()),
         }
     }
 
@@ -149,6 +164,11 @@ impl ServiceManager for Systemd {
         Box::pin(async move { self.make(&scope).await })
     }
 
+    fn take_back<'a>(&'a self, scope: &'a str) -> Answer<'a, io::Result<()>> {
+        let stop = async { timeout(TIMEOUT, self.stop(scope)).await? };
+        Box::pin(effects::ask_manager(format!("have {scope} stopped"), stop))
+    }
+
     fn is_stopping(&self) -> Answer<'_, bool> {
         Box::pin(async {
             match self.manager.system_state().await {
@@ -168,8 +188,28 @@ fn usec(time: Duration) -> u64 {
 
 /// Whether there is a unit of that name, of a container that has just ended.
 fn is_name_in_use(error: &zbus::Error) -> bool {
-    matches!(error, zbus::Error::MethodError(name, _, _)
-        if name.as_str() == "org.freedesktop.systemd1.UnitExists")
+    is_named(error, "org.freedesktop.systemd1.UnitExists")
+}
+
+/// Whether there is no such unit.
+fn is_not_there(error: &zbus::Error) -> bool {
+    is_named(error, "org.freedesktop.systemd1.NoSuchUnit")
+}
+
+fn is_named(error: &zbus::Error, name: &str) -> bool {
+    matches!(error, zbus::Error::MethodError(found, _, _) if found.as_str() == name)
+}
+
+impl Watch {
+    /// Waits for the end of a job.
+    async fn end_of(&mut self, job: &OwnedObjectPath) -> io::Result<()> {
+        while let Some((ended, result)) = self.ends.recv().await {
+            if ended == *job {
+                return judge(&result);
+            }
+        }
+        Err(io::Error::other("systemd is not heard any more"))
+    }
 }
 
 fn judge(result: &str) -> io::Result<()> {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tare_runtime::ContainerId;
 use tare_spawn::{CgroupPath, Extent, Started};
 
+use super::Error;
 use crate::instance::Tag;
 
 /// What a [`ServiceManager`] answers, in its own time.
@@ -31,6 +32,10 @@ pub trait ServiceManager: Send + Sync + fmt::Debug {
     /// Makes a process the first of a new scope; returns when it is in its group. If there is a
     /// scope of that name, this waits for its end.
     fn register(&self, scope: Scope) -> Answer<'_, io::Result<()>>;
+
+    /// Takes a scope back whose process has ended, and of which nobody knows whether it was made: a
+    /// process that ends before it is in its group never leaves it, which would be its end.
+    fn take_back<'a>(&'a self, scope: &'a str) -> Answer<'a, io::Result<()>>;
 
     /// Whether the host is being shut down.
     fn is_stopping(&self) -> Answer<'_, bool>;
@@ -137,6 +142,13 @@ impl Groups {
         let name = self.tag.scope(id);
         manager.register(Scope { name, description, process, stop_timeout, stop_signal }).await
     }
+
+    /// Takes the scope back of a container that was half made, after its conmon.
+    pub(super) async fn take_back(&self, id: &ContainerId) -> Result<(), Error> {
+        let Some(manager) = &self.manager else { return Ok(()) };
+        let taken = manager.take_back(&self.tag.scope(id)).await;
+        taken.map_err(|source| Error::Host { what: "take back the scope of a container", source })
+    }
 }
 
 fn parsed(path: &str) -> CgroupPath {
@@ -169,6 +181,10 @@ mod tests {
 
         fn register(&self, _: Scope) -> Answer<'_, io::Result<()>> {
             Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+        }
+
+        fn take_back<'a>(&'a self, _: &'a str) -> Answer<'a, io::Result<()>> {
+            Box::pin(async { Ok(()) })
         }
 
         fn is_stopping(&self) -> Answer<'_, bool> {

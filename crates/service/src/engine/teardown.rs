@@ -79,6 +79,12 @@ impl Engine {
         supervisor: Option<&Watched>,
     ) -> Remains {
         let mut leftovers = self.tear_down_processes(record, supervisor.map(Watched::pidfd)).await;
+        // It may have ended before its scope was made.
+        if record.init.is_none()
+            && let Err(error) = self.groups.take_back(&record.container).await
+        {
+            leftovers.push(error.into());
+        }
         if let Some(network) = record.network.clone() {
             let left = self.networks.tear_down(network).await;
             leftovers.extend(left.into_iter().map(Leftover::from));
