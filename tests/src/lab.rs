@@ -10,7 +10,7 @@ use crate::world::{Change, Scope};
 use crate::{Client, World, started};
 
 /// The system bus of the lab.
-const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
+pub const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
 
 /// One case at a time: they share the system.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -47,7 +47,7 @@ pub mod world;
 pub use bins::bin;
 pub use client::{Client, ERROR, Options, ROOT, failure, signal, started};
 pub use host::{Host, RESOLV_CONF, as_user, on_busy_scratch_host, on_scratch_host, run};
-pub use lab::{Lab, Ring, in_lab};
+pub use lab::{Lab, Ring, SYSTEM_BUS, in_lab};
 pub use properties::Properties;
 pub use replies::{Ended, Executed, Exit, Refused};
 pub use resolver::Resolver;

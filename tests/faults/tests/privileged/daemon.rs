@@ -5,9 +5,9 @@ use std::fs;
 use rustix::io::Errno;
 use system_tests::faults::{Effect, Fault};
 
-use super::lab::Lab;
-use super::matrix::{Problem, QUIET, TRIES, came, nothing};
-use super::operations::{Exec, Operation, Start, Stop};
+use fault_tests::lab::Lab;
+use fault_tests::matrix::{Problem, QUIET, TRIES, came, nothing};
+use fault_tests::operations::{Exec, Operation, Start, Stop};
 
 /// An id that no container has, and a digest that nothing has.
 const STRAY: &str = "5747a95747a95747a95747a95747a95747a95747a95747a95747a95747a95747";
@@ -80,7 +80,7 @@ async fn beginning(lab: &mut Lab<'_>) -> Vec<Effect> {
 
 /// Makes what a daemon that was cut off may have left.
 fn make_strays(lab: &Lab<'_>) {
-    let (state, run) = (lab.host.path("s"), lab.host.path("r"));
+    let (state, run) = (lab.state_dir(), lab.run_dir());
     for dir in [state.join("containers"), state.join("layers"), run.join("containers")] {
         fs::create_dir_all(dir.join(STRAY).join("within")).unwrap();
     }
@@ -92,8 +92,8 @@ fn make_strays(lab: &Lab<'_>) {
 /// Starts a daemon that does not get past that effect, or does in its own way.
 async fn begin_with(lab: &mut Lab<'_>, effect: &Effect, fate: Fate) -> Result<(), Problem> {
     lab.faults.arm([(effect, fate.fault())]);
-    let tared = lab.launch();
-    let ready = fate == Fate::Fails && tared.is_ready();
+    lab.launch();
+    let ready = fate == Fate::Fails && lab.is_ready();
     let ended = fate == Fate::Fails && !ready;
     let came = came(lab, 1).await;
     if ended {

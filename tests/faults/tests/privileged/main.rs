@@ -4,15 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 mod daemon;
-mod lab;
-mod matrix;
-mod operations;
 
+use fault_tests::lab::Lab;
+use fault_tests::matrix::Matrix;
 use system_tests::on_busy_scratch_host;
 
-use lab::Lab;
-use matrix::Matrix;
-use operations::{
+use fault_tests::operations::{
     Connect, Create, CreateNetwork, Disconnect, Exec, Import, Publish, Remove, RemoveNetwork,
     Start, Stop, Unpublish,
 };

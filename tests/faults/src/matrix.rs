@@ -10,15 +10,15 @@ use system_tests::world::Difference;
 use system_tests::{Client, World};
 use zbus::OwnedObjectPath;
 
-use super::lab::Lab;
-use super::operations::{Operation, Owes, Stop, Until};
+use crate::lab::Lab;
+use crate::operations::{Operation, Owes, Stop, Until};
 
 /// An operation is over when there was no effect for so long.
-pub(crate) const QUIET: Duration = Duration::from_millis(200);
+pub const QUIET: Duration = Duration::from_millis(200);
 /// An effect does not come any more when there was none for so long.
 const MISSED: Duration = Duration::from_secs(1);
 /// Changes that come at the same time share a commit, or do not: an effect may not come each time.
-pub(crate) const TRIES: usize = 3;
+pub const TRIES: usize = 3;
 /// Whoever only reads is answered within this.
 const PATIENCE: Duration = Duration::from_secs(10);
 const FAIL: Fault = Fault::Fail(Errno::IO);
@@ -26,7 +26,8 @@ const FAIL: Fault = Fault::Fail(Errno::IO);
 const UNWAITED: &str = "(has ended, and nobody waits for it)";
 
 /// An operation and its effects.
-pub(crate) struct Matrix<O> {
+#[derive(Debug)]
+pub struct Matrix<O> {
     operation: O,
     effects: Vec<Effect>,
     /// By which effects others are taken back, and after which of those has failed.
@@ -46,6 +47,8 @@ enum Fate {
     FailsTwice(Effect),
     Hangs,
     Killed,
+    /// Whoever was about to have it, for the daemon, is killed.
+    SpawnerKilled,
 }
 
 impl fmt::Display for Fate {
@@ -55,13 +58,14 @@ impl fmt::Display for Fate {
             Self::FailsTwice(undo) => write!(f, "fails, and then '{undo}'"),
             Self::Hangs => f.write_str("hangs"),
             Self::Killed => f.write_str("is where the daemon is killed"),
+            Self::SpawnerKilled => f.write_str("is where tare-spawn is killed"),
         }
     }
 }
 
 /// Why a try is no success.
 #[derive(Debug)]
-pub(crate) enum Problem {
+pub enum Problem {
     /// The effect did not come by.
     Missed,
     /// What was wrong.
@@ -79,7 +83,7 @@ impl fmt::Display for Problem {
 
 impl<O: Operation> Matrix<O> {
     /// Does it once, and notes its effects.
-    pub(crate) async fn record(lab: &mut Lab<'_>, mut operation: O) -> Self {
+    pub async fn record(lab: &mut Lab<'_>, mut operation: O) -> Self {
         operation.clear(lab.client()).await;
         let cleared = lab.world();
         // What comes with the first time stays, and is no effect of the second.
@@ -96,7 +100,7 @@ impl<O: Operation> Matrix<O> {
     }
 
     /// Each effect fails once; and so does each by which those before it are taken back.
-    pub(crate) async fn fail_everywhere(mut self, lab: &mut Lab<'_>) {
+    pub async fn fail_everywhere(mut self, lab: &mut Lab<'_>) {
         for number in 0..self.effects.len() {
             self.expose(lab, number, Fate::Fails).await;
         }
@@ -107,7 +111,7 @@ impl<O: Operation> Matrix<O> {
     }
 
     /// Each effect hangs once; meanwhile others are answered, and whoever asked changes their mind.
-    pub(crate) async fn hang_everywhere(mut self, lab: &mut Lab<'_>) {
+    pub async fn hang_everywhere(mut self, lab: &mut Lab<'_>) {
         for number in 0..self.effects.len() {
             if can_hang(&self.effects[number]) {
                 self.expose(lab, number, Fate::Hangs).await;
@@ -117,9 +121,20 @@ impl<O: Operation> Matrix<O> {
     }
 
     /// The daemon is killed right before each effect.
-    pub(crate) async fn kill_everywhere(mut self, lab: &mut Lab<'_>) {
+    pub async fn kill_everywhere(mut self, lab: &mut Lab<'_>) {
         for number in 0..self.effects.len() {
             self.expose(lab, number, Fate::Killed).await;
+        }
+        self.report(lab).await;
+    }
+
+    /// `tare-spawn` is killed right before each effect of its own; the daemon lives on.
+    pub async fn kill_spawner_everywhere(mut self, lab: &mut Lab<'_>) {
+        let of_spawner = |number: &usize| self.effects[*number].part == "spawn";
+        let numbers: Vec<usize> = (0..self.effects.len()).filter(of_spawner).collect();
+        assert!(!numbers.is_empty(), "tare-spawn has no part in it");
+        for number in numbers {
+            self.expose(lab, number, Fate::SpawnerKilled).await;
         }
         self.report(lab).await;
     }
@@ -153,6 +168,7 @@ impl<O: Operation> Matrix<O> {
             Fate::FailsTwice(undo) => self.fail_twice(lab, number, undo, &before).await,
             Fate::Hangs => self.hang(lab, number, &before).await,
             Fate::Killed => self.kill(lab, number, &before).await,
+            Fate::SpawnerKilled => self.kill_spawner(lab, number, &before).await,
         }
     }
 
@@ -203,8 +219,9 @@ impl<O: Operation> Matrix<O> {
             _ => before,
         };
         let mut left = lab.differences(wanted).await;
-        // What could not be killed is not waited for, until the daemon itself ends.
+        // What could not be killed is not waited for, until whoever started it ends.
         if !left.is_empty() && left.iter().all(|it| it.to_string().ends_with(UNWAITED)) {
+            lab.kill_spawner();
             lab.kill_and_restart().await;
             left = lab.differences(wanted).await;
         }
@@ -251,6 +268,31 @@ impl<O: Operation> Matrix<O> {
         came?;
         let whole = self.operation.is_whole(lab.client()).await;
         let ran = if whole { Ok(()) } else { Err("killed".into()) };
+        self.check(lab, before, ran).await
+    }
+
+    async fn kill_spawner(
+        &self,
+        lab: &Lab<'_>,
+        number: usize,
+        before: &World,
+    ) -> Result<(), Problem> {
+        lab.faults.arm([(&self.effects[number], Fault::Hang)]);
+        let mut run = pin!(self.operation.run(lab.client()));
+        let ended = tokio::select! {
+            ended = &mut run => Some(ended),
+            () = lab.faults.hit(1) => None,
+        };
+        let came = came(lab, 1).await;
+        if came.is_ok() {
+            lab.kill_spawner();
+        }
+        lab.faults.let_go();
+        let ran = match ended {
+            Some(ended) => ended,
+            None => run.await,
+        };
+        came?;
         self.check(lab, before, ran).await
     }
 
@@ -315,7 +357,11 @@ impl<O: Operation> Matrix<O> {
 }
 
 /// No problem, if there are no differences.
-pub(crate) fn nothing(what: &str, differences: &[Difference]) -> Result<(), Problem> {
+///
+/// # Errors
+///
+/// [`Problem::Wrong`], with all of them.
+pub fn nothing(what: &str, differences: &[Difference]) -> Result<(), Problem> {
     if differences.is_empty() {
         return Ok(());
     }
@@ -324,7 +370,11 @@ pub(crate) fn nothing(what: &str, differences: &[Difference]) -> Result<(), Prob
 }
 
 /// Waits until so many faults have come by.
-pub(crate) async fn came(lab: &Lab<'_>, number: usize) -> Result<(), Problem> {
+///
+/// # Errors
+///
+/// [`Problem::Missed`].
+pub async fn came(lab: &Lab<'_>, number: usize) -> Result<(), Problem> {
     tokio::select! {
         biased;
         () = lab.faults.hit(number) => Ok(()),

@@ -8,11 +8,11 @@ use system_tests::{Client, Ended, Options, Refused};
 use tar::{Builder, EntryType, Header};
 use zbus::{DynamicType, OwnedObjectPath};
 
-use super::lab::Lab;
+use crate::lab::Lab;
 
 /// What a failed operation owes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owes {
+pub enum Owes {
     /// All is as it was before.
     Before,
     /// It can be repeated, and then all is as if it had not failed.
@@ -21,7 +21,7 @@ pub(crate) enum Owes {
 
 /// Until when something stays that a failed operation could not take back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
+pub enum Until {
     /// Somebody stops the container.
     Stopped,
     /// The daemon starts again.
@@ -31,9 +31,13 @@ pub(crate) enum Until {
 }
 
 /// What a daemon can be asked to do.
-pub(crate) trait Operation {
+#[expect(async_fn_in_trait, reason = "tests have one thread")]
+pub trait Operation {
+    /// For people.
     const NAME: &str;
+    /// What it owes if it fails.
     const OWES: Owes;
+    /// Until when something stays that could not be taken back.
     const LEFTOVERS: Until;
 
     /// Makes what it needs, or what of that is missing.
@@ -54,7 +58,8 @@ pub(crate) trait Operation {
 }
 
 /// Creates a container.
-pub(crate) struct Create;
+#[derive(Debug)]
+pub struct Create;
 
 impl Operation for Create {
     const NAME: &str = "create";
@@ -79,7 +84,8 @@ impl Operation for Create {
 }
 
 /// Starts a container that ran before.
-pub(crate) struct Start;
+#[derive(Debug)]
+pub struct Start;
 
 impl Operation for Start {
     const NAME: &str = "start";
@@ -104,7 +110,8 @@ impl Operation for Start {
 }
 
 /// Runs a process in a container.
-pub(crate) struct Exec;
+#[derive(Debug)]
+pub struct Exec;
 
 impl Operation for Exec {
     const NAME: &str = "exec";
@@ -136,7 +143,8 @@ impl Operation for Exec {
 }
 
 /// Stops a container.
-pub(crate) struct Stop;
+#[derive(Debug)]
+pub struct Stop;
 
 impl Operation for Stop {
     const NAME: &str = "stop";
@@ -157,7 +165,8 @@ impl Operation for Stop {
 }
 
 /// Removes a container that has files and a log.
-pub(crate) struct Remove;
+#[derive(Debug)]
+pub struct Remove;
 
 impl Operation for Remove {
     const NAME: &str = "remove";
@@ -170,7 +179,7 @@ impl Operation for Remove {
             Create.run(client).await.unwrap();
         }
         let id = client.container(&the_container(client).await).await.text("Id");
-        let state = lab.host.path("s");
+        let state = lab.state_dir();
         let dir = state.join("containers").join(&id).join("upper/etc");
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("hosts"), "what it wrote").unwrap();
@@ -187,8 +196,8 @@ impl Operation for Remove {
 }
 
 /// Imports an image: another one each time that went well, since there they stay.
-#[derive(Default)]
-pub(crate) struct Import {
+#[derive(Debug, Default)]
+pub struct Import {
     number: u32,
 }
 
@@ -223,7 +232,8 @@ impl Operation for Import {
 }
 
 /// Makes a network; nothing of it is on the host.
-pub(crate) struct CreateNetwork;
+#[derive(Debug)]
+pub struct CreateNetwork;
 
 impl Operation for CreateNetwork {
     const NAME: &str = "create a network";
@@ -252,7 +262,8 @@ impl Operation for CreateNetwork {
 }
 
 /// Removes a network that was used, and takes the container off it that is on it.
-pub(crate) struct RemoveNetwork;
+#[derive(Debug)]
+pub struct RemoveNetwork;
 
 impl Operation for RemoveNetwork {
     const NAME: &str = "remove a network";
@@ -282,7 +293,8 @@ impl Operation for RemoveNetwork {
 }
 
 /// Puts a container that runs on one more network.
-pub(crate) struct Connect;
+#[derive(Debug)]
+pub struct Connect;
 
 impl Operation for Connect {
     const NAME: &str = "connect";
@@ -317,7 +329,8 @@ impl Operation for Connect {
 }
 
 /// Takes a container that runs off a network.
-pub(crate) struct Disconnect;
+#[derive(Debug)]
+pub struct Disconnect;
 
 impl Operation for Disconnect {
     const NAME: &str = "disconnect";
@@ -344,7 +357,8 @@ impl Operation for Disconnect {
 }
 
 /// Publishes a port of a container that runs.
-pub(crate) struct Publish;
+#[derive(Debug)]
+pub struct Publish;
 
 impl Operation for Publish {
     const NAME: &str = "publish a port";
@@ -368,7 +382,8 @@ impl Operation for Publish {
 }
 
 /// Publishes it no more.
-pub(crate) struct Unpublish;
+#[derive(Debug)]
+pub struct Unpublish;
 
 impl Operation for Unpublish {
     const NAME: &str = "unpublish a port";
