@@ -373,9 +373,13 @@ pub(crate) struct Create {
     /// Its shared memory and message queues: private or host.
     #[arg(long, value_name = "MODE")]
     pub(crate) ipc: Option<String>,
-    /// A volume: NAME:TARGET[:OPTION,...], or TARGET for one of its own; ro is an option.
+    /// A volume: NAME:TARGET[:OPTION,...], or TARGET for one of its own; or, with a path in place of the
+    /// name, a file or directory of the host. ro is an option.
     #[arg(short, long, value_name = "VOLUME")]
     pub(crate) volume: Vec<String>,
+    /// A mount: type=bind|volume|image|tmpfs,source=SOURCE,destination=TARGET[,OPTION,...].
+    #[arg(long, value_name = "MOUNT")]
+    pub(crate) mount: Vec<String>,
     /// Memory: TARGET[:OPTION,...], as in /tmp:size=64m.
     #[arg(long, value_name = "TARGET")]
     pub(crate) tmpfs: Vec<String>,

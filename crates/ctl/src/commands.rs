@@ -10,7 +10,7 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 
 use crate::cli::{Arguments, Command, Create, ImageCommand, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::{Failure, Outcome, exec, images, job, look, network, volume};
+use crate::{Failure, Outcome, exec, images, job, look, mount, network, volume};
 
 /// `Stop`: as long as the container's own settings say.
 const OWN_TIMEOUT: u64 = u64::MAX;
@@ -111,12 +111,9 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         }
     }
     options.extend(network::of_container(&command.network, &command.publish)?);
-    let lists = [
-        ("Volumes", volume::mounts(&command.volume)),
-        ("Tmpfs", volume::memory(&command.tmpfs)),
-        ("Devices", volume::devices(&command.device)),
-    ];
-    for (key, rows) in lists {
+    let mut rows = mount::options(&command.volume, &command.mount, &command.tmpfs)?;
+    rows.insert("Devices", volume::devices(&command.device));
+    for (key, rows) in rows {
         if !rows.is_empty() {
             options.insert(key, rows.into());
         }

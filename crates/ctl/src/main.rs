@@ -7,6 +7,7 @@ mod exec;
 mod images;
 mod job;
 mod look;
+mod mount;
 mod network;
 mod volume;
 

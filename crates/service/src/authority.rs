@@ -96,6 +96,16 @@ impl Question {
         self
     }
 
+    /// With the paths of the host that it reaches, a line each: for rules, so they are never cut either.
+    #[must_use]
+    pub fn with_host_paths<'p>(mut self, paths: impl Iterator<Item = &'p str>) -> Self {
+        let paths: Vec<&str> = paths.collect();
+        if !paths.is_empty() {
+            self.details.insert("host_paths", paths.join("\n"));
+        }
+        self
+    }
+
     /// With a detail, cut to what a dialog can show.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl AsRef<str>) -> Self {

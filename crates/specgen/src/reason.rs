@@ -126,7 +126,8 @@ impl fmt::Display for Reason {
             Self::Foreign(kind, name) => {
                 write!(f, "{kind} {} of another user", name.escape_debug())
             }
-            Self::HostPath(path) => write!(f, "host path {path}"),
+            // It is text, but of any script: what turns the direction of writing is shown as it is.
+            Self::HostPath(path) => write!(f, "host path {}", path.as_str().escape_debug()),
             Self::MountOption(option) => write!(f, "mount option {option}"),
             Self::Device(path) => write!(f, "device {path}"),
             Self::DeviceCgroupRule(rule) => write!(f, "devices {rule}"),

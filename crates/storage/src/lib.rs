@@ -104,7 +104,7 @@ pub use overlay::{Durability, RootOptions};
 pub use pack::TarStream;
 pub use pin::Pin;
 pub use remove::{Removed, remove_tree};
-pub use rootfs::{NewEntry, Rootfs, Transferred, Within};
+pub use rootfs::{NewEntry, Rootfs, Transferred, Within, read_place};
 pub use space::{Estimate, Space};
 pub use store::Store;
 pub use sys::{Kind, Stat};

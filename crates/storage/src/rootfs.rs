@@ -40,18 +40,10 @@ impl Rootfs {
     /// [`Error::NotRegular`], [`Error::FileTooLarge`] or [`Error::ReadFile`].
     pub fn read_file(&self, path: &str, max: usize) -> Result<Option<Vec<u8>>, Error> {
         let Some((place, stat)) = self.look(path)? else { return Ok(None) };
-        let fail = |step| move |errno| read_error(path, Failure::read(step)(errno));
-        let too_large = || Error::FileTooLarge { path: path.to_owned(), max };
         if stat.kind != Kind::Regular {
             return Err(Error::NotRegular { path: path.to_owned() });
         }
-        if stat.size > max as u64 {
-            return Err(too_large());
-        }
-        let file = sys::reopen(place.as_fd()).map_err(fail("open it"))?;
-        let bytes = sys::read_up_to(file, max)
-            .map_err(|source| read_error(path, Failure::new(&"read it", source)))?;
-        bytes.map(Some).ok_or_else(too_large)
+        read_regular(place.as_fd(), &stat, path, max).map(Some)
     }
 
     /// Opens a regular file for reading; `None` if nothing is there.
@@ -176,6 +168,38 @@ impl Rootfs {
             Err(errno) => Err(read_error(path, Failure::read("find it")(errno))),
         }
     }
+}
+
+/// Reads a regular file of at most `max` bytes that is open, if only without reading it (`O_PATH`), as
+/// the mount of a single file is; `None` if it is none.
+///
+/// # Errors
+///
+/// [`Error::FileTooLarge`] or [`Error::ReadFile`], of a path that is empty.
+pub fn read_place(place: BorrowedFd<'_>, max: usize) -> Result<Option<Vec<u8>>, Error> {
+    let stat =
+        sys::stat(place).map_err(|errno| read_error("", Failure::read("look at it")(errno)))?;
+    if stat.kind != Kind::Regular {
+        return Ok(None);
+    }
+    read_regular(place, &stat, "", max).map(Some)
+}
+
+fn read_regular(
+    place: BorrowedFd<'_>,
+    stat: &Stat,
+    path: &str,
+    max: usize,
+) -> Result<Vec<u8>, Error> {
+    let too_large = || Error::FileTooLarge { path: path.to_owned(), max };
+    if stat.size > max as u64 {
+        return Err(too_large());
+    }
+    let file =
+        sys::reopen(place).map_err(|errno| read_error(path, Failure::read("open it")(errno)))?;
+    let bytes = sys::read_up_to(file, max)
+        .map_err(|source| read_error(path, Failure::new(&"read it", source)))?;
+    bytes.ok_or_else(too_large)
 }
 
 fn read_error(path: &str, source: Failure) -> Error {

@@ -1,11 +1,12 @@
 //! Who may do what, as polkit says.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
 use system_tests::Ring::System;
 use system_tests::{Client, Options, Refused, as_user, in_lab, started};
-use zbus::OwnedObjectPath;
+use zbus::{Fd, OwnedObjectPath, Variant};
 
 const NOBODY: u32 = 65534;
 /// It could be allowed after a question, which the caller did not want asked.
@@ -59,6 +60,61 @@ fn lab_polkit_decides_on_what_will_happen() {
         wait_for(|| kill_as_nobody(&web).is_err(), "the rule to be gone").await;
         for path in [web, other] {
             root.remove(&path).await.done();
+        }
+    });
+}
+
+/// `nobody` may have containers that see this one directory of the host, if they reach nothing else of it.
+const MAY_SEE_SHARED: &str = r#"polkit.addRule(function (action, subject) {
+    if (action.id == "org.tare.containers1.create-privileged-container" &&
+        subject.user == "nobody" && action.lookup("host_paths") == "/srv/shared" &&
+        action.lookup("reasons") == "host path /srv/shared") {
+        return polkit.Result.YES;
+    }
+});
+"#;
+
+#[test]
+fn lab_polkit_is_told_which_paths_of_the_host_a_container_sees() {
+    in_lab(System, async |lab| {
+        let root = lab.client().await;
+        root.import_busybox().await;
+        for dir in ["/srv/shared", "/srv/other"] {
+            fs::create_dir_all(dir).unwrap();
+            fs::write(format!("{dir}/file"), dir).unwrap();
+        }
+        let create_as_nobody = |dir: &'static str, more: Options<'static>| {
+            as_user(NOBODY, async || {
+                let open = std::os::fd::OwnedFd::from(fs::File::open(dir).unwrap());
+                let mount = HashMap::from([
+                    ("Source", Variant::Fd(Fd::from(open))),
+                    ("Target", "/shared".into()),
+                ]);
+                let mut options = Options::from([
+                    ("Mounts", Variant::from(vec![mount])),
+                    ("Command", vec!["sleep", "1000"].into()),
+                ]);
+                options.extend(more);
+                lab.client().await.create_with("mine", options).await
+            })
+        };
+        assert_eq!(create_as_nobody("/srv/shared", Options::new()).unwrap_err().name, DENIED);
+        let rule = Rule::new("50-shared.rules", MAY_SEE_SHARED);
+        let added = Options::from([("CapAdd", vec!["SYS_ADMIN"].into())]);
+        wait_for(|| create_as_nobody("/srv/shared", Options::new()).is_ok(), "the rule").await;
+        for (about, refused) in [
+            ("another path", create_as_nobody("/srv/other", Options::new())),
+            ("more than the path", create_as_nobody("/srv/shared", added)),
+        ] {
+            assert_eq!(refused.unwrap_err().name, DENIED, "{about}");
+        }
+        drop(rule);
+        let mine: OwnedObjectPath = root.manager("GetContainer", &"mine").await.unwrap();
+        root.start(&mine).await.done();
+        assert_eq!(root.exec(&mine, "cat /shared/file").await.stdout, "/srv/shared");
+        root.remove(&mine).await.done();
+        for dir in ["/srv/shared", "/srv/other"] {
+            fs::remove_dir_all(dir).unwrap();
         }
     });
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 mod bad_input;
+mod binds;
 mod bus;
 mod changes;
 mod contract;

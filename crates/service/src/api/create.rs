@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::network::{connections, ports};
 use super::options::{Options, Values};
 use super::resources::resources;
-use super::storage::{devices, tmpfs, volumes};
+use super::storage::{devices, mounts, tmpfs, volumes};
 use super::text::{bounded, list, map, number, parsed, text, wrong};
 use super::value::SoftAndHard;
 use crate::engine::Asked;
@@ -22,6 +22,7 @@ pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
         devices: devices(&mut o)?,
         volumes: volumes(&mut o)?,
         lifecycle: lifecycle(&mut o)?,
+        mounts: mounts(&mut o)?,
     };
     o.finish()?;
     asked.request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;

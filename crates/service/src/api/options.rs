@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 
 use super::error::ApiError;
-use super::value::{SoftAndHard, Value};
+use super::value::{FdOrText, SoftAndHard, Value};
 use crate::engine::object::ObjectId;
 
 /// Options as they arrive.
@@ -92,6 +92,11 @@ impl Options {
     /// A descriptor.
     pub(crate) fn fd(&mut self, key: &'static str) -> Result<Option<OwnedFd>, ApiError> {
         self.take(key, "h, a file descriptor", Value::into_fd)
+    }
+
+    /// A descriptor, or a text.
+    pub(crate) fn fd_or_text(&mut self, key: &'static str) -> Result<Option<FdOrText>, ApiError> {
+        self.take(key, "h or s, a file descriptor or a path", Value::into_fd_or_text)
     }
 
     /// A number of any integer type, if `T` holds its value: `gdbus` sends what looks like a

@@ -4,8 +4,9 @@ use tare_specgen::{AbsolutePath, MountOption, MountRequest, MountSource, MountTa
 
 use super::error::ApiError;
 use super::options::Options;
-use super::text::{list, text, wrong};
-use crate::engine::{AskedDevice, AskedVolume};
+use super::text::{list, parsed, text, wrong};
+use super::value::FdOrText;
+use crate::engine::{AskedDevice, AskedMount, AskedSource, AskedVolume};
 
 /// Option `Tmpfs` of `CreateContainer`.
 pub(super) fn tmpfs(o: &mut Options) -> Result<Vec<MountRequest>, ApiError> {
@@ -27,6 +28,36 @@ fn mount(o: &mut Options, source: MountSource) -> Result<MountRequest, ApiError>
     Ok(mount)
 }
 
+/// Option `Mounts` of `CreateContainer`.
+pub(super) fn mounts(o: &mut Options) -> Result<Vec<AskedMount>, ApiError> {
+    o.dictionaries("Mounts")?.into_iter().map(one_mount).collect()
+}
+
+fn one_mount(mut o: Options) -> Result<AskedMount, ApiError> {
+    let (source, image) = (o.fd_or_text("Source")?, o.string("Image")?);
+    let name = o.name("Source");
+    let source = match (source, image) {
+        (Some(FdOrText::Fd(fd)), None) => AskedSource::Open(fd),
+        (Some(FdOrText::Text(path)), None) => AskedSource::Path(parsed(&name, &path)?),
+        (None, Some(image)) => AskedSource::Image(image),
+        _ => return Err(wrong(&name, &"either it or Image is needed")),
+    };
+    let asked = AskedMount {
+        source,
+        target: needed(&mut o, "Target")?,
+        access: o.boolean("ReadOnly")?.unwrap_or_default().into(),
+        options: list(&mut o, "Options")?.unwrap_or_default(),
+    };
+    let name = o.name("Options");
+    o.finish()?;
+    let checked = match asked.source {
+        AskedSource::Image(_) => check_options_of_image(&asked.options),
+        _ => check_options_of_bind(&asked.options),
+    };
+    checked.map_err(|problem| wrong(&name, &problem))?;
+    Ok(asked)
+}
+
 /// Option `Volumes` of `CreateContainer`.
 pub(super) fn volumes(o: &mut Options) -> Result<Vec<AskedVolume>, ApiError> {
     o.dictionaries("Volumes")?.into_iter().map(volume).collect()
@@ -46,21 +77,42 @@ fn volume(mut o: Options) -> Result<AskedVolume, ApiError> {
     Ok(asked)
 }
 
-/// What is bound into a container is a mount of its own that belongs to nobody else: nothing
-/// spreads to it or from it.
+/// What a volume is bound with is a mount of its own that belongs to nobody else: nothing spreads to it
+/// or from it.
 fn check_options(options: &[MountOption]) -> Result<(), &'static str> {
-    let is_any = |words: &[&str]| {
-        options.iter().any(|it| words.contains(&it.to_string().split('=').next().unwrap_or("")))
-    };
-    if is_any(&["shared", "rshared", "slave", "rslave"]) {
-        Err("nothing can be mounted from outside into a container, or out of it")
-    } else if is_any(&["z", "Z"]) {
+    if is_any(options, &["slave", "rslave"]) {
+        Err("nothing can be mounted from outside into a volume")
+    } else if is_any(options, &["z", "Z"]) {
         Err("files are not labelled")
-    } else if is_any(&["idmap"]) {
+    } else {
+        check_options_of_bind(options)
+    }
+}
+
+fn check_options_of_bind(options: &[MountOption]) -> Result<(), &'static str> {
+    if is_any(options, &["shared", "rshared"]) {
+        Err("nothing can be mounted out of a container")
+    } else if is_any(options, &["unbindable", "runbindable"]) {
+        Err("what is bound into a container can be bound in it")
+    } else if is_any(options, &["idmap"]) {
         Err("owners are not mapped")
     } else {
         Ok(())
     }
+}
+
+fn check_options_of_image(options: &[MountOption]) -> Result<(), &'static str> {
+    if is_any(options, &["rw"]) {
+        return Err("an image cannot be written to");
+    }
+    if is_any(options, &["dev", "suid"]) {
+        return Err("device nodes and set-user-ID programs of an image have no effect");
+    }
+    check_options(options)
+}
+
+fn is_any(options: &[MountOption], words: &[&str]) -> bool {
+    options.iter().any(|it| words.contains(&it.to_string().split('=').next().unwrap_or_default()))
 }
 
 /// Option `Devices` of `CreateContainer`.
@@ -90,4 +142,75 @@ where
 {
     let name = o.name(key);
     text(o, key)?.ok_or_else(|| wrong(&name, &"is needed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::value::Value;
+    use std::collections::{BTreeMap, HashMap};
+
+    fn read(pairs: &[(&str, Value)]) -> Result<Vec<AskedMount>, ApiError> {
+        let copy = |value: &Value| match value {
+            Value::Text(text) => Value::Text(text.clone()),
+            Value::List(list) => Value::List(
+                list.iter()
+                    .map(|it| {
+                        if let Value::Text(text) = it {
+                            Value::Text(text.clone())
+                        } else {
+                            panic!()
+                        }
+                    })
+                    .collect(),
+            ),
+            _ => panic!("{value:?}"),
+        };
+        let map: BTreeMap<String, Value> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), copy(value))).collect();
+        let mut o = Options::new(HashMap::from([(
+            "Mounts".to_owned(),
+            Value::List(vec![Value::Map(map)]),
+        )]));
+        mounts(&mut o)
+    }
+
+    fn words(words: &[&str]) -> Value {
+        Value::List(words.iter().map(|word| Value::Text((*word).into())).collect())
+    }
+
+    #[test]
+    fn a_mount_has_one_source_and_options_that_have_an_effect() {
+        let host = || ("Source", Value::from("/srv"));
+        let image = || ("Image", Value::from("debian"));
+        let target = || ("Target", Value::from("/x"));
+        for good in [
+            vec![host(), target()],
+            vec![image(), target()],
+            vec![
+                host(),
+                target(),
+                ("Options", words(&["ro", "rslave", "z", "nosymfollow", "suid"])),
+            ],
+            vec![image(), target(), ("Options", words(&["ro", "noexec"]))],
+        ] {
+            assert!(read(&good).is_ok(), "{good:?}");
+        }
+        for (bad, at) in [
+            (vec![target()], "Mounts[0].Source"),
+            (vec![host(), image(), target()], "Mounts[0].Source"),
+            (vec![("Source", Value::from("srv")), target()], "Mounts[0].Source"),
+            (vec![("Source", Value::from("/a/../b")), target()], "Mounts[0].Source"),
+            (vec![host()], "Mounts[0].Target"),
+            (vec![host(), ("Target", Value::from("/sys/x"))], "Mounts[0].Target"),
+            (vec![host(), target(), ("Options", words(&["rshared"]))], "Mounts[0].Options"),
+            (vec![host(), target(), ("Options", words(&["idmap"]))], "Mounts[0].Options"),
+            (vec![image(), target(), ("Options", words(&["rw"]))], "Mounts[0].Options"),
+            (vec![image(), target(), ("Options", words(&["suid"]))], "Mounts[0].Options"),
+            (vec![image(), target(), ("Options", words(&["z"]))], "Mounts[0].Options"),
+        ] {
+            let error = read(&bad).unwrap_err();
+            assert!(error.message().contains(at), "{bad:?}: {error:?}");
+        }
+    }
 }

@@ -26,6 +26,13 @@ pub(crate) enum Value {
     Other(String),
 }
 
+/// Something that is open, or a text that says where it is.
+#[derive(Debug)]
+pub(crate) enum FdOrText {
+    Fd(OwnedFd),
+    Text(String),
+}
+
 impl Value {
     /// What it is, for a sentence.
     pub(crate) fn kind(&self) -> &str {
@@ -81,6 +88,14 @@ impl Value {
 
     pub(crate) fn into_fd(self) -> Result<OwnedFd, Self> {
         if let Self::Fd(it) = self { Ok(it) } else { Err(self) }
+    }
+
+    pub(crate) fn into_fd_or_text(self) -> Result<FdOrText, Self> {
+        match self {
+            Self::Fd(fd) => Ok(FdOrText::Fd(fd)),
+            Self::Text(text) => Ok(FdOrText::Text(text)),
+            other => Err(other),
+        }
     }
 
     pub(crate) fn into_texts(self) -> Result<Vec<String>, Self> {

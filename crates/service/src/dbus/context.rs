@@ -127,6 +127,21 @@ impl Context {
         resolve: impl FnOnce() -> Result<T, ApiError>,
         run: impl AsyncFnOnce(Engine, Authorized<T>) -> Result<R, engine::Error>,
     ) -> Result<R, ApiError> {
+        self.act_by(header, async |_| resolve(), run).await
+    }
+
+    /// The same for what has to be resolved in one way for one caller and in another for another, or
+    /// takes its time.
+    ///
+    /// # Errors
+    ///
+    /// As of [`act`](Self::act).
+    pub(crate) async fn act_by<T: Ask, R>(
+        &self,
+        header: &Header<'_>,
+        resolve: impl AsyncFnOnce(&Caller) -> Result<T, ApiError>,
+        run: impl AsyncFnOnce(Engine, Authorized<T>) -> Result<R, engine::Error>,
+    ) -> Result<R, ApiError> {
         let (done, audit) = self.decide_and_run(header, resolve, run).await?;
         audit.write(done.as_ref().map_or_else(ApiError::short_name, |_| "done"), None);
         self.engine.shown().await;
@@ -144,6 +159,20 @@ impl Context {
         resolve: impl FnOnce() -> Result<T, ApiError>,
         begin: fn(&Engine, Authorized<T>) -> Result<Pending, engine::Error>,
     ) -> Result<JobPath, ApiError> {
+        self.job_by(header, async |_| resolve(), begin).await
+    }
+
+    /// The same as [`act_by`](Self::act_by).
+    ///
+    /// # Errors
+    ///
+    /// As of [`act`](Self::act).
+    pub(crate) async fn job_by<T: Ask>(
+        &self,
+        header: &Header<'_>,
+        resolve: impl AsyncFnOnce(&Caller) -> Result<T, ApiError>,
+        begin: fn(&Engine, Authorized<T>) -> Result<Pending, engine::Error>,
+    ) -> Result<JobPath, ApiError> {
         let run = async |engine: Engine, request| begin(&engine, request);
         let (pending, audit) = self.decide_and_run(header, resolve, run).await?;
         let id = pending.as_ref().ok().map(Pending::id);
@@ -156,13 +185,14 @@ impl Context {
     async fn decide_and_run<T: Ask, R>(
         &self,
         header: &Header<'_>,
-        resolve: impl FnOnce() -> Result<T, ApiError>,
+        resolve: impl AsyncFnOnce(&Caller) -> Result<T, ApiError>,
         run: impl AsyncFnOnce(Engine, Authorized<T>) -> Result<R, engine::Error>,
     ) -> Result<(Result<R, ApiError>, Audit), ApiError> {
         let caller = self.caller(header).await?;
         let _admitted = self.admission.admit(&caller)?;
         self.engine.check_serving()?;
-        let (audit, allowed) = self.authority.allow(caller, resolve()?).await;
+        let request = resolve(&caller).await?;
+        let (audit, allowed) = self.authority.allow(caller, request).await;
         let done = match allowed {
             Ok(request) => self.run(request, run).await.map_err(ApiError::from),
             Err(refusal) => Err(refusal.into()),

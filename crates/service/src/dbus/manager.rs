@@ -16,7 +16,7 @@ use crate::api;
 use crate::api::ApiError;
 use crate::authority::Caller;
 use crate::engine::object::{ObjectId, Seen};
-use crate::engine::{CreateNetwork, Engine, Start, view};
+use crate::engine::{CreateNetwork, Draft, Engine, Start, view};
 
 /// Goes up whenever a method, option, property or flag is added.
 const API_LEVEL: u32 = 1;
@@ -38,6 +38,18 @@ impl Manager {
 
     fn find(&self, name: &str) -> Result<Arc<view::Container>, ApiError> {
         Ok(self.context.engine.find(name)?)
+    }
+
+    /// A container as it is asked for.
+    async fn draft(
+        &self,
+        by: &Caller,
+        name: &str,
+        image: &str,
+        options: Dict,
+    ) -> Result<Draft, ApiError> {
+        let asked = api::create::create(values(options)?)?;
+        Ok(self.context.engine.draft(by, name, image, asked).await?)
     }
 }
 
@@ -82,12 +94,10 @@ impl Manager {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, ApiError> {
-        let draft = || {
-            Ok(self.context.engine.draft(name, image, api::create::create(values(options)?)?)?)
-        };
+        let draft = async |by: &Caller| self.draft(by, name, image, options).await;
         let create = async |engine: Engine, draft| engine.create(draft).await;
         // What is asked for is large, and would be moved about with every future around it.
-        let id = Box::pin(self.context.act(&header, draft, create)).await?;
+        let id = Box::pin(self.context.act_by(&header, draft, create)).await?;
         Ok(paths::of(&ObjectId::Container(id)))
     }
 
@@ -99,10 +109,8 @@ impl Manager {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<JobPath, ApiError> {
-        let draft = || {
-            Ok(self.context.engine.draft(name, image, api::create::create(values(options)?)?)?)
-        };
-        Box::pin(self.context.job(&header, draft, Engine::run_container)).await
+        let draft = async |by: &Caller| self.draft(by, name, image, options).await;
+        Box::pin(self.context.job_by(&header, draft, Engine::run_container)).await
     }
 
     #[zbus(out_args("job"))]

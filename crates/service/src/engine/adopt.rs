@@ -13,7 +13,7 @@ use tare_spawn::{ErrorKind, Incarnation as Number, Layout};
 use super::container::{Container, Now, Running};
 use super::end::Unwritten;
 use super::process::target;
-use super::records::durable::{self, ContainerRow, LifeRow, Root};
+use super::records::durable::{self, ContainerRow, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
 use super::view::{Exit, ExitReason};
 use super::watched::Watched;
@@ -78,8 +78,7 @@ impl Engine {
         let (events, names) = (self.events.clone(), self.networks.names.clone());
         let container = Arc::new(Container::new(row, definition, last, events, names));
         self.containers.insert(container);
-        let Root::Image { id, .. } = &row.root;
-        self.images.join(id, &row.id);
+        self.join_images(&row.id, &row.root, &row.definition.request);
         Ok(())
     }
 

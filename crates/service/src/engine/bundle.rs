@@ -10,14 +10,14 @@ use tare_specgen::{
 };
 use tare_storage::{Access, FileName, NewEntry, NewFile, Rootfs, mount_shm, write_files};
 
-use super::blocking::brief;
+use super::blocking::{brief, unbounded};
 use super::container::Container;
 use super::host;
 use super::inside::{self, Problem};
 use super::jobs::Job;
+use super::mount::{Source, Wanted};
 use super::names::DOMAIN;
 use super::records::volatile::{self, Incarnation};
-use super::volume::Source;
 use super::{Engine, Error, key, spawn_id};
 
 /// A passwd or group file larger than this is refused: it would be read into memory.
@@ -42,11 +42,13 @@ impl Engine {
         let (store, key, name) = (self.store.clone(), key(&container.id), container.name());
         let shm_size = NonZeroU64::new(effective.shm_size.bytes())
             .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?;
-        let (effective, wanted) = (effective.clone(), self.volumes.wanted(effective)?);
+        let wanted = self.wanted_mounts(container, effective)?;
+        let effective = effective.clone();
         if wanted.len() > MAX_MOUNTS {
             return Err(Error::TooManyMounts(MAX_MOUNTS));
         }
-        brief(move || {
+        let may_hang = wanted.iter().any(Wanted::may_hang);
+        let make = move || {
             let failed = |source| Error::Mount { name: name.clone(), source };
             let rootfs = store.mount_rootfs(&layers, &key).map_err(failed)?;
             let shm = mount_shm(shm_size, None).map_err(failed)?;
@@ -62,8 +64,8 @@ impl Engine {
                     }
                 })?;
             Ok(FileSystems { rootfs, shm, sources, facts })
-        })
-        .await
+        };
+        if may_hang { unbounded("mount", make).await } else { brief(make).await }
     }
 
     /// Generates the configuration and writes it, with the files it binds, into the bundle.

@@ -18,6 +18,7 @@ use super::container::Container;
 use super::device::{self, AskedDevice};
 use super::images::Image;
 use super::lifecycle::Lifecycle;
+use super::mount::{self, AskedMount, HostSource, Opened};
 use super::records::durable::{
     self, Connections, ContainerRow, DefinitionRow, LifeRow, Root, VolumeRow,
 };
@@ -39,6 +40,7 @@ pub struct Draft {
     connections: Connections,
     volumes: Vec<Claim>,
     lifecycle: Lifecycle,
+    sources: Vec<HostSource>,
     reasons: Vec<Reason>,
 }
 
@@ -57,6 +59,8 @@ pub struct Asked {
     pub volumes: Vec<AskedVolume>,
     /// What follows its end.
     pub lifecycle: Lifecycle,
+    /// Files and directories of the host, and images.
+    pub mounts: Vec<AskedMount>,
 }
 
 /// A place in a network as somebody asks for it.
@@ -84,6 +88,7 @@ impl Ask for Draft {
             .with("image", &self.image_reference)
             .with("verb", "create")
             .with_reasons(reasons.join(", "))
+            .with_host_paths(self.host_paths())
             .with("privileged", if reasons.is_empty() { "false" } else { "true" })
     }
 }
@@ -98,34 +103,78 @@ pub(super) struct ReadyDraft {
     connections: Connections,
     volumes: Vec<Claim>,
     lifecycle: Lifecycle,
+    sources: Vec<HostSource>,
 }
 
 impl Draft {
+    fn host_paths(&self) -> impl Iterator<Item = &str> {
+        self.reasons.iter().filter_map(|reason| match reason {
+            Reason::HostPath(path) => Some(path.as_str()),
+            _ => None,
+        })
+    }
+
     /// If there is all that it needs, and something to run.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchImage`], [`Error::NoDevice`], [`Error::NoCommand`], [`Error::InvalidSpec`].
     pub(super) fn ready(self) -> Result<ReadyDraft, Error> {
-        let Self { name, image, image_reference, request, connections, volumes, lifecycle, .. } =
-            self;
+        let Self {
+            name,
+            image,
+            image_reference,
+            request,
+            connections,
+            volumes,
+            sources,
+            lifecycle,
+            ..
+        } = self;
         let (image, request) = (image?, request?);
         let effective = effective(&request, &image.defaults, &Foreign::default());
         if effective.map_err(Error::InvalidSpec)?.argv.is_empty() {
             return Err(Error::NoCommand);
         }
-        Ok(ReadyDraft { name, image, image_reference, request, connections, volumes, lifecycle })
+        Ok(ReadyDraft {
+            name,
+            image,
+            image_reference,
+            request,
+            connections,
+            volumes,
+            sources,
+            lifecycle,
+        })
     }
 }
 
 impl Inner {
-    /// Lays a request over an image.
+    /// Lays a request over an image. What is asked for of the host is opened, for root also by path.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidName`], [`Error::InvalidReference`], [`Error::InvalidSpec`].
-    pub fn draft(&self, name: &str, image: &str, asked: Asked) -> Result<Draft, Error> {
-        let Asked { mut request, networks, ports, devices, volumes, lifecycle } = asked;
+    /// [`Error::InvalidName`], [`Error::InvalidReference`], [`Error::InvalidSpec`], and for what is
+    /// asked for of the host [`Error::SourcePath`], [`Error::OpenSource`], [`Error::NoSourcePath`].
+    pub async fn draft(
+        &self,
+        by: &Caller,
+        name: &str,
+        image: &str,
+        mut asked: Asked,
+    ) -> Result<Draft, Error> {
+        let opened = mount::open(by, std::mem::take(&mut asked.mounts)).await?;
+        self.draft_of(name, image, asked, opened)
+    }
+
+    fn draft_of(
+        &self,
+        name: &str,
+        image: &str,
+        asked: Asked,
+        opened: Vec<Opened>,
+    ) -> Result<Draft, Error> {
+        let Asked { mut request, networks, ports, devices, volumes, lifecycle, .. } = asked;
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
@@ -137,6 +186,8 @@ impl Inner {
         // Nothing that an image says is a reason.
         let nothing = ImageDefaults::default();
         let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);
+        let (sources, unknown) = self.add_mounts(&mut request, opened)?;
+        mount::check_labels(&request)?;
         let volumes = self.claim(&mut request, volumes, defaults)?;
         let effective =
             effective(&request, defaults, &Foreign::default()).map_err(Error::InvalidSpec)?;
@@ -148,10 +199,13 @@ impl Inner {
             (Err(_), Err(_)) => image.to_string(),
         };
         let connections = self.connections(&request, networks, ports)?;
-        let request = device::look(&devices).map(|devices| {
-            request.devices = devices;
-            request
-        });
+        let request = match (unknown, device::look(&devices)) {
+            (Some(error), _) | (None, Err(error)) => Err(error),
+            (None, Ok(devices)) => {
+                request.devices = devices;
+                Ok(request)
+            }
+        };
         Ok(Draft {
             name,
             image: found,
@@ -160,8 +214,32 @@ impl Inner {
             connections,
             volumes,
             lifecycle,
+            sources,
             reasons,
         })
+    }
+
+    /// Adds what was opened to a request. That an image is not there is told after the question.
+    fn add_mounts(
+        &self,
+        request: &mut Request,
+        opened: Vec<Opened>,
+    ) -> Result<(Vec<HostSource>, Option<Error>), Error> {
+        let (mut sources, mut unknown) = (Vec::new(), None);
+        for opened in opened {
+            match opened {
+                Opened::Host(source, mount) => {
+                    sources.push(source);
+                    request.mounts.push(mount);
+                }
+                Opened::Image { name, asked } => match self.image_mount(&name, asked) {
+                    Ok(mount) => request.mounts.push(mount),
+                    Err(missing @ Error::NoSuchImage(_)) => unknown = Some(missing),
+                    Err(malformed) => return Err(malformed),
+                },
+            }
+        }
+        Ok((sources, unknown))
     }
 
     /// Makes a container; nothing of it runs.
@@ -180,21 +258,25 @@ impl Inner {
         draft: ReadyDraft,
         by: &Caller,
     ) -> Result<ContainerId, Error> {
-        let ReadyDraft { name, image, image_reference, request, connections, volumes, lifecycle } =
-            draft;
+        let ReadyDraft {
+            name,
+            image,
+            image_reference,
+            request,
+            connections,
+            volumes,
+            sources,
+            lifecycle,
+        } = draft;
         self.expect_start();
+        let pins = self.pin(sources).await?;
         let id = self.unused_id()?;
         let reservation = match name {
             Some(name) => self.containers.reserve(name)?,
             None => self.reserve_made_up(&image_reference, &id)?,
         };
-        let definition = DefinitionRow {
-            revision: 1,
-            name: reservation.name().clone(),
-            request,
-            connections,
-            lifecycle,
-        };
+        let name = reservation.name().clone();
+        let definition = DefinitionRow { revision: 1, name, request, connections, lifecycle, pins };
         let claimed = if volumes.is_empty() {
             None
         } else {
@@ -226,7 +308,7 @@ impl Inner {
         let (events, names) = (self.events.clone(), self.networks.names.clone());
         let container = Container::new(&row, definition, LifeRow::default(), events, names);
         reservation.fulfil(Arc::new(container));
-        self.images.join(&image.id, &id);
+        self.join_images(&id, &row.root, &row.definition.request);
         Ok(id)
     }
 

@@ -200,6 +200,42 @@ pub enum Error {
     /// More mounts than one container can have.
     #[error("a container cannot have more than {0} volumes and binds")]
     TooManyMounts(usize),
+    /// Something of the host was asked for by a path, and not by root.
+    #[error("option 'Mounts[{0}].Source' must be a file descriptor: only root gives paths")]
+    SourcePath(usize),
+    /// What is to be mounted is not there, or is none that can be opened.
+    #[error("what option 'Mounts[{at}].Source' names cannot be opened")]
+    OpenSource {
+        /// Which mount.
+        at: usize,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// What is to be mounted is nowhere on the host.
+    #[error("what option 'Mounts[{0}].Source' is has no path on the host, or none that is text")]
+    NoSourcePath(usize),
+    /// What is to be mounted could not be found again.
+    #[error("what option 'Mounts[{at}].Source' is cannot be mounted")]
+    PinSource {
+        /// Which mount.
+        at: usize,
+        /// Why not.
+        source: tare_storage::Error,
+    },
+    /// What is to be mounted was moved while somebody was asked about it.
+    #[error("what option 'Mounts[{0}].Source' is was moved meanwhile")]
+    SourceMoved(usize),
+    /// What a container mounts of the host is another thing by now.
+    #[error("what container '{name}' mounts of the host is gone, or another thing by now")]
+    HostMoved {
+        /// Which container.
+        name: ContainerName,
+        /// What.
+        source: tare_storage::Error,
+    },
+    /// Labels are not set.
+    #[error("option 'Mounts': on a host with SELinux, nothing is relabelled")]
+    NoRelabel,
     /// The host has no such device.
     #[error("there is no device '{0}'")]
     NoDevice(tare_specgen::AbsolutePath),
@@ -443,6 +479,10 @@ impl Error {
             | Self::TooManyNetworks(_)
             | Self::NoOwnNetwork
             | Self::Unreachable
+            | Self::SourcePath(_)
+            | Self::OpenSource { .. }
+            | Self::NoSourcePath(_)
+            | Self::PinSource { .. }
             | Self::NotAPidfd => "InvalidArgs",
             Self::PortInUse { .. } => "PortInUse",
             Self::AddressInUse { .. } => "AddressInUse",
@@ -452,6 +492,7 @@ impl Error {
             Self::Canceled => "Canceled",
             Self::InvalidState { .. }
             | Self::Changed(_)
+            | Self::SourceMoved(_)
             | Self::VolumeChanged(_)
             | Self::AlreadyConnected { .. }
             | Self::NotConnected { .. }
@@ -459,7 +500,9 @@ impl Error {
             Self::NotRunning(_) => "NotRunning",
             Self::FreezeTimeout(_) => "Timeout",
             Self::NoContainerForProcess => "NoContainerForPID",
-            Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) => "InvalidSpec",
+            Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) | Self::NoRelabel => {
+                "InvalidSpec"
+            }
             Self::Pull { source, .. } => source.name(),
             Self::PlatformMissing { .. } => "PlatformMissing",
             Self::SignatureRejected { .. } => "SignatureRejected",
@@ -470,6 +513,7 @@ impl Error {
             | Self::NotForImages => "InvalidArchive",
             Self::Mount { .. }
             | Self::MountTarget { .. }
+            | Self::HostMoved { .. }
             | Self::NoSubPath { .. }
             | Self::TooManyMounts(_) => "MountFailed",
             Self::RemoveNetwork { .. }

@@ -89,7 +89,7 @@ impl Images {
         self.read().by_id.values().map(|image| image.seen.get()).collect()
     }
 
-    /// A container is made from an image from now on.
+    /// A container needs an image from now on.
     pub(super) fn join(&self, id: &Digest, container: &ContainerId) {
         if let Some(image) = self.get(id) {
             image.seen.show(|view| {
@@ -99,7 +99,7 @@ impl Images {
         }
     }
 
-    /// A container that was made from an image is gone.
+    /// A container that needed an image is gone.
     pub(super) fn leave(&self, id: &Digest, container: &ContainerId) {
         if let Some(image) = self.get(id) {
             image.seen.show(|view| view.containers.retain(|other| other != container));

@@ -12,7 +12,7 @@ use tare_specgen::{
 use tare_storage::{Kind, Rootfs};
 
 use super::bundle::MAX_ACCOUNTS;
-use super::volume::Source;
+use super::mount::Source;
 
 /// Where zones are, on the host and in an image.
 const ZONES: &str = "/usr/share/zoneinfo";

@@ -26,6 +26,7 @@ mod inspect;
 pub mod jobs;
 pub mod lifecycle;
 mod logs;
+mod mount;
 mod names;
 mod network;
 pub mod object;
@@ -77,6 +78,7 @@ pub use images::{
 };
 pub use inspect::{Inspect, Part};
 pub use logs::{OpenLogs, Which};
+pub use mount::{AskedMount, AskedSource};
 pub use network::{
     AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
 };

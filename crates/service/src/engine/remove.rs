@@ -8,7 +8,6 @@ use tare_storage::VolumeName;
 use super::container::{Container, Life, Now};
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
-use super::records::durable::Root;
 use super::records::{durable, volatile};
 use super::view;
 use super::{Engine, Error, Pending};
@@ -135,9 +134,9 @@ impl Engine {
         let forgotten = self.forget(container, life, before, volumes).await;
         container.show(life);
         if forgotten.is_ok() {
-            self.networks.leave(&container.id, &container.definition().row.connections.networks);
-            let Root::Image { id, .. } = &container.root;
-            self.images.leave(id, &container.id);
+            let row = &container.definition().row;
+            self.networks.leave(&container.id, &row.connections.networks);
+            self.leave_images(&container.id, &container.root, &row.request);
             self.containers.remove(container);
             container.remove();
         }

@@ -81,8 +81,9 @@ fn seal(tree: &OwnedFd) -> io::Result<()> {
 
 pub(super) fn place(mount: &OwnedFd, at: &Path) -> io::Result<()> {
     move_mount(mount, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-    // Whatever it was a peer of, nothing that happens on it from here on may reach the host.
-    Ok(mount_change(at, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+    // Whatever it was a peer of, nothing that happens on it from here on may reach the host. What is
+    // private stays so; what is to hear of the host's mounts goes on to.
+    Ok(mount_change(at, MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
 }
 
 pub(super) fn detach(at: &Path) -> io::Result<()> {

@@ -26,7 +26,7 @@ use crate::db::Db;
 pub use claim::AskedVolume;
 pub(super) use claim::Claim;
 pub use create::{CreateVolume, InspectVolume, RemoveVolume};
-pub(super) use source::Source;
+pub(super) use source::Wanted;
 
 /// All volumes.
 #[derive(Debug)]

@@ -1,35 +1,16 @@
-//! The sources of a container's mounts, made when it starts: detached mounts, by descriptor.
+//! The mounts of volumes, made when a container starts.
 
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
 
 use tare_runtime::ContainerName;
-use tare_specgen::{Effective, MountRequest, MountSource, MountTarget, SubPath};
-use tare_storage::{BindOptions, Limits, MountAccess, Rootfs, Store, bind};
+use tare_specgen::{MountRequest, MountSource, SubPath};
+use tare_storage::{Limits, Rootfs, Store, bind};
 
 use super::{Volume, Volumes};
 use crate::engine::Error;
-
-/// What is seen at a place of a container, not yet there.
-#[derive(Debug)]
-pub(in crate::engine) struct Source {
-    pub(in crate::engine) target: MountTarget,
-    pub(in crate::engine) mount: OwnedFd,
-}
-
-impl Source {
-    /// Reads a regular file in it, as the container would see it.
-    pub(in crate::engine) fn read(
-        &self,
-        path: &str,
-        max: usize,
-    ) -> Result<Option<Vec<u8>>, tare_storage::Error> {
-        // Without a descriptor more, nothing is known of it, as if nothing were there.
-        let Ok(root) = self.mount.try_clone() else { return Ok(None) };
-        Rootfs::from_fd(root).read_file(path, max)
-    }
-}
+use crate::engine::mount::{Source, bind_options};
 
 /// What is to be mounted at a place.
 #[derive(Debug)]
@@ -40,24 +21,18 @@ pub(in crate::engine) struct Wanted {
 }
 
 impl Volumes {
-    /// The mounts of a container whose sources have to be made.
+    /// What is to be made for a mount, if it is that of a volume.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchVolume`].
-    pub(in crate::engine) fn wanted(&self, effective: &Effective) -> Result<Vec<Wanted>, Error> {
-        let mut wanted = Vec::new();
-        for request in &effective.request.mounts {
-            if let MountSource::Volume { name, sub_path } = &request.source {
-                let volume = self.find(name.as_str())?;
-                wanted.push(Wanted {
-                    request: request.clone(),
-                    volume,
-                    sub_path: sub_path.clone(),
-                });
-            }
-        }
-        Ok(wanted)
+    pub(in crate::engine) fn wanted(
+        &self,
+        request: &MountRequest,
+    ) -> Result<Option<Wanted>, Error> {
+        let MountSource::Volume { name, sub_path } = &request.source else { return Ok(None) };
+        let (volume, sub_path) = (self.find(name.as_str())?, sub_path.clone());
+        Ok(Some(Wanted { request: request.clone(), volume, sub_path }))
     }
 }
 
@@ -73,14 +48,14 @@ impl Wanted {
         self.fill(store, rootfs).map_err(failed)?;
         let volume = store.open_volume(&self.volume.row.name).map_err(failed)?;
         let mount = match &self.sub_path {
-            None => bind(volume.as_fd(), &self.options()).map_err(failed)?,
+            None => bind(volume.as_fd(), &bind_options(&self.request)).map_err(failed)?,
             Some(path) => {
                 let found = volume.root().and_then(|root| root.subdirectory(path.as_str()));
                 let directory = found.map_err(failed)?.ok_or_else(|| Error::NoSubPath {
                     volume: self.volume.row.name.clone(),
                     path: path.clone(),
                 })?;
-                bind(directory.as_fd(), &self.options()).map_err(failed)?
+                bind(directory.as_fd(), &bind_options(&self.request)).map_err(failed)?
             }
         };
         Ok(Source { target: self.request.target, mount })
@@ -96,21 +71,5 @@ impl Wanted {
         let go_on = |_: u64| ControlFlow::Continue(());
         let target = self.request.target.as_str();
         volume.fill(rootfs, target, &Limits::default(), &go_on).map(drop)
-    }
-
-    /// Device nodes and set-user-id programs have no effect unless that was asked for.
-    fn options(&self) -> BindOptions<'static> {
-        let said = |word: &str| self.request.options.iter().any(|it| it.to_string() == word);
-        let mut options = BindOptions::new();
-        if said("dev") {
-            options = options.with_devices();
-        }
-        if said("suid") {
-            options = options.with_setuid();
-        }
-        if bool::from(self.request.access) || said("ro") {
-            options = options.with_access(MountAccess::ReadOnly);
-        }
-        options
     }
 }

@@ -7,7 +7,7 @@ use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::Request;
 use tare_storage::Digest;
 
-use super::{Connections, not_text, text, uses};
+use super::{Connections, Pins, not_text, text, uses};
 use crate::db::Error;
 use crate::engine::clock::Usec;
 use crate::engine::lifecycle::Lifecycle;
@@ -33,6 +33,7 @@ pub(crate) struct DefinitionRow {
     pub(crate) request: Request,
     pub(crate) connections: Connections,
     pub(crate) lifecycle: Lifecycle,
+    pub(crate) pins: Pins,
 }
 
 /// What the root file system of a container is.
@@ -75,8 +76,8 @@ pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(),
     let Root::Image { id: image, reference } = &row.root;
     c.prepare_cached(
         "INSERT INTO containers (id, owner_uid, created_usec, image_id, image_reference,
-                                 revision, name, request, connections, lifecycle)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                                 revision, name, request, connections, lifecycle, pins)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         row.id.as_str(),
@@ -89,6 +90,7 @@ pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(),
         to_document("request", &row.definition.request)?,
         to_document("connections", &row.definition.connections)?,
         to_document("lifecycle", &row.definition.lifecycle)?,
+        to_document("pins", &row.definition.pins)?,
     ])?;
     uses::replace(c, &row.id, &uses::uses(&row.definition))
 }
@@ -101,7 +103,7 @@ pub(crate) fn update_definition(
 ) -> Result<(), Error> {
     c.prepare_cached(
         "UPDATE containers SET revision = ?2, name = ?3, request = ?4, connections = ?5,
-                lifecycle = ?6 WHERE id = ?1",
+                lifecycle = ?6, pins = ?7 WHERE id = ?1",
     )?
     .execute(params![
         id.as_str(),
@@ -110,6 +112,7 @@ pub(crate) fn update_definition(
         to_document("request", &definition.request)?,
         to_document("connections", &definition.connections)?,
         to_document("lifecycle", &definition.lifecycle)?,
+        to_document("pins", &definition.pins)?,
     ])?;
     uses::replace(c, id, &uses::uses(definition))
 }
@@ -165,6 +168,7 @@ fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
     let connections: String = row.get("connections")?;
     let lifecycle: Option<String> = row.get("lifecycle")?;
     let lifecycle = lifecycle.map(|it| from_document("lifecycle", &it)).transpose()?;
+    let pins: String = row.get("pins")?;
     let root = Root::Image { id: text(row, "image_id")?, reference: row.get("image_reference")? };
     Ok(ContainerRow {
         id: text(row, "id")?,
@@ -177,6 +181,7 @@ fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
             request: from_document("request", &request)?,
             connections: from_document("connections", &connections)?,
             lifecycle: lifecycle.unwrap_or_default(),
+            pins: from_document("pins", &pins)?,
         },
     })
 }
@@ -220,6 +225,7 @@ impl ContainerRow {
                 request: Request::default(),
                 connections: Connections::default(),
                 lifecycle: Lifecycle::default(),
+                pins: Pins::default(),
             },
         }
     }

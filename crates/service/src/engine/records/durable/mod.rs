@@ -4,6 +4,7 @@ mod connections;
 mod containers;
 mod images;
 mod networks;
+mod pins;
 mod uses;
 mod volumes;
 
@@ -24,6 +25,7 @@ pub(crate) use networks::{
     redefine_network,
 };
 
+pub(crate) use pins::Pins;
 pub(crate) use volumes::{
     VolumeDefinition, VolumeRow, begin_volumes, doom_unused, doom_volume, forget_remains,
     insert_volume, volume_remains, volumes,
@@ -35,6 +37,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("0002.sql"),
     include_str!("0003_image_blobs.sql"),
     include_str!("0004_lifecycle.sql"),
+    include_str!("0005_mounts.sql"),
 ];
 
 /// A column that holds the text of something with a grammar.

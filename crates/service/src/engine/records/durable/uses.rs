@@ -6,11 +6,11 @@
 use rusqlite::{Connection, params};
 use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
-use tare_storage::VolumeName;
+use tare_storage::{Digest, VolumeName};
 
 use super::DefinitionRow;
 use crate::db::Error;
-use crate::engine::volume;
+use crate::engine::{mount, volume};
 
 /// Something a container needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,26 +19,30 @@ pub(super) enum Use {
     Network(NetworkName),
     /// The volume of that name.
     Volume(VolumeName),
+    /// An image that it mounts; the one it is made from is in its row.
+    Image(Digest),
 }
 
 /// All that a container of that definition needs.
 pub(super) fn uses(definition: &DefinitionRow) -> Vec<Use> {
     let networks = definition.connections.networks.iter();
     let networks = networks.map(|joined| Use::Network(joined.network.clone()));
-    networks.chain(volume::used(&definition.request).map(Use::Volume)).collect()
+    let volumes = volume::used(&definition.request).map(Use::Volume);
+    let images = mount::mounted_images(&definition.request).into_iter().map(Use::Image);
+    networks.chain(volumes).chain(images).collect()
 }
 
 /// Writes down what a container needs, instead of what it did before.
 pub(super) fn replace(c: &Connection, id: &ContainerId, uses: &[Use]) -> Result<(), Error> {
     c.prepare_cached("DELETE FROM uses WHERE container = ?1")?.execute([id.as_str()])?;
-    let mut insert =
-        c.prepare_cached("INSERT INTO uses (container, network, volume) VALUES (?1, ?2, ?3)")?;
     for it in uses {
-        let (network, volume) = match it {
-            Use::Network(name) => (Some(name.as_str()), None),
-            Use::Volume(name) => (None, Some(name.as_str())),
+        let (column, key) = match it {
+            Use::Network(name) => ("network", name.to_string()),
+            Use::Volume(name) => ("volume", name.to_string()),
+            Use::Image(id) => ("image", id.to_string()),
         };
-        insert.execute(params![id.as_str(), network, volume])?;
+        c.prepare_cached(&format!("INSERT INTO uses (container, {column}) VALUES (?1, ?2)"))?
+            .execute(params![id.as_str(), key])?;
     }
     Ok(())
 }

@@ -1,0 +1,63 @@
+//! Images that are mounted in containers of others.
+
+use std::collections::BTreeSet;
+
+use tare_runtime::ContainerId;
+use tare_specgen::{MountRequest, MountSource, Request};
+use tare_storage::Digest;
+
+use super::AskedMount;
+use crate::engine::records::durable::Root;
+use crate::engine::{Error, Inner};
+
+/// The images that a request mounts.
+pub(in crate::engine) fn mounted_images(request: &Request) -> BTreeSet<Digest> {
+    let image = |mount: &MountRequest| match &mount.source {
+        MountSource::Image { image, .. } => image.as_str().parse().ok(),
+        _ => None,
+    };
+    request.mounts.iter().filter_map(image).collect()
+}
+
+impl Inner {
+    /// The mount of an image by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchImage`], [`Error::InvalidReference`].
+    pub(in crate::engine) fn image_mount(
+        &self,
+        name: &str,
+        asked: AskedMount,
+    ) -> Result<MountRequest, Error> {
+        let id = self.images.find(name)?.id.to_string();
+        let image =
+            id.parse().map_err(|error: tare_specgen::InvalidText| Error::Bug(error.to_string()))?;
+        let source = MountSource::Image { image, sub_path: None };
+        let mut mount = MountRequest::new(asked.target, source);
+        (mount.access, mount.options) = (asked.access, asked.options);
+        Ok(mount)
+    }
+
+    /// A container needs its image, and those it mounts, from now on.
+    pub(in crate::engine) fn join_images(&self, id: &ContainerId, root: &Root, request: &Request) {
+        for image in images(root, request) {
+            self.images.join(&image, id);
+        }
+    }
+
+    /// A container is gone, and needs them no more.
+    pub(in crate::engine) fn leave_images(&self, id: &ContainerId, root: &Root, request: &Request) {
+        for image in images(root, request) {
+            self.images.leave(&image, id);
+        }
+    }
+}
+
+/// Each once, however it is needed.
+fn images(root: &Root, request: &Request) -> BTreeSet<Digest> {
+    let mut images = mounted_images(request);
+    let Root::Image { id, .. } = root;
+    images.insert(*id);
+    images
+}

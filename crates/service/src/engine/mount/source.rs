@@ -1,0 +1,117 @@
+//! The sources of a container's mounts, made when it starts: detached mounts, by descriptor.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use tare_runtime::ContainerName;
+use tare_specgen::{Effective, MountRequest, MountSource, MountTarget};
+use tare_storage::{ChainId, Pin, Rootfs, Store, bind, read_place};
+
+use super::bind_options;
+use super::options::is_recursive;
+use crate::engine::container::Container;
+use crate::engine::{Error, Inner, volume};
+
+/// What is seen at a place of a container, not yet there.
+#[derive(Debug)]
+pub(in crate::engine) struct Source {
+    pub(in crate::engine) target: MountTarget,
+    pub(in crate::engine) mount: OwnedFd,
+}
+
+impl Source {
+    /// Reads a regular file in it, or it itself, as the container would see it.
+    pub(in crate::engine) fn read(
+        &self,
+        path: &str,
+        max: usize,
+    ) -> Result<Option<Vec<u8>>, tare_storage::Error> {
+        if path.is_empty() {
+            return read_place(self.mount.as_fd(), max);
+        }
+        // Without a descriptor more, nothing is known of it, as if nothing were there.
+        let Ok(root) = self.mount.try_clone() else { return Ok(None) };
+        Rootfs::from_fd(root).read_file(path, max)
+    }
+}
+
+/// What is to be mounted at a place.
+#[derive(Debug)]
+pub(in crate::engine) enum Wanted {
+    Volume(volume::Wanted),
+    Host { request: MountRequest, pin: Pin },
+    Image { target: MountTarget, layers: Vec<ChainId> },
+}
+
+impl Inner {
+    /// The mounts of a container whose sources have to be made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchVolume`], [`Error::NoSuchImage`].
+    pub(in crate::engine) fn wanted_mounts(
+        &self,
+        container: &Container,
+        effective: &Effective,
+    ) -> Result<Vec<Wanted>, Error> {
+        let definition = container.definition();
+        let pins = &definition.row.pins.mounts;
+        let mut wanted = Vec::new();
+        for request in &effective.request.mounts {
+            let target = request.target.clone();
+            wanted.push(match &request.source {
+                MountSource::Volume { .. } => match self.volumes.wanted(request)? {
+                    Some(volume) => Wanted::Volume(volume),
+                    None => continue,
+                },
+                MountSource::Host(_) => {
+                    let pin = pins.get(&target).cloned();
+                    let pin = pin.ok_or_else(|| Error::Bug(format!("no pin of {target}")))?;
+                    Wanted::Host { request: request.clone(), pin }
+                }
+                MountSource::Image { image, .. } => {
+                    let layers = self.images.find(image.as_str())?.layers.clone();
+                    Wanted::Image { target, layers }
+                }
+                _ => continue,
+            });
+        }
+        Ok(wanted)
+    }
+}
+
+impl Wanted {
+    /// Whether it is of a filesystem that may never answer.
+    pub(in crate::engine) fn may_hang(&self) -> bool {
+        matches!(self, Self::Host { .. })
+    }
+
+    /// Makes it.
+    pub(in crate::engine) fn make(
+        self,
+        store: &Store,
+        rootfs: &Rootfs,
+        container: &ContainerName,
+    ) -> Result<Source, Error> {
+        let failed = |source| Error::Mount { name: container.clone(), source };
+        match self {
+            Self::Volume(wanted) => wanted.make(store, rootfs, container),
+            Self::Host { request, pin } => {
+                let place = pin.reopen().map_err(|source| match source {
+                    tare_storage::Error::PinMoved { .. } => {
+                        Error::HostMoved { name: container.clone(), source }
+                    }
+                    other => failed(other),
+                })?;
+                let mut options = bind_options(&request);
+                if is_recursive(&request) {
+                    options = options.with_mounts_below();
+                }
+                let mount = bind(place.as_fd(), &options).map_err(failed)?;
+                Ok(Source { target: request.target, mount })
+            }
+            Self::Image { target, layers } => {
+                Ok(Source { target, mount: store.mount_layers(&layers).map_err(failed)? })
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What containers see of the host.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tare_specgen::MountTarget;
+use tare_storage::Pin;
+
+use crate::engine::records::document::Version;
+
+/// Files and directories of the host that a container mounts, as they were when that was allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct Pins {
+    #[serde(rename = "v")]
+    pub(crate) version: Version<1>,
+    /// By where they are mounted.
+    pub(crate) mounts: BTreeMap<MountTarget, Pin>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_is_a_format() {
+        let form = serde_json::json!({
+            "v": 1,
+            "Mounts": {
+                "/data": {"path": "/srv/data", "device": 2049, "inode": 7, "handle": [1, [0, 255]]},
+                "/x": {"path": "/x", "device": 1, "inode": 2, "handle": null},
+            },
+        });
+        let pins: Pins = serde_json::from_value(form.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&pins).unwrap(), form);
+        let empty = serde_json::to_value(Pins::default()).unwrap();
+        assert_eq!(empty, serde_json::json!({"v": 1, "Mounts": {}}));
+    }
+}
