@@ -79,7 +79,22 @@ impl Store {
         key: &ContainerKey,
         options: &RootOptions<'_>,
     ) -> Result<Rootfs, Error> {
-        let stack = Stack { layers, key: Some(key), options };
+        let stack = Stack { layers, key: Some(key), use_of_own: UseOfOwn::Write, options };
+        stack.mount_in(self).map(Rootfs::from_fd)
+    }
+
+    /// Mounts the root of a container to be read, whether it is mounted by
+    /// [`mount_rootfs`](Self::mount_rootfs), too, or not: what others change in it meanwhile is seen or
+    /// not.
+    ///
+    /// The mount is detached, read-only, `nodev` and `nosuid`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`mount_rootfs`](Self::mount_rootfs).
+    pub fn mount_to_read(&self, layers: &[ChainId], key: &ContainerKey) -> Result<Rootfs, Error> {
+        let options = RootOptions::new().with_access(MountAccess::ReadOnly);
+        let stack = Stack { layers, key: Some(key), use_of_own: UseOfOwn::Read, options: &options };
         stack.mount_in(self).map(Rootfs::from_fd)
     }
 
@@ -93,7 +108,7 @@ impl Store {
     /// [`Error::MountLayers`].
     pub fn mount_layers(&self, layers: &[ChainId]) -> Result<OwnedFd, Error> {
         let options = RootOptions::new().with_access(MountAccess::ReadOnly);
-        let stack = Stack { layers, key: None, options: &options };
+        let stack = Stack { layers, key: None, use_of_own: UseOfOwn::Read, options: &options };
         let [layer] = layers else { return stack.mount_in(self) };
         // overlayfs wants two directories at least.
         let options = BindOptions::new().with_access(MountAccess::ReadOnly);
@@ -106,9 +121,18 @@ impl Store {
 struct Stack<'a> {
     /// The base first.
     layers: &'a [ChainId],
-    /// The container whose layer is the uppermost; without, there is nothing to write to.
+    /// The container whose layer is the uppermost, if there is one.
     key: Option<&'a ContainerKey>,
+    use_of_own: UseOfOwn,
     options: &'a RootOptions<'a>,
+}
+
+/// What a container's own layer is mounted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UseOfOwn {
+    Write,
+    /// It is one layer more of those below: overlayfs makes nothing in it, nor beside it.
+    Read,
 }
 
 /// The directories of a container's own layer.
@@ -139,8 +163,10 @@ impl Stack<'_> {
         // The uppermost comes first; one at a time, for 500 descriptors at once are too many. But
         // what is mounted by its descriptor alone has to stay until the overlay is.
         let mut mapped = Vec::new();
-        for (nth, layer) in self.layers.iter().rev().enumerate() {
-            let plain = self.open_layer(store, layer)?;
+        let top = self.open_to_read(store.containers.as_fd())?.map(Ok);
+        let layers = self.layers.iter().rev().map(|layer| self.open_layer(store, layer));
+        for (nth, plain) in top.into_iter().chain(layers).enumerate() {
+            let plain = plain?;
             let dir = self.mapped(plain.as_fd()).map_err(self.failed_silently())?.unwrap_or(plain);
             if let (0, Some(own)) = (nth, &own) {
                 self.take_over_root(own, dir.as_fd()).map_err(self.failed_silently())?;
@@ -168,15 +194,30 @@ impl Stack<'_> {
         }
     }
 
+    fn open_container(
+        &self,
+        containers: BorrowedFd<'_>,
+        key: &ContainerKey,
+    ) -> Result<OwnedFd, Error> {
+        match open_directory(containers, key.as_str()) {
+            Err(failure) if failure.is(Errno::NOENT) => {
+                Err(Error::NoContainer { key: key.clone() })
+            }
+            dir => dir.map_err(self.failed_silently()),
+        }
+    }
+
+    /// What the container changed, if that is to be read alone.
+    fn open_to_read(&self, containers: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Error> {
+        let (Some(key), UseOfOwn::Read) = (self.key, self.use_of_own) else { return Ok(None) };
+        let dir = self.open_container(containers, key)?;
+        open_directory(dir.as_fd(), UPPER).map(Some).map_err(self.failed_silently())
+    }
+
     /// The container's own layer, fit to be mounted.
     fn open_own(&self, containers: BorrowedFd<'_>) -> Result<Option<Own>, Error> {
-        let Some(key) = self.key else { return Ok(None) };
-        let dir = match open_directory(containers, key.as_str()) {
-            Err(failure) if failure.is(Errno::NOENT) => {
-                return Err(Error::NoContainer { key: key.clone() });
-            }
-            dir => dir.map_err(self.failed_silently())?,
-        };
+        let (Some(key), UseOfOwn::Write) = (self.key, self.use_of_own) else { return Ok(None) };
+        let dir = self.open_container(containers, key)?;
         volatile::prepare(dir.as_fd(), key)?;
         let open = || {
             if self.options.durability == Durability::Volatile {
@@ -229,8 +270,9 @@ impl Stack<'_> {
         let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
         let read_only = self.options.access == MountAccess::ReadOnly;
         attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
-        // A container has set-user-id programs of its own; whoever reads an image needs none.
-        attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, self.key.is_none());
+        // A container has set-user-id programs of its own; whoever reads needs none.
+        let reads = self.use_of_own == UseOfOwn::Read;
+        attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, reads);
         attributes
     }
 

@@ -75,7 +75,9 @@ impl Opened {
         containers: BorrowedFd<'_>,
     ) -> Result<Self, Error> {
         let own = stack.open_own(containers)?;
+        let top = stack.open_to_read(containers)?.map(Ok);
         let lower = stack.layers.iter().rev().map(|layer| open_layer_in(layers, layer));
+        let lower = top.into_iter().chain(lower);
         Ok(Self { lower: lower.collect::<Result<_, _>>()?, own })
     }
 

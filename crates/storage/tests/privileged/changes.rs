@@ -279,3 +279,30 @@ proptest! {
         prop_assert!(again == now, "applied: {}{acts:?}", difference(&again, &now));
     }
 }
+
+/// Who reads a root has a mount of their own, and is in nobody's way.
+#[test]
+fn privileged_a_root_is_read_while_it_is_written_to() {
+    let lab = Lab::new();
+    let layer = lab.import(&base()).unwrap().chain_id;
+    let key: ContainerKey = "c".parse().unwrap();
+    assert!(matches!(lab.store.mount_to_read(&[layer], &key), Err(Error::NoContainer { .. })));
+    lab.store.create_container(&key, &layer).unwrap();
+    let written = lab.store.mount_rootfs(&[layer], &key).unwrap();
+    fs::write(path_of(&written).join("e"), "changed").unwrap();
+    fs::remove_file(path_of(&written).join("a/b")).unwrap();
+    let read = lab.store.mount_to_read(&[layer], &key).unwrap();
+    assert_eq!(read.read_file("e", 100).unwrap().unwrap(), b"changed");
+    assert_eq!(read.read_file("a/b", 100).unwrap(), None, "it is hidden");
+    assert_eq!(read.read_file("a/c/d", 100).unwrap().unwrap(), b"2");
+    let error = fs::write(path_of(&read).join("new"), "").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    let flags = rustix::fs::fstatvfs(&read).unwrap().f_flag;
+    let safe = rustix::fs::StatVfsMountFlags::NOSUID | rustix::fs::StatVfsMountFlags::NODEV;
+    assert!(flags.contains(safe), "{flags:?}");
+    // And the other goes on.
+    fs::write(path_of(&written).join("new"), "x").unwrap();
+    drop((written, read));
+    let again = lab.store.mount_rootfs(&[layer], &key).unwrap();
+    assert_eq!(again.read_file("new", 100).unwrap().unwrap(), b"x");
+}
