@@ -164,6 +164,24 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Show what a container has written.
     Logs(Logs),
+    /// Show what a container changed: A is added, C changed, D deleted.
+    Diff {
+        /// Name or id.
+        container: String,
+    },
+    /// Make an image of a container; prints its id.
+    Commit(Commit),
+    /// Copy files into a container or out of it: CONTAINER:PATH is one side, and a path or `-`, for a tar,
+    /// the other.
+    Cp {
+        /// What.
+        from: String,
+        /// Into which directory.
+        to: String,
+    },
+    /// Containers one by one.
+    #[command(subcommand)]
+    Container(ContainerCommand),
     /// List, make, remove networks, and put containers on them.
     #[command(subcommand)]
     Network(Network),
@@ -264,6 +282,35 @@ pub(crate) enum Volume {
         /// Its name.
         volume: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerCommand {
+    /// Write the root file system of a container as a tar.
+    Export {
+        /// The file to write; without it, standard output.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Name or id.
+        container: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Commit {
+    /// Who makes it.
+    #[arg(short, long)]
+    pub(crate) author: Option<String>,
+    /// What was done.
+    #[arg(short, long)]
+    pub(crate) message: Option<String>,
+    /// What the image is to say, in the words of a Dockerfile, as in 'CMD ["sh"]'.
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub(crate) change: Vec<String>,
+    /// Name or id.
+    pub(crate) container: String,
+    /// The name of the image; without one, it has none.
+    pub(crate) image: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -127,6 +127,26 @@ pub(crate) trait Container {
         options: Options<'_>,
     ) -> zbus::Result<(OwnedObjectPath, HashMap<String, OwnedFd>)>;
     #[zbus(allow_interactive_auth)]
+    fn get_changes(&self, max: u32, flags: u64) -> zbus::Result<(Vec<(String, Vec<u8>)>, bool)>;
+    #[zbus(allow_interactive_auth)]
+    fn export(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn commit(&self, reference: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn copy_in(
+        &self,
+        archive: Fd<'_>,
+        path: &str,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn copy_out(
+        &self,
+        path: &str,
+        archive: Fd<'_>,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn get_processes(&self, flags: u64) -> zbus::Result<Vec<Row>>;
     #[zbus(allow_interactive_auth)]
     fn open_logs(&self, options: Options<'_>) -> zbus::Result<OwnedFd>;

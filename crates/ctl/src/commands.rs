@@ -8,9 +8,9 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use zbus::{Connection, OwnedObjectPath, Variant};
 
-use crate::cli::{Arguments, Command, Create, ImageCommand, Logs};
+use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::{Failure, Outcome, exec, images, job, look, mount, network, volume};
+use crate::{Failure, Outcome, exec, files, images, job, look, mount, network, volume};
 
 /// `Stop`: as long as the container's own settings say.
 const OWN_TIMEOUT: u64 = u64::MAX;
@@ -54,6 +54,12 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Stats { containers } => look::stats(bus, &containers).await,
         Command::Exec(command) => exec::exec(bus, command).await,
         Command::Logs(command) => logs(bus, command).await,
+        Command::Diff { container } => files::changes(bus, &container).await,
+        Command::Commit(command) => files::commit(bus, command).await,
+        Command::Cp { from, to } => files::copy(bus, &from, &to).await,
+        Command::Container(ContainerCommand::Export { output, container }) => {
+            files::export(bus, output, &container).await
+        }
         Command::Network(command) => network::run(bus, command).await,
         Command::Volume(command) => volume::run(bus, command).await,
     }

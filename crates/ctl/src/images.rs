@@ -85,16 +85,20 @@ pub(crate) async fn export(
     output: Option<PathBuf>,
     images: &[String],
 ) -> Outcome {
-    let archive = if let Some(path) = &output {
-        File::create(path).map_err(Failure::io(path.display().to_string()))?
-    } else {
-        let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-        File::from(stdout.map_err(Failure::io("standard output"))?)
-    };
+    let archive = output_file(output.as_deref())?;
     let manager = ManagerProxy::new(bus).await?;
     let export = || manager.export_images(images, Fd::from(archive.as_fd()), Options::new());
     job::run(bus, export).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file to write, or standard output.
+pub(crate) fn output_file(path: Option<&Path>) -> Result<File, Failure> {
+    if let Some(path) = path {
+        return File::create(path).map_err(Failure::io(path.display().to_string()));
+    }
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    Ok(File::from(stdout.map_err(Failure::io("standard output"))?))
 }
 
 pub(crate) async fn list(bus: &Connection) -> Outcome {

@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod commands;
 mod exec;
+mod files;
 mod images;
 mod job;
 mod look;

@@ -8,6 +8,7 @@ mod changes;
 mod contract;
 mod crash;
 mod failures;
+mod files;
 mod images;
 mod leftovers;
 mod life;

@@ -8,6 +8,7 @@ pub(crate) mod change;
 pub(crate) mod create;
 mod error;
 pub(crate) mod exec;
+pub(crate) mod files;
 mod glob;
 pub(crate) mod images;
 pub(crate) mod import;

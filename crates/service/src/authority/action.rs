@@ -41,6 +41,8 @@ actions! {
     ExecContainer = "exec-container",
     /// Run commands in containers with access to the host.
     ExecPrivilegedContainer = "exec-privileged-container",
+    /// Copy files into containers and out of them.
+    TransferFiles = "transfer-files",
     /// Read what containers have written.
     ReadLogs = "read-logs",
     /// Import images.

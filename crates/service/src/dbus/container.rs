@@ -1,10 +1,12 @@
 //! `org.tare.Containers1.Container`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use tare_netns::PortRequest;
 use tare_runtime::ContainerId;
+use tare_storage::{Change, ChangeKind};
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Fd, ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
@@ -264,6 +266,78 @@ impl Container {
         Ok(self.context.act(&header, request, open).await?.into())
     }
 
+    #[zbus(out_args("changes", "truncated"))]
+    async fn get_changes(
+        &self,
+        max: u32,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(Vec<(&'static str, Vec<u8>)>, bool), ApiError> {
+        let request = || api::files::changes(max, flags, || self.view());
+        let list = async |engine: Engine, changes| engine.changes(changes).await;
+        let (changes, truncated) = self.context.act(&header, request, list).await?;
+        Ok((changes.into_iter().map(change).collect(), truncated))
+    }
+
+    #[zbus(out_args("job"))]
+    async fn export(
+        &self,
+        archive: OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::files::export(archive.into(), values(options)?, || self.view());
+        self.context.job(&header, request, Engine::export_container).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn commit(
+        &self,
+        reference: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::files::commit(reference, values(options)?, || self.view());
+        self.context.job(&header, request, Engine::commit).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn copy_in(
+        &self,
+        archive: OwnedFd,
+        path: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request =
+            || api::files::copy_in(archive.into(), path, values(options)?, || self.view());
+        self.context.job(&header, request, Engine::copy_in).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn copy_out(
+        &self,
+        path: &str,
+        archive: OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request =
+            || api::files::copy_out(path, archive.into(), values(options)?, || self.view());
+        self.context.job(&header, request, Engine::copy_out).await
+    }
+
+    #[zbus(out_args("rootfs"))]
+    async fn open_root_directory(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd, ApiError> {
+        let request = || api::files::open_root(flags, || self.view());
+        let open = async |engine: Engine, root| engine.open_root(root).await;
+        Ok(self.context.act(&header, request, open).await?.into())
+    }
+
     async fn connect_network(
         &self,
         network: ObjectPath<'_>,
@@ -464,6 +538,15 @@ impl Container {
     fn public_labels(&self) -> BTreeMap<String, String> {
         self.shown.get().public_labels.clone()
     }
+}
+
+fn change(change: Change) -> (&'static str, Vec<u8>) {
+    let kind = match change.kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Modified => "modified",
+        ChangeKind::Deleted => "deleted",
+    };
+    (kind, change.path.into_os_string().into_vec())
 }
 
 fn process(process: &ProcessRow) -> HashMap<&'static str, Variant<'static>> {

@@ -236,6 +236,12 @@ pub enum Error {
     /// Labels are not set.
     #[error("option 'Mounts': on a host with SELinux, nothing is relabelled")]
     NoRelabel,
+    /// A container has nothing at a place, or no directory where one is needed.
+    #[error("there is no such file or directory in the container")]
+    NoSuchPath,
+    /// A container ended while files of it were moved.
+    #[error("the container ended meanwhile")]
+    EndedMeanwhile,
     /// The host has no such device.
     #[error("there is no device '{0}'")]
     NoDevice(tare_specgen::AbsolutePath),
@@ -497,7 +503,8 @@ impl Error {
             | Self::AlreadyConnected { .. }
             | Self::NotConnected { .. }
             | Self::NotPublished { .. } => "InvalidState",
-            Self::NotRunning(_) => "NotRunning",
+            Self::NotRunning(_) | Self::EndedMeanwhile => "NotRunning",
+            Self::NoSuchPath => "NoSuchPath",
             Self::FreezeTimeout(_) => "Timeout",
             Self::NoContainerForProcess => "NoContainerForPID",
             Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) | Self::NoRelabel => {

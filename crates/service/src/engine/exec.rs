@@ -235,7 +235,7 @@ fn process_json(
 }
 
 /// The root as the container's own process sees it, whatever is mounted on it since.
-fn root_of(name: &ContainerName, pid: u32) -> Result<File, Error> {
+pub(super) fn root_of(name: &ContainerName, pid: u32) -> Result<File, Error> {
     File::open(format!("/proc/{pid}/root")).map_err(|source| {
         // A process that ends has no root any more before anybody is told of its end.
         match Errno::from_io_error(&source) {

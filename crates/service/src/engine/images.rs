@@ -1,13 +1,13 @@
 //! Images: what is here, and what is done with it.
 
-mod created;
+pub(super) mod created;
 mod describe;
 mod export;
 mod import;
 mod manage;
 mod prune;
 mod pull;
-mod transfer;
+pub(super) mod transfer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -17,8 +17,9 @@ use tare_runtime::ContainerId;
 use tare_specgen::ImageDefaults;
 use tare_storage::{ChainId, Digest};
 
+use super::clock::Usec;
 use super::object::Visible;
-use super::records::durable::{self, ImageRow};
+use super::records::durable::{self, ImageRow, LayerRow};
 use super::reference::Reference;
 use super::{Engine, Error, Inner, view};
 
@@ -220,6 +221,27 @@ impl Engine {
         Ok(rows.iter().map(|row| row.id).collect())
     }
 
+    /// Writes down an image that was made here, over one that is there.
+    pub(super) async fn register_made(&self, made: super::files::Made) -> Result<Digest, Error> {
+        let super::files::Made { config, manifest, layer, base, references } = made;
+        let below = base.layers.iter().zip(&base.sizes);
+        let below = below.map(|(chain_id, size)| LayerRow { chain_id: *chain_id, size: *size });
+        let (manifests, layer_blobs) = match manifest {
+            Some((manifest, blobs)) => (vec![manifest], blobs),
+            None => (Vec::new(), Vec::new()),
+        };
+        let row = ImageRow {
+            id: Digest::of(&config),
+            pulled: Usec::now(),
+            layers: below.chain([import::layer_row(&layer)]).collect(),
+            references,
+            manifests,
+            layer_blobs,
+        };
+        let ids = self.register(vec![Stored { row, config }]).await?;
+        ids.into_iter().next().ok_or_else(|| Error::Bug("no image was written down".into()))
+    }
+
     fn add_image(&self, row: &ImageRow, config: &[u8]) -> Result<(), Error> {
         let defaults = ImageDefaults::parse(config).map_err(Error::InvalidSpec)?;
         let view = self.image_view(row, config)?;
@@ -272,7 +294,7 @@ impl Engine {
     }
 
     /// The same after something that failed for another reason, which is what the caller hears.
-    async fn tidy_up(&self) {
+    pub(super) async fn tidy_up(&self) {
         if let Err(error) = self.collect_garbage().await {
             tracing::warn!("what a failed import left stays for now: {}", error.chain());
         }

@@ -18,6 +18,7 @@ mod end;
 mod error;
 pub mod events;
 mod exec;
+mod files;
 mod follow;
 mod host;
 mod images;
@@ -72,6 +73,7 @@ pub use create::{Asked, AskedConnection, Draft, container_name};
 pub use device::AskedDevice;
 pub use error::Error;
 pub use exec::{Exec, Executed, Stdio};
+pub use files::{Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot};
 pub use images::{
     ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage, Names, Prune,
     Pruned, PullImage, PullWhen, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
@@ -229,7 +231,12 @@ impl Inner {
         for job in self.jobs.list() {
             if matches!(
                 job.view().kind,
-                JobKind::ImportImage | JobKind::ExportImages | JobKind::PullImage
+                JobKind::ImportImage
+                    | JobKind::ExportImages
+                    | JobKind::PullImage
+                    | JobKind::ExportContainer
+                    | JobKind::CopyIn
+                    | JobKind::CopyOut
             ) {
                 // One that cannot be canceled any more is about to end.
                 let _ = job.cancel();

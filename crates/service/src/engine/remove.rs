@@ -98,6 +98,7 @@ impl Engine {
         if *if_running == IfRunning::Refuse {
             self.check_alone(container)?;
         }
+        container.check_unwritten(&life)?;
         match self.mend(container, &mut life).await {
             // All but a note of its end is taken down; to be removed is how it makes space.
             Err(Error::NoSpace(_)) => {}

@@ -104,6 +104,7 @@ impl Engine {
             return Err(container.wrong_state("to be stopped"));
         }
         container.check_listed(&life)?;
+        container.check_unwritten(&life)?;
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
         by.count(&mut life);

@@ -29,6 +29,9 @@ pub(in crate::engine) struct Life {
     pub(in crate::engine) short: u32,
     /// How many have it end to start it again themselves: then nothing else follows.
     pub(in crate::engine) kept: u32,
+    /// How many write to its root from outside: until they have ended, it does not start and is not
+    /// removed.
+    pub(in crate::engine) writers: u32,
 }
 
 /// What is there of a container.
@@ -87,6 +90,7 @@ impl Life {
             by_policy: false,
             short: 0,
             kept: 0,
+            writers: 0,
         }
     }
 

@@ -192,6 +192,14 @@ impl Container {
         }
     }
 
+    /// An error if somebody writes to its root.
+    pub(super) fn check_unwritten(&self, life: &Life) -> Result<(), Error> {
+        match life.writers {
+            0 => Ok(()),
+            _ => Err(self.wrong_state("that nothing is copied into it")),
+        }
+    }
+
     /// Whoever asks for it finds it from now on, with what it is made of.
     pub(super) fn show_names(&self, record: &Incarnation) {
         if let Some(network) = &record.network {

@@ -4,7 +4,7 @@ use crate::engine::clock::Usec;
 
 /// A time by RFC 3339, as in `2024-02-29T23:59:59.123456789+01:00`; `None` if it is none, or before
 /// 1970.
-pub(super) fn parse(text: &str) -> Option<Usec> {
+pub(in crate::engine) fn parse(text: &str) -> Option<Usec> {
     let (date, rest) = text.split_at_checked(10)?;
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (time, rest) = rest.split_at_checked(8)?;
@@ -22,6 +22,27 @@ pub(super) fn parse(text: &str) -> Option<Usec> {
     let seconds = u64::try_from(seconds - offset(zone)?).ok()?;
     let micros: u64 = format!("{fraction:0<6.6}").parse().ok()?;
     Some(Usec(seconds.checked_mul(1_000_000)? + micros))
+}
+
+/// The opposite of [`parse`], as UTC.
+pub(in crate::engine) fn format(time: Usec) -> String {
+    let (seconds, micros) = (time.0 / 1_000_000, time.0 % 1_000_000);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let (year, month, day) = date((seconds / 86_400).cast_signed());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// The opposite of [`days`]: a guess that is never late, and then year by year and month by month.
+fn date(day: i64) -> (i64, i64, i64) {
+    let mut year = 1970 + day / 366;
+    while days(year + 1, 1, 1) <= day {
+        year += 1;
+    }
+    let mut month = 1;
+    while month < 12 && days(year, month + 1, 1) <= day {
+        month += 1;
+    }
+    (year, month, day - days(year, month, 1) + 1)
 }
 
 /// Seconds that a zone is ahead.
@@ -71,6 +92,16 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(Usec(seconds * 1_000_000 + micros)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_is_read_back_from_its_text() {
+        let step = 86_400 * 1_000_000 * 17 + 12_345_678_901;
+        for time in (0..).map(|n| n * step).take_while(|time| *time < 7_000_000_000_000_000) {
+            assert_eq!(parse(&format(Usec(time))), Some(Usec(time)), "{}", format(Usec(time)));
+        }
+        assert_eq!(format(Usec(951_782_399_000_001)), "2000-02-28T23:59:59.000001Z");
+        assert_eq!(format(Usec(951_782_400_000_000)), "2000-02-29T00:00:00.000000Z");
     }
 
     #[test]

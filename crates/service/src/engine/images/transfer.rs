@@ -18,13 +18,13 @@ use crate::engine::jobs::Job;
 const ATOMIC: usize = 4096;
 
 /// Shows how far a transfer is, and ends it when its job is canceled.
-pub(super) struct JobWatch<'j> {
+pub(in crate::engine) struct JobWatch<'j> {
     job: &'j Job,
     total: AtomicU64,
 }
 
 impl<'j> JobWatch<'j> {
-    pub(super) fn new(job: &'j Job) -> Self {
+    pub(in crate::engine) fn new(job: &'j Job) -> Self {
         Self { job, total: AtomicU64::new(0) }
     }
 }
@@ -41,13 +41,13 @@ impl Watch for JobWatch<'_> {
 }
 
 /// Whether a file is a regular one, which always has an answer.
-pub(super) fn is_regular(file: &File) -> bool {
+pub(in crate::engine) fn is_regular(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
 /// A caller's end of something, which ends with an error when the job is canceled, however long the
 /// other end keeps silent.
-pub(super) struct Cancelable<'j> {
+pub(in crate::engine) struct Cancelable<'j> {
     file: File,
     cancel: Arc<OwnedFd>,
     /// Set when it is the caller's end that fails: that is no fault of the store.
@@ -55,7 +55,11 @@ pub(super) struct Cancelable<'j> {
 }
 
 impl<'j> Cancelable<'j> {
-    pub(super) fn new(file: File, job: &Job, failed: &'j Cell<bool>) -> Result<Self, Error> {
+    pub(in crate::engine) fn new(
+        file: File,
+        job: &Job,
+        failed: &'j Cell<bool>,
+    ) -> Result<Self, Error> {
         let cancel =
             job.cancel_event().ok_or_else(|| Error::Bug("a transfer after its end".into()))?;
         Ok(Self { file, cancel, failed })

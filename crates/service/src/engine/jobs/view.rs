@@ -33,6 +33,14 @@ pub enum JobKind {
     RemoveContainer,
     /// Remove a volume.
     RemoveVolume,
+    /// Write the root of a container as an archive.
+    ExportContainer,
+    /// Make an image of a container.
+    CommitContainer,
+    /// Unpack an archive in a container.
+    CopyIn,
+    /// Write files of a container as an archive.
+    CopyOut,
 }
 
 impl JobKind {
@@ -50,6 +58,10 @@ impl JobKind {
             Self::RestartContainer => "restart-container",
             Self::RemoveContainer => "remove-container",
             Self::RemoveVolume => "remove-volume",
+            Self::ExportContainer => "export-container",
+            Self::CommitContainer => "commit-container",
+            Self::CopyIn => "copy-in",
+            Self::CopyOut => "copy-out",
         }
     }
 }
