@@ -282,6 +282,36 @@ pub(crate) enum Volume {
         /// Its name.
         volume: String,
     },
+    /// Write what is in a volume as a tar.
+    Export {
+        /// The file to write; without it, standard output.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Its name.
+        volume: String,
+    },
+    /// Unpack a tar in a volume.
+    Import {
+        /// Remove what is in it first.
+        #[arg(long)]
+        replace: bool,
+        /// Its name.
+        volume: String,
+        /// The archive: plain, gzip or zstd; `-` is standard input.
+        archive: PathBuf,
+    },
+    /// Print how many bytes volumes take on the disk.
+    Usage {
+        /// Their names.
+        #[arg(required = true)]
+        volumes: Vec<String>,
+    },
+    /// Remove all volumes that no container uses; prints their names.
+    Prune {
+        /// Only say which.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -217,6 +217,12 @@ pub(crate) async fn network<'c>(
 #[proxy(interface = "org.tare.Containers1.Volume", default_service = "org.tare.Containers1")]
 pub(crate) trait Volume {
     #[zbus(allow_interactive_auth)]
+    fn export(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn import(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn get_usage(&self, flags: u64) -> zbus::Result<u64>;
+    #[zbus(allow_interactive_auth)]
     fn remove(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn inspect(&self, flags: u64) -> zbus::Result<String>;

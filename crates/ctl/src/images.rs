@@ -21,12 +21,7 @@ const FORCE: u64 = 1 | 2;
 const ALL: u64 = 1 | 2;
 
 pub(crate) async fn import(bus: &Connection, command: Import) -> Outcome {
-    let archive = if command.archive.as_os_str() == "-" {
-        let stdin = std::io::stdin().as_fd().try_clone_to_owned();
-        File::from(stdin.map_err(Failure::io("standard input"))?)
-    } else {
-        File::open(&command.archive).map_err(Failure::io(command.archive.display().to_string()))?
-    };
+    let archive = input_file(&command.archive)?;
     let mut options = Options::new();
     let texts = [
         ("Reference", command.reference),
@@ -92,6 +87,15 @@ pub(crate) async fn export(
     Ok(ExitCode::SUCCESS)
 }
 
+/// A file to read, or standard input.
+pub(crate) fn input_file(path: &Path) -> Result<File, Failure> {
+    if path.as_os_str() != "-" {
+        return File::open(path).map_err(Failure::io(path.display().to_string()));
+    }
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned();
+    Ok(File::from(stdin.map_err(Failure::io("standard input"))?))
+}
+
 /// A file to write, or standard output.
 pub(crate) fn output_file(path: Option<&Path>) -> Result<File, Failure> {
     if let Some(path) = path {
@@ -133,8 +137,12 @@ pub(crate) async fn remove(bus: &Connection, force: bool, images: &[String]) -> 
 }
 
 pub(crate) async fn prune(bus: &Connection, all: bool, dry_run: bool) -> Outcome {
+    prune_kind(bus, if all { "images-all" } else { "images" }, dry_run).await
+}
+
+pub(crate) async fn prune_kind(bus: &Connection, kind: &str, dry_run: bool) -> Outcome {
     let manager = ManagerProxy::new(bus).await?;
-    let kinds = [if all { "images-all" } else { "images" }];
+    let kinds = [kind];
     let filter = Options::from([("DryRun", dry_run.into())]);
     let job = job::run(bus, || manager.prune(&kinds, filter)).await?;
     let output = JobProxy::builder(bus).path(job).build().await?.output().await?;

@@ -1,15 +1,17 @@
 //! Volumes, and what is said of devices.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
-use zbus::{Connection, Variant};
+use zbus::{Connection, Fd, Variant};
 
 use crate::cli::Volume;
 use crate::client::{self, ManagerProxy, Options};
 use crate::commands::{number, say, text};
 use crate::mount::Entry;
-use crate::{Failure, Outcome, job};
+use crate::{Failure, Outcome, images, job};
 
 pub(crate) async fn run(bus: &Connection, command: Volume) -> Outcome {
     match command {
@@ -20,6 +22,12 @@ pub(crate) async fn run(bus: &Connection, command: Volume) -> Outcome {
             say(&client::volume(bus, &volume).await?.inspect(0).await?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Volume::Export { output, volume } => export(bus, output.as_deref(), &volume).await,
+        Volume::Import { replace, volume, archive } => {
+            import(bus, replace, &volume, &archive).await
+        }
+        Volume::Usage { volumes } => usage(bus, &volumes).await,
+        Volume::Prune { dry_run } => images::prune_kind(bus, "volumes", dry_run).await,
     }
 }
 
@@ -52,6 +60,29 @@ async fn remove(bus: &Connection, volumes: &[String]) -> Outcome {
     for name in volumes {
         let volume = client::volume(bus, name).await?;
         job::run(bus, || volume.remove(0)).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn export(bus: &Connection, output: Option<&Path>, volume: &str) -> Outcome {
+    let archive = images::output_file(output)?;
+    let volume = client::volume(bus, volume).await?;
+    job::run(bus, || volume.export(Fd::from(archive.as_fd()), Options::new())).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn import(bus: &Connection, replace: bool, volume: &str, archive: &Path) -> Outcome {
+    let archive = images::input_file(archive)?;
+    let volume = client::volume(bus, volume).await?;
+    let options = Options::from([("Replace", replace.into())]);
+    job::run(bus, || volume.import(Fd::from(archive.as_fd()), options)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn usage(bus: &Connection, volumes: &[String]) -> Outcome {
+    for name in volumes {
+        let bytes = client::volume(bus, name).await?.get_usage(0).await?;
+        say(&format!("{bytes:>14}  {name}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

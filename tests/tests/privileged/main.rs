@@ -26,6 +26,7 @@ mod running;
 mod sessions;
 mod spawner;
 mod storage;
+mod volumes;
 mod world;
 
 use system_tests::{ERROR, failure, started};

@@ -106,7 +106,7 @@ fn path(path: &str) -> Result<AbsolutePath, ApiError> {
     parsed("path", path)
 }
 
-fn stream(archive: OwnedFd, way: Way) -> Result<File, ApiError> {
+pub(super) fn stream(archive: OwnedFd, way: Way) -> Result<File, ApiError> {
     if is_stream(&archive, way) {
         return Ok(archive.into());
     }

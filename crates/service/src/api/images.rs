@@ -101,21 +101,25 @@ fn credentials(file: OwnedFd) -> Result<Credentials, ApiError> {
 
 /// Arguments of `Prune`.
 pub(crate) fn prune(kinds: &[String], filter: Values) -> Result<Prune, ApiError> {
-    let mut images = None;
+    let (mut images, mut volumes) = (None, false);
     for kind in kinds {
-        images = match kind.as_str() {
-            "images" => images.or(Some(Pruned::Nameless)),
-            "images-all" => Some(Pruned::All),
+        match kind.as_str() {
+            "images" => images = images.or(Some(Pruned::Nameless)),
+            "images-all" => images = Some(Pruned::All),
+            "volumes" => volumes = true,
             other => {
                 let message = format!("nothing of kind '{}' is pruned", other.escape_debug());
                 return Err(ApiError::invalid_args(message));
             }
         };
     }
-    let images = images.ok_or_else(|| ApiError::invalid_args("no kind is named"))?;
+    if images.is_none() && !volumes {
+        return Err(ApiError::invalid_args("no kind is named"));
+    }
     let mut o = Options::new(filter);
     let prune = Prune {
         images,
+        volumes,
         until: o.number("Until")?.map(Usec),
         labels: o.string_map("Labels")?.unwrap_or_default(),
         dry_run: o.boolean("DryRun")?.unwrap_or_default(),
@@ -134,9 +138,10 @@ mod tests {
             let kinds: Vec<_> = kinds.iter().map(ToString::to_string).collect();
             super::prune(&kinds, Values::new()).map(|prune| prune.images)
         };
-        assert_eq!(prune(&["images"]).unwrap(), Pruned::Nameless);
+        assert_eq!(prune(&["images"]).unwrap(), Some(Pruned::Nameless));
+        assert_eq!(prune(&["volumes"]).unwrap(), None);
         for both in [["images", "images-all"], ["images-all", "images"]] {
-            assert_eq!(prune(&both).unwrap(), Pruned::All);
+            assert_eq!(prune(&both).unwrap(), Some(Pruned::All));
         }
         for wrong in [&[][..], &["everything"], &["images", "moons"]] {
             assert_eq!(prune(wrong).unwrap_err().short_name(), "InvalidArgs", "{wrong:?}");

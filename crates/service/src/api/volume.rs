@@ -1,11 +1,16 @@
 //! Volumes.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use tare_storage::VolumeName;
 
 use super::error::ApiError;
-use super::options::{Options, Values};
+use super::files::stream;
+use super::import::Way;
+use super::options::{Options, Values, no_options};
 use super::text::wrong;
-use crate::engine::CreateVolume;
+use crate::engine::{Before, CreateVolume, ExportVolume, ImportVolume, view};
 
 /// Longest label, in bytes, and most of them: they end in JSON and in properties.
 const LONGEST_LABEL: usize = 4096;
@@ -26,6 +31,32 @@ pub(crate) fn create(name: &str, options: Values) -> Result<CreateVolume, ApiErr
         return Err(wrong("Labels", &"a key is empty, a text too long, or there are too many"));
     }
     Ok(CreateVolume { name, labels })
+}
+
+/// Finds the volume that is meant.
+type Found = Result<Arc<view::Volume>, ApiError>;
+
+/// Arguments of `Export`.
+pub(crate) fn export(
+    archive: OwnedFd,
+    options: Values,
+    volume: impl FnOnce() -> Found,
+) -> Result<ExportVolume, ApiError> {
+    no_options(options)?;
+    Ok(ExportVolume { archive: stream(archive, Way::Write)?, volume: volume()? })
+}
+
+/// Arguments and options of `Import`.
+pub(crate) fn import(
+    archive: OwnedFd,
+    options: Values,
+    volume: impl FnOnce() -> Found,
+) -> Result<ImportVolume, ApiError> {
+    let mut o = Options::new(options);
+    let replace = o.boolean("Replace")?.unwrap_or_default();
+    o.finish()?;
+    let before = if replace { Before::Remove } else { Before::Keep };
+    Ok(ImportVolume { archive: stream(archive, Way::Read)?, before, volume: volume()? })
 }
 
 #[cfg(test)]

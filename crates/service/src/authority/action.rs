@@ -57,6 +57,8 @@ actions! {
     ManageImages = "manage-images",
     /// Manage networks, and who is on them.
     ManageNetworks = "manage-networks",
+    /// Read and write what is in volumes.
+    AccessVolumeData = "access-volume-data",
     /// Manage volumes.
     ManageVolumes = "manage-volumes",
     /// Cancel jobs of others, and read their logs.

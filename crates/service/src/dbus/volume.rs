@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use zbus::message::Header;
-use zbus::{OwnedObjectPath, Variant, interface};
+use zbus::{OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::{Context, JobPath};
 use super::kind::Kind;
 use super::paths;
 use super::registry::Shown;
-use crate::api::{ApiError, flags};
+use super::value::{Dict, values};
+use crate::api::{self, ApiError, flags};
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::view::VOLUME_DRIVER;
-use crate::engine::{Engine, InspectVolume, RemoveVolume, view};
+use crate::engine::{Engine, GetUsage, InspectVolume, RemoveVolume, view};
 
 /// One volume.
 #[derive(Clone, Debug)]
@@ -68,6 +69,42 @@ impl Volume {
         };
         let inspect = async |engine: Engine, inspect| engine.inspect_volume(inspect);
         self.context.act(&header, request, inspect).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn export(
+        &self,
+        archive: OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::volume::export(archive.into(), values(options)?, || self.view());
+        self.context.job(&header, request, Engine::export_volume).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn import(
+        &self,
+        archive: OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::volume::import(archive.into(), values(options)?, || self.view());
+        self.context.job(&header, request, Engine::import_volume).await
+    }
+
+    #[zbus(out_args("bytes"))]
+    async fn get_usage(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<u64, ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(GetUsage { volume: self.view()? })
+        };
+        let measure = async |engine: Engine, usage| engine.volume_usage(usage).await;
+        self.context.act(&header, request, measure).await
     }
 
     #[zbus(property(emits_changed_signal = "const"))]

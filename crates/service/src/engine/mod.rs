@@ -94,7 +94,10 @@ pub use restart::Restart;
 pub use start::Start;
 pub use stats::{Cell, Figure, Stats};
 pub use stop::{Kill, Needed, Stop, Whom};
-pub use volume::{AskedVolume, CreateVolume, InspectVolume, RemoveVolume};
+pub use volume::{
+    AskedVolume, Before, CreateVolume, ExportVolume, GetUsage, ImportVolume, InspectVolume,
+    RemoveVolume,
+};
 pub use wait::Condition;
 
 use crate::config::Config;
@@ -237,6 +240,8 @@ impl Inner {
                     | JobKind::ExportContainer
                     | JobKind::CopyIn
                     | JobKind::CopyOut
+                    | JobKind::ExportVolume
+                    | JobKind::ImportVolume
             ) {
                 // One that cannot be canceled any more is about to end.
                 let _ = job.cancel();

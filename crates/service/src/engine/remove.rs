@@ -76,6 +76,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
+        container.check_unwritten(&life)?;
         if let Some(running) = life.running().cloned() {
             if *if_running == IfRunning::Refuse {
                 return Err(container.wrong_state("to be stopped"));

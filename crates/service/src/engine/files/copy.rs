@@ -79,11 +79,12 @@ impl Engine {
     pub fn export_container(&self, request: Authorized<ExportContainer>) -> Result<Pending, Error> {
         let (ExportContainer { container, archive }, by) = request.into_parts();
         let (engine, container) = (self.clone(), self.container(&container.id)?);
+        let object = ObjectId::Container(container.id.clone());
         let work = move |job: &Job| {
             let root = engine.root_to_read(&container)?;
             pour(root.export()?, archive, job, &|| true)
         };
-        self.transfer_job(JobKind::ExportContainer, &by, work)
+        self.transfer_job(JobKind::ExportContainer, object, &by, work)
     }
 
     /// Begins to write what is at a place of a container as an archive. While the container runs, that
@@ -96,6 +97,7 @@ impl Engine {
         let (CopyOut { container: asked, path, archive }, by) = request.into_parts();
         let (engine, container) = (self.clone(), self.container(&asked.id)?);
         container.check_unchanged(&asked)?;
+        let object = ObjectId::Container(container.id.clone());
         let work = move |job: &Job| {
             let running = container.running();
             let root = match &running {
@@ -105,16 +107,17 @@ impl Engine {
             let stream = root.copy_out(path.as_str())?.ok_or(Error::NoSuchPath)?;
             pour(stream, archive, job, &|| is_there(running.as_deref()))
         };
-        self.transfer_job(JobKind::CopyOut, &by, work)
+        self.transfer_job(JobKind::CopyOut, object, &by, work)
     }
 
     fn transfer_job(
         &self,
         kind: JobKind,
+        object: ObjectId,
         by: &Caller,
         work: impl FnOnce(&Job) -> Result<(), Error> + Send + 'static,
     ) -> Result<Pending, Error> {
-        self.pending(kind, None, Origin::Caller(by), move |job| async move {
+        self.pending(kind, Some(object), Origin::Caller(by), move |job| async move {
             job.stage("copying");
             unbounded("copy", move || work(&job)).await?;
             Ok(Output::default())
@@ -185,7 +188,7 @@ fn is_there(running: Option<&Running>) -> bool {
 }
 
 /// Moves a whole archive to whoever asked for it, for as long as that is wanted.
-fn pour(
+pub(in crate::engine) fn pour(
     mut stream: TarStream,
     archive: File,
     job: &Job,

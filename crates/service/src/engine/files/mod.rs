@@ -14,6 +14,7 @@ mod root;
 pub use changes::GetChanges;
 pub use commit::Commit;
 pub(super) use commit::Made;
+pub(super) use copy::pour;
 pub use copy::{CopyIn, CopyOut, ExportContainer};
 pub use instruction::Instruction;
 pub use root::OpenRoot;

@@ -9,11 +9,13 @@ use crate::engine::clock::Usec;
 use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
 use crate::engine::{Pending, view};
 
-/// Images to be removed, if no container is made from them.
+/// Images and volumes to be removed, if no container needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prune {
-    /// Which.
-    pub images: Pruned,
+    /// Which images.
+    pub images: Option<Pruned>,
+    /// Volumes, too.
+    pub volumes: bool,
     /// Only those that came before.
     pub until: Option<Usec>,
     /// Only those with all these labels.
@@ -34,7 +36,10 @@ pub enum Pruned {
 
 impl Ask for Prune {
     fn question(&self, _: &Caller) -> Question {
-        Question::new(Action::ManageImages).with("verb", "prune")
+        let images = self.images.map(|_| Action::ManageImages);
+        let volumes = self.volumes.then_some(Action::ManageVolumes);
+        let needs = images.into_iter().chain(volumes).map(Into::into).collect();
+        Question { needs, ..Question::free() }.with("verb", "prune")
     }
 }
 
@@ -48,18 +53,32 @@ impl Engine {
         let (request, by) = request.into_parts();
         let engine = self.clone();
         self.pending(JobKind::Prune, None, Origin::Caller(&by), move |job| async move {
-            engine.prune_images(&request, &job).await
+            let mut freed = Freed::default();
+            if request.images.is_some() {
+                engine.prune_images(&request, &job, &mut freed).await?;
+            }
+            if request.volumes {
+                let Prune { until, labels, dry_run, .. } = &request;
+                let volumes = engine.prune_volumes(*until, labels, *dry_run, &job).await?;
+                freed.ids.extend(volumes.names);
+                freed.bytes += volumes.bytes;
+            }
+            Ok(freed.into_output())
         })
     }
 
-    async fn prune_images(&self, request: &Prune, job: &Job) -> Result<Output, Error> {
+    async fn prune_images(
+        &self,
+        request: &Prune,
+        job: &Job,
+        freed: &mut Freed,
+    ) -> Result<(), Error> {
         let mut fitting = Vec::new();
         for image in self.images.all() {
             if request.fits(&image.seen.get()) && self.has_labels(&image, &request.labels).await? {
                 fitting.push(image);
             }
         }
-        let mut freed = Freed::default();
         for image in fitting {
             job.check()?;
             // Counted before: what two of them share is freed with the second.
@@ -73,12 +92,11 @@ impl Engine {
             }
         }
         if !request.dry_run {
-            job.point_of_no_return()?;
             job.stage("collecting");
             let collected = self.collect_garbage().await?;
             freed.bytes += collected.blob_bytes;
         }
-        Ok(freed.into_output())
+        Ok(())
     }
 
     async fn has_labels(
@@ -99,7 +117,7 @@ impl Prune {
     /// Whether an image is one of these, as far as can be seen.
     fn fits(&self, image: &view::Image) -> bool {
         image.containers.is_empty()
-            && (self.images == Pruned::All || image.references.is_empty())
+            && (self.images == Some(Pruned::All) || image.references.is_empty())
             && self.until.is_none_or(|until| image.pulled < until)
     }
 }
@@ -147,12 +165,12 @@ mod tests {
             jobs: Vec::new(),
             public_labels: BTreeMap::new(),
         };
-        let all = Prune { images: Pruned::All, ..Prune::default() };
+        let all = Prune { images: Some(Pruned::All), ..Prune::default() };
         let (named, nameless) = (image(&["a"]), image(&[]));
         let container = tare_runtime::ContainerId::random().unwrap();
         let used = view::Image { containers: vec![container], ..image(&[]) };
         assert_eq!([&named, &nameless, &used].map(|it| all.fits(it)), [true, true, false]);
-        let nameless_only = Prune::default();
+        let nameless_only = Prune { images: Some(Pruned::Nameless), ..Prune::default() };
         assert_eq!([&named, &nameless].map(|it| nameless_only.fits(it)), [false, true]);
         for (until, fits) in [(10, false), (11, true)] {
             let prune = Prune { until: Some(Usec(until)), ..Prune::default() };

@@ -41,6 +41,10 @@ pub enum JobKind {
     CopyIn,
     /// Write files of a container as an archive.
     CopyOut,
+    /// Write the content of a volume as an archive.
+    ExportVolume,
+    /// Unpack an archive in a volume.
+    ImportVolume,
 }
 
 impl JobKind {
@@ -62,6 +66,8 @@ impl JobKind {
             Self::CommitContainer => "commit-container",
             Self::CopyIn => "copy-in",
             Self::CopyOut => "copy-out",
+            Self::ExportVolume => "export-volume",
+            Self::ImportVolume => "import-volume",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tare_runtime::ContainerId;
 use tare_storage::VolumeName;
@@ -121,13 +122,22 @@ impl Engine {
             return Err(Error::VolumeChanged(asked.name.clone()));
         }
         job.point_of_no_return()?;
-        let name = asked.name.clone();
+        self.take_out_volume(&volume).await
+    }
+
+    /// Removes a volume; only with `changing` held.
+    pub(super) async fn take_out_volume(&self, volume: &Volume) -> Result<(), Error> {
+        if volume.importing.load(Ordering::Acquire) > 0 {
+            let by = "an import".into();
+            return Err(Error::VolumeInUse { volume: volume.row.name.clone(), by });
+        }
+        let name = volume.row.name.clone();
         match self.state.run(move |c| durable::doom_volume(c, &name)).await {
-            Err(error) if error.is_in_use() => return Err(self.volume_in_use(&volume)),
+            Err(error) if error.is_in_use() => return Err(self.volume_in_use(volume)),
             doomed => doomed?,
         }
-        self.volumes.take(&asked.name);
-        self.remove_remains(&asked.name).await
+        self.volumes.take(&volume.row.name);
+        self.remove_remains(&volume.row.name).await
     }
 
     fn volume_in_use(&self, volume: &Volume) -> Error {

@@ -5,10 +5,13 @@
 //! somebody's data. A directory without either is left alone.
 
 mod claim;
+mod content;
 mod create;
+mod prune;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tare_runtime::ContainerId;
@@ -25,6 +28,7 @@ use crate::db::Db;
 
 pub use claim::AskedVolume;
 pub(super) use claim::Claim;
+pub use content::{Before, ExportVolume, GetUsage, ImportVolume};
 pub use create::{CreateVolume, InspectVolume, RemoveVolume};
 pub(super) use source::Wanted;
 
@@ -44,6 +48,8 @@ pub(super) struct Volume {
     users: Mutex<BTreeSet<ContainerId>>,
     /// Held by whoever fills it for the first time.
     filling: Mutex<()>,
+    /// How many unpack archives in it: it is not removed before they have ended.
+    importing: AtomicUsize,
     pub(super) seen: Visible<view::Volume>,
 }
 
@@ -80,6 +86,7 @@ impl Volumes {
             seen: Visible::new(view, self.events.clone()),
             users: Mutex::default(),
             filling: Mutex::default(),
+            importing: AtomicUsize::default(),
             row,
         };
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +108,7 @@ impl Volumes {
         found.ok_or_else(|| Error::NoSuchVolume(super::table::shortened(name)))
     }
 
-    fn all(&self) -> Vec<Arc<Volume>> {
+    pub(super) fn all(&self) -> Vec<Arc<Volume>> {
         self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
