@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Images,
     /// Pull an image from a registry; prints its id.
     Pull(Pull),
+    /// Put an image into a registry; prints the digest of its manifest.
+    Push(Push),
     /// Write images as an archive of the OCI.
     #[command(alias = "save")]
     Export {
@@ -377,6 +379,20 @@ pub(crate) struct Pull {
     pub(crate) authfile: Option<PathBuf>,
     /// The image.
     pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// Take any certificate of the registry, or none.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// A file with credentials, as containers-auth.json(5) describes.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
+    /// Name or digest.
+    pub(crate) image: String,
+    /// Its name there; without it, the name it has here.
+    pub(crate) destination: Option<String>,
 }
 
 #[derive(Debug, Args)]

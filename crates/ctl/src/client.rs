@@ -185,6 +185,8 @@ pub(crate) trait Image {
     #[zbus(allow_interactive_auth)]
     fn untag(&self, reference: &str, flags: u64) -> zbus::Result<()>;
     #[zbus(allow_interactive_auth)]
+    fn push(&self, destination: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn inspect(&self, flags: u64) -> zbus::Result<String>;
     #[zbus(allow_interactive_auth)]
     fn get_history(&self) -> zbus::Result<Vec<Row>>;

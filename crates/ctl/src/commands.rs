@@ -26,6 +26,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Import(command) => images::import(bus, command).await,
         Command::Images => images::list(bus).await,
         Command::Pull(command) => images::pull(bus, command).await,
+        Command::Push(command) => images::push(bus, command).await,
         Command::Export { output, images } => images::export(bus, output, &images).await,
         Command::Rmi { force, images } => images::remove(bus, force, &images).await,
         Command::Tag { image, names } => images::tag(bus, &image, &names).await,

@@ -10,7 +10,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use serde_json::Value;
 use zbus::{Connection, Fd, OwnedObjectPath};
 
-use crate::cli::{Import, Pull};
+use crate::cli::{Import, Pull, Push};
 use crate::client::{self, JobProxy, ManagerProxy, Options};
 use crate::commands::{number, say, text};
 use crate::{Failure, Outcome, job};
@@ -62,6 +62,20 @@ pub(crate) async fn pull(bus: &Connection, command: Pull) -> Outcome {
     let job = job::run(bus, || manager.pull_image(&command.image, options)).await?;
     let output = JobProxy::builder(bus).path(job).build().await?.output().await?;
     say(&text(&output, "Id"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn push(bus: &Connection, command: Push) -> Outcome {
+    let image = client::image(bus, &command.image).await?;
+    let destination = command.destination.unwrap_or(command.image);
+    let mut options = Options::from([("TLSVerify", (!command.insecure).into())]);
+    if let Some(path) = command.authfile {
+        let memfd = sealed(&path).map_err(Failure::io(path.display().to_string()))?;
+        options.insert("Auth", Fd::from(memfd).into());
+    }
+    let job = job::run(bus, || image.push(&destination, options)).await?;
+    let output = JobProxy::builder(bus).path(job).build().await?.output().await?;
+    say(&text(&output, "Digest"))?;
     Ok(ExitCode::SUCCESS)
 }
 

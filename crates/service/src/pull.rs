@@ -1,4 +1,4 @@
-//! What registries have: manifests, and blobs as they come.
+//! What registries have, and are given: manifests, and blobs as they come and go.
 //!
 //! Knows registries and nothing of the engine: it answers with bytes, and every digest is checked by
 //! whoever stores them. It obeys `policy.json` as far as it can, and refuses where it cannot.
@@ -6,13 +6,15 @@
 mod auth;
 mod policy;
 
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference};
+use oci_client::{Client, Reference, RegistryOperation};
 use tare_storage::{Digest, MAX_MANIFEST};
 
 pub use auth::Credentials;
@@ -23,6 +25,9 @@ pub use policy::Unmet;
 const CONNECT: Duration = Duration::from_secs(30);
 /// A registry that says nothing for so long has gone away.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes that are sent at once.
+const PIECE: usize = 128 << 10;
 
 /// What is asked for: the types of manifests that can be read.
 const MANIFESTS: [&str; 4] = [
@@ -108,6 +113,7 @@ impl Repository {
         repository: &str,
         credentials: &Credentials,
         protocol: Protocol,
+        purpose: Use,
     ) -> Result<Self, Error> {
         // Only once, and by the first who needs it; the others find it there.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -118,7 +124,9 @@ impl Repository {
             },
             // In the clear there are none.
             accept_invalid_certificates: protocol != Protocol::Https(Tls::Verify),
-            read_timeout: Some(SILENCE),
+            // It is silent while it is sent something, too.
+            read_timeout: (purpose == Use::ToRead).then_some(SILENCE),
+            use_monolithic_push: true,
             connect_timeout: Some(CONNECT),
             user_agent: concat!("tared/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
@@ -164,6 +172,43 @@ impl Repository {
         Ok(stream.map_ok(|bytes| bytes.to_vec()))
     }
 
+    /// Tells the registry who asks, and finds out whether it is there.
+    pub(crate) async fn sign_in(&self) -> Result<(), Error> {
+        let reference = self.reference(&By::Tag("latest".into()));
+        let signed_in = self.client.auth(&reference, &self.auth, RegistryOperation::Push).await;
+        signed_in.map(drop).map_err(of_client)
+    }
+
+    /// Whether it has a blob; if that cannot be known, it has not.
+    pub(crate) async fn has_blob(&self, digest: &Digest) -> bool {
+        let reference = self.reference(&By::Digest(*digest));
+        self.client.blob_exists(&reference, &digest.to_string()).await.unwrap_or(false)
+    }
+
+    /// Sends a blob of so many bytes.
+    pub(crate) async fn put_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        file: File,
+    ) -> Result<(), Error> {
+        let reference = self.reference(&By::Digest(*digest));
+        let pieces = pieces(file).map_ok(Into::into).map_err(OciDistributionError::IoError);
+        let digest = digest.to_string();
+        let sent = self.client.push_blob_stream(&reference, pieces, &digest, Some(size)).await;
+        sent.map(drop).map_err(of_client)
+    }
+
+    /// Sends a manifest, whose blobs are there, and gives it a name.
+    pub(crate) async fn put_manifest(&self, tag: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        let reference = self.reference(&By::Tag(tag.into()));
+        let kind = media_type(&bytes).parse();
+        let kind =
+            kind.map_err(|_| Error::Answer(Box::new(OciDistributionError::GenericError(None))))?;
+        let sent = self.client.push_manifest_raw(&reference, bytes, kind).await;
+        sent.map(drop).map_err(of_client)
+    }
+
     fn reference(&self, by: &By) -> Reference {
         let (registry, repository) = (self.registry.clone(), self.name.clone());
         match by {
@@ -171,6 +216,35 @@ impl Repository {
             By::Digest(digest) => Reference::with_digest(registry, repository, digest.to_string()),
         }
     }
+}
+
+/// The type that a manifest says it is of.
+fn media_type(manifest: &[u8]) -> String {
+    let document: Option<serde_json::Value> = serde_json::from_slice(manifest).ok();
+    let said = document.as_ref().and_then(|document| document["mediaType"].as_str());
+    said.unwrap_or(MANIFESTS[0]).to_owned()
+}
+
+/// What a file has, piece by piece.
+fn pieces(file: File) -> impl Stream<Item = std::io::Result<Vec<u8>>> + Send {
+    futures_util::stream::try_unfold(file, |mut file| async move {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; PIECE];
+            let read = file.read(&mut piece)?;
+            piece.truncate(read);
+            Ok::<_, std::io::Error>((read > 0).then_some((piece, file)))
+        });
+        read.await.map_err(std::io::Error::other)?
+    })
+}
+
+/// What a repository is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Images out of it.
+    ToRead,
+    /// Images into it.
+    ToWrite,
 }
 
 /// How a registry is talked with.

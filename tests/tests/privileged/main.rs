@@ -22,6 +22,7 @@ mod networks;
 mod pausing;
 mod programs;
 mod pull;
+mod push;
 mod running;
 mod sessions;
 mod spawner;

@@ -115,7 +115,7 @@ fn privileged_what_a_registry_does_not_give_is_told_apart() {
 }
 
 /// `{"auths": ...}` in a memfd that nobody can change any more.
-fn sealed(user: &str) -> File {
+pub(crate) fn sealed(user: &str) -> File {
     let encoded = system_tests::run("sh", &["-c", &format!("printf %s '{user}' | base64")]);
     let json = format!(r#"{{"auths":{{"{REGISTRY}":{{"auth":"{}"}}}}}}"#, encoded.trim());
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;

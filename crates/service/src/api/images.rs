@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use rustix::fs::{SealFlags, fcntl_get_seals};
 use tare_storage::{Compression, Digest, Platform};
@@ -12,7 +13,7 @@ use super::import::{Way, is_stream};
 use super::options::{Options, Values};
 use super::text::{text, wrong};
 use crate::engine::clock::Usec;
-use crate::engine::{ExportImages, Prune, Pruned, PullImage, PullWhen, Reference};
+use crate::engine::{ExportImages, Prune, Pruned, PullImage, PullWhen, PushImage, Reference, view};
 use crate::pull::{Credentials, Tls};
 
 /// How often a layer is begun again, if nobody says otherwise.
@@ -50,12 +51,7 @@ pub(crate) fn export(
             return Err(wrong("Format", &format_args!("'{}' is not known", other.escape_debug())));
         }
     }
-    let compression = match o.string("Compression")?.as_deref() {
-        Some("none") => Compression::None,
-        None | Some("gzip") => Compression::Gzip,
-        Some("zstd") => Compression::Zstd,
-        Some(_) => return Err(wrong("Compression", &"must be none, gzip or zstd")),
-    };
+    let compression = compression(&mut o)?;
     o.finish()?;
     Ok(ExportImages { names, archive: archive.into(), compression })
 }
@@ -73,7 +69,7 @@ pub(crate) fn pull(reference: &str, options: Values) -> Result<PullImage, ApiErr
             Some("newer") => PullWhen::Newer,
             Some(_) => return Err(wrong("Policy", &"must be missing, always or newer")),
         },
-        tls: if o.boolean("TLSVerify")?.unwrap_or(true) { Tls::Verify } else { Tls::Any },
+        tls: tls(&mut o)?,
         credentials: o.fd("Auth")?.map(credentials).transpose()?.unwrap_or_default(),
         retries: o.number("Retries")?.unwrap_or(RETRIES),
     };
@@ -82,6 +78,38 @@ pub(crate) fn pull(reference: &str, options: Values) -> Result<PullImage, ApiErr
         return Err(wrong("Retries", &format_args!("cannot be more than {MOST_RETRIES}")));
     }
     Ok(pull)
+}
+
+/// Arguments and options of `Push`.
+pub(crate) fn push(
+    image: Arc<view::Image>,
+    destination: &str,
+    options: Values,
+) -> Result<PushImage, ApiError> {
+    let destination = destination.parse::<Reference>()?.for_tag()?;
+    let mut o = Options::new(options);
+    let push = PushImage {
+        image,
+        destination,
+        tls: tls(&mut o)?,
+        credentials: o.fd("Auth")?.map(credentials).transpose()?.unwrap_or_default(),
+        compression: compression(&mut o)?,
+    };
+    o.finish()?;
+    Ok(push)
+}
+
+fn tls(o: &mut Options) -> Result<Tls, ApiError> {
+    Ok(if o.boolean("TLSVerify")?.unwrap_or(true) { Tls::Verify } else { Tls::Any })
+}
+
+fn compression(o: &mut Options) -> Result<Compression, ApiError> {
+    match o.string("Compression")?.as_deref() {
+        Some("none") => Ok(Compression::None),
+        None | Some("gzip") => Ok(Compression::Gzip),
+        Some("zstd") => Ok(Compression::Zstd),
+        Some(_) => Err(wrong("Compression", &"must be none, gzip or zstd")),
+    }
 }
 
 /// Credentials out of a memfd that nobody can change any more.
@@ -111,7 +139,7 @@ pub(crate) fn prune(kinds: &[String], filter: Values) -> Result<Prune, ApiError>
                 let message = format!("nothing of kind '{}' is pruned", other.escape_debug());
                 return Err(ApiError::invalid_args(message));
             }
-        };
+        }
     }
     if images.is_none() && !volumes {
         return Err(ApiError::invalid_args("no kind is named"));

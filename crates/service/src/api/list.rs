@@ -211,7 +211,9 @@ mod tests {
 
     #[test]
     fn words_are_read_as_they_are_shown() {
-        for word in ["start-container", "remove-volume", "run-container"] {
+        for word in
+            ["start-container", "remove-volume", "commit-container", "copy-in", "push-image"]
+        {
             let filter = given("Type", Value::Text(word.into()));
             assert_eq!(JobFilter::parse(filter).unwrap().kind.unwrap().as_str(), word);
         }

@@ -11,7 +11,8 @@ use super::counts::Counts;
 use super::kind::Kind;
 use super::paths;
 use super::registry::Shown;
-use crate::api::{ApiError, flags};
+use super::value::{Dict, values};
+use crate::api::{self, ApiError, flags};
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::{
     Engine, HistoryEntry, ImageHistory, ImageParts, InspectImage, Names, Reference, RemoveImage,
@@ -96,6 +97,17 @@ impl Image {
         };
         let untag = async |engine: Engine, untag| engine.untag_image(untag).await;
         self.context.act(&header, request, untag).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn push(
+        &self,
+        destination: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::images::push(self.shown.get(), destination, values(options)?);
+        self.context.job(&header, request, Engine::push_image).await
     }
 
     #[zbus(out_args("json"))]

@@ -75,6 +75,14 @@ pub enum Error {
         /// Why not.
         source: crate::pull::Error,
     },
+    /// A registry does not take an image.
+    #[error("the image cannot be pushed to '{reference}'")]
+    Push {
+        /// Where to.
+        reference: String,
+        /// Why not.
+        source: crate::pull::Error,
+    },
     /// The registry has the image for other platforms only.
     #[error("image '{reference}' is not there for this platform")]
     PlatformMissing {
@@ -510,7 +518,7 @@ impl Error {
             Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) | Self::NoRelabel => {
                 "InvalidSpec"
             }
-            Self::Pull { source, .. } => source.name(),
+            Self::Pull { source, .. } | Self::Push { source, .. } => source.name(),
             Self::PlatformMissing { .. } => "PlatformMissing",
             Self::SignatureRejected { .. } => "SignatureRejected",
             Self::WriteArchive(source) if source.raw_os_error() == Some(NO_SPACE) => "NoSpace",

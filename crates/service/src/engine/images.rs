@@ -7,6 +7,7 @@ mod import;
 mod manage;
 mod prune;
 mod pull;
+mod push;
 pub(super) mod transfer;
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,7 @@ pub use import::{ImportImage, RootfsConfig};
 pub use manage::{Names, RemoveImage, TagImage, UntagImage, Users};
 pub use prune::{Prune, Pruned};
 pub use pull::{PullImage, PullWhen};
+pub use push::PushImage;
 
 /// An image configuration larger than this is refused; real ones have a few KiB.
 const MAX_CONFIG: usize = tare_specgen::MAX_IMAGE_CONFIG;

@@ -76,7 +76,7 @@ pub use exec::{Exec, Executed, Stdio};
 pub use files::{Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot};
 pub use images::{
     ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage, Names, Prune,
-    Pruned, PullImage, PullWhen, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
+    Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
 };
 pub use inspect::{Inspect, Part};
 pub use logs::{OpenLogs, Which};
@@ -237,6 +237,7 @@ impl Inner {
                 JobKind::ImportImage
                     | JobKind::ExportImages
                     | JobKind::PullImage
+                    | JobKind::PushImage
                     | JobKind::ExportContainer
                     | JobKind::CopyIn
                     | JobKind::CopyOut

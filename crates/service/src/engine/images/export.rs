@@ -83,10 +83,7 @@ fn export(
 ) -> Result<(), Error> {
     job.stage("packing");
     let exported = outgoing.iter().map(|one| {
-        let manifest = match one.image.seen.get().digests.first() {
-            Some(manifest) if is_whole(store, &one.image, manifest)? => *manifest,
-            _ => pack(store, &one.image, compression, job)?,
-        };
+        let manifest = manifest_to_send(store, &one.image, compression, job)?;
         Ok(ExportedImage { manifest, name: one.name.clone() })
     });
     let exported: Vec<_> = exported.collect::<Result<_, Error>>()?;
@@ -98,6 +95,20 @@ fn export(
         Box::new(Cancelable::new(archive, job, &failed)?)
     };
     store.export_images(&exported, &mut out, &watch).map_err(|error| failure(error, job))
+}
+
+/// The manifest of an image whose blobs are all here; they are made if they are not. Only with what is in
+/// the store held.
+pub(super) fn manifest_to_send(
+    store: &Store,
+    image: &Image,
+    compression: Compression,
+    job: &Job,
+) -> Result<Digest, Error> {
+    match image.seen.get().digests.first() {
+        Some(manifest) if is_whole(store, image, manifest)? => Ok(*manifest),
+        _ => pack(store, image, compression, job),
+    }
 }
 
 /// Whether all blobs of an image are here as they came.

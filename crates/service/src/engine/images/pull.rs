@@ -24,7 +24,7 @@ use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
 use crate::engine::object::ObjectId;
 use crate::engine::records::durable::ImageRow;
 use crate::engine::reference::Reference;
-use crate::pull::{self, By, Credentials, Policy, Protocol, Repository, Tls};
+use crate::pull::{self, By, Credentials, Policy, Protocol, Repository, Tls, Use};
 
 /// So many layers come at once.
 const AT_ONCE: usize = 3;
@@ -306,8 +306,8 @@ async fn find(request: &PullImage) -> Result<Found, Error> {
 async fn find_by(request: &PullImage, protocol: Protocol) -> Result<Found, Error> {
     let fail = |source| failed(&request.reference, source);
     let (registry, name) = request.reference.place();
-    let repository =
-        Repository::new(registry, name, &request.credentials, protocol).map_err(fail)?;
+    let repository = Repository::new(registry, name, &request.credentials, protocol, Use::ToRead)
+        .map_err(fail)?;
     let by = match request.reference.digest() {
         Some(digest) => By::Digest(digest.parse().map_err(invalid)?),
         None => By::Tag(request.reference.tag().unwrap_or("latest").into()),

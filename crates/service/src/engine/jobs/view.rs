@@ -17,6 +17,8 @@ pub enum JobKind {
     RunContainer,
     /// Pull an image from a registry.
     PullImage,
+    /// Put an image into a registry.
+    PushImage,
     /// Write images as an archive.
     ExportImages,
     /// Remove what nobody needs.
@@ -54,6 +56,7 @@ impl JobKind {
             Self::ImportImage => "import-image",
             Self::RunContainer => "run-container",
             Self::PullImage => "pull-image",
+            Self::PushImage => "push-image",
             Self::ExportImages => "export-images",
             Self::Prune => "prune",
             Self::RemoveImage => "remove-image",
