@@ -11,7 +11,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
-use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
@@ -170,6 +170,29 @@ impl Repository {
         let sized = self.client.pull_blob_stream(&reference, digest.as_str()).await;
         let stream = sized.map_err(of_client)?.stream;
         Ok(stream.map_ok(|bytes| bytes.to_vec()))
+    }
+
+    /// A blob from some byte on, piece by piece, and from which: registries need not give parts.
+    pub(crate) async fn blob_from(
+        &self,
+        digest: &Digest,
+        byte: u64,
+    ) -> Result<(u64, impl Stream<Item = std::io::Result<Vec<u8>>> + Send + use<>), Error> {
+        let reference = self.reference(&By::Digest(*digest));
+        let digest = digest.to_string();
+        let (from, sized) = if byte == 0 {
+            // Of a whole one the digest is checked while it comes.
+            let sized = self.client.pull_blob_stream(&reference, digest.as_str()).await;
+            (0, sized.map_err(of_client)?)
+        } else {
+            let client = &self.client;
+            let part = client.pull_blob_stream_partial(&reference, digest.as_str(), byte, None);
+            match part.await.map_err(of_client)? {
+                BlobResponse::Full(sized) => (0, sized),
+                BlobResponse::Partial(sized) => (byte, sized),
+            }
+        };
+        Ok((from, sized.stream.map_ok(|bytes| bytes.to_vec())))
     }
 
     /// Tells the registry who asks, and finds out whether it is there.

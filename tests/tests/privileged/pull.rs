@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use system_tests::archive::{Picture, id_of};
+use system_tests::archive::{Picture, files_tar, id_of};
 use system_tests::registry::{Access, REGISTRY, Registry, USER};
 use system_tests::{Client, Ended, Options, Properties, ROOT, Refused, Tared, on_scratch_host};
 use zbus::{Fd, OwnedObjectPath, OwnedVariant, Variant};
@@ -151,6 +154,133 @@ fn privileged_a_password_is_given_in_a_sealed_file() {
         ended.done();
         assert!(!tared.log().contains("secret"), "no password is in the log");
         remove(&client, &output(&client, &ended).await.get("Image")).await;
+        tared.stop();
+    });
+}
+
+/// Between a client and the registry: breaks one connection off when it has given so many bytes.
+struct Cutter {
+    port: u16,
+    /// What was asked for.
+    asked: Arc<Mutex<Vec<u8>>>,
+    /// How many bytes were given.
+    given: Arc<AtomicUsize>,
+}
+
+impl Cutter {
+    fn start(at: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let cutter = Self {
+            port: listener.local_addr().unwrap().port(),
+            asked: Arc::default(),
+            given: Arc::default(),
+        };
+        let (asked, given) = (cutter.asked.clone(), cutter.given.clone());
+        let cut = Arc::new(AtomicBool::new(false));
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, registry) = (client.unwrap(), TcpStream::connect(REGISTRY).unwrap());
+                let (mut to, mut from) =
+                    (registry.try_clone().unwrap(), client.try_clone().unwrap());
+                let asked = asked.clone();
+                std::thread::spawn(move || {
+                    pass(&mut from, &mut to, |bytes| {
+                        asked.lock().unwrap().extend(bytes);
+                        true
+                    });
+                });
+                let (cut, given) = (cut.clone(), given.clone());
+                std::thread::spawn(move || {
+                    let mut passed = 0;
+                    pass(&mut &registry, &mut &client, |bytes| {
+                        passed += bytes.len();
+                        given.fetch_add(bytes.len(), Ordering::Relaxed);
+                        passed < at || cut.swap(true, Ordering::Relaxed)
+                    });
+                    let _ = client.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        cutter
+    }
+}
+
+/// Passes on what comes, until there is no more or `go_on` says no.
+fn pass(from: &mut impl Read, to: &mut impl Write, mut go_on: impl FnMut(&[u8]) -> bool) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..read]).is_err() || !go_on(&buffer[..read]) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn privileged_a_layer_that_breaks_off_goes_on_where_it_was() {
+    const SIZE: usize = 8 << 20;
+    on_scratch_host(async |host| {
+        let registry = Registry::start(host, Access::Open);
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        let mut random = vec![0; SIZE];
+        File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+        let picture =
+            Picture { layers: vec![files_tar(&[("random", &random)])], ..pictures().remove(0) };
+        registry.put(&picture, "big:1");
+        let cutter = Cutter::start(SIZE / 2);
+        let name = format!("127.0.0.1:{}/big:1", cutter.port);
+        let ended = client.job(ROOT, "Manager", "PullImage", &(name, insecure([]))).await.unwrap();
+        ended.done();
+        let pulled = output(&client, &ended).await;
+        assert_eq!(pulled.text("Id"), id_of(&picture), "it is whole");
+        let asked = String::from_utf8_lossy(&cutter.asked.lock().unwrap()).to_lowercase();
+        assert!(asked.contains("range: bytes="), "{asked}");
+        let given = cutter.given.load(Ordering::Relaxed);
+        assert!(given < SIZE + SIZE / 4, "{given} bytes for {SIZE}: it was begun again");
+        // Without being asked again it fails.
+        remove(&client, &pulled.get("Image")).await;
+        let cutter = Cutter::start(SIZE / 2);
+        let name = format!("127.0.0.1:{}/big:1", cutter.port);
+        let once = insecure([("Retries", 0_u32.into())]);
+        let ended = client.job(ROOT, "Manager", "PullImage", &(name, once)).await.unwrap();
+        assert_eq!(failure(&ended), format!("{ERROR}.RegistryUnreachable"), "{ended:?}");
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_four_images_are_pulled_at_once_and_others_wait() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        // Nobody ever answers there.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let mut jobs = Vec::new();
+        for nth in 0..5 {
+            let name = format!("127.0.0.1:{port}/image:{nth}");
+            let reply = client.call(ROOT, "Manager", "PullImage", &(name, insecure([]))).await;
+            jobs.push(reply.unwrap().body().deserialize::<OwnedObjectPath>().unwrap());
+        }
+        let stage = async |at: usize| client.properties(&jobs[at], "Job").await.text("Stage");
+        let reach = async |at: usize, wanted: &str| {
+            while stage(at).await != wanted {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        for at in 0..4 {
+            reach(at, "resolving").await;
+        }
+        reach(4, "waiting").await;
+        let cancel = async |at: usize| {
+            client.call(&jobs[at], "Job", "Cancel", &0_u64).await.unwrap();
+            assert_eq!(client.ended(&jobs[at]).await.result, "canceled");
+        };
+        cancel(0).await;
+        reach(4, "resolving").await;
+        for at in 1..5 {
+            cancel(at).await;
+        }
         tared.stop();
     });
 }

@@ -107,6 +107,8 @@ use events::Events;
 use jobs::{Job, JobKind, Jobs, Origin, Output};
 use object::ObjectId;
 
+/// Images that are pulled at once; others wait.
+const PULLS: usize = 4;
 /// A label whose key or value is longer, in bytes, is not shown to everybody.
 const LONGEST_PUBLIC_LABEL: usize = 1024;
 /// More labels of one thing are not shown to everybody.
@@ -137,6 +139,8 @@ pub struct Inner {
     images: images::Images,
     /// Held by whoever writes down an image.
     registering: tokio::sync::Mutex<()>,
+    /// So many images are pulled at once, for whomever.
+    pulls: tokio::sync::Semaphore,
     jobs: Arc<Jobs>,
     streams: streams::Streams,
     /// Whether the service is ending.

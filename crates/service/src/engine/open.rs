@@ -61,6 +61,7 @@ impl Engine {
             containers: super::table::Table::default(),
             images: super::images::Images::default(),
             registering: tokio::sync::Mutex::default(),
+            pulls: tokio::sync::Semaphore::new(super::PULLS),
             jobs,
             streams: super::streams::Streams::default(),
             ending: false.into(),

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tare_specgen::ImageDefaults;
@@ -28,6 +29,8 @@ use crate::pull::{self, By, Credentials, Policy, Protocol, Repository, Tls, Use}
 
 /// So many layers come at once.
 const AT_ONCE: usize = 3;
+/// Before a registry that went away is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Pieces of a layer that wait to be stored.
 const WAITING: usize = 16;
 
@@ -44,7 +47,7 @@ pub struct PullImage {
     pub tls: Tls,
     /// For the registry.
     pub credentials: Credentials,
-    /// How often a layer is begun again when the registry goes away.
+    /// How often a layer is gone on with when the registry goes away.
     pub retries: u32,
 }
 
@@ -110,6 +113,9 @@ impl Engine {
         {
             return Ok((here.id, here.seen.get().digests.first().copied()));
         }
+        job.stage("waiting");
+        // It is never closed.
+        let _turn = job.or_canceled(self.pulls.acquire()).await?.ok();
         job.stage("resolving");
         check_policy(&request.reference).await?;
         let found = job.or_canceled(find(request)).await??;
@@ -225,51 +231,15 @@ impl Engine {
             progress.add(layer.size);
             return Ok(());
         }
-        let mut left = request.retries;
-        loop {
-            let before = AtomicU64::new(0);
-            match self.try_download(request, found, layer, progress, &before).await {
-                Err(Error::Pull { source: pull::Error::Unreachable(error), .. }) if left > 0 => {
-                    left -= 1;
-                    progress.take_back(before.into_inner());
-                    progress.job.log(4, format!("{digest} is begun again: {error}"));
-                }
-                done => return done,
-            }
-        }
-    }
-
-    async fn try_download(
-        &self,
-        request: &PullImage,
-        found: &Found,
-        layer: &Descriptor,
-        progress: &Progress<'_>,
-        counted: &AtomicU64,
-    ) -> Result<(), Error> {
-        let fail = |source| failed(&request.reference, source);
-        let mut pieces = Box::pin(found.repository.blob(&layer.digest).await.map_err(fail)?);
         let (sender, receiver) = mpsc::channel(WAITING);
-        let (store, digest, size) = (self.store.clone(), layer.digest, layer.size);
+        let (store, size) = (self.store.clone(), layer.size);
         let stored = unbounded("download", move || {
             let pieces = Pieces { receiver, piece: Vec::new(), read: 0, ended: false };
             let go_on = |_| ControlFlow::Continue(());
             Ok(store.store_blob(&digest, Some(size), pieces, &go_on))
         });
-        let sent = async move {
-            while let Some(piece) = pieces.next().await {
-                let piece = piece.map_err(pull::of_stream)?;
-                progress.add(piece.len() as u64);
-                counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                // Who stores it may have had enough, and says why.
-                if sender.send(Piece::Bytes(piece)).await.is_err() {
-                    return Ok(());
-                }
-            }
-            let _ = sender.send(Piece::End).await;
-            Ok(())
-        };
-        let (stored, sent) = tokio::join!(stored, sent);
+        let (stored, sent) = tokio::join!(stored, send(request, found, layer, progress, sender));
+        let fail = |source| failed(&request.reference, source);
         sent.map_err(fail)?;
         match stored? {
             Ok(_) => Ok(()),
@@ -279,6 +249,58 @@ impl Engine {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Gives a layer to who stores it. When the registry goes away in the middle, it goes on from there.
+async fn send(
+    request: &PullImage,
+    found: &Found,
+    layer: &Descriptor,
+    progress: &Progress<'_>,
+    sender: mpsc::Sender<Piece>,
+) -> Result<(), pull::Error> {
+    let (mut come, mut left) = (0, request.retries);
+    loop {
+        match send_from(found, layer, progress, &sender, &mut come).await {
+            Err(pull::Error::Unreachable(error)) if left > 0 && come < layer.size => {
+                left -= 1;
+                let message = format!("{} goes on at byte {come}: {error}", layer.digest);
+                progress.job.log(4, message);
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(pull::Error::Unreachable(_)) if come == layer.size => break,
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    // Who stores it may have had enough, and says why.
+    let _ = sender.send(Piece::End).await;
+    Ok(())
+}
+
+/// Gives what comes from byte `come` on, and counts it.
+async fn send_from(
+    found: &Found,
+    layer: &Descriptor,
+    progress: &Progress<'_>,
+    sender: &mpsc::Sender<Piece>,
+    come: &mut u64,
+) -> Result<(), pull::Error> {
+    let (from, pieces) = found.repository.blob_from(&layer.digest, *come).await?;
+    let (mut known, mut pieces) = (come.saturating_sub(from), Box::pin(pieces));
+    while let Some(piece) = pieces.next().await {
+        let mut piece = piece.map_err(pull::of_stream)?;
+        let again = usize::try_from(known).unwrap_or(usize::MAX).min(piece.len());
+        known -= again as u64;
+        let piece = piece.split_off(again);
+        let new = piece.len() as u64;
+        if new > 0 && sender.send(Piece::Bytes(piece)).await.is_err() {
+            return Ok(());
+        }
+        *come += new;
+        progress.add(new);
+    }
+    Ok(())
 }
 
 async fn check_policy(reference: &Reference) -> Result<(), Error> {
@@ -393,10 +415,6 @@ impl Progress<'_> {
     fn add(&self, bytes: u64) {
         let before = self.done.fetch_add(bytes, Ordering::Relaxed);
         self.job.progress(before + bytes, self.total);
-    }
-
-    fn take_back(&self, bytes: u64) {
-        self.done.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
