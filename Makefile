@@ -26,8 +26,8 @@ setup-tests: ## The same, and those that tests need
 setup-lab: ## The same, and those that lab systems need
 	tools/setup.sh $(FOR_TESTS) mmdebstrap systemd-container qemu-system-x86 e2fsprogs
 
-build: ## Build tared, tare-spawn and tarectl
-	$(CARGO) build --locked -p tare-service -p tare-spawn -p tarectl
+build: ## Build tared, tare-spawn, tare-names and tarectl
+	$(CARGO) build --locked -p tare-service -p tare-spawn -p tare-names -p tarectl
 
 demo: setup build ## Run a container end to end on a private bus, and show every call
 	tools/demo.sh
@@ -39,7 +39,7 @@ lab: setup-lab build ## A shell in a throw-away Debian 13 under systemd, with ta
 BENCH := $(if $(QUICK),--quick) $(if $(ROWS),--rows=$(ROWS)) $(if $(AGAINST),--against=$(AGAINST))
 bench: setup-lab ## Figures: of pure code, and in a lab system beside podman and crun; QUICK=1, ROWS=list-1000
 	$(if $(ROWS),,$(if $(QUICK),DIVAN_MAX_TIME=0.1) $(CARGO) bench --locked --workspace --bench '*')
-	$(CARGO) build --locked --release -p tare-service -p tare-spawn -p tarectl -p system-tests
+	$(CARGO) build --locked --release -p tare-service -p tare-spawn -p tare-names -p tarectl -p system-tests
 	$$([ "$$(id -u)" = 0 ] || echo sudo -E) "$${CARGO_TARGET_DIR:-target}/release/tare-bench" $(BENCH)
 
 check: setup-lab ## All that a change has to pass; ACCEPT='test-vm' if that cannot run here

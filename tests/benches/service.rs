@@ -19,7 +19,7 @@ pub(crate) struct Service {
 
 /// Ours.
 pub(crate) const TARE: Service =
-    Service { units: &["tared.service", "tare-spawn.service"], socket: None };
+    Service { units: &["tared.service", "tare-spawn.service", "tare-names.service"], socket: None };
 /// Theirs.
 pub(crate) const PODMAN: Service =
     Service { units: &["podman.service"], socket: Some("podman.socket") };

@@ -10,9 +10,9 @@
 //!
 //! # What it does not do
 //!
-//! It does not build the programs: `cargo build -p tare-service -p tare-spawn -p tarectl` does; where a program
-//! asks before each effect, [`faults`] answers. It uses nothing
-//! of any other crate of the workspace; what it knows of the service is the bus contract.
+//! It does not build the programs: `make build` does; where a program asks before each effect,
+//! [`faults`] answers. It uses nothing of any other crate of the workspace; what it knows of the
+//! service is the bus contract.
 //!
 //! # Threads
 //!
@@ -26,6 +26,7 @@
 #![expect(clippy::unwrap_used, reason = "where a fixture fails, the test has failed")]
 
 pub mod archive;
+mod asking;
 mod bins;
 mod client;
 pub mod contract;
@@ -44,6 +45,7 @@ mod sys;
 mod tared;
 pub mod world;
 
+pub use asking::Asking;
 pub use bins::bin;
 pub use client::{Client, ERROR, Options, ROOT, failure, signal, started};
 pub use host::{Host, RESOLV_CONF, as_user, on_busy_scratch_host, on_scratch_host, run};

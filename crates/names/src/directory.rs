@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::handover;
 
 /// What is done about names that are nobody's here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Foreign {
     /// The host's resolvers are asked.
     Forwarded,
@@ -15,7 +19,8 @@ pub enum Foreign {
 }
 
 /// A container as it is on one network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Host {
     /// What it is called; its addresses are the first one's.
     pub names: Vec<String>,
@@ -107,6 +112,31 @@ impl Directory {
                 zone.insert(key, host);
             }
         }
+    }
+
+    /// All of it, with the networks that are asked.
+    pub(crate) fn whole(&self, served: Vec<String>) -> handover::Whole {
+        let zone = |zone: &Zone| handover::Zone {
+            subnets: zone.subnets.clone(),
+            foreign: zone.foreign,
+            hosts: zone.hosts.iter().map(|(key, host)| (key.clone(), host.clone())).collect(),
+        };
+        let networks = self.networks.iter().map(|(name, it)| (name.clone(), zone(it))).collect();
+        handover::Whole { domain: self.domain[1..].to_owned(), networks, served }
+    }
+
+    /// The one that [`whole`](Self::whole) was said of.
+    pub(crate) fn from_whole(domain: &str, networks: BTreeMap<String, handover::Zone>) -> Self {
+        let mut directory = Self::new(domain);
+        for (name, known) in networks {
+            let mut zone = Zone::new(known.foreign);
+            zone.subnets = known.subnets;
+            for (key, host) in known.hosts {
+                zone.insert(&key, host);
+            }
+            directory.networks.insert(name, zone);
+        }
+        directory
     }
 
     /// What is to be answered to somebody who asks on a network. Names are in small letters,

@@ -103,6 +103,21 @@ fn what_changes_is_answered_by() {
 }
 
 #[test]
+fn what_is_handed_over_answers_the_same() {
+    let directory = directory();
+    let whole = directory.whole(vec!["a".into()]);
+    let text = serde_json::to_vec(&whole).unwrap();
+    let whole: handover::Whole = serde_json::from_slice(&text).unwrap();
+    let other = Directory::from_whole(&whole.domain, whole.networks);
+    for name in ["web", "db", "far", "sql.example", "web.tare.internal", "nobody", "example.org"] {
+        for (network, from) in [("a", "10.88.0.2"), ("a", "10.88.0.3"), ("b", "10.88.1.4")] {
+            let answer = |it: &Directory| it.answer(network, ip(from), Question::Addresses(name));
+            assert_eq!(answer(&other), answer(&directory), "{from} asks for {name}");
+        }
+    }
+}
+
+#[test]
 fn a_name_no_question_can_have_is_not_given() {
     let mut directory = directory();
     let long = "x".repeat(64);

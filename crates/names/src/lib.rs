@@ -19,6 +19,10 @@
 //! | who has an address of a network | its container, or nobody |
 //! | all else | what the host's resolvers say, or it is refused |
 //!
+//! **Go on.** A [`NameServer`] is one or the other: [`Local`] answers in this process; [`Remote`]
+//! tells a [`Daemon`] in another one, the program `tare-names`, and hands it the sockets. That one
+//! goes on answering when this process ends, and the next one takes the sockets up again.
+//!
 //! # What it does not do
 //!
 //! It makes no interfaces, reads no settings, and keeps no cache: the host's resolver does. It
@@ -32,7 +36,8 @@
 //!
 //! # Threads
 //!
-//! A server has one thread of its own, with a runtime of its own. No call waits for the network.
+//! A server has one thread of its own, with a runtime of its own; a [`Remote`] one that speaks. No
+//! call waits for the network, or for the other process but for [`Remote::start`].
 //!
 //! # References
 //!
@@ -41,16 +46,25 @@
 //! - [RFC 7766](https://www.rfc-editor.org/rfc/rfc7766): TCP
 //! - [resolv.conf(5)](https://man7.org/linux/man-pages/man5/resolv.conf.5.html)
 
+mod daemon;
 mod directory;
 mod error;
 mod forward;
+mod handover;
+mod local;
+mod name_server;
+mod remote;
 mod resolvers;
 mod server;
 mod sockets;
 mod wire;
 
+pub use daemon::Daemon;
 pub use directory::{Answer, Directory, Foreign, Host, Question};
 pub use error::Error;
+pub use local::Local;
+pub use name_server::NameServer;
+pub use remote::Remote;
 pub use server::{Server, Serving};
 pub use sockets::Sockets;
 

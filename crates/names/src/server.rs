@@ -92,6 +92,17 @@ impl Server {
     }
 }
 
+impl Server {
+    /// The same on several pairs of sockets: on all of them, or on none.
+    pub(crate) fn serve_all(
+        &self,
+        network: &str,
+        sockets: Vec<Sockets>,
+    ) -> Result<Vec<Serving>, Error> {
+        sockets.into_iter().map(|sockets| self.serve(network, sockets)).collect()
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.end.take());

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{Error, PORT};
 
@@ -37,6 +38,47 @@ impl Sockets {
         let interface = interface.to_owned();
         listen().map_err(|source| Error::Listen { address, interface, source })
     }
+}
+
+impl Sockets {
+    /// The same at several addresses: all of them, or none.
+    pub(crate) fn listen_at(interface: &str, addresses: &[IpAddr]) -> Result<Vec<Self>, Error> {
+        addresses.iter().map(|address| Self::listen(interface, *address)).collect()
+    }
+
+    /// A pair that somebody else made.
+    pub(crate) fn checked(udp: OwnedFd, tcp: OwnedFd) -> io::Result<Self> {
+        let (udp, tcp) = (Socket::from(udp), Socket::from(tcp));
+        let fits = udp.r#type()? == Type::DGRAM
+            && is_inet(udp.domain()?)
+            && tcp.r#type()? == Type::STREAM
+            && is_inet(tcp.domain()?)
+            && tcp.is_listener()?;
+        if !fits {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no sockets to answer on"));
+        }
+        Ok(Self { udp: udp.into(), tcp: tcp.into() })
+    }
+
+    /// Whether they are what [`listen`](Self::listen) would make. Those of an interface that is no
+    /// more are not, though another has its name.
+    pub(crate) fn are_at(&self, interface: &str, address: IpAddr) -> bool {
+        let wanted = SocketAddr::new(address, PORT);
+        let is_at = |socket: SockRef<'_>| -> io::Result<bool> {
+            let bound = socket.device()?.is_some_and(|name| name == interface.as_bytes());
+            Ok(bound && socket.local_addr()?.as_socket() == Some(wanted))
+        };
+        is_at((&self.udp).into()).unwrap_or(false) && is_at((&self.tcp).into()).unwrap_or(false)
+    }
+
+    /// The same sockets once more.
+    pub(crate) fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self { udp: self.udp.try_clone()?, tcp: self.tcp.try_clone()? })
+    }
+}
+
+fn is_inet(domain: Domain) -> bool {
+    domain == Domain::IPV4 || domain == Domain::IPV6
 }
 
 fn socket(

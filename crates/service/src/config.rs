@@ -34,6 +34,34 @@ pub struct Network {
     /// How long a freed address rests before another container gets it.
     #[serde(rename = "quarantine-sec", deserialize_with = "seconds")]
     pub quarantine: Duration,
+    /// Who answers names of containers. It counts from the next start of the daemon.
+    pub names: Answerer,
+}
+
+/// Who answers names of containers: `auto`, `local`, or the path of a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Answerer {
+    /// `tare-names` if the daemon is on the system bus and its socket is in the run directory;
+    /// else the daemon itself.
+    Auto,
+    /// The daemon itself.
+    Local,
+    /// The `tare-names` that listens there.
+    Socket(PathBuf),
+}
+
+impl TryFrom<String> for Answerer {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            "local" => Ok(Self::Local),
+            path if path.starts_with('/') => Ok(Self::Socket(path.into())),
+            _ => Err("who answers names is auto, local, or the absolute path of a socket"),
+        }
+    }
 }
 
 impl Default for Network {
@@ -41,6 +69,7 @@ impl Default for Network {
         Self {
             pool: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 88, 0, 0), 16),
             quarantine: Duration::from_secs(60),
+            names: Answerer::Auto,
         }
     }
 }

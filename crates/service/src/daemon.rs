@@ -21,6 +21,7 @@ use crate::engine::scope::ServiceManager;
 use crate::engine::{Engine, Means, Pending};
 use crate::instance::{DEFAULT_RUN, DEFAULT_STATE, Instance};
 use crate::journal::{self, LogControl};
+use crate::names;
 use crate::spawner;
 use crate::systemd::{StopRequests, Systemd};
 
@@ -96,7 +97,9 @@ fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
         let spawner = spawner::choose(&config.runtime.spawner, &arguments.bus, instance.run_dir())?;
         let (manager, stop_requests) = Systemd::find(&arguments.bus).await?.unzip();
         let manager = manager.map(|systemd| Arc::new(systemd) as Arc<dyn ServiceManager>);
-        let (engine, told) = Engine::open(instance, config, Means { spawner, manager }).await?;
+        let names = names::choose(&config.network.names, &arguments.bus, instance.run_dir())?;
+        let means = Means { spawner, manager, names };
+        let (engine, told) = Engine::open(instance, config, means).await?;
         let started =
             Service::start(&arguments.bus, private.as_ref(), engine.clone(), told, log).await;
         let service = match started {

@@ -22,6 +22,7 @@ pub mod engine;
 pub mod fault;
 pub mod instance;
 pub mod journal;
+pub mod names;
 pub mod pull;
 pub mod spawner;
 pub mod systemd;

@@ -50,7 +50,7 @@ impl Scope {
                 .map(|name| name.to_string_lossy().into())
                 .into_iter()
                 .collect(),
-            daemons: ["tared", "tared-faulty", "tare-spawn"].map(Into::into).into(),
+            daemons: ["tared", "tared-faulty", "tare-spawn", "tare-names"].map(Into::into).into(),
         }
     }
 
@@ -70,7 +70,7 @@ impl Scope {
             // The last is how a file of /run/tare is called in the table of mounts: from the root
             // of the file system it is on.
             marks: ["/var/lib/tare/", "/run/tare/", " /tare/containers/"].map(Into::into).into(),
-            daemons: ["tared", "tare-spawn"].map(Into::into).into(),
+            daemons: ["tared", "tare-spawn", "tare-names"].map(Into::into).into(),
         }
     }
 }

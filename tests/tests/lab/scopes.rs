@@ -275,10 +275,20 @@ fn lab_the_sandbox_of_the_service_is_its_own() {
 #[test]
 fn lab_the_units_are_in_order() {
     in_lab(System, async |_| {
-        let units = ["tared.service", "tare-spawn.service", "tare-spawn.socket"];
+        let units = [
+            "tared.service",
+            "tare-spawn.service",
+            "tare-spawn.socket",
+            "tare-names.service",
+            "tare-names.socket",
+        ];
         let found = run("systemd-analyze", &[&["verify"][..], &units].concat());
         assert_eq!(found, "");
-        assert_eq!(show("tare-spawn.socket", "Listen"), "/run/tare/spawn.sock (SequentialPacket)");
-        assert_eq!(show("tare-spawn.socket", "SocketMode"), "0600");
+        for name in ["spawn", "names"] {
+            let socket = format!("tare-{name}.socket");
+            let listens = format!("/run/tare/{name}.sock (SequentialPacket)");
+            assert_eq!(show(&socket, "Listen"), listens);
+            assert_eq!(show(&socket, "SocketMode"), "0600");
+        }
     });
 }

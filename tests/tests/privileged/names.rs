@@ -3,12 +3,19 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
 use system_tests::network::in_network;
-use system_tests::{Client, Options, RESOLV_CONF, ROOT, Resolver, Tared, on_scratch_host, run};
+use system_tests::{
+    Asking, Client, Options, RESOLV_CONF, ROOT, Resolver, Setup, Tared, bin, on_scratch_host, run,
+};
 use zbus::{OwnedObjectPath, Variant};
 
+use super::networks::namespace_of;
 use super::started;
 
 type Row = HashMap<String, Variant<'static>>;
@@ -278,5 +285,83 @@ fn privileged_names_are_answered_again_where_nothing_runs() {
         let mut tared = tared.restart();
         assert!(listens());
         tared.stop();
+    });
+}
+
+/// A `tare-names`, ended with the test.
+struct TareNames(Child);
+
+impl TareNames {
+    fn start(socket: &Path) -> Self {
+        let child = Command::new(bin("tare-names")).arg("--socket").arg(socket).spawn().unwrap();
+        while !socket.exists() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Self(child)
+    }
+
+    /// As systemd does. Killed in the middle of an answer, it would not give that.
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for TareNames {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn privileged_with_tare_names_no_answer_is_lost_whoever_is_restarted() {
+    on_scratch_host(async |host| {
+        let (socket, config) = (host.path("names.sock"), host.path("tared.toml"));
+        fs::write(&config, format!("[network]\nnames = {:?}\n", socket.to_str().unwrap())).unwrap();
+        let mut names = TareNames::start(&socket);
+        let mut tared = Tared::with(Setup { config: Some(config), ..Setup::private(host) });
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let net = network(&client, "net", Options::new()).await;
+        let db = running(&client, "db", vec![on("net", &["sql"])]).await;
+        let web = running(&client, "web", vec![on("net", &[])]).await;
+        let of_db = addresses(&client, &db, "eth0").await;
+        let bytes = of_db[0].parse::<std::net::Ipv4Addr>().unwrap().octets().to_vec();
+        let server = lookup_server(&client, &web).await;
+        let asking = Asking::from(&namespace_of(&web), &server, "sql");
+        drop(client);
+        for _ in 0..3 {
+            tared.kill9();
+            std::thread::sleep(Duration::from_millis(100));
+            tared = tared.restart();
+            names.stop();
+            names = TareNames::start(&socket);
+            // With both away, what was asked is lost.
+            let has_sockets = format!("pid={},", names.0.id());
+            while !run("ss", &["-lunp"]).contains(&has_sockets) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let client = tared.client().await;
+        let late = running(&client, "late", vec![on("net", &[])]).await;
+        assert_eq!(lookup(&client, &web, "late.").await, addresses(&client, &late, "eth0").await);
+        let answers = asking.stop();
+        let lost: Vec<_> =
+            answers.iter().enumerate().filter(|(_, it)| it.as_ref() != Some(&bytes)).collect();
+        assert!(answers.len() > 100 && lost.is_empty(), "of {}: {lost:?}", answers.len());
+
+        client.stop(&db).await.done();
+        assert_eq!(lookup(&client, &web, "db.").await, ["NXDOMAIN"], "it does not run");
+        for path in [db, web, late] {
+            client.remove(&path).await.done();
+        }
+        assert!(run("ss", &["-lunp"]).contains("tare-names"));
+        client.call(&net, "Network", "Remove", &0_u64).await.unwrap();
+        while run("ss", &["-lunp"]).contains("tare-names") {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        tared.stop();
+        names.stop();
     });
 }

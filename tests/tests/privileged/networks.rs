@@ -102,7 +102,7 @@ fn server(word: &str) -> String {
 }
 
 /// The network namespace of a container.
-fn namespace_of(path: &OwnedObjectPath) -> String {
+pub(crate) fn namespace_of(path: &OwnedObjectPath) -> String {
     let id = path.rsplit('/').next().unwrap();
     let names = std::fs::read_dir("/run/netns").unwrap();
     let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());

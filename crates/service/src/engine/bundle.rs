@@ -16,9 +16,9 @@ use super::host;
 use super::inside::{self, Problem};
 use super::jobs::Job;
 use super::mount::{Source, Wanted};
-use super::names::DOMAIN;
 use super::records::volatile::{self, Incarnation};
 use super::{Engine, Error, key, spawn_id};
+use crate::names::DOMAIN;
 
 /// A passwd or group file larger than this is refused: it would be read into memory.
 pub(super) const MAX_ACCOUNTS: usize = tare_specgen::MAX_ACCOUNT_FILE;

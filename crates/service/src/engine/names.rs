@@ -6,30 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tare_names::{Directory, Foreign, Host, Server, Serving, Sockets};
+use tare_names::{Foreign, Host, NameServer};
 use tare_netns::{Ensured, IpFamily, NetworkName, Reach};
 use tare_runtime::ContainerId;
 
 use super::records::durable::{DefinitionRow, NetworkDefinition};
 use super::records::volatile::NetworkRecord;
 
-/// All names of containers are below it, too. It is in the `search` of their `resolv.conf`, so that
-/// no name of a container is asked elsewhere first. `internal` is nobody's on the Internet.
-pub(super) const DOMAIN: &str = "tare.internal";
-
-/// Where the host's resolvers are. What answers asks them from the host, so a stub resolver on
-/// loopback is as good as any.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-
 /// The names of all networks.
 #[derive(Debug)]
 pub(super) struct Names {
-    directory: Arc<RwLock<Directory>>,
-    /// Started for the first network that is answered.
-    server: Mutex<Option<Server>>,
+    server: Arc<dyn NameServer>,
     answered: Mutex<BTreeMap<NetworkName, Answered>>,
 }
 
@@ -37,24 +26,24 @@ pub(super) struct Names {
 #[derive(Debug)]
 enum Answered {
     /// It is, at these addresses.
-    At(Vec<IpAddr>, #[expect(dead_code, reason = "dropping it ends the answers")] Vec<Serving>),
+    At(Vec<IpAddr>),
     /// Another program answers there.
     Busy,
     /// It could not be.
     Failed,
 }
 
-impl Default for Names {
-    fn default() -> Self {
-        Self {
-            directory: Arc::new(RwLock::new(Directory::new(DOMAIN))),
-            server: Mutex::default(),
-            answered: Mutex::default(),
-        }
-    }
-}
-
 impl Names {
+    /// Of no networks yet.
+    pub(super) fn new(server: Arc<dyn NameServer>) -> Self {
+        Self { server, answered: Mutex::default() }
+    }
+
+    /// What goes on since before this daemon is known.
+    pub(super) fn begin(&self) {
+        self.server.begin();
+    }
+
     /// A network is this from now on.
     pub(super) fn know(&self, name: &NetworkName, definition: &NetworkDefinition) {
         if !definition.answers_names() {
@@ -66,24 +55,23 @@ impl Names {
             Reach::Internal => Foreign::Refused,
             Reach::Open | Reach::Isolated => Foreign::Forwarded,
         };
-        self.write(|directory| directory.set_network(name.as_str(), subnets, foreign));
+        self.server.set_network(name.as_str(), subnets, foreign);
     }
 
     /// There is no such network any more.
     pub(super) fn forget(&self, name: &NetworkName) {
         self.answered().remove(name);
-        self.write(|directory| directory.remove_network(name.as_str()));
+        self.server.remove_network(name.as_str());
     }
 
     /// A container that runs is called this from now on.
     pub(super) fn show(&self, id: &ContainerId, row: &DefinitionRow, record: &NetworkRecord) {
-        let places = places(id, row, record);
-        self.write(|directory| directory.set_host(id.short(), places));
+        self.server.set_host(id.short(), places(id, row, record));
     }
 
     /// A container does not run: nobody finds it.
     pub(super) fn hide(&self, id: &ContainerId) {
-        self.write(|directory| directory.set_host(id.short(), Vec::new()));
+        self.server.set_host(id.short(), Vec::new());
     }
 
     /// Answers a network at the addresses of its bridge, which is there, if it is to be and is not
@@ -105,8 +93,8 @@ impl Names {
             return true;
         }
         let addresses = servers(definition);
-        let now = match self.serve(name, interface.as_str(), &addresses) {
-            Ok(serving) => Answered::At(addresses, serving),
+        let now = match self.server.serve(name.as_str(), interface.as_str(), &addresses) {
+            Ok(()) => Answered::At(addresses),
             Err(error) => {
                 let now = if error.is_busy() { Answered::Busy } else { Answered::Failed };
                 // Once, not at every start.
@@ -123,34 +111,16 @@ impl Names {
         done
     }
 
-    fn serve(
-        &self,
-        name: &NetworkName,
-        interface: &str,
-        addresses: &[IpAddr],
-    ) -> Result<Vec<Serving>, tare_names::Error> {
-        let sockets: Vec<_> = addresses
-            .iter()
-            .map(|address| Sockets::listen(interface, *address))
-            .collect::<Result<_, _>>()?;
-        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = match &mut *server {
-            Some(server) => server,
-            none => none.insert(Server::start(self.directory.clone(), PathBuf::from(RESOLV_CONF))?),
-        };
-        sockets.into_iter().map(|sockets| server.serve(name.as_str(), sockets)).collect()
-    }
-
     /// Nothing is answered any more.
     pub(super) fn stop(&self) {
         self.answered().clear();
-        self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.server.stop();
     }
 
     /// Where containers on a network ask, if it is answered.
     pub(super) fn server_of(&self, name: &NetworkName) -> Option<IpAddr> {
         match self.answered().get(name) {
-            Some(Answered::At(addresses, _)) => addresses.first().copied(),
+            Some(Answered::At(addresses)) => addresses.first().copied(),
             _ => None,
         }
     }
@@ -158,10 +128,6 @@ impl Names {
     /// Whether another program answers where a network should be.
     pub(super) fn is_busy(&self) -> bool {
         self.answered().values().any(|answered| matches!(answered, Answered::Busy))
-    }
-
-    fn write(&self, change: impl FnOnce(&mut Directory)) {
-        change(&mut self.directory.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn answered(&self) -> MutexGuard<'_, BTreeMap<NetworkName, Answered>> {
@@ -199,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_container_is_found_while_it_is_shown() {
-        let names = Names::default();
+        let server = Arc::new(crate::names::local());
+        let names = Names::new(server.clone());
         let network = NetworkRow::sample("tare");
         names.know(&network.name, &network.definition);
         let mut row = ContainerRow::sample("web");
@@ -215,7 +182,7 @@ mod tests {
         let address = record.places[0].attachment.addresses[0].addr();
         assert_eq!(record.places[0].network, network.name);
         let ask = |name: &str| {
-            let directory = names.directory.read().unwrap();
+            let directory = server.directory().read().unwrap();
             directory.answer("tare", address, Question::Addresses(name))
         };
         assert_eq!(ask("web"), Answer::Unknown);

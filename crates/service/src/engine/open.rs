@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
+use tare_names::NameServer;
 use tare_spawn::Spawner;
 use tare_storage::Store;
 use tokio::sync::mpsc;
@@ -10,6 +11,7 @@ use super::apparmor::Confinement;
 use super::events::{Event, Events};
 use super::host::Host;
 use super::jobs::Jobs;
+use super::names::Names;
 use super::network::Networks;
 use super::records::{self, durable, volatile};
 use super::scope::{Groups, ServiceManager};
@@ -34,12 +36,13 @@ impl Engine {
         let run = Db::open(&instance.run_db(), Durability::ProcessCrash, volatile::MIGRATIONS)?;
         let tag = tag(&state, &instance).await?;
         let store = Store::open(instance.state_dir()).map_err(Error::Storage)?;
-        let Means { spawner, manager } = means;
+        let Means { spawner, manager, names } = means;
         let groups = Groups::new(tag.clone(), manager);
         let (instance, host) = look(instance, &groups, spawner.clone(), &config).await?;
         let (events, told) = Events::channel();
+        let (names, told_by) = (Names::new(names), events.clone());
         let networks =
-            Networks::open(&state, run.clone(), tag.clone(), &config, events.clone(), &host)
+            Networks::open(&state, run.clone(), tag.clone(), names, &config, told_by, &host)
                 .await?;
         let volumes = Volumes::open(&state, &config, events.clone(), &host).await?;
         let jobs = Jobs::open(events.clone(), run.clone()).await?;
@@ -118,6 +121,8 @@ pub struct Means {
     pub spawner: Arc<dyn Spawner>,
     /// Makes a unit of each container, if there is one that does.
     pub manager: Option<Arc<dyn ServiceManager>>,
+    /// Answers names of containers.
+    pub names: Arc<dyn NameServer>,
 }
 
 /// None for the installed daemon; what was drawn once for any other.

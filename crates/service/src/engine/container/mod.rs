@@ -260,7 +260,8 @@ impl Container {
             privileged: false,
             public_labels: std::collections::BTreeMap::new(),
         };
-        Self::new(&row, definition, LifeRow::default(), Events::channel().0, Arc::default())
+        let names = Arc::new(Names::new(Arc::new(crate::names::local())));
+        Self::new(&row, definition, LifeRow::default(), Events::channel().0, names)
     }
 }
 

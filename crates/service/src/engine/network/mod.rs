@@ -79,6 +79,7 @@ impl Networks {
         state: &Db,
         run: Db,
         tag: Tag,
+        names: Names,
         config: &Config,
         events: Events,
         host: &host::Host,
@@ -91,7 +92,7 @@ impl Networks {
             pool: config.network.pool,
             quarantine: config.network.quarantine,
             events,
-            names: Arc::default(),
+            names: Arc::new(names),
             all: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             resting: Arc::default(),
@@ -403,6 +404,7 @@ impl Networks {
             Ok(())
         };
         let _: Result<(), Error> = brief(work).await;
+        self.names.begin();
     }
 
     /// The firewall, if anything of it is needed.
