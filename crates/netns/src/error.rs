@@ -119,6 +119,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A place for sockets could not be made, or not be used.
+    #[error("cannot {what}")]
+    Shelf {
+        /// What was to be done.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The state of an interface could not be read.
     #[error("cannot read the state of interface {interface}")]
     ReadInterface {
@@ -209,6 +217,7 @@ impl Error {
             | Self::List { source, .. }
             | Self::ReadForwarding { source, .. }
             | Self::Reserve { source, .. }
+            | Self::Shelf { source, .. }
             | Self::Step { source, .. }
             | Self::Open { source, .. }
             | Self::Enter { source }

@@ -83,6 +83,7 @@ mod plan;
 mod port;
 mod reserve;
 mod rules;
+mod shelf;
 mod step;
 mod subnet;
 #[expect(clippy::disallowed_methods, reason = "this is where the steps are carried out")]
@@ -114,6 +115,7 @@ pub use plan::{plan, plan_adoption, plan_attachment};
 pub use port::{InvalidPort, MAX_PORTS, PortRequest, Protocol, PublishedPort, check_ports};
 pub use reserve::{HeldPort, Reservation, reserve};
 pub use rules::{ContainerRules, Member, NetworkRules, Publication, Reach};
+pub use shelf::Shelf;
 pub use step::{Place, Step};
 pub use subnet::{choose_subnet, choose_subnet6, unique_local};
 pub use wanted::{Attachment, Bridge, Link, Wanted};

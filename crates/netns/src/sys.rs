@@ -5,6 +5,7 @@ mod link;
 mod namespace;
 mod nfnetlink;
 mod route;
+pub(crate) mod shelf;
 mod sockets;
 mod sysctl;
 mod watch;

@@ -285,6 +285,9 @@ pub enum Refusal {
     /// There is nothing to load AppArmor profiles with.
     #[error("apparmor_parser is not installed")]
     NoParser,
+    /// More descriptors than [`MAX_KEPT`](crate::MAX_KEPT) for conmon to keep.
+    #[error("conmon is to keep too many descriptors")]
+    TooManyKept,
 }
 
 /// Something that is still there because taking it back failed.

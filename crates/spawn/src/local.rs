@@ -82,8 +82,8 @@ impl Local {
 }
 
 impl Spawner for Local {
-    fn prepare(&self, request: &Create) -> Result<Box<dyn Prepared>, Error> {
-        Ok(Box::new(create::prepare(&self.settings, &self.reaper, request)?))
+    fn prepare(&self, request: &Create, kept: Vec<OwnedFd>) -> Result<Box<dyn Prepared>, Error> {
+        Ok(Box::new(create::prepare(&self.settings, &self.reaper, request, kept)?))
     }
 
     fn start(&self, target: &Target, supervisor: BorrowedFd<'_>) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use rustix::process::geteuid;
 
 use crate::sys::socket::{self, Packet, Received};
 use crate::undo::{Failure, failed};
-use crate::wire::{self, Answer, Call, Hello, Reply, VERSION, Welcome};
+use crate::wire::{self, Answer, Call, Hello, KEEPS, OLDEST, Reply, VERSION, Welcome};
 use crate::{
     Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec, Execed, Extent, Force,
     Limits, OciRuntime, PlacedMount, Prepared, Profile, ProfileName, Rejection, Spawner, Started,
@@ -92,7 +92,11 @@ fn is_absence(cause: &Cause) -> bool {
 
 /// A connection to `tare-spawn`.
 #[derive(Debug)]
-struct Connection(OwnedFd);
+struct Connection {
+    socket: OwnedFd,
+    /// The one that counts on it.
+    version: u32,
+}
 
 impl Connection {
     fn open(path: &Path, run_dir: &Path) -> Result<Self, Cause> {
@@ -103,9 +107,11 @@ impl Connection {
         if socket::peer_uid(&socket).map_err(reach)? != geteuid().as_raw() {
             return Err(Cause::Rejected(Rejection::Peer));
         }
-        let connection = Self(socket);
-        match connection.say(&Hello { oldest: VERSION, newest: VERSION }, &[])? {
-            (Reply::Welcome(welcome), _) => check(welcome, run_dir).map(|()| connection),
+        let connection = Self { socket, version: OLDEST };
+        match connection.say(&Hello { oldest: OLDEST, newest: VERSION }, &[])? {
+            (Reply::Welcome(welcome), _) => {
+                check(welcome, run_dir).map(|version| Self { version, ..connection })
+            }
             (Reply::Rejected(rejection), _) => Err(Cause::Rejected(rejection)),
             _ => Err(Cause::Rejected(Rejection::OutOfTurn)),
         }
@@ -127,12 +133,12 @@ impl Connection {
     ) -> Result<(Reply, Vec<OwnedFd>), Cause> {
         let text =
             wire::encode(message).map_err(|source| failed(&"put this into words", source))?;
-        match socket::send(&self.0, &text, fds) {
+        match socket::send(&self.socket, &text, fds) {
             // It may have said why before it went away.
             Err(error) if is_end(&error) => {}
             sent => sent.map_err(|source| failed(&"ask tare-spawn", source))?,
         }
-        match socket::receive(&self.0).map_err(unheard)? {
+        match socket::receive(&self.socket).map_err(unheard)? {
             Received::Packet(Packet { text, fds }) => {
                 Ok((wire::decode(&text).map_err(Cause::Rejected)?, fds))
             }
@@ -142,15 +148,16 @@ impl Connection {
     }
 }
 
-fn check(welcome: Welcome, run_dir: &Path) -> Result<(), Cause> {
-    if welcome.version != VERSION {
+/// The version that counts.
+fn check(welcome: Welcome, run_dir: &Path) -> Result<u32, Cause> {
+    if !(OLDEST..=VERSION).contains(&welcome.version) {
         let (oldest, newest) = (welcome.version, welcome.version);
         return Err(Cause::Rejected(Rejection::Version { oldest, newest }));
     }
     if welcome.run_dir != run_dir {
         return Err(Cause::Rejected(Rejection::RunDir(welcome.run_dir)));
     }
-    Ok(())
+    Ok(welcome.version)
 }
 
 /// Whether the other side has gone.
@@ -205,10 +212,12 @@ impl Prepared for Waits {
 }
 
 impl Spawner for Remote {
-    fn prepare(&self, request: &Create) -> Result<Box<dyn Prepared>, Error> {
+    fn prepare(&self, request: &Create, kept: Vec<OwnedFd>) -> Result<Box<dyn Prepared>, Error> {
         let prepare = || -> Result<Waits, Failure> {
             let connection = self.reach()?;
-            let (answer, mut fds) = connection.ask(&Call::Prepare(request.clone()), &[])?;
+            let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
+            let kept = if connection.version >= KEEPS { &kept[..] } else { &[] };
+            let (answer, mut fds) = connection.ask(&Call::Prepare(request.clone()), kept)?;
             let (Answer::Prepared { supervisor: pid }, Some(pidfd)) = (answer, fds.pop()) else {
                 return Err(out_of_turn());
             };

@@ -87,6 +87,12 @@ pub struct Target {
     pub runtime: OciRuntime,
 }
 
+/// Most descriptors that conmon keeps open.
+pub const MAX_KEPT: usize = 8;
+
+/// The number that the first of the descriptors has in conmon that it keeps open; the others follow.
+pub const FIRST_KEPT: i32 = 5;
+
 /// Most mounts a container can have beside its root and `/dev/shm`.
 pub const MAX_MOUNTS: usize = 126;
 

@@ -16,10 +16,14 @@ pub trait Spawner: Send + Sync + fmt::Debug {
     /// This takes as long as conmon needs to load: time in which the caller can prepare network
     /// and file systems, or put conmon into a unit of the service manager.
     ///
+    /// conmon keeps `kept` open as long as it lives, from [`FIRST_KEPT`](crate::FIRST_KEPT) on, and
+    /// does nothing with them; the container does not get them. A `tare-spawn` that is older than
+    /// that leaves them out.
+    ///
     /// # Errors
     ///
     /// [`Error::Create`]; everything has been taken back but what its `leftovers` say.
-    fn prepare(&self, request: &Create) -> Result<Box<dyn Prepared>, Error>;
+    fn prepare(&self, request: &Create, kept: Vec<OwnedFd>) -> Result<Box<dyn Prepared>, Error>;
 
     /// [`prepare`](Self::prepare) and [`Prepared::create`] in one.
     ///
@@ -27,7 +31,7 @@ pub trait Spawner: Send + Sync + fmt::Debug {
     ///
     /// [`Error::Create`]; everything has been taken back but what its `leftovers` say.
     fn create(&self, request: &Create, mounts: Vec<PlacedMount>) -> Result<Created, Error> {
-        self.prepare(request)?.create(mounts)
+        self.prepare(request, Vec::new())?.create(mounts)
     }
 
     /// Lets the container's process run. `supervisor` is conmon's pidfd.

@@ -123,7 +123,7 @@ impl Attempt<'_> {
         undo.run(&Step::MakeBundle(layout.bundle()))?;
         undo.run(&Step::WriteFile(layout.new_config_json(), self.trial.config_json.clone()))?;
         let rootfs = PlacedMount { place: Place::Rootfs, mount: host_root()? };
-        let prepared = self.spawner.prepare(create).map_err(Error::into_failure)?;
+        let prepared = self.spawner.prepare(create, Vec::new()).map_err(Error::into_failure)?;
         register(prepared.supervisor()).map_err(|source| failed(&"register a trial", source))?;
         let created = prepared.create(vec![rootfs]).map_err(Error::into_failure)?;
 

@@ -17,12 +17,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::undo::Failure;
 use crate::{
-    CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, MAX_MOUNTS, OciRuntime,
-    Place, Profile, ProfileName, Rejection, Target,
+    CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, MAX_KEPT, MAX_MOUNTS,
+    OciRuntime, Place, Profile, ProfileName, Rejection, Target,
 };
 
-/// The version of the protocol that is spoken here.
-pub(crate) const VERSION: u32 = 1;
+/// The newest version of the protocol that is spoken here.
+pub(crate) const VERSION: u32 = 2;
+/// The oldest.
+pub(crate) const OLDEST: u32 = 1;
+/// From this version on, what conmon keeps comes beside [`Call::Prepare`].
+pub(crate) const KEEPS: u32 = 2;
 /// Longest message, in bytes: the longest question has two paths, of 4 KiB and 512 bytes, each byte
 /// escaped by at most six; the longest answer is a failure, cut to fit.
 pub(crate) const MAX_MESSAGE: usize = 64 << 10;
@@ -56,7 +60,7 @@ pub(crate) struct Welcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", content = "args", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Call {
-    /// [`Spawner::prepare`](crate::Spawner::prepare).
+    /// [`Spawner::prepare`](crate::Spawner::prepare), with what conmon keeps.
     Prepare(Create),
     /// [`Prepared::create`](crate::Prepared::create), with a mount for each place. Comes after
     /// [`Prepare`](Self::Prepare), on the same connection.
@@ -117,8 +121,8 @@ impl Call {
             Self::Start(_) => 1..=1,
             Self::Delete { .. } => 0..=1,
             Self::Exec(_) => 4..=4,
-            Self::Prepare(_)
-            | Self::Version { .. }
+            Self::Prepare(_) => 0..=MAX_KEPT,
+            Self::Version { .. }
             | Self::Limits {}
             | Self::CleanupCgroup { .. }
             | Self::MakeCgroup { .. }

@@ -148,7 +148,7 @@ fn privileged_a_call_under_way_is_carried_through() {
 fn privileged_a_caller_that_is_killed_is_not_waited_for() {
     let world = World::remote();
     fs::create_dir_all(world.layout().bundle()).unwrap();
-    let prepared = world.spawner.prepare(&world.request).unwrap();
+    let prepared = world.spawner.prepare(&world.request, Vec::new()).unwrap();
     let conmon = prepared.supervisor().pidfd.try_clone().unwrap();
     drop(prepared);
     // The successor's call comes after the other's has been taken back.
@@ -208,5 +208,5 @@ fn privileged_two_do_not_share_a_socket() {
     let status = Daemon::command(&socket, &world.settings.run_dir).status().unwrap();
     assert!(!status.success());
     let request = Create { incarnation: tare_spawn::Incarnation(2), ..world.request.clone() };
-    assert!(world.spawner.prepare(&request).is_err(), "the first still answers");
+    assert!(world.spawner.prepare(&request, Vec::new()).is_err(), "the first still answers");
 }

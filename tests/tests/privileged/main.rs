@@ -20,6 +20,7 @@ mod names;
 mod network;
 mod networks;
 mod pausing;
+mod ports;
 mod programs;
 mod pull;
 mod push;

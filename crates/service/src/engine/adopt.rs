@@ -137,7 +137,7 @@ impl Engine {
                         container.show(&life);
                         return Err(error);
                     }
-                    let ports = self.hold_again(&record).await;
+                    let ports = self.hold_again(&record, &running).await;
                     let pace = self.pace_of(&running);
                     self.now_runs(container, &mut life, record, running, pace, ports);
                     let name = container.name();

@@ -10,9 +10,10 @@ use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::{NetworkMode, Request};
 
 use super::blocking::brief;
-use super::container::{Container, Life, Now};
+use super::container::{Container, Life, Now, Running};
 use super::create::AskedConnection;
 use super::network::{MAX_NETWORKS, Network, default_name, publications, targets};
+use super::ports::Ports;
 use super::records::durable::{Connections, DefinitionRow, Joined};
 use super::records::volatile::{self, Doing, Incarnation, NetworkRecord};
 use super::{Engine, Error, Inner, view};
@@ -210,21 +211,24 @@ impl Engine {
         self.containers().into_iter().find(has).map(|view| view.name.clone())
     }
 
-    /// Takes the ports of a container again that runs since before this daemon.
-    pub(super) async fn hold_again(&self, record: &Incarnation) -> Vec<HeldPort> {
-        let ports: Vec<PortRequest> = record
-            .network
-            .iter()
-            .flat_map(|network| &network.publications)
-            .map(|p| again(&p.port))
-            .collect();
-        match self.reserve(&ports).await {
-            Ok(reservation) => reservation.sockets,
+    /// The ports of a container that runs since before this daemon: those that its conmon keeps, and
+    /// the others are taken again.
+    pub(super) async fn hold_again(&self, record: &Incarnation, running: &Running) -> Ports {
+        let mut ports = Ports::of_conmon(running.supervisor.as_ref());
+        let published = record.network.iter().flat_map(|network| &network.publications);
+        let published: Vec<_> = published.map(|publication| publication.port).collect();
+        let offered: Vec<view::Port> = published.iter().map(view::Port::from).collect();
+        ports.retain(|socket| offered.iter().any(|port| covers(port, socket)));
+        let is_held = |port: &view::Port| ports.held().iter().any(|socket| covers(port, socket));
+        let missing: Vec<PortRequest> =
+            published.iter().filter(|port| !is_held(&(*port).into())).map(again).collect();
+        match self.reserve(&missing).await {
+            Ok(reservation) => ports.add(reservation.sockets),
             Err(error) => {
                 tracing::warn!(container_id = %record.container, "{}", error.chain());
-                Vec::new()
             }
         }
+        ports
     }
 
     /// Puts a container on one more network, also while it runs.
@@ -446,7 +450,7 @@ impl Engine {
                 self.unpublish_now(&row.name, record, |port| published.contains(&port)).await?;
                 return Err(error);
             }
-            held.extend(taken);
+            held.add(taken);
             container.show(&life);
         }
         written.map(|()| published)

@@ -33,6 +33,7 @@ mod network;
 pub mod object;
 mod open;
 mod pause;
+mod ports;
 mod process;
 mod processes;
 mod records;

@@ -13,6 +13,7 @@ use tare_specgen::Effective;
 
 use super::blocking::brief;
 use super::container::{Container, Running};
+use super::ports::Ports;
 use super::records::volatile::Incarnation;
 use super::scope::Outline;
 use super::stop::KILL_TIMEOUT;
@@ -45,7 +46,10 @@ impl Engine {
         container: &Container,
         record: &Incarnation,
         effective: &Effective,
+        ports: &Ports,
     ) -> Result<Box<dyn Prepared>, Error> {
+        let kept = ports.for_conmon();
+        let kept = kept.map_err(|source| Error::Host { what: "hold ports of the host", source })?;
         let request = Create {
             id: spawn_id(&record.container),
             incarnation: Number(record.number),
@@ -61,7 +65,7 @@ impl Engine {
             let failed = |source| Error::Host { what: "make the bundle of a container", source };
             // The other directories of the bundle are the spawner's to make.
             effects::make_dir(&layout.files(), 0o700).map_err(failed)?;
-            spawner.prepare(&request).map_err(|source| runtime_error("create", &name, source))
+            spawner.prepare(&request, kept).map_err(|source| runtime_error("create", &name, source))
         })
         .await?;
         let outline = outline(container, effective);

@@ -8,7 +8,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tare_netns::HeldPort;
 use tare_spawn::{CgroupPath, Prepared};
 use tare_specgen::{Effective, NetworkMode};
 
@@ -19,6 +18,7 @@ use super::follow::Plan;
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::network::Plugged;
 use super::object::ObjectId;
+use super::ports::Ports;
 use super::process::give_up;
 use super::records::Version;
 use super::records::durable::{self, Connections, LifeRow};
@@ -33,7 +33,7 @@ struct Begun {
     /// Addresses it got that the kernel may know connections of.
     unrested: Vec<IpAddr>,
     /// Ports of the host that are held for it.
-    ports: Vec<HeldPort>,
+    ports: Ports,
 }
 
 /// A container to be started.
@@ -111,7 +111,7 @@ impl Engine {
         let effective = self.effective(container)?;
         let begun = self.begin(container, &mut life, &effective).await?;
         let Begun { mut record, unrested, ports } = begun;
-        match self.carry_out(container, &mut record, unrested, &effective, job).await {
+        match self.carry_out(container, &mut record, (unrested, &ports), &effective, job).await {
             Ok(running) => {
                 if let Some(network) = &record.network {
                     self.networks.take_over(network).await;
@@ -188,7 +188,7 @@ impl Engine {
             self.write_with_network(container, record).await?
         } else {
             self.write_record(&record).await?;
-            Begun { record: Box::new(record), unrested: Vec::new(), ports: Vec::new() }
+            Begun { record: Box::new(record), unrested: Vec::new(), ports: Ports::default() }
         };
         life.now = Now::Starting;
         container.show(life);
@@ -205,14 +205,15 @@ impl Engine {
         let Connections { networks, ports, .. } = container.definition().row.connections.clone();
         self.networks.ready(&container.name(), &networks).await?;
         let reservation = self.reserve(&ports).await?;
-        let (engine, id) = (self.clone(), container.id.clone());
+        let ports = Ports::of_start(reservation.sockets);
+        let (engine, id, published) = (self.clone(), container.id.clone(), reservation.ports);
         self.run
             .run(move |c| {
                 let Plugged { record: network, unrested } =
-                    engine.networks.plug(c, &id, &networks, &reservation.ports)?;
+                    engine.networks.plug(c, &id, &networks, &published)?;
                 let record = Box::new(Incarnation { network: Some(network), ..record });
                 volatile::put(c, &*record)?;
-                Ok(Begun { record, unrested, ports: reservation.sockets })
+                Ok(Begun { record, unrested, ports })
             })
             .await
     }
@@ -222,7 +223,7 @@ impl Engine {
         &self,
         container: &Arc<Container>,
         record: &mut Incarnation,
-        unrested: Vec<IpAddr>,
+        (unrested, ports): (Vec<IpAddr>, &Ports),
         effective: &Effective,
         job: &Job,
     ) -> Result<Arc<Running>, Error> {
@@ -231,7 +232,7 @@ impl Engine {
             self.networks.get_ready(&container.name()).await?;
         }
         let (file_systems, conmon) =
-            self.prepare(container, record, unrested, effective, job).await?;
+            self.prepare(container, record, (unrested, ports), effective, job).await?;
         let placed = async {
             job.check()?;
             self.place(container, record, effective, file_systems, job).await
@@ -259,14 +260,14 @@ impl Engine {
         &self,
         container: &Container,
         record: &Incarnation,
-        unrested: Vec<IpAddr>,
+        (unrested, ports): (Vec<IpAddr>, &Ports),
         effective: &Effective,
         job: &Job,
     ) -> Result<(FileSystems, Box<dyn Prepared>), Error> {
         let made = tokio::join!(
             self.mount(container, effective),
             self.plug_in(container, record, unrested),
-            self.prepare_process(container, record, effective),
+            self.prepare_process(container, record, effective, ports),
         );
         let (file_systems, network, conmon) = match made {
             (Ok(file_systems), Ok(()), Ok(conmon)) => return Ok((file_systems, conmon)),
@@ -306,7 +307,7 @@ impl Engine {
         record: Box<Incarnation>,
         running: Arc<Running>,
         pace: Pace,
-        ports: Vec<HeldPort>,
+        ports: Ports,
     ) {
         life.last =
             LifeRow { started: record.started, restarts: life.last.restarts, ..LifeRow::default() };

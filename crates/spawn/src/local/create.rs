@@ -17,8 +17,8 @@ use crate::sys::is_directory;
 use crate::undo::{Failure, Undo, failed};
 use crate::view;
 use crate::{
-    Cause, Create, Created, Error, Extent, Force, Layout, Place, PlacedMount, Prepared, Refusal,
-    Settings, Started, Target,
+    Cause, Create, Created, Error, Extent, Force, Layout, MAX_KEPT, Place, PlacedMount, Prepared,
+    Refusal, Settings, Started, Target,
 };
 
 /// A container whose conmon waits.
@@ -43,10 +43,14 @@ pub(super) fn prepare(
     settings: &Arc<Settings>,
     reaper: &Arc<Reaper>,
     request: &Create,
+    kept: Vec<OwnedFd>,
 ) -> Result<Waiter, Error> {
     let make = || -> Result<Waiter, Failure> {
         let plan = plan(settings, reaper, request).map_err(Cause::Refused)?;
-        view::on_own_thread_or(|| plan.wait_for_word(), no_thread)
+        if kept.len() > MAX_KEPT {
+            return Err(Cause::Refused(Refusal::TooManyKept).into());
+        }
+        view::on_own_thread_or(|| plan.wait_for_word(kept), no_thread)
     };
     make().map_err(|failure| not_created(request, failure))
 }
@@ -122,21 +126,29 @@ impl Plan {
     }
 
     /// Runs on a thread that ends, since it gives it a view of its own.
-    fn wait_for_word(self) -> Result<Waiter, Failure> {
+    fn wait_for_word(self, kept: Vec<OwnedFd>) -> Result<Waiter, Failure> {
         let mut undo = Undo::default();
-        match self.start_conmon(&mut undo) {
+        match self.start_conmon(&mut undo, kept) {
             Ok((conmon, supervisor)) => Ok(Waiter { undo, conmon, supervisor, plan: self }),
             Err(cause) => undo.end(Err(cause)),
         }
     }
 
-    fn start_conmon(&self, undo: &mut Undo) -> Result<(Waiting, Started), Cause> {
+    fn start_conmon(
+        &self,
+        undo: &mut Undo,
+        kept: Vec<OwnedFd>,
+    ) -> Result<(Waiting, Started), Cause> {
         let (programs, layout) = (self.programs()?, self.layout());
         let cgroups = self.settings.cgroups;
         undo.run(&Step::EnsureDir(layout.runtime_root(self.request.runtime)))?;
         undo.run(&Step::MakeDir(layout.exit_dir()))?;
         view::make(cgroups, &view::cgroup_root(cgroups)?)?;
-        let conmon = start_conmon(undo, |fds| programs.create(&self.request, fds))?;
+        let conmon = start_conmon(undo, |fds| {
+            let mut launch = programs.create(&self.request, fds);
+            launch.fds.extend(kept.into_iter().map(Fd::new));
+            launch
+        })?;
         let pidfd = conmon.pidfd().try_clone();
         let pidfd = pidfd.map_err(|source| failed(&"copy a descriptor", source))?;
         let supervisor = Started { pid: conmon.pid(), pidfd };

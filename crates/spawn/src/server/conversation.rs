@@ -8,7 +8,7 @@ use rustix::net::sockopt::Timeout;
 
 use super::Inner;
 use crate::sys::socket::{self, Packet, Peer, Received};
-use crate::wire::{self, Answer, Call, Hello, Reply, VERSION, Welcome};
+use crate::wire::{self, Answer, Call, Hello, OLDEST, Reply, VERSION, Welcome};
 use crate::{
     ContainerId, Create, Created, Error, Exec, Execed, Place, PlacedMount, Rejection, Started,
 };
@@ -82,17 +82,18 @@ impl Conversation<'_> {
         if !fds.is_empty() {
             return Err(Rejection::Descriptors.into());
         }
-        if !(hello.oldest..=hello.newest).contains(&VERSION) {
-            return Err(Rejection::Version { oldest: VERSION, newest: VERSION }.into());
+        let version = hello.newest.min(VERSION);
+        if version < hello.oldest.max(OLDEST) {
+            return Err(Rejection::Version { oldest: OLDEST, newest: VERSION }.into());
         }
-        let welcome = Welcome { version: VERSION, run_dir: self.inner.run_dir.clone() };
+        let welcome = Welcome { version, run_dir: self.inner.run_dir.clone() };
         self.say(&Reply::Welcome(welcome), &[])
     }
 
     fn answer(&self, call: Call, fds: Vec<OwnedFd>) -> Result<(), Stop> {
         let spawner = &self.inner.spawner;
         match call {
-            Call::Prepare(request) => self.alone(&request.id, || self.create(&request)),
+            Call::Prepare(request) => self.alone(&request.id, || self.create(&request, fds)),
             Call::Create { .. } => Err(Rejection::OutOfTurn.into()),
             Call::Start(target) => {
                 let conmon = pidfd(fds.first())?;
@@ -120,8 +121,8 @@ impl Conversation<'_> {
 
     /// Both parts of creating a container. If the caller goes away between them, or says something
     /// else, what was prepared is dropped, and so taken back.
-    fn create(&self, request: &Create) -> Result<(), Stop> {
-        let prepared = match self.inner.spawner.prepare(request) {
+    fn create(&self, request: &Create, kept: Vec<OwnedFd>) -> Result<(), Stop> {
+        let prepared = match self.inner.spawner.prepare(request, kept) {
             Ok(prepared) => prepared,
             Err(error) => return self.failed(error),
         };

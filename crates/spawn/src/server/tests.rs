@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use crate::sys::socket::{Packet, Received};
-use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, Reply, VERSION};
+use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, OLDEST, Reply, VERSION};
 use crate::{
     CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed, Extent, Force, Incarnation,
     Limits, OciRuntime, Place, PlacedMount, Prepared, Profile, ProfileName, Refusal, Remote,
@@ -24,6 +25,8 @@ struct Fake {
     prepared: Mutex<BTreeSet<ContainerId>>,
     created: Mutex<BTreeSet<ContainerId>>,
     profiles: Mutex<BTreeSet<String>>,
+    /// How many descriptors the last conmon was to keep.
+    kept: AtomicUsize,
     /// [`Spawner::start`] says that it has begun, and waits for a word.
     gate: Option<(Sender<()>, Mutex<Receiver<()>>)>,
 }
@@ -61,7 +64,8 @@ impl Drop for FakePrepared {
 }
 
 impl Spawner for Arc<Fake> {
-    fn prepare(&self, request: &Create) -> Result<Box<dyn Prepared>, Error> {
+    fn prepare(&self, request: &Create, kept: Vec<OwnedFd>) -> Result<Box<dyn Prepared>, Error> {
+        self.kept.store(kept.len(), Ordering::Relaxed);
         self.prepared.lock().unwrap().insert(request.id.clone());
         let (fake, id) = (self.clone(), request.id.clone());
         Ok(Box::new(FakePrepared { fake, id, supervisor: ourselves() }))
@@ -267,12 +271,31 @@ fn each_call_arrives_and_is_answered() {
 }
 
 #[test]
+fn who_speaks_an_older_version_is_spoken_to_in_that() {
+    let served = Served::new(Fake::default());
+    for (newest, want) in [(OLDEST, OLDEST), (VERSION, VERSION), (VERSION + 5, VERSION)] {
+        let client = served.connect();
+        say(&client, &Hello { oldest: OLDEST, newest }, 0);
+        let version = match reply(&client) {
+            Reply::Welcome(welcome) => welcome.version,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(version, want);
+    }
+    let null = || File::open("/dev/null").unwrap().into();
+    drop(served.remote().prepare(&request('a'), vec![null(), null()]).unwrap());
+    assert_eq!(served.fake.kept.load(Ordering::Relaxed), 2);
+}
+
+#[test]
 fn who_does_not_say_what_it_speaks_is_not_heard() {
     let served = Served::new(Fake::default());
-    for (oldest, newest) in [(VERSION + 1, VERSION + 2), (0, 0), (VERSION + 1, VERSION)] {
+    for (oldest, newest) in
+        [(VERSION + 1, VERSION + 2), (0, OLDEST - 1), (VERSION + 1, VERSION), (2, 1)]
+    {
         let client = served.connect();
         say(&client, &Hello { oldest, newest }, 0);
-        let want = Rejection::Version { oldest: VERSION, newest: VERSION };
+        let want = Rejection::Version { oldest: OLDEST, newest: VERSION };
         assert_eq!(rejection(&client), want, "{oldest} to {newest}");
     }
     let client = served.connect();
@@ -301,7 +324,7 @@ fn what_is_malformed_or_too_much_is_refused() {
     let target = || request('a').target();
     let exec = Exec { target: target(), session: 1, cgroup: "/tare/x".parse().unwrap() };
     for (call, fds) in [
-        (Call::Prepare(request('a')), 1),
+        (Call::Prepare(request('a')), crate::MAX_KEPT + 1),
         (Call::Start(target()), 0),
         (Call::Start(target()), 2),
         (Call::Delete { target: target(), force: Force::No }, 2),
@@ -340,7 +363,7 @@ fn what_was_prepared_is_taken_back_if_nothing_sensible_follows() {
     say(&client, &Call::Create { places: vec![Place::Rootfs] }, 2);
     assert_eq!(rejection(&client), Rejection::Descriptors);
     assert!(!prepared());
-    let waits = served.remote().prepare(&request('a')).unwrap();
+    let waits = served.remote().prepare(&request('a'), Vec::new()).unwrap();
     assert_eq!(waits.supervisor().pid, 7);
     drop(waits);
     within(|| !prepared());

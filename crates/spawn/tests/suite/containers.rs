@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use rustix::mount::{
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
 use tare_spawn::{
-    Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Extent, Force, Incarnation, Layout,
-    OciRuntime, Place, PlacedMount, Refusal, Stdin, Verdict,
+    Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Extent, FIRST_KEPT, Force, Incarnation,
+    Layout, OciRuntime, Place, PlacedMount, Refusal, Stdin, Verdict,
 };
 
 #[test]
@@ -56,7 +56,7 @@ fn privileged_a_container_lives_and_leaves_nothing() {
 fn privileged_conmon_waits_until_all_is_there() {
     let world = crate::world();
     fs::create_dir_all(world.layout().bundle()).unwrap();
-    let prepared = world.spawner.prepare(&world.request).unwrap();
+    let prepared = world.spawner.prepare(&world.request, Vec::new()).unwrap();
     let waiting = prepared.supervisor().pid;
     assert!(fs::read_to_string(format!("/proc/{waiting}/comm")).unwrap().starts_with("conmon"));
     assert!(!world.layout().container_pid().exists(), "nothing is made before the word");
@@ -70,17 +70,53 @@ fn privileged_conmon_waits_until_all_is_there() {
 }
 
 #[test]
+fn privileged_conmon_keeps_what_it_is_given_and_the_container_does_not_get_it() {
+    let world = crate::world();
+    fs::create_dir_all(world.layout().bundle()).unwrap();
+    let (kept, ours) = std::os::unix::net::UnixStream::pair().unwrap();
+    let inode = fs::read_link(format!("/proc/self/fd/{}", kept.as_raw_fd())).unwrap();
+    let prepared = world.spawner.prepare(&world.request, vec![kept.into()]).unwrap();
+    world.write_config(&config(&world.request.cgroup, "exec sleep 1000"));
+    let created = prepared.create(world.rootfs()).unwrap();
+    let supervisor = created.supervisor.pidfd.as_fd();
+    world.spawner.start(&world.target(), supervisor).unwrap();
+    let open_in = |pid: u32| -> Vec<_> {
+        let dir = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let entries = dir.filter_map(|entry| Some((entry.ok()?.file_name(), pid)));
+        entries
+            .filter(|(name, pid)| {
+                let to = fs::read_link(Path::new(&format!("/proc/{pid}/fd")).join(name));
+                to.is_ok_and(|to| to == inode)
+            })
+            .map(|(name, _)| name.into_string().unwrap())
+            .collect()
+    };
+    assert_eq!(open_in(created.supervisor.pid), [FIRST_KEPT.to_string()]);
+    // The runtime has marked it: it goes when the program of the container comes.
+    let comm = format!("/proc/{}/comm", created.init.pid);
+    while !fs::read_to_string(&comm).unwrap().starts_with("sleep") {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(open_in(created.init.pid), Vec::<String>::new());
+    world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    wait_end(&created.supervisor.pidfd);
+    ours.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!((&ours).read(&mut [0]).unwrap(), 0, "nobody has it any more");
+    world.assert_clean();
+}
+
+#[test]
 fn privileged_what_was_prepared_in_vain_is_taken_back() {
     let world = crate::world();
     fs::create_dir_all(world.layout().bundle()).unwrap();
-    let prepared = world.spawner.prepare(&world.request).unwrap();
+    let prepared = world.spawner.prepare(&world.request, Vec::new()).unwrap();
     let pidfd = prepared.supervisor().pidfd.try_clone().unwrap();
     drop(prepared);
     wait_end(&pidfd);
     assert_eq!(world.traces(), Vec::<String>::new());
     assert!(!world.layout().exit_dir().exists());
     // conmon killed by somebody else while it waits.
-    let prepared = world.spawner.prepare(&world.request).unwrap();
+    let prepared = world.spawner.prepare(&world.request, Vec::new()).unwrap();
     pidfd_send_signal(&prepared.supervisor().pidfd, Signal::KILL).unwrap();
     wait_end(&prepared.supervisor().pidfd);
     world.write_config(&config(&world.request.cgroup, "true"));

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use tare_netns::HeldPort;
-
 use super::Running;
 use crate::engine::follow::Plan;
+use crate::engine::ports::Ports;
 use crate::engine::records::durable::LifeRow;
 use crate::engine::records::volatile::{Incarnation, NetworkRecord};
 use crate::engine::view::{self, State};
@@ -52,7 +51,7 @@ pub(in crate::engine) enum Now {
         /// Whether its processes are let run.
         pace: Pace,
         /// The ports of the host that lead to it: nobody else gets them while this lives.
-        ports: Vec<HeldPort>,
+        ports: Ports,
     },
     /// It has ended, and something of it could not be taken down.
     Broken(Box<Incarnation>),

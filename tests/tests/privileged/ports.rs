@@ -1,0 +1,101 @@
+//! Ports of the host that lead to containers, and who holds them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
+
+use system_tests::{Client, Options, Tared, on_scratch_host};
+use zbus::{OwnedObjectPath, Variant};
+
+use crate::crash::pid;
+
+type Row = HashMap<String, Variant<'static>>;
+
+fn port(host: u16, protocol: &'static str) -> Row {
+    HashMap::from([
+        ("HostPort".to_owned(), host.into()),
+        ("ContainerPort".to_owned(), 80_u16.into()),
+        ("Protocol".to_owned(), protocol.into()),
+    ])
+}
+
+async fn with_ports(client: &Client, name: &str, ports: Vec<Row>) -> OwnedObjectPath {
+    let command = ("Command", vec!["sleep", "1000"].into());
+    let options = Options::from([command, ("PublishedPorts", ports.into())]);
+    let path = client.create_with(name, options).await.unwrap();
+    client.start(&path).await.done();
+    path
+}
+
+/// Whether anybody could have it, in either family.
+fn is_free(port: u16) -> bool {
+    let tcp = ["0.0.0.0", "[::]", "[::1]", "127.0.0.1"]
+        .iter()
+        .all(|at| TcpListener::bind(format!("{at}:{port}")).is_ok());
+    tcp && UdpSocket::bind(("0.0.0.0", port)).is_ok()
+}
+
+fn becomes_free(port: u16) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_free(port) {
+        assert!(Instant::now() < end, "port {port} is still taken");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a process has open, beside files.
+fn sockets_of(pid: i32) -> Vec<String> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let to = fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    let names = to.map(|to| to.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("socket:")).collect()
+}
+
+#[test]
+fn privileged_ports_are_held_as_long_as_the_container_lives() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let ports = vec![port(8080, "tcp"), port(8080, "udp"), port(8090, "tcp")];
+        let web = with_ports(&client, "web", ports).await;
+        let publish = |number| (vec![port(number, "tcp")], 0_u64);
+        client.call(&web, "Container", "PublishPorts", &publish(8081)).await.unwrap();
+        let process = pid(&client.container(&web).await);
+        let held = [8080, 8081, 8090];
+        drop(client);
+        for _ in 0..2 {
+            tared.kill9();
+            for number in held {
+                assert!(!is_free(number), "{number} is held while nobody serves");
+            }
+            assert_eq!(sockets_of(process.as_raw_nonzero().get()), Vec::<String>::new());
+            tared = tared.restart();
+        }
+        let client = tared.client().await;
+        let unpublish = |number| (vec![port(number, "tcp")], 0_u64);
+        for number in [8081, 8090] {
+            assert!(!is_free(number));
+            client.call(&web, "Container", "UnpublishPorts", &unpublish(number)).await.unwrap();
+            assert!(is_free(number), "{number} is anybody's at once");
+        }
+        assert!(!is_free(8080), "and the others are not");
+        client.call(&web, "Container", "PublishPorts", &publish(8082)).await.unwrap();
+
+        drop(client);
+        tared.kill9();
+        assert!(!is_free(8082));
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+        for number in [8080, 8082] {
+            becomes_free(number);
+        }
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        client.start(&web).await.done();
+        assert!(!is_free(8080));
+        client.remove(&web).await.done();
+        assert!(is_free(8080) && is_free(8082), "with the container they go");
+        tared.stop();
+    });
+}
