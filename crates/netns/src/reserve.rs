@@ -13,12 +13,20 @@ const ANY_TRIES: u32 = 16;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HeldPort {
-    /// The socket; it is bound, and takes no connection unless somebody listens on it.
+    /// The socket; it is bound. One for TCP at `::1` listens, see [`listens`](Self::listens).
     pub socket: OwnedFd,
     /// What it is bound to.
     pub address: SocketAddr,
     /// Its protocol.
     pub protocol: Protocol,
+}
+
+impl HeldPort {
+    /// Whether connections come in here and not by the firewall: TCP at `::1`. They are for who holds
+    /// this to take, and to pass on.
+    pub fn listens(&self) -> bool {
+        self.protocol == Protocol::Tcp && self.address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST)
+    }
 }
 
 /// Ports of the host that are held, so that nobody else gets them.
@@ -36,7 +44,7 @@ pub struct Reservation {
 /// Takes `ports` of the host, in the network namespace of the calling thread: all or none.
 ///
 /// A port that is asked for at all addresses is taken in both families, and one that is left open
-/// is the same in both.
+/// is the same in both. At `::1`, TCP listens: the firewall leads nothing from there.
 ///
 /// # Errors
 ///
@@ -84,7 +92,10 @@ fn hold_all(port: &PortRequest) -> io::Result<(PublishedPort, Vec<HeldPort>)> {
             fault::point(&format_args!("bind {wanted}/{}", port.protocol()))?;
             let Some((socket, number)) = sys::bind(wanted, port.protocol())? else { continue };
             let address = SocketAddr::new(address, number);
-            sockets.push(HeldPort { socket, address, protocol: port.protocol() });
+            let held = HeldPort { socket, address, protocol: port.protocol() };
+            let listener = listener(&held)?;
+            sockets.push(held);
+            sockets.extend(listener);
             if first == 0 {
                 first = number;
             }
@@ -94,6 +105,25 @@ fn hold_all(port: &PortRequest) -> io::Result<(PublishedPort, Vec<HeldPort>)> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     Ok((port.settle(first), sockets))
+}
+
+/// What listens at `::1`, if the port is offered there: the firewall cannot lead that to a container.
+/// A port that is held at that address alone listens itself.
+fn listener(held: &HeldPort) -> io::Result<Option<HeldPort>> {
+    let (IpAddr::V6(at), Protocol::Tcp) = (held.address.ip(), held.protocol) else {
+        return Ok(None);
+    };
+    if !at.is_unspecified() && !at.is_loopback() {
+        return Ok(None);
+    }
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, held.address.port()));
+    fault::point(&format_args!("listen on {address}/tcp"))?;
+    if at.is_loopback() {
+        sys::listen_at(&held.socket)?;
+        return Ok(None);
+    }
+    let socket = sys::listen_beside(&held.socket, address.port())?;
+    Ok(socket.map(|socket| HeldPort { socket, address, protocol: Protocol::Tcp }))
 }
 
 fn addresses(port: &PortRequest) -> Vec<IpAddr> {

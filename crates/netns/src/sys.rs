@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 pub(crate) use link::Kind;
 pub(crate) use namespace::{Opened, enter, names, open_namespace, same_as_own};
-pub(crate) use sockets::{bind, has_ipv6};
+pub(crate) use sockets::{bind, has_ipv6, listen_at, listen_beside};
 pub(crate) use watch::Watch;
 
 use crate::firewall::{Element, Found, elements, layout::Set, ruleset};

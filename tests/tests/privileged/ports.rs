@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use system_tests::network::in_network;
 use system_tests::{Client, Options, Tared, on_scratch_host};
 use zbus::{OwnedObjectPath, Variant};
 
 use crate::crash::pid;
+use crate::networks::namespace_of;
 
 type Row = HashMap<String, Variant<'static>>;
 
@@ -96,6 +99,63 @@ fn privileged_ports_are_held_as_long_as_the_container_lives() {
         assert!(!is_free(8080));
         client.remove(&web).await.done();
         assert!(is_free(8080) && is_free(8082), "with the container they go");
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_a_published_port_answers_at_the_hosts_own_loopback_of_ipv6() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let web = with_ports(&client, "web", vec![port(8080, "tcp")]).await;
+        let inside = in_network(&namespace_of(&web), || TcpListener::bind("0.0.0.0:80").unwrap());
+        let talk = |mut caller: TcpStream| {
+            let (mut server, peer) = inside.accept().unwrap();
+            assert!(!peer.ip().is_loopback(), "it is called by the host: {peer}");
+            caller.write_all(b"hello").unwrap();
+            let mut heard = [0; 5];
+            server.read_exact(&mut heard).unwrap();
+            server.write_all(&heard).unwrap();
+            drop(server);
+            let mut back = Vec::new();
+            caller.read_to_end(&mut back).unwrap();
+            assert_eq!(back, b"hello");
+        };
+        let call = |port: u16| TcpStream::connect(("::1", port));
+        talk(call(8080).unwrap());
+        let more = (vec![port(8081, "tcp")], 0_u64);
+        client.call(&web, "Container", "PublishPorts", &more).await.unwrap();
+        talk(call(8081).unwrap());
+        drop(client);
+        tared.kill9();
+        let waits = call(8080).expect("it is let in, and waits");
+        let mut tared = tared.restart();
+        talk(waits);
+        talk(call(8081).unwrap());
+        let client = tared.client().await;
+        let kept = call(8081).unwrap();
+        let (server, _) = inside.accept().unwrap();
+        let gone = (vec![port(8081, "tcp")], 0_u64);
+        client.call(&web, "Container", "UnpublishPorts", &gone).await.unwrap();
+        assert_eq!(call(8081).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        (&kept).write_all(b"x").unwrap();
+        (&server).read_exact(&mut [0]).expect("connections that exist stay");
+        drop((server, kept, inside));
+        let hanging = call(8080).unwrap();
+        client.remove(&web).await.done();
+        hanging.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!((&hanging).read(&mut [0]).unwrap_or(0), 0, "it does not wait for nobody");
+        assert_eq!(call(8080).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        // Closed connections linger on the port, and it can be had all the same.
+        let web = with_ports(&client, "again", vec![port(8080, "tcp")]).await;
+        let inside = in_network(&namespace_of(&web), || TcpListener::bind("0.0.0.0:80").unwrap());
+        assert!(!is_free(8080));
+        let _caller = call(8080).unwrap();
+        inside.accept().unwrap();
+        drop(inside);
+        client.remove(&web).await.done();
         tared.stop();
     });
 }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind as bind_to, getsockname, ipproto, listen,
-    socket_with, sockopt,
+    AddressFamily, Shutdown, SocketFlags, SocketType, bind as bind_to, getsockname, ipproto,
+    listen, shutdown, socket_with, sockopt,
 };
 
 use crate::Protocol;
@@ -49,11 +49,35 @@ fn open(address: IpAddr, protocol: Protocol) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Takes a port that closed connections linger on; only who listens keeps it for himself then.
+/// Takes a port that closed connections linger on; only who has listened keeps it for himself then.
 fn listen_on(socket: impl AsFd, address: SocketAddr) -> rustix::io::Result<()> {
     sockopt::set_socket_reuseaddr(&socket, true)?;
     bind_to(&socket, &address)?;
-    listen(&socket, BACKLOG)
+    listen(&socket, BACKLOG)?;
+    shutdown(&socket, Shutdown::Read)?;
+    sockopt::set_socket_reuseaddr(&socket, false)
+}
+
+/// Listens at `::1`, on a port that `holder` has at all addresses: for a moment it shares, but only
+/// with one that listens. `None` where there is no `::1`.
+pub(crate) fn listen_beside(holder: &OwnedFd, port: u16) -> io::Result<Option<OwnedFd>> {
+    let socket = open(Ipv6Addr::LOCALHOST.into(), Protocol::Tcp)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseaddr(holder, true)?;
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    let bound = bind_to(&socket, &address).and_then(|()| listen(&socket, BACKLOG));
+    sockopt::set_socket_reuseaddr(holder, false)?;
+    match bound {
+        Ok(()) => Ok(Some(socket)),
+        Err(Errno::ADDRNOTAVAIL) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Lets connections come; who takes them comes later. They are to be none that keep the port.
+pub(crate) fn listen_at(socket: &OwnedFd) -> io::Result<()> {
+    sockopt::set_socket_reuseaddr(socket, true)?;
+    Ok(listen(socket, BACKLOG)?)
 }
 
 /// Whether the host has IPv6 at all.

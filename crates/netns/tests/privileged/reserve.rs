@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
-use tare_netns::{Error, ErrorKind, PortRequest, Protocol, reserve};
+use tare_netns::{Error, ErrorKind, HeldPort, PortRequest, Protocol, reserve};
 
 use crate::common::{name, on_scratch_host};
 
@@ -61,9 +61,10 @@ fn privileged_a_port_in_use_is_named_and_the_others_are_given_back() {
 fn privileged_a_port_left_open_is_the_same_in_both_families() {
     on_scratch_host(|| {
         let held = reserve(&[tcp(None, 0), request(None, Protocol::Udp, 0, 1)]).unwrap();
-        for (at, port) in held.ports.iter().enumerate() {
+        for port in &held.ports {
             assert_ne!(port.host(), 0);
-            let ours = &held.sockets[at * 2..at * 2 + 2];
+            let is_its = |it: &&HeldPort| it.protocol == port.protocol() && !it.listens();
+            let ours: Vec<_> = held.sockets.iter().filter(is_its).collect();
             assert!(ours.iter().all(|held| held.address.port() == port.host()), "{ours:?}");
             let families = [ours[0].address.is_ipv6(), ours[1].address.is_ipv4()];
             assert_eq!(families, [true, true]);
@@ -90,10 +91,37 @@ fn privileged_closed_connections_do_not_keep_a_port() {
                 all,
                 [
                     (Ipv6Addr::UNSPECIFIED, 8080).into(),
+                    (Ipv6Addr::LOCALHOST, 8080).into(),
                     SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
                 ]
             );
             TcpListener::bind("127.0.0.1:8080").unwrap_err();
+            TcpStream::connect("127.0.0.1:8080").expect_err("nobody listens there");
+        }
+    });
+}
+
+#[test]
+fn privileged_a_port_listens_at_the_loopback_of_ipv6_alone() {
+    on_scratch_host(|| {
+        for (at, listens) in
+            [(None, true), (Some("::"), true), (Some("::1"), true), (Some("127.0.0.1"), false)]
+        {
+            // The second time closed connections linger on it.
+            for _ in 0..2 {
+                let held = reserve(&[tcp(at, 8080)]).unwrap();
+                let listening: Vec<_> = held.sockets.iter().filter(|it| it.listens()).collect();
+                assert_eq!(listening.len(), usize::from(listens), "{at:?}");
+                let called = TcpStream::connect("[::1]:8080");
+                assert_eq!(called.is_ok(), listens, "{at:?}");
+                assert_eq!(TcpListener::bind("[::1]:8080").is_err(), listens, "{at:?}");
+                for listener in listening {
+                    let listener = TcpListener::from(listener.socket.try_clone().unwrap());
+                    // Who closes first waits.
+                    drop(listener.accept().unwrap());
+                }
+                drop(called);
+            }
         }
     });
 }

@@ -451,6 +451,7 @@ impl Engine {
                 return Err(error);
             }
             held.add(taken);
+            held.lead(record.network.as_ref().map_or(&[], |network| &network.publications));
             container.show(&life);
         }
         written.map(|()| published)

@@ -36,6 +36,7 @@ mod pause;
 mod ports;
 mod process;
 mod processes;
+mod proxy;
 mod records;
 mod redefine;
 mod reference;

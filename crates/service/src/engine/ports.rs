@@ -6,9 +6,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
-use tare_netns::{HeldPort, Shelf};
+use tare_netns::{HeldPort, Publication, Shelf};
 use tare_spawn::FIRST_KEPT;
 
+use super::proxy::Proxies;
 use super::watched::Watched;
 
 /// What holds the ports of one container.
@@ -18,6 +19,7 @@ pub(super) struct Ports {
     /// What conmon keeps; nothing for a container without a network of its own, and for one that an
     /// older daemon or `tare-spawn` has started.
     shelf: Option<Shelf>,
+    proxies: Proxies,
 }
 
 impl Ports {
@@ -27,7 +29,7 @@ impl Ports {
         let shelf = shelf.inspect_err(|error| {
             tracing::warn!("ports are held by the daemon alone: {error}");
         });
-        Self { held, shelf: shelf.ok() }
+        Self { held, shelf: shelf.ok(), proxies: Proxies::default() }
     }
 
     /// Those that the conmon of a container keeps, which runs since before this daemon.
@@ -41,7 +43,7 @@ impl Ports {
             }
             None => Vec::new(),
         };
-        Self { held, shelf }
+        Self { held, shelf, proxies: Proxies::default() }
     }
 
     /// What conmon is to keep.
@@ -69,6 +71,12 @@ impl Ports {
             tracing::warn!("ports stay taken until the container ends: {error}");
         }
         self.held.retain(keep);
+        self.proxies.retain(&self.held);
+    }
+
+    /// What listens among them leads to where they are published to.
+    pub(super) fn lead(&mut self, publications: &[Publication]) {
+        self.proxies.lead(&self.held, publications);
     }
 }
 

@@ -307,8 +307,9 @@ impl Engine {
         record: Box<Incarnation>,
         running: Arc<Running>,
         pace: Pace,
-        ports: Ports,
+        mut ports: Ports,
     ) {
+        ports.lead(record.network.as_ref().map_or(&[], |network| &network.publications));
         life.last =
             LifeRow { started: record.started, restarts: life.last.restarts, ..LifeRow::default() };
         // Only for after a power cut, to know that it ran; the start does not wait for the disk.

@@ -1,0 +1,186 @@
+//! Published ports at the host's own `::1`, which the firewall cannot lead to a container: what
+//! comes there is passed on by this process. The container sees the host as the caller, and not `::1`.
+//!
+//! The sockets listen since they were taken, and lie where the ports lie: while there is no daemon,
+//! connections wait. Those that are under way end with it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener as Bound};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tare_netns::{HeldPort, Publication};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+/// Connections of one container at a time; others wait in the kernel.
+const MAX_CONNECTIONS: usize = 128;
+/// A container that does not answer is as good as one that refuses.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After an error of a socket, such as no descriptor left: it is not to be busy failing.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What passes on for one container, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Proxies {
+    room: Arc<Semaphore>,
+    /// Dropping it ends the connections.
+    life: watch::Sender<()>,
+    accepting: BTreeMap<SocketAddr, AbortHandle>,
+}
+
+impl Default for Proxies {
+    fn default() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            life: watch::Sender::new(()),
+            accepting: BTreeMap::new(),
+        }
+    }
+}
+
+impl Drop for Proxies {
+    fn drop(&mut self) {
+        self.accepting.values().for_each(AbortHandle::abort);
+    }
+}
+
+impl Proxies {
+    /// Passes on what comes at those of `ports` that listen, to where they are published to.
+    pub(super) fn lead(&mut self, ports: &[HeldPort], publications: &[Publication]) {
+        for port in ports.iter().filter(|port| port.listens()) {
+            let target = publications.iter().find_map(|to| target(to, port.address));
+            let Some(target) = target.filter(|_| !self.accepting.contains_key(&port.address))
+            else {
+                continue;
+            };
+            match self.accept(port, target) {
+                Ok(task) => drop(self.accepting.insert(port.address, task)),
+                Err(error) => tracing::warn!("nothing is passed on at {}: {error}", port.address),
+            }
+        }
+    }
+
+    /// Takes no connections any more at others than these. Those that exist stay.
+    pub(super) fn retain(&mut self, keep: &[HeldPort]) {
+        self.accepting.retain(|address, task| {
+            let kept = keep.iter().any(|port| port.address == *address);
+            if !kept {
+                task.abort();
+            }
+            kept
+        });
+    }
+
+    fn accept(&self, port: &HeldPort, target: SocketAddr) -> io::Result<AbortHandle> {
+        let listener = Bound::from(port.socket.try_clone()?);
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let task = accept(listener, target, self.room.clone(), self.life.subscribe());
+        Ok(tokio::spawn(task).abort_handle())
+    }
+}
+
+/// Where a port of the host leads, if this publishes it. A family of its own is as good as any: who
+/// calls is not seen anyway.
+fn target(publication: &Publication, at: SocketAddr) -> Option<SocketAddr> {
+    let port = &publication.port;
+    let offset = at.port().checked_sub(port.host()).filter(|offset| *offset < port.count())?;
+    let is_here = port.at().is_none_or(|it| it == at.ip() || (it.is_ipv6() && it.is_unspecified()));
+    if port.protocol() != tare_netns::Protocol::Tcp || !is_here {
+        return None;
+    }
+    let to: IpAddr =
+        publication.v6.map(IpAddr::from).or_else(|| publication.v4.map(IpAddr::from))?;
+    Some(SocketAddr::new(to, port.container() + offset))
+}
+
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    room: Arc<Semaphore>,
+    life: watch::Receiver<()>,
+) {
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let mut life = life.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = pass_on(stream, target) => {}
+                // An error: the other end was dropped.
+                _ = life.changed() => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Until both have said all, or one has gone. Whoever cannot be reached has refused.
+async fn pass_on(mut caller: TcpStream, target: SocketAddr) {
+    let Ok(Ok(mut container)) = timeout(PATIENCE, TcpStream::connect(target)).await else { return };
+    let _ = tokio::io::copy_bidirectional(&mut caller, &mut container).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn publication(at: Option<&str>, host: u16, count: u16) -> Publication {
+        let port = serde_json::json!({
+            "at": at, "protocol": "tcp", "host": host, "container": 80, "count": count,
+        });
+        let (v4, v6) = (Some("10.88.0.2".parse().unwrap()), None);
+        let port = serde_json::from_value(port).unwrap();
+        Publication { port, bridge: "tare0".parse().unwrap(), v4, v6 }
+    }
+
+    #[test]
+    fn a_port_leads_where_it_is_published_to() {
+        for (published, port, want) in [
+            (publication(None, 8080, 1), 8080, Some("10.88.0.2:80")),
+            (publication(Some("::"), 8080, 1), 8080, Some("10.88.0.2:80")),
+            (publication(Some("::1"), 8080, 3), 8082, Some("10.88.0.2:82")),
+            (publication(None, 8080, 3), 8083, None),
+            (publication(None, 8080, 3), 8079, None),
+            (publication(Some("127.0.0.1"), 8080, 1), 8080, None),
+        ] {
+            let at = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+            let want = want.map(|want| want.parse().unwrap());
+            assert_eq!(target(&published, at), want, "{published:?} {port}");
+        }
+        let seen = Publication { v6: Some("fd00::2".parse().unwrap()), ..publication(None, 80, 1) };
+        let at = "[::1]:80".parse().unwrap();
+        assert_eq!(target(&seen, at), Some("[fd00::2]:80".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn what_is_said_is_passed_on_until_the_container_ends() {
+        let container = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = container.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let proxies = Proxies::default();
+        let task = accept(listener, target, proxies.room.clone(), proxies.life.subscribe());
+        let accepting = tokio::spawn(task);
+        let mut caller = TcpStream::connect(at).await.unwrap();
+        let (mut server, _) = container.accept().await.unwrap();
+        caller.write_all(b"hello").await.unwrap();
+        let mut heard = [0; 5];
+        server.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"hello");
+        server.write_all(b"there").await.unwrap();
+        caller.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"there");
+        drop(proxies);
+        assert_eq!(caller.read(&mut heard).await.unwrap_or(0), 0, "it does not wait for nobody");
+        accepting.abort();
+    }
+}
