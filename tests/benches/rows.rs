@@ -27,6 +27,8 @@ pub(crate) const ALL: &[Row] = &[
     memory::PER_CONTAINER,
     first_answer::STOPPED,
     network::BRIDGE,
+    network::AT_ONCE,
+    network::PORT,
     layers::HUNDRED,
     layers::HUNDRED_BESIDE_MOUNTS,
     spec::HUNDRED_MOUNTS,
