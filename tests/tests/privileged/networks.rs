@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use system_tests::network::{in_network, netfilter_settings};
-use system_tests::{Client, Options, Refused, Tared, on_scratch_host, run};
+use system_tests::{Client, Options, Refused, Setup, Tared, on_scratch_host, run};
 use zbus::{OwnedObjectPath, Variant};
 
 use super::started;
@@ -439,6 +439,16 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
         for (name, options, error) in [
             ("web", Options::new(), "NameInUse"),
             ("a/b", Options::new(), "InvalidName"),
+            ("a\nb", Options::new(), "InvalidName"),
+            (
+                "n",
+                subnet(vec![
+                    ("Subnet", "10.7.0.0/24"),
+                    ("RangeStart", "10.7.0.20"),
+                    ("RangeEnd", "10.7.0.10"),
+                ]),
+                "InvalidArgs",
+            ),
             ("n", subnet(vec![("Subnet", "10.99.0.128/25")]), "SubnetOverlap"),
             ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("Gateway", "10.8.0.1")]), "InvalidArgs"),
             ("n", subnet(vec![("Subnet", "127.0.0.0/24")]), "InvalidArgs"),
@@ -467,6 +477,27 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
                 asked(vec![("Network", "web".into()), ("Addresses", vec!["10.98.0.2"].into())]),
                 "InvalidArgs",
             ),
+            (
+                asked(vec![("Network", "web".into()), ("Aliases", vec!["db", "DB"].into())]),
+                "InvalidArgs",
+            ),
+            (
+                asked(vec![("Network", "web".into()), ("Aliases", vec!["d\nb"].into())]),
+                "InvalidArgs",
+            ),
+            (with_ports("true", vec![row([("ContainerPort", 0_u16.into())])]), "InvalidArgs"),
+            (with_ports("true", vec![port(8080, "tcp"), port(8080, "tcp")]), "InvalidArgs"),
+            (
+                with_ports(
+                    "true",
+                    vec![row([
+                        ("HostPort", 65_535_u16.into()),
+                        ("ContainerPort", 80_u16.into()),
+                        ("Range", 2_u16.into()),
+                    ])],
+                ),
+                "InvalidArgs",
+            ),
         ] {
             let about = format!("{options:?}");
             let refused = client.create_with("c", options).await.unwrap_err();
@@ -480,6 +511,67 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
             .await
             .unwrap_err();
         assert_eq!(refused.short(), "NetworkInUse", "the default network stays");
+        tared.stop();
+    });
+}
+
+/// What `ip` and `nft` say, to the byte, and which addresses are somebody's; those that rest are many.
+fn traces(runtime: &std::path::Path) -> Vec<String> {
+    // A bridge without ports is down a second later.
+    while run("ip", &["-o", "link"]).contains(" state UP ") {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let links = run("ip", &["-d", "link"]);
+    // How long something takes yet is said as well.
+    let is_timer = |word: &str| word.ends_with("_timer");
+    let words: Vec<_> = links.split_whitespace().collect();
+    let links: Vec<_> = (0..words.len())
+        .filter(|at| !(*at > 0 && is_timer(words[at - 1])))
+        .map(|at| words[at])
+        .collect();
+    let database = rusqlite::Connection::open(runtime.join("db/run.db")).unwrap();
+    let mut leases = database
+        .prepare(
+            "SELECT network || hex(address) FROM leases WHERE container IS NOT NULL ORDER BY 1",
+        )
+        .unwrap();
+    let leases: Vec<String> =
+        leases.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    vec![
+        links.join(" "),
+        run("nft", &["list", "ruleset"]),
+        run("ip", &["netns"]),
+        leases.join("\n"),
+    ]
+}
+
+#[test]
+fn privileged_two_hundred_lives_leave_what_one_did() {
+    on_scratch_host(async |host| {
+        let setup = Setup::private(host);
+        let mut tared = Tared::with(setup.clone());
+        let client = tared.client().await;
+        client.import_busybox().await;
+        network(&client, "web", Options::from([("IPv6", true.into())])).await.unwrap();
+        let both = vec![row([("Network", "tare".into())]), row([("Network", "web".into())])];
+        let mut options = on("true", both);
+        options.insert("PublishedPorts", vec![port(8080, "tcp"), port(8080, "udp")].into());
+        let path = client.create_with("c", options).await.unwrap();
+        let live = async || {
+            client.start(&path).await.done();
+            while client.container(&path).await.text("State") != "exited" {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        live().await;
+        host.world_at_rest();
+        let before = traces(&setup.runtime);
+        for _ in 0..200 {
+            live().await;
+        }
+        host.world_at_rest();
+        assert_eq!(traces(&setup.runtime), before);
+        client.remove(&path).await.done();
         tared.stop();
     });
 }
