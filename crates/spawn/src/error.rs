@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::undo::Failure;
-use crate::{CgroupPath, ContainerId, OciRuntime, ProfileName, wire};
+use crate::{CgroupPath, ContainerId, LiveFile, OciRuntime, ProfileName, wire};
 
 /// Everything that can go wrong in this crate, by what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,19 @@ pub enum Error {
         id: ContainerId,
         /// Number of the session.
         session: u32,
+        /// Why.
+        #[source]
+        cause: Cause,
+        /// What could not be taken back. Empty: nothing remains.
+        leftovers: Vec<Leftover>,
+    },
+    /// Another file could not be put into the place of one of a container's.
+    #[error("cannot change {} of container {id}{}", file.target(), left(leftovers))]
+    SwapFile {
+        /// The container.
+        id: ContainerId,
+        /// The file.
+        file: LiveFile,
         /// Why.
         #[source]
         cause: Cause,
@@ -355,6 +368,7 @@ impl Error {
             | Self::Start { cause, .. }
             | Self::Delete { cause, .. }
             | Self::Exec { cause, .. }
+            | Self::SwapFile { cause, .. }
             | Self::Version { cause, .. }
             | Self::Limits { cause }
             | Self::LoadProfile { cause, .. }
@@ -372,6 +386,7 @@ impl Error {
             Self::Find { .. } => Cause::Refused(Refusal::NoRuntime).into(),
             Self::Create { cause, leftovers, .. }
             | Self::Exec { cause, leftovers, .. }
+            | Self::SwapFile { cause, leftovers, .. }
             | Self::Probe { cause, leftovers, .. }
             | Self::MakeCgroup { cause, leftovers, .. } => Failure { cause, leftovers },
             Self::Connect { cause, .. }
@@ -392,6 +407,7 @@ impl Error {
         match self {
             Self::Create { leftovers, .. }
             | Self::Exec { leftovers, .. }
+            | Self::SwapFile { leftovers, .. }
             | Self::Probe { leftovers, .. }
             | Self::MakeCgroup { leftovers, .. } => leftovers,
             _ => &[],

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use crate::{ContainerId, Incarnation, OciRuntime, Place};
+use crate::{ContainerId, Incarnation, LiveFile, OciRuntime, Place};
 
 /// Where everything of one start of one container lies, below the run directory.
 ///
@@ -8,6 +8,8 @@ use crate::{ContainerId, Incarnation, OciRuntime, Place};
 /// <run>/oci/<runtime>/                     state of the OCI runtime
 /// <run>/containers/<id>/<incarnation>/     the bundle
 ///     config.json.new  files/              written by the caller, before `create`
+///     files/<file>.next                    written by the caller, before `swap_file`
+///     files/<file>.new                     the same while it is put in its place
 ///     config.json                          that file, from when conmon is let go on
 ///     rootfs/  shm/                        mount points; mounted in the container's view only
 ///     conmon.pid  container.pid  attach  ctl  winsz      made by conmon
@@ -70,6 +72,26 @@ impl<'a> Layout<'a> {
     /// Files that are bound into the container (`resolv.conf` and the like).
     pub fn files(&self) -> PathBuf {
         self.bundle().join("files")
+    }
+
+    /// One of those that changes while the container runs, as it is now.
+    pub fn live_file(&self, file: LiveFile) -> PathBuf {
+        self.files().join(file.name())
+    }
+
+    /// What is to be in its place.
+    pub fn next_live_file(&self, file: LiveFile) -> PathBuf {
+        self.files().join(format!("{}.next", file.name()))
+    }
+
+    /// The same while it is put there: the container may have it already.
+    pub(crate) fn new_live_file(&self, file: LiveFile) -> PathBuf {
+        self.files().join(format!("{}.new", file.name()))
+    }
+
+    /// One more name of that, while it is found out whether the container has it.
+    pub(crate) fn kept_live_file(&self, file: LiveFile) -> PathBuf {
+        self.files().join(format!("{}.kept", file.name()))
     }
 
     /// The directory conmon writes the exit file into.
@@ -143,6 +165,9 @@ mod tests {
             layout.rootfs(),
             layout.shm(),
             layout.files(),
+            layout.live_file(LiveFile::Hosts),
+            layout.next_live_file(LiveFile::ResolvConf),
+            layout.new_live_file(LiveFile::Hosts),
             layout.exit_file(),
             layout.supervisor_pid(),
             layout.container_pid(),

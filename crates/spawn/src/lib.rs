@@ -76,8 +76,8 @@ pub use local::Local;
 pub use profile::{InvalidProfile, MAX_PROFILE, Profile, ProfileName};
 pub use remote::Remote;
 pub use request::{
-    Create, Created, Deleted, Exec, Execed, Extent, FIRST_KEPT, Force, MAX_KEPT, MAX_MOUNTS,
-    OciRuntime, Place, PlacedMount, Started, Stdin, Target,
+    Create, Created, Deleted, Exec, Execed, Extent, FIRST_KEPT, Force, LiveFile, MAX_KEPT,
+    MAX_MOUNTS, OciRuntime, Place, PlacedMount, Started, Stdin, Swapped, Target,
 };
 pub use server::{Listener, Server};
 pub use settings::{CgroupView, Settings};

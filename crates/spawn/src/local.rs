@@ -8,6 +8,7 @@ mod identify;
 mod profiles;
 mod reaper;
 mod supervise;
+mod swap;
 mod zombies;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,8 +19,8 @@ use crate::step::Step;
 use crate::undo::{failed, run};
 use crate::view;
 use crate::{
-    CgroupPath, Create, Deleted, Error, Exec, Execed, Extent, Force, Limits, OciRuntime, Prepared,
-    Profile, ProfileName, Settings, Spawner, Target,
+    CgroupPath, Create, Deleted, Error, Exec, Execed, Extent, Force, Limits, LiveFile, OciRuntime,
+    Prepared, Profile, ProfileName, Settings, Spawner, Swapped, Target,
 };
 
 /// Starts programs from this process; they outlive it.
@@ -106,6 +107,15 @@ impl Spawner for Local {
         stdio: [OwnedFd; 3],
     ) -> Result<Execed, Error> {
         exec::exec(&self.settings, &self.reaper, request, supervisor, stdio)
+    }
+
+    fn swap_file(
+        &self,
+        target: &Target,
+        file: LiveFile,
+        init: BorrowedFd<'_>,
+    ) -> Result<Swapped, Error> {
+        swap::swap_file(&self.settings, target, file, init)
     }
 
     fn version(&self, runtime: OciRuntime) -> Result<String, Error> {

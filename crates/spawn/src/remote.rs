@@ -14,8 +14,8 @@ use crate::undo::{Failure, failed};
 use crate::wire::{self, Answer, Call, Hello, KEEPS, OLDEST, Reply, VERSION, Welcome};
 use crate::{
     Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec, Execed, Extent, Force,
-    Limits, OciRuntime, PlacedMount, Prepared, Profile, ProfileName, Rejection, Spawner, Started,
-    Target,
+    Limits, LiveFile, OciRuntime, PlacedMount, Prepared, Profile, ProfileName, Rejection, Spawner,
+    Started, Swapped, Target,
 };
 
 /// How long `tare-spawn` may be away: for a restart, or because it is only now being started.
@@ -266,6 +266,25 @@ impl Spawner for Remote {
                 Error::Exec { id, session, cause, leftovers }
             },
         )
+    }
+
+    fn swap_file(
+        &self,
+        target: &Target,
+        file: LiveFile,
+        init: BorrowedFd<'_>,
+    ) -> Result<Swapped, Error> {
+        let answer = self.ask_plainly(&Call::SwapFile { target: target.clone(), file }, &[init]);
+        let swapped = answer.and_then(|answer| match answer {
+            Answer::Swapped(swapped) => Ok(swapped),
+            _ => Err(out_of_turn()),
+        });
+        swapped.map_err(|Failure { cause, leftovers }| Error::SwapFile {
+            id: target.id.clone(),
+            file,
+            cause,
+            leftovers,
+        })
     }
 
     fn version(&self, runtime: OciRuntime) -> Result<String, Error> {

@@ -187,6 +187,47 @@ pub enum Extent {
     Below,
 }
 
+/// A file bound into a container that changes while the container runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LiveFile {
+    /// `/etc/hosts`.
+    Hosts,
+    /// `/etc/resolv.conf`.
+    ResolvConf,
+}
+
+impl LiveFile {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Hosts, Self::ResolvConf];
+
+    /// Its name in [`Layout::files`](crate::Layout::files).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hosts => "hosts",
+            Self::ResolvConf => "resolv.conf",
+        }
+    }
+
+    /// Where the container finds it.
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::Hosts => "/etc/hosts",
+            Self::ResolvConf => "/etc/resolv.conf",
+        }
+    }
+}
+
+/// What [`Spawner::swap_file`](crate::Spawner::swap_file) found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Swapped {
+    /// The container has the new file.
+    Done,
+    /// The container has something else there, or nothing, and keeps it.
+    NotOurs,
+}
+
 /// A process to run in a container that runs.
 ///
 /// [`Layout::exec_process`](crate::Layout::exec_process) must be there already.

@@ -2,8 +2,8 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::{
-    CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Extent, Force, Limits, OciRuntime,
-    PlacedMount, Profile, ProfileName, Started, Target,
+    CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Extent, Force, Limits, LiveFile,
+    OciRuntime, PlacedMount, Profile, ProfileName, Started, Swapped, Target,
 };
 
 /// The only place from which a container manager starts programs.
@@ -67,6 +67,27 @@ pub trait Spawner: Send + Sync + fmt::Debug {
         supervisor: BorrowedFd<'_>,
         stdio: [OwnedFd; 3],
     ) -> Result<Execed, Error>;
+
+    /// Puts the file that the caller has written at
+    /// [`Layout::next_live_file`](crate::Layout::next_live_file) into the place of the one that is
+    /// bound into the container, which runs; `init` is the pidfd of its first process.
+    ///
+    /// Whoever opens it in the container gets the old file or the new one, as a whole: the new one
+    /// is mounted beneath the old one, which then goes. Before Linux 6.5, which cannot do that, the
+    /// old file is written over in one piece, longer than before with empty lines if need be;
+    /// somebody who reads it at that very moment can see parts of both.
+    ///
+    /// A container that has put something else there keeps it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SwapFile`]; the container then has the old file, unless tare-spawn was killed.
+    fn swap_file(
+        &self,
+        target: &Target,
+        file: LiveFile,
+        init: BorrowedFd<'_>,
+    ) -> Result<Swapped, Error>;
 
     /// What a runtime prints for `--version`, at most 4 KiB.
     ///

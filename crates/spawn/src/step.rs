@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::launch::{Child, Fd, Finished, Launch};
-use crate::{CgroupPath, Extent, Place};
+use crate::{CgroupPath, Extent, LiveFile, Place};
 
 /// One effect, as plain data. Those that move a thread into a namespace must run on one that ends.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub(crate) enum Step {
     WriteFile(PathBuf, Vec<u8>),
     /// Give a file another name.
     Rename { from: PathBuf, to: PathBuf },
+    /// Give a file one more name.
+    Link { from: PathBuf, to: PathBuf },
     /// Give this thread a mount namespace of its own, a copy of the one it is in.
     NewView,
     /// Keep what is mounted in it from the host, but let the host's mounts in.
@@ -45,6 +47,19 @@ pub(crate) enum Step {
     PlaceMount { mount: Fd, place: Place, at: PathBuf },
     /// Detach a mount in the view of this thread.
     RemoveMount(PathBuf),
+    /// Make a mount of a file, not attached anywhere.
+    CloneFile(PathBuf),
+    /// Let a mount that is attached nowhere be used as another one is.
+    LikeMount { mount: Fd, other: Fd },
+    /// Attach a mount of the container beneath the one that is there.
+    PlaceBeneath { mount: Fd, top: Fd, file: LiveFile },
+    /// Detach the one on top, which is known by its descriptor; `fds` is where this thread's are
+    /// found.
+    RemoveTop { top: Fd, fds: Fd, file: LiveFile },
+    /// Write over a file in one piece, and take nothing off its end.
+    WriteOver(PathBuf, Vec<u8>),
+    /// Remove a file.
+    RemoveFile(PathBuf),
     /// Make a control group, unless it is there.
     MakeCgroup { root: Fd, path: CgroupPath },
     /// Remove a control group, unless others use it.
@@ -121,6 +136,9 @@ impl fmt::Display for Step {
             Self::Rename { from, to } => {
                 write!(f, "rename {} to {}", from.display(), to.display())
             }
+            Self::Link { from, to } => {
+                write!(f, "call {} also {}", from.display(), to.display())
+            }
             Self::NewView => f.write_str("make a mount namespace"),
             Self::SlaveView => f.write_str("separate the mount namespace from the host's"),
             Self::EnterView(_) => f.write_str("enter the container's mount namespace"),
@@ -131,6 +149,16 @@ impl fmt::Display for Step {
                 write!(f, "attach the mount {} at {}", place.dir_name(), at.display())
             }
             Self::RemoveMount(at) => write!(f, "detach the mount at {}", at.display()),
+            Self::CloneFile(path) => write!(f, "make a mount of {}", path.display()),
+            Self::LikeMount { .. } => f.write_str("let a mount be used as another one is"),
+            Self::PlaceBeneath { file, .. } => {
+                write!(f, "attach a mount beneath the one at {}", file.target())
+            }
+            Self::RemoveTop { file, .. } => {
+                write!(f, "detach the upper mount at {}", file.target())
+            }
+            Self::WriteOver(path, _) => write!(f, "write over {}", path.display()),
+            Self::RemoveFile(path) => write!(f, "remove {}", path.display()),
             Self::MakeCgroup { path, .. } => write!(f, "make control group {path}"),
             Self::RemoveCgroup { path, .. } => write!(f, "remove control group {path}"),
             Self::ClearCgroup { path, .. } => write!(f, "clear control group {path}"),

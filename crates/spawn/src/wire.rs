@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::undo::Failure;
 use crate::{
-    CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, MAX_KEPT, MAX_MOUNTS,
-    OciRuntime, Place, Profile, ProfileName, Rejection, Target,
+    CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, LiveFile, MAX_KEPT,
+    MAX_MOUNTS, OciRuntime, Place, Profile, ProfileName, Rejection, Swapped, Target,
 };
 
 /// The newest version of the protocol that is spoken here.
@@ -85,10 +85,12 @@ pub(crate) enum Call {
     LoadProfile { profile: Profile },
     /// [`Spawner::unload_profile`](crate::Spawner::unload_profile).
     UnloadProfile { name: ProfileName },
+    /// [`Spawner::swap_file`](crate::Spawner::swap_file), with the container's first process.
+    SwapFile { target: Target, file: LiveFile },
 }
 
 /// All verbs.
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "prepare",
     "create",
     "start",
@@ -101,6 +103,7 @@ const VERBS: [&str; 12] = [
     "remove-empty-cgroup",
     "load-profile",
     "unload-profile",
+    "swap-file",
 ];
 
 impl Call {
@@ -118,7 +121,7 @@ impl Call {
     pub(crate) fn descriptors(&self) -> RangeInclusive<usize> {
         match self {
             Self::Create { places } => places.len()..=places.len(),
-            Self::Start(_) => 1..=1,
+            Self::Start(_) | Self::SwapFile { .. } => 1..=1,
             Self::Delete { .. } => 0..=1,
             Self::Exec(_) => 4..=4,
             Self::Prepare(_) => 0..=MAX_KEPT,
@@ -134,7 +137,14 @@ impl Call {
 
     /// Whether it may be asked again where nobody knows whether it was done.
     pub(crate) fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Prepare(_) | Self::Create { .. } | Self::Start(_) | Self::Exec(_))
+        !matches!(
+            self,
+            Self::Prepare(_)
+                | Self::Create { .. }
+                | Self::Start(_)
+                | Self::Exec(_)
+                | Self::SwapFile { .. }
+        )
     }
 }
 
@@ -167,6 +177,7 @@ pub(crate) enum Answer {
     Created { supervisor: u32, init: u32 },
     Deleted(Deleted),
     Execed { supervisor: Option<u32>, process: Option<u32> },
+    Swapped(Swapped),
     Version(String),
     Limits(Limits),
 }
@@ -283,6 +294,7 @@ mod tests {
             Call::RemoveEmptyCgroup { cgroup },
             Call::LoadProfile { profile: profile("") },
             Call::UnloadProfile { name: profile("").name().clone() },
+            Call::SwapFile { target: target(), file: LiveFile::ResolvConf },
         ]
     }
 
@@ -318,6 +330,7 @@ mod tests {
             r#"{"verb":"remove-empty-cgroup","args":{"cgroup":"/tare/x"}}"#.into(),
             r#"{"verb":"load-profile","args":{"profile":"profile \"tare-default\" flags=(attach_disconnected, mediate_deleted) {\n}\n"}}"#.into(),
             r#"{"verb":"unload-profile","args":{"name":"tare-default"}}"#.into(),
+            format!(r#"{{"verb":"swap-file","args":{{"target":{target},"file":"resolv-conf"}}}}"#),
         ]) {
             assert_eq!(text(call), want);
         }
@@ -347,6 +360,9 @@ mod tests {
             r#"{"verb":"create","args":{"places":["etc"]}}"#,
             r#"{"verb":"load-profile","args":{"profile":"profile other {}"}}"#,
             r#"{"verb":"unload-profile","args":{"name":"docker-default"}}"#,
+            &format!(
+                r#"{{"verb":"swap-file","args":{{"target":{{"id":"{id}","incarnation":3,"runtime":"crun"}},"file":"/etc/passwd"}}}}"#
+            ),
             &format!(
                 r#"{{"verb":"start","args":{{"id":"../{id}","incarnation":3,"runtime":"crun"}}}}"#
             ),

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tare_spawn::{Error, ErrorKind, Execed, Extent, Force, fault};
+use tare_spawn::{Error, ErrorKind, Execed, Extent, Force, LiveFile, Swapped, fault};
 use world::{World, config, mount_table, process, stdio, wait_end, within};
 
 /// How many effects may still go well; below zero all do.
@@ -48,7 +48,14 @@ fn fail_each<T>(call: impl Fn() -> Result<T, Error>, check: impl Fn(&Error)) -> 
 fn privileged_a_failure_of_any_effect_leaves_nothing() {
     fault::set_hook(hook);
     let (world, local) = World::local();
-    world.write_config(&config(&world.request.cgroup, "sleep 1000"));
+    let mut config = config(&world.request.cgroup, "sleep 1000");
+    let hosts = world.layout().live_file(LiveFile::Hosts);
+    config["mounts"].as_array_mut().unwrap().push(serde_json::json!({
+        "destination": "/etc/hosts", "type": "bind", "source": hosts, "options": ["bind"],
+    }));
+    std::fs::create_dir_all(world.layout().files()).unwrap();
+    std::fs::write(hosts, "old").unwrap();
+    world.write_config(&config);
     let before = mount_table();
     let clean = |error: &Error| {
         within(Duration::from_secs(5), || world.traces().is_empty());
@@ -83,6 +90,26 @@ fn privileged_a_failure_of_any_effect_leaves_nothing() {
         wait_end(&session.pidfd);
     }
     assert_eq!(world.session_code(1), "4");
+
+    let init = created.init.pidfd.as_fd();
+    let layout = world.layout();
+    let seen =
+        || std::fs::read_to_string(format!("/proc/{}/root/etc/hosts", created.init.pid)).unwrap();
+    let before = std::cell::RefCell::new(String::new());
+    let swap = || {
+        *before.borrow_mut() = seen();
+        let next = layout.next_live_file(LiveFile::Hosts);
+        let _ = std::fs::remove_file(&next);
+        std::fs::write(next, seen() + "+").unwrap();
+        world.spawner.swap_file(&world.target(), LiveFile::Hosts, init)
+    };
+    let (swapped, effects) = fail_each(swap, |error| {
+        let old = before.borrow().clone();
+        assert!([old.clone(), old + "+"].contains(&seen()), "{error:?}");
+    });
+    assert_eq!((swapped, seen()), (Swapped::Done, before.borrow().clone() + "+"));
+    assert_eq!(std::fs::read_dir(layout.files()).unwrap().count(), 1);
+    assert!(effects >= 6, "{effects} effects");
 
     let delete = || world.spawner.delete(&world.target(), Some(supervisor), Force::Kill);
     let (_, effects) = fail_each(delete, |_| ());

@@ -104,6 +104,11 @@ impl Conversation<'_> {
                 let delete = || spawner.delete(&target, conmon.map(AsFd::as_fd), force);
                 self.alone(&target.id, || self.reply(delete(), |it| (Answer::Deleted(it), vec![])))
             }
+            Call::SwapFile { target, file } => {
+                let init = pidfd(fds.first())?;
+                let swap = || spawner.swap_file(&target, file, init.as_fd());
+                self.alone(&target.id, || self.reply(swap(), |it| (Answer::Swapped(it), vec![])))
+            }
             Call::Exec(request) => self.shared(&request.target.id, || self.exec(&request, fds)),
             Call::Version { runtime } => {
                 self.reply(spawner.version(runtime), |it| (Answer::Version(it), vec![]))

@@ -15,8 +15,8 @@ use crate::sys::socket::{Packet, Received};
 use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, OLDEST, Reply, VERSION};
 use crate::{
     CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed, Extent, Force, Incarnation,
-    Limits, OciRuntime, Place, PlacedMount, Prepared, Profile, ProfileName, Refusal, Remote,
-    Started, Stdin, Target,
+    Limits, LiveFile, OciRuntime, Place, PlacedMount, Prepared, Profile, ProfileName, Refusal,
+    Remote, Started, Stdin, Swapped, Target,
 };
 
 /// The containers there are, as a spawner that has no programs knows them.
@@ -91,6 +91,10 @@ impl Spawner for Arc<Fake> {
 
     fn exec(&self, _: &Exec, _: BorrowedFd<'_>, _: [OwnedFd; 3]) -> Result<Execed, Error> {
         Ok(Execed { supervisor: None, process: Some(ourselves()) })
+    }
+
+    fn swap_file(&self, _: &Target, file: LiveFile, _: BorrowedFd<'_>) -> Result<Swapped, Error> {
+        Ok(if file == LiveFile::Hosts { Swapped::Done } else { Swapped::NotOurs })
     }
 
     fn version(&self, runtime: OciRuntime) -> Result<String, Error> {

@@ -1,7 +1,7 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::Place;
@@ -52,6 +52,12 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
+/// In one call, so that as little as can be is seen of it half done.
+pub(super) fn write_over(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let written = OpenOptions::new().write(true).open(path)?.write_at(bytes, 0)?;
+    if written == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +73,18 @@ mod tests {
         fs::remove_file(bundle.join("rootfs/precious")).unwrap();
         remove_bundle(&bundle).unwrap();
         assert!(!bundle.exists());
+    }
+
+    #[test]
+    fn what_is_written_over_a_file_leaves_its_end_and_its_inode() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "long\n").unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        write_over(&path, b"s\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"s\nng\n");
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        assert!(write_over(&dir.path().join("none"), b"").is_err());
     }
 }

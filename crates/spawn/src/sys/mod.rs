@@ -14,6 +14,7 @@ use crate::step::{Done, Step};
 
 pub(crate) use cgroup::processes;
 pub(crate) use files::is_directory;
+pub(crate) use mounts::{can_mount_beneath, seen_at, thread_fds};
 
 /// Runs one effect: the only function of this crate that changes anything.
 pub(crate) fn run(step: &Step) -> io::Result<Done> {
@@ -28,6 +29,7 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::RemoveBundle(path) => files::remove_bundle(path).map(changed),
         Step::WriteFile(path, bytes) => files::write_file(path, bytes).map(changed),
         Step::Rename { from, to } => std::fs::rename(from, to).map(changed),
+        Step::Link { from, to } => std::fs::hard_link(from, to).map(changed),
         Step::NewView => mounts::new_view().map(changed),
         Step::SlaveView => mounts::slave_view().map(changed),
         Step::EnterView(pidfd) => mounts::enter_view(pidfd).map(changed),
@@ -36,12 +38,17 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::PlaceCgroup2(mount) => mounts::place(mount, "/sys/fs/cgroup".as_ref()).map(changed),
         Step::PlaceMount { mount, at, .. } => mounts::place(mount, at).map(changed),
         Step::RemoveMount(at) => mounts::detach(at).map(changed),
+        Step::CloneFile(path) => mounts::clone_file(path),
+        Step::LikeMount { mount, other } => mounts::like(mount, other).map(changed),
+        Step::PlaceBeneath { mount, top, .. } => mounts::place_beneath(mount, top).map(changed),
+        Step::RemoveTop { top, fds, .. } => mounts::detach_known(top, fds).map(changed),
+        Step::WriteOver(path, bytes) => files::write_over(path, bytes).map(changed),
         Step::MakeCgroup { root, path } => cgroup::make(root, path),
         Step::RemoveCgroup { root, path } => cgroup::remove(root, path),
         Step::ClearCgroup { root, path, extent } => cgroup::clear(root, path, *extent),
         Step::JoinCgroup { root, path, pid } => cgroup::join(root, path, *pid).map(changed),
         Step::Listen(path) => socket::listen_at(path).map(|fd| Done::Fd(Arc::new(fd))),
-        Step::RemoveSocket(path) | Step::RemoveMountFile(path) => {
+        Step::RemoveSocket(path) | Step::RemoveMountFile(path) | Step::RemoveFile(path) => {
             std::fs::remove_file(path).map(changed)
         }
         Step::AdoptOrphans => process::adopt_orphans().map(changed),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::world::{
-    cgroup2, config, mount_table, parent_of, process, stdio, trial, wait_end, within,
+    World, cgroup2, config, mount_table, parent_of, process, stdio, trial, wait_end, within,
 };
 use rustix::fs::CWD;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -18,8 +18,9 @@ use rustix::mount::{
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
 use tare_spawn::{
-    Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Extent, FIRST_KEPT, Force, Incarnation,
-    Layout, OciRuntime, Place, PlacedMount, Refusal, Stdin, Verdict,
+    Cause, CgroupPath, Create, Created, Deleted, Error, ErrorKind, Extent, FIRST_KEPT, Force,
+    Incarnation, Layout, LiveFile, OciRuntime, Place, PlacedMount, Refusal, Stdin, Swapped,
+    Verdict,
 };
 
 #[test]
@@ -430,5 +431,149 @@ fn privileged_a_probe_tells_what_works() {
     }
     assert_eq!(mount_table(), before);
     assert!(!Path::new(&world.layout().container()).exists());
+    world.assert_clean();
+}
+
+/// A container that sleeps, with a hosts file of which this is the content.
+fn with_hosts(world: &World, content: &str) -> Created {
+    let mut config = config(&world.request.cgroup, "sleep 1000");
+    let source = world.layout().live_file(LiveFile::Hosts);
+    config["mounts"].as_array_mut().unwrap().push(json!({
+        "destination": "/etc/hosts", "type": "bind", "source": source,
+        "options": ["bind", "private", "nosuid", "noexec", "nodev", "ro"],
+    }));
+    fs::create_dir_all(world.layout().files()).unwrap();
+    fs::write(source, content).unwrap();
+    world.write_config(&config);
+    let created = world.spawner.create(&world.request, world.rootfs()).unwrap();
+    world.spawner.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
+    created
+}
+
+fn seen_in(created: &Created) -> String {
+    fs::read_to_string(format!("/proc/{}/root/etc/hosts", created.init.pid)).unwrap()
+}
+
+fn swap(world: &World, created: &Created, content: &str) -> Result<Swapped, Error> {
+    fs::write(world.layout().next_live_file(LiveFile::Hosts), content).unwrap();
+    world.spawner.swap_file(&world.target(), LiveFile::Hosts, created.init.pidfd.as_fd())
+}
+
+/// Works in the mount namespace of a container.
+fn inside(created: &Created, work: &(dyn Fn() + Sync)) {
+    use nix::sched::{CloneFlags, setns, unshare};
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_FS).unwrap();
+            setns(&created.init.pidfd, CloneFlags::CLONE_NEWNS).unwrap();
+            work();
+        });
+        thread.join().unwrap();
+    });
+}
+
+/// A file as a mount that is attached nowhere.
+fn mount_of(file: &Path) -> std::os::fd::OwnedFd {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, file, flags).unwrap()
+}
+
+/// The mounts a container has at `/etc/hosts`.
+fn hosts_mounts(created: &Created) -> Vec<String> {
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", created.init.pid)).unwrap();
+    mounts.lines().filter(|line| line.contains(" /etc/hosts ")).map(Into::into).collect()
+}
+
+#[test]
+fn privileged_a_file_of_a_container_is_swapped_and_nobody_reads_a_part_of_it() {
+    let world = crate::world();
+    let whole = |n: usize| format!("{n}\n").repeat(if n.is_multiple_of(2) { 1 } else { 20_000 });
+    let created = with_hosts(&world, &whole(0));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let count = std::thread::scope(|scope| {
+        let read = || {
+            let mut count = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let text = seen_in(&created);
+                let n = text.lines().next().expect("it is never empty").parse().unwrap();
+                assert!(text == whole(n), "a part of it was read");
+                count += 1;
+            }
+            count
+        };
+        let readers = [scope.spawn(read), scope.spawn(read)];
+        let swapped: Vec<_> = (1..300).map(|n| swap(&world, &created, &whole(n))).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let count: u32 = readers.map(|reader| reader.join().unwrap()).iter().sum();
+        assert!(swapped.iter().all(|it| matches!(it, Ok(Swapped::Done))), "{swapped:?}");
+        count
+    });
+    assert!(count > 300, "{count} reads tell nothing");
+    assert_eq!(seen_in(&created), whole(299));
+    let mounts = hosts_mounts(&created);
+    assert!(mounts.len() == 1 && mounts[0].contains(" ro,nosuid,nodev,noexec,"), "{mounts:?}");
+    assert!(!mounts[0].contains("shared:"), "{mounts:?}");
+    assert!(!mount_table().contains(world.request.id.as_str()), "nothing shows on the host");
+    let names: Vec<_> = fs::read_dir(world.layout().files()).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    finish(&world, &created);
+}
+
+#[test]
+fn privileged_a_swap_that_was_killed_is_settled_by_the_next() {
+    let world = crate::world();
+    let created = with_hosts(&world, "1\n");
+    let at = |name: &str| world.layout().files().join(name);
+    fs::write(at("hosts.new"), "begun, and not mounted\n").unwrap();
+    assert_eq!(swap(&world, &created, "2\n").unwrap(), Swapped::Done);
+    assert_eq!(seen_in(&created), "2\n");
+    // The container has it, and only its last name is missing.
+    fs::rename(at("hosts"), at("hosts.new")).unwrap();
+    fs::write(at("hosts"), "1\n").unwrap();
+    assert_eq!(swap(&world, &created, "3\n").unwrap(), Swapped::Done);
+    assert_eq!((seen_in(&created), hosts_mounts(&created).len()), ("3\n".into(), 1));
+    assert_eq!(fs::read_to_string(at("hosts")).unwrap(), "3\n");
+    // Both are there, the new one beneath the old one.
+    fs::write(at("hosts.new"), "4\n").unwrap();
+    let mount = mount_of(&at("hosts.new"));
+    inside(&created, &|| {
+        let beneath = MoveMountFlags::from_bits_retain(0x200);
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | beneath;
+        move_mount(&mount, "", CWD, "/etc/hosts", flags).unwrap();
+    });
+    assert_eq!((seen_in(&created), hosts_mounts(&created).len()), ("3\n".into(), 2));
+    assert_eq!(swap(&world, &created, "5\n").unwrap(), Swapped::Done);
+    assert_eq!((seen_in(&created), hosts_mounts(&created).len()), ("5\n".into(), 1));
+    assert_eq!(fs::read_dir(world.layout().files()).unwrap().count(), 1);
+    finish(&world, &created);
+    let error = swap(&world, &created, "6\n").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Gone, "{error:?}");
+}
+
+#[test]
+fn privileged_what_a_container_has_put_over_its_file_stays() {
+    let world = crate::world();
+    let created = with_hosts(&world, "1\n");
+    let other = world.dir.path().join("other");
+    fs::write(&other, "its own\n").unwrap();
+    let mount = mount_of(&other);
+    inside(&created, &|| {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&mount, "", CWD, "/etc/hosts", flags).unwrap();
+    });
+    assert_eq!(swap(&world, &created, "2\n").unwrap(), Swapped::NotOurs);
+    assert_eq!((seen_in(&created), hosts_mounts(&created).len()), ("its own\n".into(), 2));
+    inside(&created, &|| unmount("/etc/hosts", UnmountFlags::DETACH).unwrap());
+    assert_eq!(seen_in(&created), "1\n");
+    inside(&created, &|| unmount("/etc/hosts", UnmountFlags::DETACH).unwrap());
+    assert_eq!(swap(&world, &created, "2\n").unwrap(), Swapped::NotOurs);
+    assert_eq!(hosts_mounts(&created), Vec::<String>::new());
+    finish(&world, &created);
+}
+
+fn finish(world: &World, created: &Created) {
+    let supervisor = created.supervisor.pidfd.as_fd();
+    world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    wait_end(&created.supervisor.pidfd);
     world.assert_clean();
 }
