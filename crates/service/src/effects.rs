@@ -58,6 +58,25 @@ pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
     })
 }
 
+/// Gives a file of ours another name, in place of one that has it.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    run(format_args!("rename {} to {}", from.display(), to.display()), || fs::rename(from, to))
+}
+
+/// Makes something that is told what happens to files.
+pub(crate) fn new_watch() -> io::Result<OwnedFd> {
+    run(format_args!("make a watch of files"), || {
+        Ok(rustix::fs::inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?)
+    })
+}
+
+/// From now on that is told this of a file or directory; returns its number there.
+pub(crate) fn add_watch(watch: impl AsFd, path: &Path, what: WatchFlags) -> io::Result<i32> {
+    run(format_args!("watch {}", path.display()), || {
+        Ok(rustix::fs::inotify::add_watch(watch, path, what)?)
+    })
+}
+
 fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

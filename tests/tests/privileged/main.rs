@@ -14,6 +14,7 @@ mod leftovers;
 mod life;
 mod lifecycle;
 mod lists;
+mod live_files;
 mod looking;
 mod main_job;
 mod names;

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use tare_spawn::{Incarnation as Number, Layout, MAX_MOUNTS, Place, PlacedMount};
 use tare_specgen::{
-    BoundFile, Effective, Generated, MAX_NAMESERVERS, NetworkFacts, Placement, RootfsFacts,
-    generate,
+    BoundFile, Effective, Generated, HostFacts, MAX_NAMESERVERS, NetworkFacts, Placement,
+    RootfsFacts, generate,
 };
 use tare_storage::{Access, FileName, NewEntry, NewFile, Rootfs, mount_shm, write_files};
 
@@ -15,6 +15,7 @@ use super::container::Container;
 use super::host;
 use super::inside::{self, Problem};
 use super::jobs::Job;
+use super::live_files;
 use super::mount::{Source, Wanted};
 use super::records::volatile::{self, Incarnation};
 use super::{Engine, Error, key, spawn_id};
@@ -84,9 +85,7 @@ impl Engine {
         if let Err(error) = self.ensure_profile(effective).await {
             job.log(4, error.chain());
         }
-        let mut host = self.host.facts();
-        self.confinement.tell(&mut host);
-        host.hosts = inside::host_hosts(effective);
+        let host = self.host_facts_for(effective);
         let generated =
             generate(effective, &host, &facts, &placement).map_err(Error::InvalidSpec)?;
         for warning in &generated.warnings {
@@ -95,10 +94,11 @@ impl Engine {
         let (run_dir, id, number) =
             (self.instance.run_dir().to_path_buf(), spawn_id(&record.container), record.number);
         let name = container.name();
+        let image_hosts = live_files::image_hosts(&facts)?;
         let rootfs = brief(move || {
             let failed = |source| Error::Mount { name, source };
             inside::link(&rootfs, &generated.links).map_err(failed)?;
-            write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated)?;
+            write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated, image_hosts)?;
             Ok::<_, Error>(rootfs)
         })
         .await?;
@@ -124,7 +124,20 @@ impl Engine {
         Ok(())
     }
 
-    fn placement(&self, container: &Container, record: &Incarnation) -> Result<Placement, Error> {
+    /// What is known of the host by now, as far as this container is concerned.
+    pub(super) fn host_facts_for(&self, effective: &Effective) -> HostFacts {
+        let mut host = self.host.facts();
+        self.confinement.tell(&mut host);
+        host.hosts = inside::host_hosts(effective);
+        host
+    }
+
+    /// Where the pieces of a container are.
+    pub(super) fn placement(
+        &self,
+        container: &Container,
+        record: &Incarnation,
+    ) -> Result<Placement, Error> {
         let id = spawn_id(&record.container);
         let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
         let mut placement = host::placement(&layout, &record.container, &record.cgroup)?;
@@ -167,11 +180,18 @@ fn network_facts(place: &volatile::Place) -> NetworkFacts {
 }
 
 /// The configuration comes last, by a rename: where it is, all the rest is.
-fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> {
+fn write_bundle(
+    layout: &Layout<'_>,
+    generated: Generated,
+    image_hosts: Option<NewFile>,
+) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the bundle of a container", source };
     let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
-    let files: Vec<NewFile> =
-        generated.files.into_iter().map(new_file).collect::<Result<_, Error>>()?;
+    let mut files = live_files::made(&generated.files)?;
+    files.extend(image_hosts);
+    for file in generated.files {
+        files.push(new_file(file)?);
+    }
     write_files(open(layout.files())?.as_fd(), &files).map_err(Error::Storage)?;
     // It holds the environment, and that may hold secrets.
     let (name, content) = (file_name("config.json.new")?, generated.config);
@@ -180,7 +200,7 @@ fn write_bundle(layout: &Layout<'_>, generated: Generated) -> Result<(), Error> 
 }
 
 /// As its owner in the container is to find it.
-fn new_file(file: BoundFile) -> Result<NewFile, Error> {
+pub(super) fn new_file(file: BoundFile) -> Result<NewFile, Error> {
     let BoundFile { name, content, mode, uid, gid, .. } = file;
     let access = Access::Exactly(NewEntry { uid, gid, mode });
     Ok(NewFile { name: file_name(&name)?, content: content.0, access })
@@ -190,8 +210,7 @@ fn new_file(file: BoundFile) -> Result<NewFile, Error> {
 mod tests {
     use super::*;
     use tare_specgen::{
-        Architecture, Foreign, HostFacts, ImageDefaults, Request, SeccompProfile, SecretValue,
-        effective,
+        Architecture, Foreign, ImageDefaults, Request, SeccompProfile, SecretValue, effective,
     };
 
     fn parse<T: std::str::FromStr>(text: &str) -> T

@@ -7,6 +7,7 @@ use tare_netns::{
     PublishedPort, Reach, Reservation,
 };
 use tare_runtime::{ContainerId, ContainerName};
+use tare_spawn::LiveFile;
 use tare_specgen::{NetworkMode, Request};
 
 use super::blocking::brief;
@@ -255,8 +256,9 @@ impl Engine {
         let one = std::slice::from_ref(&joined);
         self.networks.join(&container.id, one).await.map_err(|error| self.name_holder(error))?;
         let done = self.connect_as(container, &mut life, joined.clone()).await;
-        if done.is_err() {
-            self.networks.leave(&container.id, one);
+        match &done {
+            Ok(()) => self.refresh_files(container, &life, &LiveFile::ALL).await,
+            Err(_) => self.networks.leave(&container.id, one),
         }
         done
     }
@@ -374,6 +376,7 @@ impl Engine {
         {
             self.unplug_one(&row.name, record, network).await?;
             container.show(life);
+            self.refresh_files(container, life, &LiveFile::ALL).await;
         }
         self.networks.leave_one(&container.id, network);
         Ok(())

@@ -31,7 +31,7 @@ use crate::instance::Instance;
 const SECCOMP_PROFILES: [&str; 2] =
     ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
 /// Where the resolvers of the host are, the first that is there and names one on another host.
-const RESOLV_CONFS: [&str; 3] = [
+pub(super) const RESOLV_CONFS: [&str; 3] = [
     "/etc/resolv.conf",
     "/run/systemd/resolve/resolv.conf",
     "/run/NetworkManager/no-stub-resolv.conf",
@@ -91,7 +91,8 @@ impl Host {
     pub(super) fn facts(&self) -> HostFacts {
         let name = rustix::system::uname().nodename().to_string_lossy().parse().ok();
         let mut facts = self.facts.clone();
-        (facts.hostname, facts.resolv_conf) = (name, resolv_conf());
+        let Resolvers { own, reachable } = Resolvers::now();
+        (facts.hostname, facts.resolv_conf, facts.own_resolv_conf) = (name, reachable, own);
         facts
     }
 
@@ -316,18 +317,29 @@ fn thermal_throttle_cpus() -> BTreeSet<u32> {
         .collect()
 }
 
-/// The file whose name servers a container can reach: not one that names only a stub on loopback,
-/// which is the host's own loopback.
-fn resolv_conf() -> Option<String> {
-    let texts = RESOLV_CONFS.iter().filter_map(|path| fs::read_to_string(Path::new(path)).ok());
-    let mut first = None;
-    for text in texts {
-        if names_another_host(&text) {
-            return Some(text);
-        }
-        first.get_or_insert(text);
+/// Whom the host asks for names, by its files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Resolvers {
+    /// What its own `resolv.conf` says, right for those in its network.
+    pub(super) own: Option<String>,
+    /// What the first file says whose name servers a container can reach: not one that names only a
+    /// stub on loopback, which is the host's own loopback.
+    pub(super) reachable: Option<String>,
+}
+
+impl Resolvers {
+    /// What the files say now.
+    pub(super) fn now() -> Self {
+        let mut texts = RESOLV_CONFS.iter().map(|path| fs::read_to_string(path).ok());
+        let own = texts.next().flatten();
+        let mut all = own.iter().cloned().chain(texts.flatten());
+        let mut first = None;
+        let reachable = all.find(|text| {
+            first.get_or_insert_with(|| text.clone());
+            names_another_host(text)
+        });
+        Self { reachable: reachable.or(first), own }
     }
-    first
 }
 
 fn names_another_host(resolv_conf: &str) -> bool {

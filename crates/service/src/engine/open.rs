@@ -14,6 +14,7 @@ use super::jobs::Jobs;
 use super::names::Names;
 use super::network::Networks;
 use super::records::{self, durable, volatile};
+use super::resolvers::{Watch, follow};
 use super::scope::{Groups, ServiceManager};
 use super::volume::Volumes;
 use super::{Engine, Error, Inner, blocking};
@@ -75,6 +76,8 @@ impl Engine {
         engine.load_profile().await;
         engine.load_images().await?;
         engine.adopt().await?;
+        let watch = Watch::new();
+        tokio::spawn(follow(Arc::downgrade(&engine.0), watch));
         Ok((engine, told))
     }
 

@@ -1,0 +1,244 @@
+//! The files of a container that change while it runs: its `hosts` and `resolv.conf`.
+//!
+//! They are at all times what a start would make of them: whoever changes what they follow from
+//! calls [`Engine::refresh_files`]. What was made last lies beside each of them. So it is known when
+//! there is nothing to do, and what a container has written there itself: lines that it has added
+//! stay, and a file that it has changed in any other way is its own.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tare_spawn::{Layout, LiveFile, Spawner, Swapped};
+use tare_specgen::{BaseHosts, BoundFile, MAX_HOSTS_FILE, Request, RootfsFacts, live_files};
+use tare_storage::{Access, NewFile, write_files};
+
+use super::blocking::brief;
+use super::bundle::{file_name, new_file};
+use super::container::{Container, Life, Now, Running};
+use super::process::runtime_error;
+use super::records::volatile::Incarnation;
+use super::{Engine, Error};
+use crate::effects;
+
+/// Largest file of these that is read, in bytes: what was made, and as much again of the container's
+/// own. One that is larger is not what anybody was given.
+const MAX_FILE: u64 = 2 * MAX_HOSTS_FILE as u64;
+/// The `hosts` of the image, in the bundle of a container whose own begins with it.
+const IMAGE_HOSTS: &str = "hosts.image";
+
+/// What is to become of a file.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    /// It is as it should be.
+    Nothing,
+    /// It becomes this.
+    To(Vec<u8>),
+    /// The container has made it its own.
+    Theirs,
+}
+
+/// What is to become of a file that is this `now`, of which one of `made` was what was made last, if
+/// `wanted` is to be in it.
+fn change(now: &[u8], made: &[Vec<u8>], wanted: &[u8]) -> Change {
+    let kept = made.iter().filter(|made| now.starts_with(made)).max_by_key(|made| made.len());
+    match kept {
+        Some(made) if made == wanted => Change::Nothing,
+        Some(made) => Change::To([wanted, &now[made.len()..]].concat()),
+        None if made.is_empty() => Change::Nothing,
+        None => Change::Theirs,
+    }
+}
+
+/// Whether a container has said who answers its questions for names: what the host asks is nothing to it.
+pub(super) fn has_own_resolvers(request: &Request) -> bool {
+    !(request.dns.is_empty() && request.dns_search.is_empty() && request.dns_options.is_empty())
+}
+
+/// What was made, to be laid beside what the container gets.
+pub(super) fn made(files: &[BoundFile]) -> Result<Vec<NewFile>, Error> {
+    let live = files.iter().filter(|file| LiveFile::ALL.iter().any(|it| it.name() == file.name));
+    live.map(|file| private(&format!("{}.made", file.name), &file.content.0)).collect()
+}
+
+/// What the image has, for as long as the container runs: its root is nowhere but in the container
+/// by then.
+pub(super) fn image_hosts(facts: &RootfsFacts) -> Result<Option<NewFile>, Error> {
+    facts.hosts.as_ref().map(|hosts| private(IMAGE_HOSTS, hosts)).transpose()
+}
+
+fn private(name: &str, content: &[u8]) -> Result<NewFile, Error> {
+    Ok(NewFile { name: file_name(name)?, content: content.into(), access: Access::Private })
+}
+
+impl Engine {
+    /// Brings `files` of a container, if it runs, to what they are to be now.
+    ///
+    /// What fails is said: a container that is connected, say, stays so without a line for that in
+    /// a file.
+    pub(super) async fn refresh_files(
+        &self,
+        container: &Container,
+        life: &Life,
+        files: &[LiveFile],
+    ) {
+        let Now::Running { record, running, .. } = &life.now else { return };
+        if let Err(error) = self.try_refresh(container, record, running, files).await {
+            let name = container.name();
+            tracing::warn!(
+                container_id = %container.id,
+                "hosts or resolv.conf of container '{name}' are not up to date: {}",
+                error.chain()
+            );
+        }
+    }
+
+    async fn try_refresh(
+        &self,
+        container: &Container,
+        record: &Incarnation,
+        running: &Arc<Running>,
+        files: &[LiveFile],
+    ) -> Result<(), Error> {
+        let effective = self.effective(container)?;
+        let placement = self.placement(container, record)?;
+        let host = self.host_facts_for(&effective);
+        let (run_dir, spawner) = (self.instance.run_dir().to_path_buf(), self.spawner.clone());
+        let (name, running, files) = (container.name(), running.clone(), files.to_vec());
+        brief(move || {
+            let layout = running.layout(&run_dir);
+            let mut facts = RootfsFacts::default();
+            if effective.request.base_hosts == BaseHosts::Image {
+                facts.hosts = read(&layout.files().join(IMAGE_HOSTS))?;
+            }
+            let made = live_files(&effective, &host, &facts, &placement, &mut Vec::new());
+            for made in made.map_err(Error::InvalidSpec)? {
+                let Some(file) = files.iter().find(|file| file.name() == made.name) else {
+                    continue;
+                };
+                let exchange = Exchange { layout, file: *file, running: &running };
+                exchange.carry_out(&*spawner, made).map_err(|problem| match problem {
+                    Problem::Ours(error) => error,
+                    Problem::Spawner(source) => runtime_error("change a file of", &name, source),
+                })?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Why a file could not be changed.
+enum Problem {
+    Ours(Error),
+    Spawner(tare_spawn::Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+/// One file of one container.
+struct Exchange<'a> {
+    layout: Layout<'a>,
+    file: LiveFile,
+    running: &'a Running,
+}
+
+impl Exchange<'_> {
+    /// What was made is written down before the container gets it, beside what was made before:
+    /// whoever is killed in between leaves it to its successor to find out which of them it has.
+    fn carry_out(&self, spawner: &dyn Spawner, made: BoundFile) -> Result<(), Problem> {
+        let before = [self.path(".made"), self.path(".made.next")];
+        let known: Vec<Vec<u8>> = before
+            .iter()
+            .map(|path| read(path))
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()?;
+        let Some(now) = read(&self.layout.live_file(self.file))? else { return Ok(()) };
+        let content = match change(&now, &known, &made.content.0) {
+            Change::Nothing => return Ok(()),
+            Change::Theirs => {
+                tracing::info!(
+                    container_id = self.running.target.id.as_str(),
+                    "{} of a container is its own by now, and stays",
+                    self.file.target()
+                );
+                return Ok(());
+            }
+            Change::To(content) => content,
+        };
+        let next = self.layout.next_live_file(self.file);
+        for left in [&next, &before[1]] {
+            effects::remove_file(left).map_err(failed)?;
+        }
+        let dir = File::open(self.layout.files()).map_err(failed)?;
+        let made_next = private(&format!("{}.made.next", made.name), &made.content.0)?;
+        let mut file = new_file(made)?;
+        file.name = file_name(&format!("{}.next", self.file.name()))?;
+        file.content = content;
+        write_files(dir.as_fd(), &[made_next, file]).map_err(Error::Storage)?;
+        let init = &self.running.init;
+        match spawner.swap_file(&self.running.target, self.file, init.as_fd()) {
+            Ok(Swapped::Done) => {}
+            Ok(Swapped::NotOurs) => {
+                tracing::info!(
+                    container_id = self.running.target.id.as_str(),
+                    "a container has something else at {}, and keeps it",
+                    self.file.target()
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(Problem::Spawner(error)),
+        }
+        Ok(effects::rename(&before[1], &before[0]).map_err(failed)?)
+    }
+
+    fn path(&self, suffix: &str) -> PathBuf {
+        self.layout.files().join(format!("{}{suffix}", self.file.name()))
+    }
+}
+
+/// A file of the bundle, which the container may have written to; nothing if it is not there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let mut content = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(failed)?;
+    Ok(Some(content))
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::Host { what: "change a file of a container", source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_changed_as_far_as_it_is_ours() {
+        let made = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+        for (about, now, known, wanted, want) in [
+            ("as it was made", "a\n", &["a\n"][..], "a\n", Change::Nothing),
+            ("follows", "a\n", &["a\n"], "b\n", Change::To(b"b\n".to_vec())),
+            ("its lines stay", "a\nx\n", &["a\n"], "b\n", Change::To(b"b\nx\n".to_vec())),
+            ("nothing to do", "a\nx\n", &["a\n"], "a\n", Change::Nothing),
+            ("edited", "x\n", &["a\n"], "b\n", Change::Theirs),
+            ("killed before", "a\n", &["a\n", "b\n"], "b\n", Change::To(b"b\n".to_vec())),
+            ("killed after", "b\n", &["a\n", "b\n"], "b\n", Change::Nothing),
+            ("one in the other", "a\nb\n", &["a\n", "a\nb\n"], "a\nb\n", Change::Nothing),
+            ("empty", "x\n", &[""], "b\n", Change::To(b"b\nx\n".to_vec())),
+            ("of an earlier version", "x\n", &[], "b\n", Change::Nothing),
+        ] {
+            let known: Vec<Vec<u8>> = made(known);
+            assert_eq!(change(now.as_bytes(), &known, wanted.as_bytes()), want, "{about}");
+        }
+    }
+}
