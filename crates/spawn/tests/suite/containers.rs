@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::world::hosts::{finish, hosts_mounts, inside, mount_of, seen_in, swap, with_hosts};
 use crate::world::{
-    World, cgroup2, config, mount_table, parent_of, process, stdio, trial, wait_end, within,
+    cgroup2, config, mount_table, parent_of, process, stdio, trial, wait_end, within,
 };
 use rustix::fs::CWD;
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -18,9 +19,8 @@ use rustix::mount::{
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
 use tare_spawn::{
-    Cause, CgroupPath, Create, Created, Deleted, Error, ErrorKind, Extent, FIRST_KEPT, Force,
-    Incarnation, Layout, LiveFile, OciRuntime, Place, PlacedMount, Refusal, Stdin, Swapped,
-    Verdict,
+    Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Extent, FIRST_KEPT, Force, Incarnation,
+    Layout, OciRuntime, Place, PlacedMount, Refusal, Stdin, Swapped, Verdict,
 };
 
 #[test]
@@ -434,56 +434,6 @@ fn privileged_a_probe_tells_what_works() {
     world.assert_clean();
 }
 
-/// A container that sleeps, with a hosts file of which this is the content.
-fn with_hosts(world: &World, content: &str) -> Created {
-    let mut config = config(&world.request.cgroup, "sleep 1000");
-    let source = world.layout().live_file(LiveFile::Hosts);
-    config["mounts"].as_array_mut().unwrap().push(json!({
-        "destination": "/etc/hosts", "type": "bind", "source": source,
-        "options": ["bind", "private", "nosuid", "noexec", "nodev", "ro"],
-    }));
-    fs::create_dir_all(world.layout().files()).unwrap();
-    fs::write(source, content).unwrap();
-    world.write_config(&config);
-    let created = world.spawner.create(&world.request, world.rootfs()).unwrap();
-    world.spawner.start(&world.target(), created.supervisor.pidfd.as_fd()).unwrap();
-    created
-}
-
-fn seen_in(created: &Created) -> String {
-    fs::read_to_string(format!("/proc/{}/root/etc/hosts", created.init.pid)).unwrap()
-}
-
-fn swap(world: &World, created: &Created, content: &str) -> Result<Swapped, Error> {
-    fs::write(world.layout().next_live_file(LiveFile::Hosts), content).unwrap();
-    world.spawner.swap_file(&world.target(), LiveFile::Hosts, created.init.pidfd.as_fd())
-}
-
-/// Works in the mount namespace of a container.
-fn inside(created: &Created, work: &(dyn Fn() + Sync)) {
-    use nix::sched::{CloneFlags, setns, unshare};
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_FS).unwrap();
-            setns(&created.init.pidfd, CloneFlags::CLONE_NEWNS).unwrap();
-            work();
-        });
-        thread.join().unwrap();
-    });
-}
-
-/// A file as a mount that is attached nowhere.
-fn mount_of(file: &Path) -> std::os::fd::OwnedFd {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, file, flags).unwrap()
-}
-
-/// The mounts a container has at `/etc/hosts`.
-fn hosts_mounts(created: &Created) -> Vec<String> {
-    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", created.init.pid)).unwrap();
-    mounts.lines().filter(|line| line.contains(" /etc/hosts ")).map(Into::into).collect()
-}
-
 #[test]
 fn privileged_a_file_of_a_container_is_swapped_and_nobody_reads_a_part_of_it() {
     let world = crate::world();
@@ -569,11 +519,4 @@ fn privileged_what_a_container_has_put_over_its_file_stays() {
     assert_eq!(swap(&world, &created, "2\n").unwrap(), Swapped::NotOurs);
     assert_eq!(hosts_mounts(&created), Vec::<String>::new());
     finish(&world, &created);
-}
-
-fn finish(world: &World, created: &Created) {
-    let supervisor = created.supervisor.pidfd.as_fd();
-    world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
-    wait_end(&created.supervisor.pidfd);
-    world.assert_clean();
 }

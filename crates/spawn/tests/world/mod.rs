@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "a test, of which every binary uses a part")]
 
 mod daemon;
+pub(crate) mod hosts;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
