@@ -430,7 +430,7 @@ pub(crate) struct Create {
     /// Where its process starts.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
-    /// A network to be on, by name; or none, or host.
+    /// A network to be on, by name; or none, host, container:NAME or ns:PATH.
     #[arg(long, value_name = "NETWORK")]
     pub(crate) network: Vec<String>,
     /// A port to publish: [[ADDRESS:]PORT:]PORT[/PROTOCOL], the host's before the container's.

@@ -92,7 +92,7 @@ pub(crate) fn of_container(
     let mut options = Options::new();
     match networks {
         [] => {}
-        [mode] if matches!(mode.as_str(), "none" | "host" | "private") => {
+        [mode] if is_mode(mode) => {
             options.insert("NetworkMode", mode.clone().into());
         }
         names => {
@@ -105,6 +105,13 @@ pub(crate) fn of_container(
         options.insert("PublishedPorts", ports.into());
     }
     Ok(options)
+}
+
+/// Whether this is no network's name, but says how a container is connected.
+fn is_mode(text: &str) -> bool {
+    matches!(text, "none" | "host" | "private")
+        || text.starts_with("container:")
+        || text.starts_with("ns:")
 }
 
 /// `[[ADDRESS:]PORT:]PORT[/PROTOCOL]`, where an IPv6 address is in brackets.
@@ -164,6 +171,8 @@ mod tests {
             options.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(keys(&["none"]), ["NetworkMode"]);
+        assert_eq!(keys(&["container:web"]), ["NetworkMode"]);
+        assert_eq!(keys(&["ns:/run/netns/x"]), ["NetworkMode"]);
         assert_eq!(keys(&["web"]), ["Networks"]);
         assert_eq!(keys(&["web", "none"]), ["Networks"]);
         assert_eq!(keys(&[]), Vec::<&str>::new());

@@ -9,10 +9,10 @@ use zbus::{OwnedObjectPath, Variant};
 use super::started;
 
 /// Reads its hosts all the time; complains if that is not all of it.
-const READER: &str = r#"i=0; while :; do
+const READER: &str = r#"while :; do
     f=$(cat /etc/hosts)
     case $f in "127.0.0.1 localhost"*"host.tare.internal"*) ;; *) echo "$f" >> /torn;; esac
-    i=$((i+1)); echo $i > /reads
+    echo >> /reads
 done"#;
 
 async fn network(client: &Client, name: &str, options: Options<'_>) -> OwnedObjectPath {
@@ -68,7 +68,7 @@ fn privileged_hosts_and_resolv_conf_follow_the_networks_of_a_container_that_runs
         let mounts = client.exec(&web, "grep -c ' /etc/hosts ' /proc/self/mountinfo").await.stdout;
         assert_eq!(mounts, "1\n", "none is left over another");
         assert_eq!(client.exec(&web, "cat /torn").await.stdout, "", "a part was read");
-        let reads = read(&client, &web, "/reads").await;
+        let reads = client.exec(&web, "wc -l < /reads").await.stdout;
         assert!(reads.trim().parse::<u32>().unwrap() > 100, "{reads} reads tell nothing");
         client.remove(&web).await.done();
         tared.stop();
@@ -156,7 +156,8 @@ fn privileged_containers_follow_the_resolvers_of_the_host() {
         says(&client, &follows, other).await;
         let took = begun.elapsed();
         says(&client, &of_host, other).await;
-        println!("a container had other resolvers after {took:?}");
+        // Ten times what is promised, for machines that are slow.
+        assert!(took < Duration::from_secs(10), "{took:?}");
 
         // A stub resolver, and the file of what is behind it, as systemd-resolved makes it.
         let stub = "nameserver 127.0.0.53\n";

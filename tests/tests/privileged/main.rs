@@ -27,6 +27,7 @@ mod pull;
 mod push;
 mod running;
 mod sessions;
+mod sharing;
 mod spawner;
 mod storage;
 mod volumes;

@@ -1,6 +1,6 @@
 //! `CreateContainer`.
 
-use tare_specgen::{BaseHosts, NamespaceMode, NetworkMode, Request, Ulimit};
+use tare_specgen::{BaseHosts, NamespaceMode, Request, Ulimit};
 
 use super::error::ApiError;
 use super::network::{connections, ports};
@@ -15,8 +15,11 @@ use crate::engine::lifecycle::Lifecycle;
 /// Options of `CreateContainer`.
 pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
     let mut o = Options::new(options);
+    let mut request = request(&mut o)?;
+    let joins = network_mode(&mut o, &mut request)?;
     let asked = Asked {
-        request: request(&mut o)?,
+        request,
+        joins,
         networks: connections(&mut o)?,
         ports: ports(&mut o)?,
         devices: devices(&mut o)?,
@@ -60,10 +63,6 @@ fn request(o: &mut Options) -> Result<Request, ApiError> {
         None => None,
     };
     request.stop_timeout_usec = o.number("StopTimeoutUSec")?;
-    request.network_mode = match text(o, "NetworkMode")?.unwrap_or_default() {
-        mode @ (NetworkMode::Private | NetworkMode::None | NetworkMode::Host) => mode,
-        _ => return Err(wrong("NetworkMode", &"must be private, none or host")),
-    };
     request.dns = match o.strings("DNS")? {
         Some(servers) => servers
             .iter()
@@ -83,6 +82,17 @@ fn request(o: &mut Options) -> Result<Request, ApiError> {
     process(o, &mut request)?;
     surroundings(o, &mut request)?;
     Ok(request)
+}
+
+/// Which network it is in: in the request, or the container whose it shares, which has to be found.
+fn network_mode(o: &mut Options, request: &mut Request) -> Result<Option<String>, ApiError> {
+    let Some(mode) = o.string("NetworkMode")? else { return Ok(None) };
+    if let Some(name) = mode.strip_prefix("container:") {
+        return Ok(Some(name.to_owned()));
+    }
+    let rule = "must be private, none, host, container:NAME or ns:PATH";
+    request.network_mode = mode.parse().map_err(|_| wrong("NetworkMode", &rule))?;
+    Ok(None)
 }
 
 /// What the container's process is.
@@ -142,6 +152,7 @@ fn ulimits(o: &mut Options) -> Result<Vec<Ulimit>, ApiError> {
 mod tests {
     use super::*;
     use crate::api::value::Value;
+    use tare_specgen::NetworkMode;
 
     fn texts(texts: &[&str]) -> Value {
         Value::List(texts.iter().map(|text| Value::Text((*text).into())).collect())
@@ -200,6 +211,19 @@ mod tests {
         let request = create(Values::new()).unwrap().request;
         assert_eq!(request.network_mode, NetworkMode::Private);
         assert_eq!(request, Request::default());
+    }
+
+    #[test]
+    fn a_network_may_be_that_of_another() {
+        let mode = |text: &str| create(values([("NetworkMode", text.into())]));
+        let shared = mode("container:web").unwrap();
+        assert_eq!(shared.joins.as_deref(), Some("web"));
+        let path = mode("ns:/run/netns/x").unwrap();
+        let want = NetworkMode::Path("/run/netns/x".parse().unwrap());
+        assert_eq!((path.joins, path.request.network_mode), (None, want));
+        for text in ["", "web", "ns:", "ns:run/netns/x", "ns:/run/../x", "Host"] {
+            assert!(mode(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::jobs::Job;
 use super::live_files;
 use super::mount::{Source, Wanted};
 use super::records::volatile::{self, Incarnation};
-use super::{Engine, Error, key, spawn_id};
+use super::{Engine, Error, Inner, key, spawn_id};
 use crate::names::DOMAIN;
 
 /// A passwd or group file larger than this is refused: it would be read into memory.
@@ -86,8 +86,9 @@ impl Engine {
             job.log(4, error.chain());
         }
         let host = self.host_facts_for(effective);
-        let generated =
+        let mut generated =
             generate(effective, &host, &facts, &placement).map_err(Error::InvalidSpec)?;
+        self.share_files(&effective.request, &mut generated.files)?;
         for warning in &generated.warnings {
             job.log(4, warning.to_string());
         }
@@ -123,7 +124,9 @@ impl Engine {
         }
         Ok(())
     }
+}
 
+impl Inner {
     /// What is known of the host by now, as far as this container is concerned.
     pub(super) fn host_facts_for(&self, effective: &Effective) -> HostFacts {
         let mut host = self.host.facts();
@@ -151,11 +154,12 @@ impl Engine {
             }
         }
         placement.names = container.name().as_str().parse().into_iter().collect();
+        self.place_network(container, &mut placement)?;
         Ok(placement)
     }
 }
 
-impl Engine {
+impl Inner {
     /// The servers that know names of containers: each of them knows all that this one may know.
     fn add_name_servers(&self, record: &volatile::NetworkRecord, facts: &mut [NetworkFacts]) {
         let domain = DOMAIN.parse().expect("this is a domain");

@@ -257,7 +257,10 @@ impl Engine {
         self.networks.join(&container.id, one).await.map_err(|error| self.name_holder(error))?;
         let done = self.connect_as(container, &mut life, joined.clone()).await;
         match &done {
-            Ok(()) => self.refresh_files(container, &life, &LiveFile::ALL).await,
+            Ok(()) => {
+                self.refresh_files(container, &life, &LiveFile::ALL).await;
+                self.refresh_sharers(container);
+            }
             Err(_) => self.networks.leave(&container.id, one),
         }
         done
@@ -377,6 +380,7 @@ impl Engine {
             self.unplug_one(&row.name, record, network).await?;
             container.show(life);
             self.refresh_files(container, life, &LiveFile::ALL).await;
+            self.refresh_sharers(container);
         }
         self.networks.leave_one(&container.id, network);
         Ok(())

@@ -22,6 +22,7 @@ use super::mount::{self, AskedMount, HostSource, Opened};
 use super::records::durable::{
     self, Connections, ContainerRow, DefinitionRow, LifeRow, Root, VolumeRow,
 };
+use super::shared;
 use super::volume::{AskedVolume, Claim};
 use super::{Error, Inner, Reference, key, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -41,6 +42,8 @@ pub struct Draft {
     volumes: Vec<Claim>,
     lifecycle: Lifecycle,
     sources: Vec<HostSource>,
+    /// Whose network it shares, if it shares one.
+    joins: Option<(ContainerName, u32)>,
     reasons: Vec<Reason>,
 }
 
@@ -49,6 +52,8 @@ pub struct Draft {
 pub struct Asked {
     /// All that is no other object's business.
     pub request: Request,
+    /// The container whose network it shares, by name or id.
+    pub joins: Option<String>,
     /// Networks to be on; the default one if there is none.
     pub networks: Vec<AskedConnection>,
     /// Ports that the host is to offer.
@@ -76,8 +81,11 @@ impl Ask for Draft {
     fn question(&self, by: &Caller) -> Question {
         let others = self.volumes.iter().filter(|volume| volume.is_foreign(by.uid));
         let others = others.map(|it| Reason::Foreign(ForeignKind::Volume, it.name().into()));
-        let reasons: Vec<String> =
-            self.reasons.iter().cloned().chain(others).map(|it| it.to_string()).collect();
+        let joins = self.joins.iter().filter(|(_, owner)| *owner != by.uid);
+        let joins =
+            joins.map(|(name, _)| Reason::Foreign(ForeignKind::Container, name.to_string()));
+        let all = self.reasons.iter().cloned().chain(others).chain(joins);
+        let reasons: Vec<String> = all.map(|it| it.to_string()).collect();
         let action = if reasons.is_empty() {
             Action::CreateContainer
         } else {
@@ -174,7 +182,7 @@ impl Inner {
         asked: Asked,
         opened: Vec<Opened>,
     ) -> Result<Draft, Error> {
-        let Asked { mut request, networks, ports, devices, volumes, lifecycle, .. } = asked;
+        let Asked { mut request, joins, networks, ports, devices, volumes, lifecycle, .. } = asked;
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
@@ -188,6 +196,7 @@ impl Inner {
         let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);
         let (sources, unknown) = self.add_mounts(&mut request, opened)?;
         mount::check_labels(&request)?;
+        let joins = joins.map(|name| self.join_network(&mut request, &name)).transpose();
         let volumes = self.claim(&mut request, volumes, defaults)?;
         let effective =
             effective(&request, defaults, &Foreign::default()).map_err(Error::InvalidSpec)?;
@@ -198,14 +207,16 @@ impl Inner {
             (Err(_), Ok(found)) => found.id.to_string(),
             (Err(_), Err(_)) => image.to_string(),
         };
-        let connections = self.connections(&request, networks, ports)?;
-        let request = match (unknown, device::look(&devices)) {
-            (Some(error), _) | (None, Err(error)) => Err(error),
-            (None, Ok(devices)) => {
-                request.devices = devices;
-                Ok(request)
-            }
+        let mut connections = self.connections(&request, networks, ports)?;
+        let (joins, missing) = match joins {
+            Ok(other) => (other.map(|it| (it.name(), it.view().owner_uid)), None),
+            Err(error) => (None, Some(error)),
         };
+        let request = unknown.or(missing).map_or(Ok(()), Err).and_then(|()| {
+            connections.namespace = shared::pin(&request.network_mode)?;
+            request.devices = device::look(&devices)?;
+            Ok(request)
+        });
         Ok(Draft {
             name,
             image: found,
@@ -215,6 +226,7 @@ impl Inner {
             volumes,
             lifecycle,
             sources,
+            joins,
             reasons,
         })
     }
@@ -305,6 +317,7 @@ impl Inner {
             return Err(error);
         }
         self.volumes.join(&id, &row.definition.request);
+        self.sharers.join(&id, &row.definition.request);
         let (events, names) = (self.events.clone(), self.networks.names.clone());
         let container = Container::new(&row, definition, LifeRow::default(), events, names);
         reservation.fulfil(Arc::new(container));
@@ -353,6 +366,7 @@ impl Inner {
             self.delete_directories(&row.id).await?;
             // It may have been removed meanwhile, and then there was nothing to refer to.
             self.image_of(&row.root)?;
+            self.network_owner(&row.definition.request)?;
         }
         Ok(done?)
     }

@@ -127,6 +127,7 @@ impl Engine {
         life.now = if failed.is_ok() { Now::Idle } else { Now::Broken(record) };
         tell_end(container, life, exit, finished);
         self.follow_end(container, life, exit);
+        self.refresh_sharers(container);
         failed
     }
 

@@ -319,6 +319,23 @@ pub enum Error {
     /// A container that has no network of its own cannot be on one, or publish ports.
     #[error("the container has no network of its own")]
     NoOwnNetwork,
+    /// The network of a container is not its own, and so not its to share.
+    #[error("container '{0}' has no network of its own that could be shared")]
+    NothingToShare(ContainerName),
+    /// Other containers share the network of a container.
+    #[error("the network of container '{name}' is shared by {by}")]
+    NetworkShared {
+        /// Which container.
+        name: ContainerName,
+        /// Names of the others.
+        by: String,
+    },
+    /// There is no network namespace at a path.
+    #[error("there is no network namespace at '{0}'")]
+    NoNamespace(tare_specgen::AbsolutePath),
+    /// The network namespace a container is to be in is another one by now.
+    #[error("the network that container '{0}' was made for is not there any more")]
+    NamespaceChanged(ContainerName),
     /// Ports lead to a container, and nothing outside reaches it.
     #[error("nothing outside reaches the networks of the container: no port leads to it")]
     Unreachable,
@@ -492,6 +509,7 @@ impl Error {
             | Self::InvalidPorts(_)
             | Self::TooManyNetworks(_)
             | Self::NoOwnNetwork
+            | Self::NothingToShare(_)
             | Self::Unreachable
             | Self::SourcePath(_)
             | Self::OpenSource { .. }
@@ -507,6 +525,7 @@ impl Error {
             Self::InvalidState { .. }
             | Self::Changed(_)
             | Self::SourceMoved(_)
+            | Self::NetworkShared { .. }
             | Self::VolumeChanged(_)
             | Self::AlreadyConnected { .. }
             | Self::NotConnected { .. }
@@ -515,9 +534,11 @@ impl Error {
             Self::NoSuchPath => "NoSuchPath",
             Self::FreezeTimeout(_) => "Timeout",
             Self::NoContainerForProcess => "NoContainerForPID",
-            Self::InvalidSpec(_) | Self::NoCommand | Self::NoDevice(_) | Self::NoRelabel => {
-                "InvalidSpec"
-            }
+            Self::InvalidSpec(_)
+            | Self::NoCommand
+            | Self::NoDevice(_)
+            | Self::NoRelabel
+            | Self::NoNamespace(_) => "InvalidSpec",
             Self::Pull { source, .. } | Self::Push { source, .. } => source.name(),
             Self::PlatformMissing { .. } => "PlatformMissing",
             Self::SignatureRejected { .. } => "SignatureRejected",
@@ -534,6 +555,7 @@ impl Error {
             Self::RemoveNetwork { .. }
             | Self::Network { .. }
             | Self::AddressesExhausted(_)
+            | Self::NamespaceChanged(_)
             | Self::NoSubnet { .. } => "NetworkFailed",
             Self::CommandNotFound { .. } => "CommandNotFound",
             Self::CommandNotExecutable { .. } => "CommandNotExecutable",

@@ -19,8 +19,7 @@ use super::blocking::brief;
 use super::bundle::{file_name, new_file};
 use super::container::{Container, Life, Now, Running};
 use super::process::runtime_error;
-use super::records::volatile::Incarnation;
-use super::{Engine, Error};
+use super::{Engine, Error, Inner};
 use crate::effects;
 
 /// Largest file of these that is read, in bytes: what was made, and as much again of the container's
@@ -84,8 +83,8 @@ impl Engine {
         life: &Life,
         files: &[LiveFile],
     ) {
-        let Now::Running { record, running, .. } = &life.now else { return };
-        if let Err(error) = self.try_refresh(container, record, running, files).await {
+        let Now::Running { running, .. } = &life.now else { return };
+        if let Err(error) = self.try_refresh(container, running, files).await {
             let name = container.name();
             tracing::warn!(
                 container_id = %container.id,
@@ -98,28 +97,24 @@ impl Engine {
     async fn try_refresh(
         &self,
         container: &Container,
-        record: &Incarnation,
         running: &Arc<Running>,
         files: &[LiveFile],
     ) -> Result<(), Error> {
-        let effective = self.effective(container)?;
-        let placement = self.placement(container, record)?;
-        let host = self.host_facts_for(&effective);
-        let (run_dir, spawner) = (self.instance.run_dir().to_path_buf(), self.spawner.clone());
-        let (name, running, files) = (container.name(), running.clone(), files.to_vec());
+        let (engine, name) = (self.clone(), container.name());
+        let container = self.container(&container.id)?;
+        let (running, files) = (running.clone(), files.to_vec());
         brief(move || {
-            let layout = running.layout(&run_dir);
-            let mut facts = RootfsFacts::default();
-            if effective.request.base_hosts == BaseHosts::Image {
-                facts.hosts = read(&layout.files().join(IMAGE_HOSTS))?;
+            if !engine.is_with_owner(&container, &running) {
+                return Ok(());
             }
-            let made = live_files(&effective, &host, &facts, &placement, &mut Vec::new());
-            for made in made.map_err(Error::InvalidSpec)? {
+            let owner = engine.network_owner(&container.definition().row.request)?;
+            let layout = running.layout(engine.instance.run_dir());
+            for made in engine.files_now(owner.as_ref().unwrap_or(&container))? {
                 let Some(file) = files.iter().find(|file| file.name() == made.name) else {
                     continue;
                 };
                 let exchange = Exchange { layout, file: *file, running: &running };
-                exchange.carry_out(&*spawner, made).map_err(|problem| match problem {
+                exchange.carry_out(&*engine.spawner, made).map_err(|problem| match problem {
                     Problem::Ours(error) => error,
                     Problem::Spawner(source) => runtime_error("change a file of", &name, source),
                 })?;
@@ -127,6 +122,25 @@ impl Engine {
             Ok(())
         })
         .await
+    }
+}
+
+impl Inner {
+    /// What these files of a container that runs are to be. Reads files.
+    pub(super) fn files_now(&self, container: &Container) -> Result<Vec<BoundFile>, Error> {
+        let not_running = || Error::NotRunning(container.name());
+        let record = container.record().ok_or_else(not_running)?;
+        let running = container.running().ok_or_else(not_running)?;
+        let effective = self.effective(container)?;
+        let placement = self.placement(container, &record)?;
+        let mut facts = RootfsFacts::default();
+        if effective.request.base_hosts == BaseHosts::Image {
+            let files = running.layout(self.instance.run_dir()).files();
+            facts.hosts = read(&files.join(IMAGE_HOSTS))?;
+        }
+        let host = self.host_facts_for(&effective);
+        live_files(&effective, &host, &facts, &placement, &mut Vec::new())
+            .map_err(Error::InvalidSpec)
     }
 }
 

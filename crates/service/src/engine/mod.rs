@@ -47,6 +47,7 @@ mod restart;
 mod run;
 pub mod scope;
 mod sessions;
+mod shared;
 mod start;
 mod stats;
 mod stop;
@@ -139,6 +140,7 @@ pub struct Inner {
     host: Arc<host::Host>,
     networks: network::Networks,
     volumes: volume::Volumes,
+    sharers: shared::Sharers,
     containers: table::Table,
     images: images::Images,
     /// Held by whoever writes down an image.

@@ -62,6 +62,7 @@ impl Engine {
             host: Arc::new(host),
             networks,
             volumes,
+            sharers: super::shared::Sharers::default(),
             containers: super::table::Table::default(),
             images: super::images::Images::default(),
             registering: tokio::sync::Mutex::default(),

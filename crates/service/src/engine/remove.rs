@@ -76,6 +76,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
+        self.check_unshared(container)?;
         container.check_unwritten(&life)?;
         if let Some(running) = life.running().cloned() {
             if *if_running == IfRunning::Refuse {
@@ -139,6 +140,7 @@ impl Engine {
             let row = &container.definition().row;
             self.networks.leave(&container.id, &row.connections.networks);
             self.leave_images(&container.id, &container.root, &row.request);
+            self.sharers.leave(&container.id, &row.request);
             self.containers.remove(container);
             container.remove();
         }
@@ -185,7 +187,14 @@ impl Engine {
         };
         // Nobody begins to use one of them before it is gone.
         let _alone = if own.is_empty() { None } else { Some(self.volumes.changing.lock().await) };
-        let doomed = self.delete_row(&container.id, own).await?;
+        let doomed = match self.delete_row(&container.id, own).await {
+            // Another has come meanwhile that shares its network.
+            Err(Error::Database(error)) if error.is_in_use() => {
+                self.check_unshared(container)?;
+                return Err(Error::Database(error));
+            }
+            deleted => deleted?,
+        };
         self.volumes.leave(&container.id, &request);
         self.remove_doomed(doomed).await;
         Ok(())

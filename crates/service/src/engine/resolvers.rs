@@ -182,7 +182,7 @@ impl Watch {
         loop {
             match reader.next() {
                 Ok(event) => {
-                    let name = event.file_name().map(|name| name.to_bytes());
+                    let name = event.file_name().map(std::ffi::CStr::to_bytes);
                     matters |= match (self.names.get(&event.wd()), name) {
                         (Some(names), Some(name)) => {
                             names.iter().any(|it| it.as_encoded_bytes() == name)

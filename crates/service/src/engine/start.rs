@@ -99,6 +99,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         self.expect_start();
+        self.start_owner(container, job).await?;
         let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
         if life.running().is_some() {
             return Err(container.wrong_state("to be stopped"));
@@ -107,6 +108,7 @@ impl Engine {
         container.check_unwritten(&life)?;
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
+        self.check_foreign_network(container)?;
         by.count(&mut life);
         let effective = self.effective(container)?;
         let begun = self.begin(container, &mut life, &effective).await?;
@@ -117,6 +119,7 @@ impl Engine {
                     self.networks.take_over(network).await;
                 }
                 self.now_runs(container, &mut life, record, running, Pace::Free, ports);
+                self.refresh_sharers(container);
                 Ok(())
             }
             Err(error) => {
@@ -246,6 +249,7 @@ impl Engine {
         };
         job.stage("creating");
         let running = self.create_process(container, record, conmon, mounts).await?;
+        self.check_joined(container, &running)?;
         // From here on the start is carried through, also by another daemon if this one dies.
         job.point_of_no_return()?;
         job.stage("starting");

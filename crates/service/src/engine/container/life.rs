@@ -101,6 +101,14 @@ impl Life {
         }
     }
 
+    /// What it is made of, if it runs.
+    pub(super) fn record(&self) -> Option<Arc<Incarnation>> {
+        match &self.now {
+            Now::Running { record, .. } => Some(Arc::new((**record).clone())),
+            _ => None,
+        }
+    }
+
     /// Its network, if it runs and has one of its own.
     pub(super) fn network(&self) -> Option<&NetworkRecord> {
         match &self.now {

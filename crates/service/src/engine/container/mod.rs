@@ -34,6 +34,8 @@ pub(super) struct Container {
     life: Mutex<Life>,
     /// The same as in `life`, for those who do not wait for the lock.
     running: RwLock<Option<Arc<Running>>>,
+    /// Likewise, what it is made of.
+    record: RwLock<Option<Arc<Incarnation>>>,
     /// Its exec sessions that are seen: those at work, and those that ended a while ago.
     sessions: std::sync::Mutex<Vec<Arc<Visible<view::ExecSession>>>>,
     /// Who is called what, for those who ask on its networks.
@@ -60,6 +62,7 @@ impl Container {
             definition: RwLock::new(Arc::new(definition)),
             life: Mutex::new(life),
             running: RwLock::default(),
+            record: RwLock::default(),
             sessions: std::sync::Mutex::default(),
             names,
         }
@@ -126,6 +129,11 @@ impl Container {
         self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What it is made of, if it runs; also while somebody else changes it.
+    pub(super) fn record(&self) -> Option<Arc<Incarnation>> {
+        self.record.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// From now on this session is seen.
     pub(super) fn add_session(&self, session: Arc<Visible<view::ExecSession>>) {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
@@ -176,6 +184,7 @@ impl Container {
     /// All that is found out about it follows its life.
     fn follow(&self, life: &Life) -> Arc<Definition> {
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = life.running().cloned();
+        *self.record.write().unwrap_or_else(PoisonError::into_inner) = life.record();
         let definition = self.definition();
         match life.network() {
             Some(network) => self.names.show(&self.id, &definition.row, network),

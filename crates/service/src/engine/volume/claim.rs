@@ -95,6 +95,13 @@ impl Inner {
             .filter(|volume| volume.row.owner_uid != owner)
             .map(|volume| (ForeignKind::Volume, volume.row.name.to_string()));
         foreign.things.extend(others);
+        let containers = request
+            .shares_with()
+            .into_iter()
+            .filter_map(|id| self.containers.get(&id.as_str().parse().ok()?))
+            .filter(|container| container.view().owner_uid != owner)
+            .map(|container| (ForeignKind::Container, container.name().to_string()));
+        foreign.things.extend(containers);
         foreign
     }
 }

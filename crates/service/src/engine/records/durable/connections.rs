@@ -17,6 +17,17 @@ pub(crate) struct Connections {
     pub(crate) networks: Vec<Joined>,
     /// Ports to publish while it runs.
     pub(crate) ports: Vec<PortRequest>,
+    /// The namespace that was at the path which was asked for, when it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) namespace: Option<NamespacePin>,
+}
+
+/// A network namespace of the host, whatever leads to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct NamespacePin {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
 }
 
 /// A container's place in one network.
@@ -79,6 +90,13 @@ mod tests {
         assert_eq!(connections.free_position(), 0);
         assert!(connections.on(&"web".parse().unwrap()).is_some());
         assert!(connections.on(&"tare".parse().unwrap()).is_none());
+        let pinned = Connections {
+            namespace: Some(NamespacePin { device: 4, inode: 5 }),
+            ..Connections::default()
+        };
+        let form = serde_json::to_value(&pinned).unwrap();
+        assert_eq!(form["Namespace"], serde_json::json!({"Device": 4, "Inode": 5}));
+        assert_eq!(serde_json::from_value::<Connections>(form).unwrap(), pinned);
         let empty = serde_json::to_value(Connections::default()).unwrap();
         assert_eq!(empty, serde_json::json!({"v": 1, "Networks": [], "Ports": []}));
     }

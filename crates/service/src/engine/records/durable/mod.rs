@@ -12,7 +12,7 @@ use rusqlite::Row;
 
 use crate::db::Error;
 
-pub(crate) use connections::{Connections, Joined};
+pub(crate) use connections::{Connections, Joined, NamespacePin};
 pub(crate) use containers::{
     ContainerRow, DefinitionRow, LifeRow, Root, container_ids, containers, delete_container,
     insert_container, update_definition, update_life,
@@ -38,6 +38,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("0003_image_blobs.sql"),
     include_str!("0004_lifecycle.sql"),
     include_str!("0005_mounts.sql"),
+    include_str!("0006_shared_networks.sql"),
 ];
 
 /// A column that holds the text of something with a grammar.

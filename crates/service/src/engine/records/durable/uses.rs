@@ -21,6 +21,8 @@ pub(super) enum Use {
     Volume(VolumeName),
     /// An image that it mounts; the one it is made from is in its row.
     Image(Digest),
+    /// The container of that id: it shares namespaces of it.
+    Container(ContainerId),
 }
 
 /// All that a container of that definition needs.
@@ -29,7 +31,9 @@ pub(super) fn uses(definition: &DefinitionRow) -> Vec<Use> {
     let networks = networks.map(|joined| Use::Network(joined.network.clone()));
     let volumes = volume::used(&definition.request).map(Use::Volume);
     let images = mount::mounted_images(&definition.request).into_iter().map(Use::Image);
-    networks.chain(volumes).chain(images).collect()
+    let others = definition.request.shares_with().into_iter();
+    let others = others.filter_map(|id| id.as_str().parse().ok()).map(Use::Container);
+    networks.chain(volumes).chain(images).chain(others).collect()
 }
 
 /// Writes down what a container needs, instead of what it did before.
@@ -40,6 +44,7 @@ pub(super) fn replace(c: &Connection, id: &ContainerId, uses: &[Use]) -> Result<
             Use::Network(name) => ("network", name.to_string()),
             Use::Volume(name) => ("volume", name.to_string()),
             Use::Image(id) => ("image", id.to_string()),
+            Use::Container(id) => ("other", id.to_string()),
         };
         c.prepare_cached(&format!("INSERT INTO uses (container, {column}) VALUES (?1, ?2)"))?
             .execute(params![id.as_str(), key])?;
@@ -86,5 +91,21 @@ mod tests {
         for free in ["networks", "images"] {
             assert_eq!(delete(free).unwrap(), 1, "{free}");
         }
+    }
+
+    #[test]
+    fn a_container_cannot_be_deleted_before_those_who_share_its_network() {
+        let c = scratch();
+        put_image(&c, &ImageRow { id: Digest::of(b"image"), ..ImageRow::sample("i") }).unwrap();
+        let owner = ContainerRow::sample("owner");
+        insert_container(&c, &owner).unwrap();
+        let mut sharer = ContainerRow::sample("sharer");
+        let id = owner.id.as_str().parse().unwrap();
+        sharer.definition.request.network_mode = tare_specgen::NetworkMode::Container(id);
+        insert_container(&c, &sharer).unwrap();
+        assert!(delete_container(&c, &owner.id).unwrap_err().is_in_use());
+        delete_container(&c, &sharer.id).unwrap();
+        delete_container(&c, &owner.id).unwrap();
+        assert!(insert_container(&c, &sharer).unwrap_err().is_in_use(), "there is none");
     }
 }

@@ -1,0 +1,360 @@
+//! Networks that are not a container's own: that of another container, or one that somebody made and
+//! that is known by a path.
+//!
+//! Whoever shares a network with another container shares it with all who do, and with the one at
+//! the end of the chain, whose it is. That one cannot be removed before them, and runs before they
+//! do; `hosts` and `resolv.conf` of all of them say the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tare_runtime::ContainerId;
+use tare_spawn::LiveFile;
+use tare_specgen::{
+    AbsolutePath, BoundFile, ContainerRef, DomainName, NamespaceKind, NetworkMode, Placement,
+    Request, owner_of_shared,
+};
+
+use super::container::{Container, Running};
+use super::jobs::Job;
+use super::records::durable::NamespacePin;
+use super::start::StartedBy;
+use super::view::State;
+use super::{Engine, Error, Inner};
+
+/// Where `ip netns` keeps namespaces by their names.
+const NAMESPACES: [&str; 2] = ["/run/netns", "/var/run/netns"];
+/// A file of resolvers larger than this, in bytes, is none.
+const MAX_RESOLV_CONF: u64 = 64 << 10;
+
+/// Who is in the network of whom, by the container that they name.
+#[derive(Debug, Default)]
+pub(super) struct Sharers(RwLock<BTreeMap<ContainerId, BTreeSet<ContainerId>>>);
+
+impl Sharers {
+    /// A container shares the network of the one its request names.
+    pub(super) fn join(&self, id: &ContainerId, request: &Request) {
+        if let Some(other) = named(request) {
+            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            all.entry(other).or_default().insert(id.clone());
+        }
+    }
+
+    /// A container is gone.
+    pub(super) fn leave(&self, id: &ContainerId, request: &Request) {
+        if let Some(other) = named(request) {
+            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(sharers) = all.get_mut(&other) {
+                sharers.remove(id);
+            }
+            all.retain(|_, sharers| !sharers.is_empty());
+        }
+    }
+
+    /// Those who name this container.
+    fn of(&self, id: &ContainerId) -> Vec<ContainerId> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(id).into_iter().flatten().cloned().collect()
+    }
+
+    /// Those, and those who name them.
+    fn all_of(&self, id: &ContainerId) -> BTreeSet<ContainerId> {
+        let mut found = BTreeSet::new();
+        let mut next = self.of(id);
+        while let Some(id) = next.pop() {
+            next.extend(self.of(&id));
+            found.insert(id);
+        }
+        found
+    }
+}
+
+/// The container whose network is shared, as the request names it.
+fn named(request: &Request) -> Option<ContainerId> {
+    match &request.network_mode {
+        NetworkMode::Container(id) => id.as_str().parse().ok(),
+        _ => None,
+    }
+}
+
+/// What a request names by a path of the host is what was there when it was made.
+pub(super) fn pin(mode: &NetworkMode) -> Result<Option<NamespacePin>, Error> {
+    let NetworkMode::Path(path) = mode else { return Ok(None) };
+    let none = |_| Error::NoNamespace(path.clone());
+    let namespace = tare_netns::open_namespace_at(Path::new(path.as_str())).map_err(none)?;
+    let stat = rustix::fs::fstat(&namespace.fd).map_err(|errno| Error::Host {
+        what: "look at a network namespace",
+        source: errno.into(),
+    })?;
+    Ok(Some(NamespacePin { device: stat.st_dev, inode: stat.st_ino }))
+}
+
+/// What a file is, whatever its name.
+fn identity(path: &Path) -> io::Result<NamespacePin> {
+    let file = path.metadata()?;
+    Ok(NamespacePin { device: file.dev(), inode: file.ino() })
+}
+
+/// The network namespace a process is in.
+fn of_process(running: &Running) -> io::Result<NamespacePin> {
+    // It is held by its descriptor: while it lives, nobody else has its number.
+    identity(Path::new(&format!("/proc/{}/ns/net", running.pid)))
+}
+
+/// The resolvers that somebody has written down for a namespace; see ip-netns(8).
+fn resolv_conf_of(path: &AbsolutePath) -> Option<String> {
+    let path = Path::new(path.as_str());
+    let name = NAMESPACES.iter().find_map(|directory| path.strip_prefix(directory).ok())?;
+    let file = Path::new("/etc/netns").join(name).join("resolv.conf");
+    let is_small = file.metadata().is_ok_and(|it| it.is_file() && it.len() <= MAX_RESOLV_CONF);
+    is_small.then(|| std::fs::read_to_string(file).ok()).flatten()
+}
+
+impl Inner {
+    /// Has a request share the network of the container of that name; returns that one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchContainer`], [`Error::AmbiguousName`], [`Error::NothingToShare`].
+    pub(super) fn join_network(
+        &self,
+        request: &mut Request,
+        name: &str,
+    ) -> Result<Arc<Container>, Error> {
+        let other = self.containers.find(name)?;
+        let id: ContainerRef = other
+            .id
+            .as_str()
+            .parse()
+            .map_err(|error| Error::Bug(format!("the id of a container: {error}")))?;
+        request.network_mode = NetworkMode::Container(id);
+        self.network_owner(request)?;
+        Ok(other)
+    }
+
+    /// Whose network it is that a container shares, if it shares one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingToShare`] if that has none of its own, [`Error::InvalidSpec`] where nobody
+    /// has one.
+    pub(super) fn network_owner(&self, request: &Request) -> Result<Option<Arc<Container>>, Error> {
+        let NetworkMode::Container(first) = &request.network_mode else { return Ok(None) };
+        let next = |id: &ContainerRef| match &self
+            .referred(id)
+            .ok()?
+            .definition()
+            .row
+            .request
+            .network_mode
+        {
+            NetworkMode::Container(next) => Some(next.clone()),
+            _ => None,
+        };
+        let owner = owner_of_shared(first, next).map_err(Error::InvalidSpec)?;
+        let owner = self.referred(&owner)?;
+        match owner.definition().row.request.network_mode {
+            NetworkMode::Private => Ok(Some(owner)),
+            _ => Err(Error::NothingToShare(owner.name())),
+        }
+    }
+
+    fn referred(&self, id: &ContainerRef) -> Result<Arc<Container>, Error> {
+        let found = id.as_str().parse().ok().and_then(|id| self.containers.get(&id));
+        found.ok_or_else(|| Error::NoSuchContainer(id.to_string()))
+    }
+
+    /// An error if other containers share the network of this one.
+    pub(super) fn check_unshared(&self, container: &Container) -> Result<(), Error> {
+        let sharers = self.sharers.of(&container.id).into_iter();
+        let names: Vec<String> = sharers
+            .filter_map(|id| self.containers.get(&id))
+            .map(|it| format!("'{}'", it.name()))
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Error::NetworkShared { name: container.name(), by: names.join(", ") })
+    }
+
+    /// An error if the network that a container is to be in, which is not its own, is not there, or
+    /// is not what it was.
+    pub(super) fn check_foreign_network(&self, container: &Container) -> Result<(), Error> {
+        let definition = container.definition();
+        if pin(&definition.row.request.network_mode)? != definition.row.connections.namespace {
+            return Err(Error::NamespaceChanged(container.name()));
+        }
+        self.shared_namespace(container).map(drop)
+    }
+
+    /// An error if the process of a container is not in the network it was made for: whoever looked
+    /// at the path before saw something else.
+    pub(super) fn check_joined(
+        &self,
+        container: &Container,
+        running: &Running,
+    ) -> Result<(), Error> {
+        let wanted = match self.shared_namespace(container)? {
+            Some(path) => identity(Path::new(path.as_str())).ok(),
+            None => container.definition().row.connections.namespace,
+        };
+        match wanted {
+            Some(wanted) if of_process(running).ok() != Some(wanted) => {
+                Err(Error::NamespaceChanged(container.name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the namespace is that a container shares with another, which runs.
+    fn shared_namespace(&self, container: &Container) -> Result<Option<AbsolutePath>, Error> {
+        let Some(owner) = self.network_owner(&container.definition().row.request)? else {
+            return Ok(None);
+        };
+        let record = owner.record().ok_or_else(|| Error::NotRunning(owner.name()))?;
+        let network = record.network.as_ref().ok_or(Error::NoOwnNetwork)?;
+        super::host::path(&network.namespace.path()).map(Some)
+    }
+
+    /// Whether a container that runs is still in the network of the one it shares that with: that may
+    /// have been started anew, and then it has another one.
+    pub(super) fn is_with_owner(&self, container: &Container, running: &Running) -> bool {
+        match self.shared_namespace(container) {
+            Ok(None) => true,
+            Ok(Some(path)) => {
+                let owner = identity(Path::new(path.as_str())).ok();
+                owner.is_some() && owner == of_process(running).ok()
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Says in which network a container is to be, if that is not its own, and who is in its own.
+    pub(super) fn place_network(
+        &self,
+        container: &Container,
+        placement: &mut Placement,
+    ) -> Result<(), Error> {
+        if let Some(path) = self.shared_namespace(container)? {
+            placement.joined.insert(NamespaceKind::Network, path);
+        }
+        if let NetworkMode::Path(path) = &container.definition().row.request.network_mode {
+            placement.netns_resolv_conf = resolv_conf_of(path);
+        }
+        placement.joined_names = self.names_of_sharers(container);
+        Ok(())
+    }
+
+    fn names_of_sharers(&self, container: &Container) -> Vec<DomainName> {
+        let lives = |it: &Arc<Container>| !matches!(it.state(), State::Configured | State::Exited);
+        let sharers = self.sharers.all_of(&container.id).into_iter();
+        let sharers = sharers.filter_map(|id| self.containers.get(&id)).filter(lives);
+        sharers.filter_map(|sharer| sharer.name().as_str().parse().ok()).collect()
+    }
+
+    /// Gives a container that shares a network the files of the one whose that is.
+    pub(super) fn share_files(
+        &self,
+        request: &Request,
+        files: &mut [BoundFile],
+    ) -> Result<(), Error> {
+        let Some(owner) = self.network_owner(request)? else { return Ok(()) };
+        let shared = self.files_now(&owner)?;
+        for file in files {
+            if let Some(same) = shared.iter().find(|it| it.name == file.name) {
+                file.content.clone_from(&same.content);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// Starts the container whose network another one shares, if it does not run.
+    pub(super) fn start_owner<'a>(
+        &'a self,
+        container: &'a Container,
+        job: &'a Job,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>> {
+        Box::pin(async move {
+            let definition = container.definition();
+            // A circle is seen before anything is begun.
+            self.network_owner(&definition.row.request)?;
+            let NetworkMode::Container(id) = &definition.row.request.network_mode else {
+                return Ok(());
+            };
+            let other = self.referred(id)?;
+            if other.running().is_some() {
+                return Ok(());
+            }
+            match self.start_container(&other.view(), job, StartedBy::Somebody).await {
+                // Somebody else has done it.
+                Err(Error::InvalidState { .. }) if other.running().is_some() => Ok(()),
+                started => started,
+            }
+        })
+    }
+
+    /// All who are in one network with a container learn what has changed about it; not waited for.
+    pub(super) fn refresh_sharers(&self, container: &Container) {
+        let owner = self.network_owner(&container.definition().row.request).ok().flatten();
+        let owner = owner.map_or_else(|| container.id.clone(), |owner| owner.id.clone());
+        let mut others = self.sharers.all_of(&owner);
+        others.insert(owner);
+        others.remove(&container.id);
+        if others.is_empty() {
+            return;
+        }
+        let engine = self.clone();
+        tokio::spawn(async move {
+            for other in others.into_iter().filter_map(|id| engine.containers.get(&id)) {
+                if let Ok(life) = other.lock().await {
+                    engine.refresh_files(&other, &life, &LiveFile::ALL).await;
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sharing(id: &ContainerId) -> Request {
+        let mut request = Request::default();
+        request.network_mode = NetworkMode::Container(id.as_str().parse().unwrap());
+        request
+    }
+
+    #[test]
+    fn who_shares_with_whom_is_known_along_the_chain() {
+        let [a, b, c] = [(); 3].map(|()| ContainerId::random().unwrap());
+        let sharers = Sharers::default();
+        sharers.join(&a, &Request::default());
+        sharers.join(&b, &sharing(&a));
+        sharers.join(&c, &sharing(&b));
+        assert_eq!(sharers.of(&a), std::slice::from_ref(&b));
+        assert_eq!(sharers.all_of(&a), [b.clone(), c.clone()].into());
+        sharers.leave(&b, &sharing(&a));
+        assert_eq!(sharers.all_of(&a), BTreeSet::new());
+        sharers.leave(&c, &sharing(&b));
+        assert!(sharers.0.read().unwrap().is_empty(), "nothing stays");
+    }
+
+    #[test]
+    fn a_namespace_is_one_and_no_other_file() {
+        let path = |text: &str| NetworkMode::Path(text.parse().unwrap());
+        assert_eq!(pin(&NetworkMode::Private).unwrap(), None);
+        let own = pin(&path("/proc/self/ns/net")).unwrap().unwrap();
+        assert_eq!(identity(Path::new("/proc/self/ns/net")).unwrap(), own);
+        for other in ["/proc/self/ns/mnt", "/dev/null", "/nowhere"] {
+            let refused = pin(&path(other)).unwrap_err();
+            assert!(matches!(refused, Error::NoNamespace(_)), "{other}: {refused:?}");
+        }
+    }
+}
