@@ -5,9 +5,13 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::{env, fmt};
+use std::sync::mpsc::{Sender, channel};
+use std::{env, fmt, thread};
 
-static SOCKET: OnceLock<Option<PathBuf>> = OnceLock::new();
+/// Whom a connection is given to.
+type Caller = Sender<io::Result<UnixStream>>;
+
+static CONNECTOR: OnceLock<Option<Sender<Caller>>> = OnceLock::new();
 
 /// Asks whoever listens on the socket `$TARE_FAULTS` whether an effect of `part` is to happen; without
 /// that it is.
@@ -15,15 +19,18 @@ static SOCKET: OnceLock<Option<PathBuf>> = OnceLock::new();
 /// Connects, writes the part, a tab, and the effect in words, and waits for the answer: nothing if the
 /// effect shall happen, or the number of the error it shall fail with. As long as there is no answer,
 /// the thread hangs there; that is the place to kill the program at. Each question has a connection of
-/// its own, so that nothing is left open, and one that hangs holds up no other.
+/// its own, so that nothing is left open, and one that hangs holds up no other. All are opened by the
+/// thread that the first question starts, which stays where the socket has a name: others go into
+/// containers.
 ///
 /// # Errors
 ///
 /// The one that was answered; or if nobody listens.
 pub fn ask_whoever_listens(part: &str, effect: &dyn fmt::Display) -> io::Result<()> {
-    let socket = SOCKET.get_or_init(|| env::var_os("TARE_FAULTS").map(Into::into));
-    let Some(socket) = socket else { return Ok(()) };
-    let mut stream = UnixStream::connect(socket)?;
+    let connector =
+        CONNECTOR.get_or_init(|| env::var_os("TARE_FAULTS").map(|socket| connector(socket.into())));
+    let Some(connector) = connector else { return Ok(()) };
+    let mut stream = connect(connector)?;
     write!(stream, "{part}\t{effect}")?;
     stream.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
@@ -32,4 +39,21 @@ pub fn ask_whoever_listens(part: &str, effect: &dyn fmt::Display) -> io::Result<
         Ok(errno) => Err(io::Error::from_raw_os_error(errno)),
         Err(_) => Ok(()),
     }
+}
+
+fn connector(socket: PathBuf) -> Sender<Caller> {
+    let (connector, callers) = channel::<Caller>();
+    thread::spawn(move || {
+        for caller in callers {
+            // It waits for it.
+            let _ = caller.send(UnixStream::connect(&socket));
+        }
+    });
+    connector
+}
+
+fn connect(connector: &Sender<Caller>) -> io::Result<UnixStream> {
+    let (caller, connection) = channel();
+    connector.send(caller).map_err(io::Error::other)?;
+    connection.recv().map_err(io::Error::other)?
 }

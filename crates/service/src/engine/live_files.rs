@@ -42,6 +42,9 @@ enum Change {
 /// What is to become of a file that is this `now`, of which one of `made` was what was made last, if
 /// `wanted` is to be in it.
 fn change(now: &[u8], made: &[Vec<u8>], wanted: &[u8]) -> Change {
+    if now.len() as u64 > MAX_FILE {
+        return Change::Theirs;
+    }
     let kept = made.iter().filter(|made| now.starts_with(made)).max_by_key(|made| made.len());
     match kept {
         Some(made) if made == wanted => Change::Nothing,
@@ -84,7 +87,12 @@ impl Engine {
         files: &[LiveFile],
     ) {
         let Now::Running { running, .. } = &life.now else { return };
-        if let Err(error) = self.try_refresh(container, running, files).await {
+        let mut done = self.try_refresh(container, running, files).await;
+        if done.is_err() {
+            // Nobody else would come back to it.
+            done = self.try_refresh(container, running, files).await;
+        }
+        if let Err(error) = done {
             let name = container.name();
             tracing::warn!(
                 container_id = %container.id,
@@ -164,52 +172,56 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// What was made is written down before the container gets it, beside what was made before:
-    /// whoever is killed in between leaves it to its successor to find out which of them it has.
     fn carry_out(&self, spawner: &dyn Spawner, made: BoundFile) -> Result<(), Problem> {
-        let before = [self.path(".made"), self.path(".made.next")];
-        let known: Vec<Vec<u8>> = before
-            .iter()
-            .map(|path| read(path))
-            .filter_map(Result::transpose)
-            .collect::<Result<_, _>>()?;
         let Some(now) = read(&self.layout.live_file(self.file))? else { return Ok(()) };
+        let (last, begun) = (read(&self.path(".made"))?, read(&self.path(".made.next"))?);
+        let is_unfinished = begun.is_some();
+        let known: Vec<Vec<u8>> = last.into_iter().chain(begun).collect();
         let content = match change(&now, &known, &made.content.0) {
+            Change::To(content) => content,
+            // Which of the two files the container has is for the spawner to find out.
+            Change::Nothing if is_unfinished => now,
             Change::Nothing => return Ok(()),
             Change::Theirs => {
-                tracing::info!(
-                    container_id = self.running.target.id.as_str(),
-                    "{} of a container is its own by now, and stays",
-                    self.file.target()
-                );
+                self.tell("has made it its own");
                 return Ok(());
             }
-            Change::To(content) => content,
         };
-        let next = self.layout.next_live_file(self.file);
-        for left in [&next, &before[1]] {
-            effects::remove_file(left).map_err(failed)?;
-        }
-        let dir = File::open(self.layout.files()).map_err(failed)?;
-        let made_next = private(&format!("{}.made.next", made.name), &made.content.0)?;
-        let mut file = new_file(made)?;
-        file.name = file_name(&format!("{}.next", self.file.name()))?;
-        file.content = content;
-        write_files(dir.as_fd(), &[made_next, file]).map_err(Error::Storage)?;
-        let init = &self.running.init;
-        match spawner.swap_file(&self.running.target, self.file, init.as_fd()) {
-            Ok(Swapped::Done) => {}
+        self.write_next(made, content)?;
+        match spawner.swap_file(&self.running.target, self.file, self.running.init.as_fd()) {
+            Ok(Swapped::Done) => {
+                effects::rename(&self.path(".made.next"), &self.path(".made")).map_err(failed)?;
+            }
             Ok(Swapped::NotOurs) => {
-                tracing::info!(
-                    container_id = self.running.target.id.as_str(),
-                    "a container has something else at {}, and keeps it",
-                    self.file.target()
-                );
-                return Ok(());
+                self.tell("has something else there");
+                self.forget_next()?;
             }
             Err(error) => return Err(Problem::Spawner(error)),
         }
-        Ok(effects::rename(&before[1], &before[0]).map_err(failed)?)
+        Ok(())
+    }
+
+    /// What was made is written down before the container gets it, beside what was made before:
+    /// whoever is killed in between leaves it to its successor to find out which of them it has.
+    fn write_next(&self, made: BoundFile, content: Vec<u8>) -> Result<(), Error> {
+        self.forget_next()?;
+        let made_next = private(&format!("{}.made.next", made.name), &made.content.0)?;
+        let next = file_name(&format!("{}.next", made.name))?;
+        let file = NewFile { name: next, content, ..new_file(made)? };
+        let dir = File::open(self.layout.files()).map_err(failed)?;
+        write_files(dir.as_fd(), &[made_next, file]).map_err(Error::Storage)
+    }
+
+    fn forget_next(&self) -> Result<(), Error> {
+        [self.layout.next_live_file(self.file), self.path(".made.next")]
+            .iter()
+            .try_for_each(|path| effects::remove_file(path))
+            .map_err(failed)
+    }
+
+    fn tell(&self, why: &str) {
+        let (id, at) = (self.running.target.id.as_str(), self.file.target());
+        tracing::info!(container_id = id, "{at} of a container stays: it {why}");
     }
 
     fn path(&self, suffix: &str) -> PathBuf {
