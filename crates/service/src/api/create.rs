@@ -193,7 +193,7 @@ mod tests {
             ("Ulimits", tuple(["nofile".into(), 2.into(), 1.into()])),
             ("Systemd", "maybe".into()),
             ("PIDMode", "ns:/proc/1/ns/pid".into()),
-            ("NetworkMode", "ns:/proc/1/ns/net".into()),
+            ("NetworkMode", "ns:proc/1/ns/net".into()),
             ("IPCMode", "none".into()),
             ("DeviceCgroupRules", texts(&["c 1:3"])),
             ("ReadOnlyTmpfs", Value::Bool(false)),
