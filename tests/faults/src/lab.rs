@@ -209,8 +209,10 @@ fn is_not_open(difference: &Difference) -> bool {
     difference.kind == "descriptor" && matches!(difference.change, Change::Gone(_))
 }
 
+/// Whoever is killed before it could write that down did not say that it shall end, either.
 fn without_end(row: &str) -> Vec<&str> {
-    let ends = ["started_usec", "finished_usec", "exit_code", "exit_signal", "exit_reason"];
+    let ends =
+        ["started_usec", "finished_usec", "exit_code", "exit_signal", "exit_reason", "asked"];
     let is_end = |field: &&str| ends.iter().any(|end| field.starts_with(end));
     row.split(' ').filter(|field| !is_end(field)).collect()
 }

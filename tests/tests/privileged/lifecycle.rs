@@ -168,6 +168,34 @@ fn privileged_a_new_daemon_goes_on_with_what_follows() {
     });
 }
 
+/// Says so in its root, and goes on.
+const STUBBORN: &str = "trap 'touch /asked' TERM; while :; do sleep 0.05; done";
+
+#[test]
+fn privileged_a_daemon_that_dies_while_it_stops_something_is_followed_by_one_that_knows() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = create(&client, "stubborn", STUBBORN, "always").await;
+        client.start(&path).await.done();
+        let process = pid(&client.container(&path).await);
+        let patience = (1_000_000_000_u64, 0_u64);
+        client.call(&path, "Container", "Stop", &patience).await.unwrap();
+        while client.exec(&path, "test -e /asked").await.code != 0 {}
+        tared.kill9();
+        drop(client);
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+        gone(process).await;
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        assert_eq!(client.container(&path).await.text("State"), "exited");
+        nothing_follows(&client, &path).await;
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
 #[test]
 fn privileged_what_is_to_be_removed_is_when_it_ends() {
     on_scratch_host(async |host| {

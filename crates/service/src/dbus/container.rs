@@ -127,7 +127,7 @@ impl Container {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), ApiError> {
         let request = || api::change::kill(whom, signal, flags, || self.view());
-        self.context.act(&header, request, async |engine, kill| engine.kill(kill)).await
+        self.context.act(&header, request, async |engine, kill| engine.kill(kill).await).await
     }
 
     #[zbus(out_args("job"))]

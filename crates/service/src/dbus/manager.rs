@@ -160,7 +160,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(), ApiError> {
         let request = || api::change::kill(whom, signal, flags, || self.find(name));
-        self.context.act(&header, request, async |engine, kill| engine.kill(kill)).await
+        self.context.act(&header, request, async |engine, kill| engine.kill(kill).await).await
     }
 
     #[zbus(out_args("job"))]

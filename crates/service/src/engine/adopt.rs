@@ -120,6 +120,7 @@ impl Engine {
         life.incarnation = record.number;
         life.session = self.last_session(&record);
         life.last.started = record.started.or(life.last.started);
+        life.last.asked = record.to_end;
         let exit = match record.stage {
             Stage::Preparing => Exit { code: -1, signal: 0, reason: ExitReason::StartFailed },
             Stage::Ended { exit, finished } if life.last.finished == Some(finished) => {

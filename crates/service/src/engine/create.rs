@@ -135,8 +135,8 @@ impl Draft {
             request,
             connections,
             volumes,
-            sources,
             lifecycle,
+            sources,
             ..
         } = self;
         let (image, request) = (image?, request?);
@@ -151,8 +151,8 @@ impl Draft {
             request,
             connections,
             volumes,
-            sources,
             lifecycle,
+            sources,
         })
     }
 }
@@ -277,8 +277,8 @@ impl Inner {
             request,
             connections,
             volumes,
-            sources,
             lifecycle,
+            sources,
         } = draft;
         self.expect_start();
         let pins = self.pin(sources).await?;

@@ -90,7 +90,7 @@ impl Engine {
             _ => return Ok(()),
         };
         // Whoever stops all with the host wants none of them to stay down.
-        life.last.asked = stopping > 0 && !self.goes_down();
+        life.last.asked = (stopping > 0 || record.to_end) && !self.goes_down();
         container.hide_names();
         // Whoever executes something in it is done first: it cannot take long any more.
         let _alone = running.in_use.write().await;

@@ -186,6 +186,7 @@ impl Engine {
             init: None,
             started: None,
             started_monotonic: None,
+            to_end: false,
         };
         let begun = if effective.request.network_mode == NetworkMode::Private {
             self.write_with_network(container, record).await?

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tare_runtime::{Signal, signal};
 
-use super::container::{Container, Now, Running};
+use super::blocking::brief;
+use super::container::{Container, Life, Now, Running};
 use super::end::Unwritten;
 use super::follow::Plan;
 use super::jobs::{Job, JobKind, Origin, Output};
@@ -142,8 +143,12 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::NotRunning`], [`Error::Process`].
-    pub fn kill(&self, request: Authorized<Kill>) -> Result<(), Error> {
-        let (request, _) = request.into_parts();
+    pub async fn kill(&self, request: Authorized<Kill>) -> Result<(), Error> {
+        let ((request, _), engine) = (request.into_parts(), self.clone());
+        brief(move || engine.kill_now(&request)).await
+    }
+
+    fn kill_now(&self, request: &Kill) -> Result<(), Error> {
         let container = self.container(&request.container.id)?;
         container.check_unchanged(&request.container)?;
         let name = &request.container.name;
@@ -201,6 +206,9 @@ impl Engine {
             && let Ok(mut life) = container.lock().await
         {
             life.count_stops(running.number(), |stops| stops - 1);
+            if !life.is_stopped_by_somebody() {
+                self.note_stop(&mut life, false).await;
+            }
             container.show(&life);
         }
         stopped.map(drop)
@@ -242,15 +250,30 @@ impl Engine {
         let mut life = job.or_canceled(asked).await??;
         let Some(running) = life.running().cloned() else { return Ok(None) };
         life.count_stops(running.number(), |stops| stops + 1);
+        self.note_stop(&mut life, true).await;
         container.show(&life);
         Ok(Some(running))
+    }
+
+    /// Writes down that somebody wants it to end, or does not any more, for a daemon that comes to
+    /// know how it ended. That is no reason not to stop it.
+    async fn note_stop(&self, life: &mut Life, wanted: bool) {
+        let Now::Running { record, .. } = &mut life.now else { return };
+        // With the host, nobody wants any of them to stay down.
+        if record.to_end == wanted || self.goes_down() {
+            return;
+        }
+        record.to_end = wanted;
+        if let Err(error) = self.write_record(record).await {
+            tracing::warn!(container_id = %record.container, "{}", error.chain());
+        }
     }
 
     /// The stop signal, and its time.
     async fn ask_to_stop(
         &self,
         container: &Container,
-        running: &Running,
+        running: &Arc<Running>,
         timeout: Option<Duration>,
         job: &Job,
     ) -> Result<(), Error> {
@@ -258,8 +281,13 @@ impl Engine {
         let timeout = timeout.unwrap_or_else(|| Duration::from_micros(effective.stop_timeout_usec));
         let stop_signal = Signal::from_number(effective.stop_signal.number())
             .map_err(|error| Error::Bug(error.to_string()))?;
-        // It may have ended a moment ago: then there is nothing to wait for either.
-        let _ = signal::send(running.init.as_fd(), stop_signal);
+        let whom = running.clone();
+        let asked = brief(move || {
+            // It may have ended a moment ago: then there is nothing to wait for either.
+            let _ = signal::send(whom.init.as_fd(), stop_signal);
+            Ok(())
+        });
+        asked.await?;
         // What is paused gets it when it goes on, before anything else; if it cannot, it is killed.
         if let Err(error) = self.let_go_on(container, running).await {
             job.log(4, error.chain());
@@ -272,9 +300,10 @@ impl Engine {
     pub(super) async fn kill_and_end(
         &self,
         container: &Arc<Container>,
-        running: &Running,
+        running: &Arc<Running>,
     ) -> Result<(), Error> {
-        self.kill_all(container, running)?;
+        let (engine, whose, all) = (self.clone(), container.clone(), running.clone());
+        brief(move || engine.kill_all(&whose, &all)).await?;
         if tokio::time::timeout(KILL_TIMEOUT, running.init.ended()).await.is_err() {
             return Err(Error::Process {
                 what: "end the processes of",

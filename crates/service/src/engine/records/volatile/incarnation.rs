@@ -68,6 +68,9 @@ pub(crate) struct Incarnation {
     pub(crate) init: Option<Identity>,
     pub(crate) started: Option<Usec>,
     pub(crate) started_monotonic: Option<Usec>,
+    /// Somebody wants it to end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) to_end: bool,
 }
 
 impl Incarnation {
