@@ -60,6 +60,7 @@ fn privileged_the_bench_measures_every_row_on_every_host() {
                 "list-1000",
                 "memory-idle",
                 "memory-running",
+                "port",
                 "rate-1",
                 "rate-4",
                 "spec-100",

@@ -94,6 +94,8 @@ impl<O: Operation> Matrix<O> {
         lab.faults.count();
         operation.run(lab.client()).await.unwrap();
         let effects = lab.faults.all_seen(QUIET).await;
+        // Without a hook, all of what follows would pass.
+        assert!(effects.iter().any(|effect| effect.part == "service"), "{effects:?}");
         let done = lab.world();
         let (undo, problems) = (Vec::new(), Vec::new());
         Self { operation, effects, undo, cleared, done, problems }

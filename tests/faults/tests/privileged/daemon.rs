@@ -30,7 +30,9 @@ pub(crate) async fn begin_everywhere(lab: &mut Lab<'_>, fate: Fate) {
     lab.kill_and_restart().await;
     let wanted = lab.world();
     let mut problems = Problems::default();
-    for effect in beginning(lab).await {
+    let beginning = beginning(lab).await;
+    assert!(!beginning.is_empty(), "nothing is asked before an effect");
+    for effect in beginning {
         lab.log();
         let mut came = Err(Problem::Missed);
         for _ in 0..TRIES {
@@ -134,6 +136,7 @@ pub(crate) async fn share_everywhere(lab: &mut Lab<'_>) {
     lab.faults.count();
     lab.end();
     let end = lab.faults.seen();
+    assert!(!first.is_empty() && !end.is_empty(), "nothing is asked before an effect");
     let mut problems = Problems::default();
     for effect in first.iter().filter(|effect| !second.contains(effect)) {
         for fate in [Fate::Fails, Fate::Killed] {
