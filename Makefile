@@ -52,13 +52,17 @@ test-privileged: setup-tests build ## Tests named privileged_*: as root, in name
 	tools/cargo-test.sh root $(TESTS) --tests -- privileged_
 
 test-lab: setup-lab build ## Tests named lab_*, and the privileged ones of service and network, in a Debian 13 under systemd
-	tools/cargo-test.sh lab $(TESTS) --test lab
+	failed=0; \
+	tools/cargo-test.sh lab $(TESTS) --test lab || failed=1; \
 	tools/cargo-test.sh lab --locked -p system-tests -p tare-netns --features tare-netns/fault \
-		--test privileged
+		--test privileged || failed=1; \
+	exit $$failed
 
 test-vm: setup-lab build ## Tests named vm_*, in emulated machines with a kernel of their own
-	tools/cargo-test.sh vm-apparmor $(TESTS) --test vm -- --skip vm_selinux_
-	tools/cargo-test.sh vm-selinux $(TESTS) --test vm -- vm_selinux_
+	failed=0; \
+	tools/cargo-test.sh vm-apparmor $(TESTS) --test vm -- --skip vm_selinux_ || failed=1; \
+	tools/cargo-test.sh vm-selinux $(TESTS) --test vm -- vm_selinux_ || failed=1; \
+	exit $$failed
 
 case: setup-lab build ## The tests whose names contain NAME, of any kind, where they belong
 	tools/case.sh "$(NAME)" $(TESTS)

@@ -25,4 +25,5 @@ if [ -n "$runner" ]; then
     host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
     export "CARGO_TARGET_${host}_RUNNER=$runner"
 fi
-exec "${CARGO:-cargo}" test "$@"
+# One program that fails is no reason not to run the others.
+exec "${CARGO:-cargo}" test --no-fail-fast "$@"

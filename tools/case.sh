@@ -4,12 +4,30 @@ set -eu
 cd "$(dirname "$0")/.."
 name=$1
 shift
+log=$(mktemp)
+trap 'rm -f "$log" "$log.status"' EXIT
 
-case $name in
-'') echo "case: which? make case NAME=lab_the_main_job" >&2 && exit 2 ;;
-vm_selinux*) exec tools/cargo-test.sh vm-selinux "$@" --test vm -- "$name" ;;
-vm_*) exec tools/cargo-test.sh vm-apparmor "$@" --test vm -- "$name" --skip vm_selinux_ ;;
-lab_*) exec tools/cargo-test.sh lab "$@" --test lab -- "$name" ;;
-privileged_*) exec tools/cargo-test.sh root "$@" --tests -- "$name" ;;
-*) exec tools/cargo-test.sh here "$@" -- "$name" --skip privileged_ --skip lab_ --skip vm_ ;;
-esac
+run() {
+    case $name in
+    vm_selinux*) tools/cargo-test.sh vm-selinux "$@" --test vm -- "$name" ;;
+    vm_*) tools/cargo-test.sh vm-apparmor "$@" --test vm -- "$name" --skip vm_selinux_ ;;
+    lab_*) tools/cargo-test.sh lab "$@" --test lab -- "$name" ;;
+    privileged_*) tools/cargo-test.sh root "$@" --tests -- "$name" ;;
+    *) tools/cargo-test.sh here "$@" -- "$name" --skip privileged_ --skip lab_ --skip vm_ ;;
+    esac
+}
+
+[ -n "$name" ] || {
+    echo "case: which? make case NAME=lab_the_main_job" >&2
+    exit 2
+}
+{
+    run "$@" && status=0 || status=$?
+    echo "$status" >"$log.status"
+} | tee "$log"
+[ "$(cat "$log.status")" = 0 ] || exit "$(cat "$log.status")"
+# One that does not exist has not passed.
+grep -q '^running [1-9]' "$log" || {
+    echo "case: no test is called that; what begins with privileged_, lab_ or vm_ is called so whole" >&2
+    exit 1
+}

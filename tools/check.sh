@@ -30,5 +30,6 @@ count() {
 }
 [ ${#accepted[@]} = 0 ] || printf 'cannot run here, which was accepted: %s\n' "${accepted[*]}"
 [ ${#failed[@]} = 0 ] || printf 'failed: %s\n' "${failed[*]}"
-printf '%s passed, %s failed\n' "$(count passed)" "$(count failed)"
+printf '%s tests passed, %s failed; %s of %s stages failed\n' \
+    "$(count passed)" "$(count failed)" ${#failed[@]} $#
 [ ${#failed[@]} = 0 ]
