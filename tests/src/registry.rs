@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -41,9 +41,20 @@ impl Registry {
     ///
     /// If it does not answer in time.
     pub fn start(host: &Host, access: Access) -> Self {
-        let root = host.path("registry");
+        let dir = host.path("registry");
+        fs::create_dir_all(&dir).unwrap();
+        Self::start_in(&dir, access)
+    }
+
+    /// Starts one that has all that is its own in a directory.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer in time.
+    pub fn start_in(dir: &Path, access: Access) -> Self {
+        let root = dir.join("content");
         fs::create_dir_all(&root).unwrap();
-        let (config, passwords) = (host.path("registry.yml"), host.path("htpasswd"));
+        let (config, passwords) = (dir.join("registry.yml"), dir.join("htpasswd"));
         fs::write(&passwords, HTPASSWD).unwrap();
         let auth = match access {
             Access::Open => String::new(),

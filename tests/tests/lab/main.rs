@@ -8,3 +8,4 @@ mod main_job;
 mod network;
 mod scopes;
 mod unit;
+mod verbs;
