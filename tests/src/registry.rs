@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ const HTPASSWD: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYU
 pub struct Registry {
     child: Child,
     root: PathBuf,
+    dir: PathBuf,
 }
 
 /// Who gets anything from a registry.
@@ -41,17 +42,15 @@ impl Registry {
     ///
     /// If it does not answer in time.
     pub fn start(host: &Host, access: Access) -> Self {
-        let dir = host.path("registry");
-        fs::create_dir_all(&dir).unwrap();
-        Self::start_in(&dir, access)
+        Self::start_in(host.path("registry"), access)
     }
 
-    /// Starts one that has all that is its own in a directory.
+    /// Starts one that has all that is its own in a directory, which it makes.
     ///
     /// # Panics
     ///
     /// If it does not answer in time.
-    pub fn start_in(dir: &Path, access: Access) -> Self {
+    pub fn start_in(dir: PathBuf, access: Access) -> Self {
         let root = dir.join("content");
         fs::create_dir_all(&root).unwrap();
         let (config, passwords) = (dir.join("registry.yml"), dir.join("htpasswd"));
@@ -76,7 +75,7 @@ impl Registry {
             assert!(Instant::now() < end, "the registry does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child, root }
+        Self { child, root, dir }
     }
 
     /// Puts an image there, under a name such as `one:1`.
@@ -109,6 +108,6 @@ impl Drop for Registry {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.root);
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }

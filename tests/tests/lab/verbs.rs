@@ -31,7 +31,7 @@ fn lab_networks_and_ports_work_as_shipped() {
         tarectl(&["network", "connect", "--alias", "pages", "back", "web"]);
         let asked = ["wget", "-q", "-O", "-", "http://pages/hosts"];
         let seen = tarectl(&[&["exec", "db"][..], &asked].concat());
-        assert_eq!(seen.matches(" web").count(), 2, "it knows itself on both networks: {seen}");
+        assert_eq!(seen.matches(" web").count(), 3, "it knows itself at all its addresses: {seen}");
         tarectl(&["network", "disconnect", "back", "web"]);
         let seen = tarectl(&["exec", "web", "cat", "/etc/hosts"]);
         assert_eq!(seen.matches(" web").count(), 1, "{seen}");
@@ -92,13 +92,13 @@ fn lab_registries_work_as_shipped() {
     in_lab(System, async |lab| {
         lab.client().await.import_busybox().await;
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
-        let _registry = Registry::start_in(dir.path(), Access::Open);
+        let _registry = Registry::start_in(dir.path().join("registry"), Access::Open);
         let there = format!("{REGISTRY}/busybox:1");
         tarectl(&["push", "--insecure", "busybox", &there]);
         tarectl(&["pull", "--insecure", &there]);
         tarectl(&["run", "--name", "pulled", &there, "sleep", "1000"]);
         assert_eq!(tarectl(&["exec", "pulled", "echo", "hello"]), "hello\n");
         tarectl(&["rm", "--force", "pulled"]);
-        tarectl(&["untag", "busybox", &there]);
+        tarectl(&["rmi", &there]);
     });
 }
