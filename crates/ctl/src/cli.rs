@@ -336,7 +336,7 @@ pub(crate) struct Commit {
     /// What was done.
     #[arg(short, long)]
     pub(crate) message: Option<String>,
-    /// What the image is to say, in the words of a Dockerfile, as in 'CMD ["sh"]'.
+    /// What the image is to say, in the words of a Dockerfile, as in CMD /bin/sh.
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
     /// Name or id.

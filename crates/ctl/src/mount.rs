@@ -153,12 +153,11 @@ fn option(key: &str, value: Option<&str>) -> Result<Option<String>, String> {
         ("ro" | "readonly", None | Some("true")) => "ro".into(),
         ("ro" | "readonly" | "bind-nonrecursive", Some("false")) => return Ok(None),
         ("bind-nonrecursive", None | Some("true")) => "bind".into(),
-        ("bind-propagation", Some(word)) => word.into(),
         ("relabel", Some("shared")) => "z".into(),
         ("relabel", Some("private")) => "Z".into(),
         ("tmpfs-size" | "size", Some(size)) => format!("size={size}"),
         ("tmpfs-mode" | "mode", Some(mode)) => format!("mode={mode}"),
-        (word, None) => word.into(),
+        ("bind-propagation", Some(word)) | (word, None) => word.into(),
         (key, Some(_)) => return Err(format!("no option {key}")),
     }))
 }
