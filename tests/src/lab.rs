@@ -1,13 +1,16 @@
 //! A lab system: a whole Debian 13 with `tared` installed on its system bus.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use zbus::{OwnedObjectPath, Variant};
+
 use crate::host::{run, runtime, settle};
 use crate::world::{Change, Scope};
-use crate::{Client, World, started};
+use crate::{Client, Options, World, started};
 
 /// The system bus of the lab.
 pub const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
@@ -52,7 +55,8 @@ pub fn in_lab(ring: Ring, body: impl AsyncFnOnce(&Lab)) {
     assert_eq!(here, ring.name(), "runs in a lab system: make test-lab, make test-vm");
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab { begun: SystemTime::now() };
-    let result = catch_unwind(AssertUnwindSafe(|| runtime().block_on(leaving_nothing(&lab, body))));
+    let result =
+        catch_unwind(AssertUnwindSafe(|| runtime().block_on(leaving_nothing(&lab, ring, body))));
     if let Err(panic) = result {
         lab.print_journal();
         remove_containers();
@@ -60,8 +64,12 @@ pub fn in_lab(ring: Ring, body: impl AsyncFnOnce(&Lab)) {
     }
 }
 
-async fn leaving_nothing(lab: &Lab, body: impl AsyncFnOnce(&Lab)) {
+async fn leaving_nothing(lab: &Lab, ring: Ring, body: impl AsyncFnOnce(&Lab)) {
     lab.use_all().await;
+    // No case in a machine, which is slow, has any of that.
+    if ring == Ring::System {
+        lab.open_all().await;
+    }
     let scope = Scope::of_installed_service();
     let before = World::capture(&scope);
     body(lab).await;
@@ -93,6 +101,27 @@ impl Lab {
         client.import_busybox().await;
         let first = started(&client, "first", "true").await;
         client.remove(&first).await.done();
+    }
+
+    /// The same, of what lets ports and IPv6 through.
+    async fn open_all(&self) {
+        let client = self.client().await;
+        let ipv6 = Options::from([("IPv6", true.into())]);
+        let network: OwnedObjectPath =
+            client.manager("CreateNetwork", &("first", ipv6)).await.unwrap();
+        let rows = |key: &'static str, value: &[Variant<'static>]| {
+            let row = |it: &Variant<'static>| HashMap::from([(key, it.try_clone().unwrap())]);
+            Variant::from(value.iter().map(row).collect::<Vec<_>>())
+        };
+        let options = Options::from([
+            ("Command", vec!["true"].into()),
+            ("Networks", rows("Network", &["tare".into(), "first".into()])),
+            ("PublishedPorts", rows("ContainerPort", &[80_u16.into()])),
+        ]);
+        let first = client.create_with("first", options).await.unwrap();
+        client.start(&first).await.done();
+        client.remove(&first).await.done();
+        client.call(&network, "Network", "Remove", &0_u64).await.unwrap();
     }
 
     /// What the journal has of the time since the case began, in the form `journalctl` calls
