@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tare_netns::{InterfaceName, NamespaceName, TableName};
 use tare_runtime::ContainerId;
@@ -16,6 +17,10 @@ use crate::effects;
 pub const DEFAULT_STATE: &str = "/var/lib/tare";
 /// Where it keeps what dies with the boot.
 pub const DEFAULT_RUN: &str = "/run/tare";
+
+/// How often a lock is tried to be taken again, and how long in between.
+const TRIES: u32 = 25;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a daemon cannot have its directories.
 #[derive(Debug, thiserror::Error)]
@@ -215,8 +220,19 @@ fn lock(dir: &Path) -> Result<File, Error> {
 }
 
 /// Takes the lock of a directory, or says who has it.
+///
+/// One that was killed keeps it until the last of its threads is gone, which may be in the kernel for
+/// some ten milliseconds after its first one has ended.
 fn lock_or_say(dir: &Path, file: &mut File) -> Result<(), Error> {
-    effects::lock(file).map_err(|source| match source.kind() {
+    let mut taken = effects::lock(file);
+    for _ in 0..TRIES {
+        match &taken {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            _ => break,
+        }
+        taken = effects::lock(file);
+    }
+    taken.map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => Error::Held { path: dir.into(), holder: holder(file) },
         _ => Error::Lock { path: dir.join("lock"), source },
     })
