@@ -96,11 +96,15 @@ impl Host {
 pub fn expect_moves(host: &Host) -> Result<(), Error> {
     let groups = std::fs::read_to_string("/proc/self/cgroup");
     let groups = groups.map_err(|source| Error::CgroupHost { source })?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
-    match own.map(|own| host.open(own)).transpose()?.flatten() {
+    match own_group(&groups).map(|own| host.open(own)).transpose()?.flatten() {
         Some(group) => group.order(Order::TakeMe),
         None => Ok(()),
     }
+}
+
+/// The group of a process in cgroup2, by its `/proc/<pid>/cgroup`.
+fn own_group(groups: &str) -> Option<&str> {
+    groups.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
 fn open_below(dir: impl AsFd, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
@@ -485,7 +489,8 @@ mod tests {
 
     #[test]
     fn orders_are_written_to_the_right_files() {
-        let (root, cgroup) = fake(&[("cgroup.kill", ""), ("cgroup.freeze", "")]);
+        let (root, cgroup) =
+            fake(&[("cgroup.kill", ""), ("cgroup.freeze", ""), ("cgroup.procs", "")]);
         let content = |file| std::fs::read_to_string(root.path().join("a").join(file)).unwrap();
         cgroup.kill().unwrap();
         assert_eq!(content("cgroup.kill"), "1");
@@ -493,6 +498,16 @@ mod tests {
         assert_eq!(content("cgroup.freeze"), "1");
         cgroup.thaw().unwrap();
         assert_eq!(content("cgroup.freeze"), "0");
+        cgroup.order(Order::TakeMe).unwrap();
+        assert_eq!(content("cgroup.procs"), "0", "whoever writes it");
+    }
+
+    #[test]
+    fn the_group_of_a_process_is_that_of_cgroup2() {
+        let hybrid = "4:memory:/m\n1:name=systemd:/s\n0::/system.slice/tared.service\n";
+        assert_eq!(own_group(hybrid), Some("/system.slice/tared.service"));
+        assert_eq!(own_group("0::/\n"), Some("/"));
+        assert_eq!(own_group("4:memory:/m\n"), None);
     }
 
     #[test]

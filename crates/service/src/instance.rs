@@ -390,6 +390,20 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_about_to_be_gone_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, run) = (dir.path().join("s"), dir.path().join("r"));
+        let first = Instance::open(&state, &run).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(4 * PAUSE);
+                drop(first);
+            });
+            Instance::open(&state, &run).map(drop).unwrap();
+        });
+    }
+
+    #[test]
     fn directories_are_absolute_and_such_as_conmon_takes() {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("r");

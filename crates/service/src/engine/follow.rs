@@ -43,9 +43,7 @@ impl Engine {
     pub(super) fn follow_end(&self, container: &Arc<Container>, life: &mut Life, exit: Exit) {
         let ran = life.last.ran();
         life.short = if is_short(ran) { life.short.saturating_add(1) } else { 0 };
-        // What cannot be started is told to whoever wanted that; a policy goes on wanting.
-        let counts = exit.reason != ExitReason::StartFailed || life.by_policy;
-        if counts && life.kept == 0 {
+        if life.kept == 0 && is_an_end(exit, life.last.restarts) {
             self.plan(container, life, exit, Boot::Same);
         }
     }
@@ -55,7 +53,8 @@ impl Engine {
         let boot = if self.same_boot { Boot::Same } else { Boot::Earlier };
         for container in self.containers.all() {
             let Ok(mut life) = container.lock().await else { continue };
-            let ended = life.last.exit.filter(|exit| exit.reason != ExitReason::StartFailed);
+            let restarts = life.last.restarts;
+            let ended = life.last.exit.filter(|exit| is_an_end(*exit, restarts));
             if let (Now::Idle, Some(exit), false) = (&life.now, ended, life.next.is_some()) {
                 self.plan(&container, &mut life, exit, boot);
             }
@@ -149,5 +148,28 @@ impl Engine {
             engine.remove_container(&request, &job).await?;
             Ok(Output::default())
         })
+    }
+}
+
+/// What cannot be started is told to whoever wanted that, and nothing follows; a policy goes on wanting.
+fn is_an_end(exit: Exit, restarts: u32) -> bool {
+    exit.reason != ExitReason::StartFailed || restarts > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_policy_tries_again_what_cannot_be_started() {
+        let exit = |reason| Exit { code: -1, signal: 0, reason };
+        for (reason, restarts, follows) in [
+            (ExitReason::Exited, 0, true),
+            (ExitReason::Lost, 0, true),
+            (ExitReason::StartFailed, 0, false),
+            (ExitReason::StartFailed, 1, true),
+        ] {
+            assert_eq!(is_an_end(exit(reason), restarts), follows, "{reason:?} {restarts}");
+        }
     }
 }

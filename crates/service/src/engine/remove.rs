@@ -83,13 +83,13 @@ impl Engine {
                 return Err(container.wrong_state("to be stopped"));
             }
             // It is gone for good: nothing follows this end but that.
-            life.count_stops(running.number(), |stops| stops + 1);
+            self.to_end(container, &mut life, running.number()).await;
             life.kept += 1;
             drop(life);
             let ended = self.kill_and_end(container, &running).await;
             if let Ok(mut life) = container.lock().await {
                 life.kept -= 1;
-                life.count_stops(running.number(), |stops| stops - 1);
+                self.no_more_to_end(container, &mut life, running.number()).await;
             }
             ended?;
             life = job.or_canceled(container.lock_unchanged(asked)).await??;

@@ -56,7 +56,6 @@ impl StartedBy {
     /// Nothing else follows the last end, and restarts are counted from what somebody started.
     fn count(self, life: &mut Life) {
         life.next = Plan::NONE;
-        life.by_policy = self == Self::Policy;
         match self {
             Self::Somebody => (life.last.restarts, life.short) = (0, 0),
             Self::Policy => life.last.restarts = life.last.restarts.saturating_add(1),

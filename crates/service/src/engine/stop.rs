@@ -205,11 +205,7 @@ impl Engine {
         if stopped.is_err()
             && let Ok(mut life) = container.lock().await
         {
-            life.count_stops(running.number(), |stops| stops - 1);
-            if !life.is_stopped_by_somebody() {
-                self.note_stop(&mut life, false).await;
-            }
-            container.show(&life);
+            self.no_more_to_end(container, &mut life, running.number()).await;
         }
         stopped.map(drop)
     }
@@ -249,10 +245,24 @@ impl Engine {
         let asked = container.lock_unchanged(&request.container);
         let mut life = job.or_canceled(asked).await??;
         let Some(running) = life.running().cloned() else { return Ok(None) };
-        life.count_stops(running.number(), |stops| stops + 1);
-        self.note_stop(&mut life, true).await;
-        container.show(&life);
+        self.to_end(container, &mut life, running.number()).await;
         Ok(Some(running))
+    }
+
+    /// Somebody wants incarnation `number` to end.
+    pub(super) async fn to_end(&self, container: &Container, life: &mut Life, number: u32) {
+        life.count_stops(number, |stops| stops + 1);
+        self.note_stop(life, true).await;
+        container.show(life);
+    }
+
+    /// They do not any more, or could not bring it about; nothing if it has ended.
+    pub(super) async fn no_more_to_end(&self, container: &Container, life: &mut Life, number: u32) {
+        life.count_stops(number, |stops| stops - 1);
+        if !life.is_stopped_by_somebody() {
+            self.note_stop(life, false).await;
+        }
+        container.show(life);
     }
 
     /// Writes down that somebody wants it to end, or does not any more, for a daemon that comes to

@@ -89,7 +89,7 @@ mod tests {
     fn the_longest_scope_that_fits_counts() {
         let entry = |text: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(text));
         let json = format!(
-            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"https://index.docker.test/v1/":{},"none":{{}}}}}}"#,
+            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"https://index.hub.test/v1/":{},"none":{{}}}}}}"#,
             entry("all:1:2"),
             entry("a:2"),
             entry("docker:3\0")
@@ -100,7 +100,7 @@ mod tests {
             ("r.test:5000", "b", basic("all", "1:2")),
             ("r.test:5000", "a/x", basic("a", "2")),
             ("r.test:5000", "ab", basic("all", "1:2")),
-            ("docker.test", "library/x", basic("docker", "3")),
+            ("hub.test", "library/x", basic("docker", "3")),
             ("r.test:50001", "b", RegistryAuth::Anonymous),
         ] {
             assert_eq!(credentials.of(registry, repository), wanted, "{registry}/{repository}");

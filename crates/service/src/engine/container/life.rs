@@ -22,8 +22,6 @@ pub(in crate::engine) struct Life {
     pub(in crate::engine) session: u32,
     /// What is to follow its end, while it has ended.
     pub(in crate::engine) next: Plan,
-    /// Whether the last start was nobody's but its policy's.
-    pub(in crate::engine) by_policy: bool,
     /// How many lives in a row were short.
     pub(in crate::engine) short: u32,
     /// How many have it end to start it again themselves: then nothing else follows.
@@ -86,7 +84,6 @@ impl Life {
             incarnation: 0,
             session: 0,
             next: Plan::NONE,
-            by_policy: false,
             short: 0,
             kept: 0,
             writers: 0,

@@ -54,12 +54,9 @@ fn open_all(asked: Vec<AskedMount>) -> Result<Vec<Opened>, Error> {
     asked.into_iter().enumerate().map(|(at, mount)| open_one(at, mount)).collect()
 }
 
-fn open_one(at: usize, mut asked: AskedMount) -> Result<Opened, Error> {
+fn open_one(at: usize, asked: AskedMount) -> Result<Opened, Error> {
     let place = match asked.source {
-        AskedSource::Image(name) => {
-            asked.source = AskedSource::Image(name.clone());
-            return Ok(Opened::Image { name, asked });
-        }
+        AskedSource::Image(ref name) => return Ok(Opened::Image { name: name.clone(), asked }),
         AskedSource::Open(place) => place,
         AskedSource::Path(path) => {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
