@@ -5,11 +5,11 @@ mod create;
 mod exec;
 mod groups;
 mod identify;
+mod orphans;
 mod profiles;
 mod reaper;
 mod supervise;
 mod swap;
-mod zombies;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;

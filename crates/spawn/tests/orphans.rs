@@ -9,6 +9,7 @@ mod world;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
-use tare_spawn::{Create, ErrorKind, Extent, Force, Local, OciRuntime, Verdict};
+use tare_spawn::{Create, ErrorKind, Extent, Force, Local, OciRuntime, Settings, Spawner, Verdict};
 use world::{World, config, parent_of, process, stdio, trial, wait_end, within, zombies};
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -213,6 +214,36 @@ fn privileged_an_exec_that_fails_does_not_keep_its_container_from_ending() {
         world.assert_clean();
         assert_no_zombies(runtime.as_str());
     }
+}
+
+/// It is killed with the group of its session, or as here ends by itself, and its child does later.
+#[test]
+fn privileged_what_a_failed_exec_left_and_dies_later_is_waited_for() {
+    let (_turn, world) = world();
+    let created = world.create("sleep 1000");
+    let supervisor = created.supervisor.pidfd.as_fd();
+    world.spawner.start(&world.target(), supervisor).unwrap();
+    let group = world.request.cgroup.payload();
+    let payload = world::cgroup2().join(&group.as_str()[1..]);
+    let runtime = world.dir.path().join("crun");
+    // Its child has one of its own, which has it as parent when the session is taken back.
+    let script = format!(
+        "#!/bin/sh\n(echo 0 >/sys/fs/cgroup{group}/cgroup.procs; sleep 2 & exec sleep 1) </dev/null >&0 2>&0 &\n\
+         sleep 0.1\nexit 1\n"
+    );
+    fs::write(&runtime, script).unwrap();
+    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
+    let spawner = Local::new(Settings { crun: Some(runtime), ..world.settings.clone() });
+    spawner.adopt_orphans().unwrap();
+    let mut request = world.session(1, &process("true"));
+    request.target.runtime = OciRuntime::Crun;
+    spawner.exec(&request, supervisor, stdio().0).unwrap_err();
+    let left = || fs::read_to_string(payload.join("cgroup.procs")).unwrap().lines().count() - 1;
+    assert_eq!(left(), 2, "beside the first process");
+    within(SOON, || left() == 0);
+    assert_no_zombies("when all have ended");
+    world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    world.assert_clean();
 }
 
 #[test]

@@ -173,8 +173,10 @@ impl Plan {
         self.place_mounts(undo, mounts)?;
         let root = view::cgroup_root(self.settings.cgroups)?;
         self.prepare_cgroups(undo, &root)?;
-        self.supervise(undo, kin, conmon, &root)
-            .inspect_err(|_| kin.add_doomed_group(&root, &self.request.cgroup))
+        self.supervise(undo, kin, conmon, &root).inspect_err(|_| {
+            kin.add_group(&root, &self.request.cgroup);
+            kin.add_doomed_group(self.request.cgroup.clone());
+        })
     }
 
     fn place_mounts(&self, undo: &mut Undo, mounts: Vec<PlacedMount>) -> Result<(), Cause> {

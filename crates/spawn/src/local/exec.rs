@@ -91,9 +91,10 @@ impl Session<'_> {
             .and_then(|answer| self.understand(kin, answer))
             .inspect_err(|_| {
                 kin.add_group(&root, &cgroup);
-                // What crun had already moved to the container's processes died among them. While
+                // What crun had already moved to the container's processes dies among them. While
                 // it is a zombie, the container's first process cannot end.
-                kin.add_dead_of(&self.request.cgroup);
+                kin.add_doomed_group(cgroup);
+                kin.add_doomed_group(self.request.cgroup.payload());
             })
     }
 

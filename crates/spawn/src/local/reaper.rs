@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,7 +20,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-use super::zombies;
+use super::orphans;
 use crate::launch::Fd;
 use crate::step::Step;
 use crate::{CgroupPath, sys};
@@ -65,16 +66,14 @@ impl Reaper {
 
     /// Collects those of `family` that are children of this process when they have ended.
     pub(crate) fn watch(&self, family: Vec<Relative>) {
-        let Some(running) = self.running.get() else { return };
-        if let Err(source) = running.watched.add(family) {
-            // What was asked for is done all the same; all that is lost is an entry in a table.
-            tracing::warn!(%source, "cannot watch a process; it may stay as a zombie");
+        if let Some(running) = self.running.get() {
+            running.watched.watch(family, Vec::new());
         }
     }
 
     /// A family that is yet to be found, and is watched from when this is dropped.
     pub(crate) fn kin(&self) -> Kin<'_> {
-        Kin { reaper: self, family: Vec::new(), doomed: None }
+        Kin { reaper: self, family: Vec::new(), doomed: Vec::new() }
     }
 }
 
@@ -106,9 +105,19 @@ impl Watched {
         Ok(Self { epoll, stop, families: Mutex::default() })
     }
 
-    fn add(&self, family: Vec<Relative>) -> io::Result<()> {
+    fn watch(&self, family: Vec<Relative>, doomed: Vec<CgroupPath>) {
+        if family.is_empty() {
+            return;
+        }
+        if let Err(source) = self.add(family, doomed) {
+            // What was asked for is done all the same; all that is lost is an entry in a table.
+            tracing::warn!(%source, "cannot watch a process; it may stay as a zombie");
+        }
+    }
+
+    fn add(&self, family: Vec<Relative>, doomed: Vec<CgroupPath>) -> io::Result<()> {
         let mut families = self.families();
-        for (key, pidfd) in families.add(family) {
+        for (key, pidfd) in families.add(family, doomed) {
             epoll::add(&self.epoll, pidfd, EventData::new_u64(key), EventFlags::IN)?;
         }
         Ok(())
@@ -136,12 +145,19 @@ impl Watched {
             // It stays readable; and the caller holds the same open file, so closing is not enough.
             let _ = epoll::delete(&self.epoll, pidfd);
         }
-        families.ended(key, reap);
+        let doomed = families.ended(key, reap);
+        drop(families);
+        // Those whose parent was the last of them are our children now.
+        self.watch(orphans(&doomed), doomed);
     }
 
     fn families(&self) -> MutexGuard<'_, Families> {
         self.families.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn orphans(doomed: &[CgroupPath]) -> Vec<Relative> {
+    doomed.iter().flat_map(orphans::of_group).map(Into::into).collect()
 }
 
 /// A process to be watched.
@@ -214,7 +230,13 @@ struct Families {
 ///
 /// A member that ended and is not ours is tried again when another ends, for that may have been
 /// its parent. What is not ours when all have ended never will be.
-type Family = Vec<Member>;
+#[derive(Debug)]
+struct Family {
+    members: Vec<Member>,
+    /// Groups in which something failed. When all have ended, there may be children of theirs in
+    /// them that nobody told of.
+    doomed: Vec<CgroupPath>,
+}
 
 #[derive(Debug)]
 struct Member {
@@ -230,7 +252,11 @@ enum State {
 }
 
 impl Families {
-    fn add(&mut self, relatives: Vec<Relative>) -> impl Iterator<Item = (u64, &OwnedFd)> {
+    fn add(
+        &mut self,
+        relatives: Vec<Relative>,
+        doomed: Vec<CgroupPath>,
+    ) -> impl Iterator<Item = (u64, &OwnedFd)> {
         let number = self.next;
         self.next += 1;
         let member = |mut relative: Relative| {
@@ -238,37 +264,40 @@ impl Families {
                 relative.exit_file.take().or_else(|| self.exit_file(relative.pid?));
             Member { relative, state: State::Lives }
         };
-        let family: Family = relatives.into_iter().take(MAX_FAMILY).map(member).collect();
-        let family = self.all.entry(number).insert_entry(family).into_mut();
+        let members = relatives.into_iter().take(MAX_FAMILY).map(member).collect();
+        let family = self.all.entry(number).insert_entry(Family { members, doomed }).into_mut();
         let first = number * MAX_FAMILY as u64;
-        (first..).zip(family.iter().map(|member| &member.relative.pidfd))
+        (first..).zip(family.members.iter().map(|member| &member.relative.pidfd))
     }
 
     /// Where the exit code of a process goes that is in another family already: it may be reaped as
     /// a member of either. What has not been reaped is alone in having its pid.
     fn exit_file(&self, pid: Pid) -> Option<PathBuf> {
-        let members = self.all.values().flatten().filter(|member| member.state != State::Reaped);
+        let members = self.all.values().flat_map(|family| &family.members);
+        let members = members.filter(|member| member.state != State::Reaped);
         let mut same = members.map(|member| &member.relative).filter(|it| it.pid == Some(pid));
         same.find_map(|relative| relative.exit_file.clone())
     }
 
     fn pidfd(&self, key: u64) -> Option<&OwnedFd> {
         let (number, place) = place(key);
-        Some(&self.all.get(&number)?.get(place)?.relative.pidfd)
+        Some(&self.all.get(&number)?.members.get(place)?.relative.pidfd)
     }
 
-    fn ended(&mut self, key: u64, mut reap: impl FnMut(&Relative) -> Reaped) {
+    /// Gives the groups to look at, if it was the last of its family.
+    fn ended(&mut self, key: u64, mut reap: impl FnMut(&Relative) -> Reaped) -> Vec<CgroupPath> {
         let (number, place) = place(key);
-        let Some(family) = self.all.get_mut(&number) else { return };
-        family[place].state = State::Ended;
-        for member in family.iter_mut().filter(|member| member.state == State::Ended) {
+        let Some(Family { members, .. }) = self.all.get_mut(&number) else { return Vec::new() };
+        members[place].state = State::Ended;
+        for member in members.iter_mut().filter(|member| member.state == State::Ended) {
             if reap(&member.relative) == Reaped::Yes {
                 member.state = State::Reaped;
             }
         }
-        if family.iter().all(|member| member.state != State::Lives) {
-            self.all.remove(&number);
+        if members.iter().any(|member| member.state == State::Lives) {
+            return Vec::new();
         }
+        self.all.remove(&number).map(|family| family.doomed).unwrap_or_default()
     }
 }
 
@@ -282,7 +311,7 @@ fn place(key: u64) -> (u64, usize) {
 pub(crate) struct Kin<'a> {
     reaper: &'a Reaper,
     family: Vec<Relative>,
-    doomed: Option<CgroupPath>,
+    doomed: Vec<CgroupPath>,
 }
 
 impl Kin<'_> {
@@ -307,17 +336,13 @@ impl Kin<'_> {
         }
     }
 
-    /// The same for a group whose runtime or conmon failed: adds also what has died in it by itself
-    /// until this is dropped. That looks at all children of this process.
-    pub(crate) fn add_doomed_group(&mut self, root: &Fd, path: &CgroupPath) {
-        self.add_group(root, path);
-        self.add_dead_of(path);
-    }
-
-    /// Adds what has died by itself in a control group until this is dropped. That looks at all
-    /// children of this process.
-    pub(crate) fn add_dead_of(&mut self, path: &CgroupPath) {
-        self.doomed = Some(path.clone());
+    /// Adds what is left in a control group whose runtime or conmon failed, whenever it comes to be a
+    /// child of this process: what this drop finds there, and what has lost its parent when that
+    /// has ended. That looks at all children.
+    pub(crate) fn add_doomed_group(&mut self, path: CgroupPath) {
+        if self.is_wanted() {
+            self.doomed.push(path);
+        }
     }
 
     fn is_wanted(&self) -> bool {
@@ -327,11 +352,10 @@ impl Kin<'_> {
 
 impl Drop for Kin<'_> {
     fn drop(&mut self) {
-        let doomed = self.doomed.take().filter(|_| self.is_wanted());
-        self.family.extend(doomed.iter().flat_map(zombies::of_group).map(Into::into));
-        if !self.family.is_empty() {
-            self.reaper.watch(std::mem::take(&mut self.family));
-        }
+        let Some(running) = self.reaper.running.get() else { return };
+        let (mut family, doomed) = (take(&mut self.family), take(&mut self.doomed));
+        family.extend(orphans(&doomed));
+        running.watched.watch(family, doomed);
     }
 }
 
@@ -343,9 +367,9 @@ mod tests {
         let mut families = Families::default();
         for _ in 0..3 {
             let pidfd = |_| OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into();
-            families.add((0..count).map(pidfd).collect()).count();
+            families.add((0..count).map(pidfd).collect(), Vec::new()).count();
         }
-        let keys = families.all[&1].iter().enumerate();
+        let keys = families.all[&1].members.iter().enumerate();
         let keys = keys.map(|(at, _)| (MAX_FAMILY + at) as u64).collect();
         (families, keys)
     }
@@ -354,7 +378,7 @@ mod tests {
     fn a_child_of_a_dead_parent_is_tried_again() {
         let (mut families, keys) = family(2);
         families.ended(keys[1], |_| Reaped::NotOurs);
-        assert_eq!(families.all[&1].len(), 2, "its parent may be in the family");
+        assert_eq!(families.all[&1].members.len(), 2, "its parent may be in the family");
         let mut tried = 0;
         families.ended(keys[0], |_| {
             tried += 1;
@@ -372,8 +396,8 @@ mod tests {
             exit_file: exit_file.map(Into::into),
         };
         let mut families = Families::default();
-        families.add(vec![relative(7, Some("/x")), relative(8, Some("/y"))]).count();
-        families.add(vec![relative(7, None), relative(9, None)]).count();
+        families.add(vec![relative(7, Some("/x")), relative(8, Some("/y"))], Vec::new()).count();
+        families.add(vec![relative(7, None), relative(9, None)], Vec::new()).count();
         let mut files = Vec::new();
         let second = MAX_FAMILY as u64;
         for key in [second, second + 1] {
@@ -386,7 +410,7 @@ mod tests {
         assert_eq!(files.last().unwrap().as_deref(), None);
         // The pid of one that was reaped is anybody's.
         families.ended(1, |_| Reaped::Yes);
-        families.add(vec![relative(8, None)]).count();
+        families.add(vec![relative(8, None)], Vec::new()).count();
         families.ended(2 * second, |it| {
             assert_eq!(it.exit_file, None);
             Reaped::Yes

@@ -1,4 +1,4 @@
-//! Finds dead children of this process by the control group they died in.
+//! Finds children of this process that nobody told it of, by their control group.
 
 use std::fs;
 use std::io;
@@ -8,11 +8,12 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::CgroupPath;
 
-/// Children of this process that died in a control group or below it, and were not waited for; the
-/// group may be gone. Looks at all children. Kernels without `CONFIG_PROC_CHILDREN` give none.
+/// Children of this process that live or died in a control group or below it, and were not waited
+/// for; the group may be gone. Looks at all children. Kernels without `CONFIG_PROC_CHILDREN` give
+/// none.
 pub(super) fn of_group(group: &CgroupPath) -> Vec<(Pid, OwnedFd)> {
-    let dead = |pid: &u32| is_in(*pid, group) && is_dead(*pid);
-    let found = children().into_iter().filter(dead).filter_map(|pid| {
+    let theirs = |pid: &u32| is_in(*pid, group);
+    let found = children().into_iter().filter(theirs).filter_map(|pid| {
         let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let pidfd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
         // Looked at again: the pid may have been used again before it was opened.
@@ -36,12 +37,6 @@ fn children() -> Vec<u32> {
 fn is_in(pid: u32, group: &CgroupPath) -> bool {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     names(&text, group)
-}
-
-/// The state comes after the name, which is in parentheses and may hold any; see `proc_pid_stat(5)`.
-fn is_dead(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// Whether `/proc/<pid>/cgroup` names a group or one below it; see cgroups(7).
