@@ -9,7 +9,6 @@ mod world;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -225,14 +224,12 @@ fn privileged_what_a_failed_exec_left_and_dies_later_is_waited_for() {
     world.spawner.start(&world.target(), supervisor).unwrap();
     let group = world.request.cgroup.payload();
     let payload = world::cgroup2().join(&group.as_str()[1..]);
-    let runtime = world.dir.path().join("crun");
     // Its child has one of its own, which has it as parent when the session is taken back.
     let script = format!(
         "#!/bin/sh\n(echo 0 >/sys/fs/cgroup{group}/cgroup.procs; sleep 2 & exec sleep 1) </dev/null >&0 2>&0 &\n\
          sleep 0.1\nexit 1\n"
     );
-    fs::write(&runtime, script).unwrap();
-    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
+    let runtime = world.script("crun", &script);
     let spawner = Local::new(Settings { crun: Some(runtime), ..world.settings.clone() });
     spawner.adopt_orphans().unwrap();
     let mut request = world.session(1, &process("true"));
@@ -242,6 +239,38 @@ fn privileged_what_a_failed_exec_left_and_dies_later_is_waited_for() {
     assert_eq!(left(), 2, "beside the first process");
     within(SOON, || left() == 0);
     assert_no_zombies("when all have ended");
+    world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
+    world.assert_clean();
+}
+
+/// As by somebody who has had no answer, and takes back what there may be of the session.
+#[test]
+fn privileged_what_a_conmon_leaves_that_was_killed_before_it_was_seen_is_waited_for() {
+    let (_turn, world) = world();
+    let created = world.create("sleep 1000");
+    let supervisor = created.supervisor.pidfd.as_fd();
+    world.spawner.start(&world.target(), supervisor).unwrap();
+    let group = world.request.cgroup.payload();
+    // It tells of a process, and is gone.
+    let script = format!(
+        "#!/bin/sh\nread go <&4\n\
+         (echo 0 >/sys/fs/cgroup{group}/cgroup.procs; exec sleep 1) </dev/null >&0 2>&0 3>&0 &\n\
+         while ! grep -q payload /proc/$!/cgroup; do :; done\n\
+         while [ \"$1\" != --conmon-pidfile ]; do shift; done\n\
+         echo $$ >\"$2\"\n\
+         echo \"{{\\\"data\\\": $!}}\" >&3\n"
+    );
+    let conmon = world.script("conmon", &script);
+    let spawner = Local::new(Settings { conmon, ..world.settings.clone() });
+    spawner.adopt_orphans().unwrap();
+    let request = world.session(1, &process("true"));
+    let execed = spawner.exec(&request, supervisor, stdio().0).unwrap();
+    assert!(execed.supervisor.is_none() && execed.process.is_none(), "{execed:?}");
+    let payload = world::cgroup2().join(&group.as_str()[1..]);
+    let left = || fs::read_to_string(payload.join("cgroup.procs")).unwrap().lines().count() - 1;
+    assert_eq!(left(), 1, "beside the first process");
+    within(SOON, || left() == 0);
+    assert_no_zombies("when it has ended");
     world.spawner.delete(&world.target(), Some(supervisor), Force::Kill).unwrap();
     world.assert_clean();
 }

@@ -91,11 +91,16 @@ impl Session<'_> {
             .and_then(|answer| self.understand(kin, answer))
             .inspect_err(|_| {
                 kin.add_group(&root, &cgroup);
-                // What crun had already moved to the container's processes dies among them. While
-                // it is a zombie, the container's first process cannot end.
-                kin.add_doomed_group(cgroup);
-                kin.add_doomed_group(self.request.cgroup.payload());
+                self.doom(kin);
             })
+    }
+
+    /// What crun had already moved to the container's processes dies among them, some time. While it
+    /// is a zombie, the container's first process cannot end.
+    fn doom(&self, kin: &mut Kin<'_>) {
+        let Exec { cgroup, session, .. } = self.request;
+        kin.add_doomed_group(cgroup.session(*session));
+        kin.add_doomed_group(cgroup.payload());
     }
 
     fn understand(&self, kin: &mut Kin<'_>, answer: Answer) -> Result<Execed, Cause> {
@@ -111,12 +116,17 @@ impl Session<'_> {
     }
 
     fn identify(&self, kin: &mut Kin<'_>, pid: u32) -> Result<Execed, Cause> {
-        let Some(supervisor) = identify::supervisor(kin, &self.dir().join("conmon.pid"))? else {
-            return Ok(Execed { supervisor: None, process: None });
-        };
         let exit_file = self.programs.layout.exec_exit_file(self.request.session);
-        let process = identify::child_of(kin, supervisor.pid, pid, &exit_file)?;
-        Ok(Execed { supervisor: Some(supervisor), process })
+        let supervisor = identify::supervisor(kin, &self.dir().join("conmon.pid"))?;
+        let process = match &supervisor {
+            Some(supervisor) => identify::child_of(kin, supervisor.pid, pid, &exit_file)?,
+            None => None,
+        };
+        // A conmon that ends by itself has waited for its child and told how that ended.
+        if process.is_none() && !exit_file.exists() {
+            self.doom(kin);
+        }
+        Ok(Execed { supervisor, process })
     }
 }
 

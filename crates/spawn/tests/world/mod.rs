@@ -6,7 +6,7 @@ pub(crate) mod hosts;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -109,6 +109,14 @@ impl World {
 
     pub(crate) fn probe(&self, trial: &Trial) -> Result<Probed, Error> {
         trial.run(&*self.spawner, &self.settings.run_dir, |_| Ok(()))
+    }
+
+    /// A program of the test's own.
+    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     /// A session that runs `process`.
