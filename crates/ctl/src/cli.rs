@@ -72,6 +72,15 @@ pub(crate) enum Command {
     Create(Box<Create>),
     /// Create a container from an image and start it; prints its id.
     Run(Box<Create>),
+    /// Show the configuration that a container would be made with; nothing is made.
+    Spec {
+        /// Only what the options change, as a JSON merge patch.
+        #[arg(long)]
+        changes: bool,
+        /// As for create.
+        #[command(flatten)]
+        container: Box<Create>,
+    },
     /// Start containers.
     Start {
         /// Names or ids.
@@ -482,6 +491,9 @@ pub(crate) struct Create {
     /// Its time zone, or local for the host's.
     #[arg(long, value_name = "ZONE")]
     pub(crate) tz: Option<String>,
+    /// Changes to its config.json, as a JSON merge patch.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) spec_patch: Option<String>,
     /// It may do nearly everything that the host may.
     #[arg(long)]
     pub(crate) privileged: bool,

@@ -55,6 +55,13 @@ pub(crate) trait Manager {
         options: Options<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
+    fn generate_spec(
+        &self,
+        image: &str,
+        options: Options<'_>,
+        flags: u64,
+    ) -> zbus::Result<(String, Vec<String>, String)>;
+    #[zbus(allow_interactive_auth)]
     fn inspect_container(&self, name: &str, flags: u64) -> zbus::Result<String>;
     fn get_stats(&self, containers: &[OwnedObjectPath], flags: u64) -> zbus::Result<Vec<Row>>;
     #[zbus(allow_interactive_auth)]

@@ -16,6 +16,8 @@ use crate::{Failure, Outcome, exec, files, images, job, look, mount, network, vo
 const OWN_TIMEOUT: u64 = u64::MAX;
 /// `Remove`: kill it first.
 const KILL_FIRST: u64 = 1;
+/// `GenerateSpec`: only what the options change.
+const WITHOUT_DEFAULTS: u64 = 1;
 /// `Remove`: also the volumes that were made for it alone.
 const WITH_VOLUMES: u64 = 2;
 
@@ -38,6 +40,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Image(ImageCommand::Inspect { image }) => images::inspect(bus, &image).await,
         Command::Create(command) => create(bus, *command).await,
         Command::Run(command) => start_new(bus, *command).await,
+        Command::Spec { changes, container } => spec(bus, changes, *container).await,
         Command::Start { containers } => start(bus, &containers).await,
         Command::Stop { time, containers } => stop(bus, time, &containers).await,
         Command::Restart { time, containers } => restart(bus, time, &containers).await,
@@ -101,6 +104,7 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("IPCMode", command.ipc),
         ("Timezone", command.tz),
         ("RestartPolicy", command.restart),
+        ("SpecPatch", command.spec_patch),
     ];
     for (key, value) in texts {
         if let Some(value) = value {
@@ -133,6 +137,23 @@ async fn create(bus: &Connection, mut command: Create) -> Outcome {
     let manager = ManagerProxy::new(bus).await?;
     let path = manager.create_container(&name, &image, options(command)?).await?;
     say_id(&path)
+}
+
+/// What it would take goes to those who look, not into the document.
+async fn spec(bus: &Connection, changes: bool, command: Create) -> Outcome {
+    let image = command.image.clone();
+    let flags = if changes { WITHOUT_DEFAULTS } else { 0 };
+    let manager = ManagerProxy::new(bus).await?;
+    let (spec, warnings, action) = manager.generate_spec(&image, options(command)?, flags).await?;
+    let action = format!("creating it needs {action}");
+    for note in warnings.into_iter().chain([action]) {
+        let told = writeln!(std::io::stderr(), "tarectl: {note}");
+        told.map_err(Failure::io("cannot write"))?;
+    }
+    let spec: Value = serde_json::from_str(&spec)
+        .map_err(|error| Failure::Usage(format!("the service sent no JSON: {error}")))?;
+    say(&format!("{spec:#}"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn start_new(bus: &Connection, mut command: Create) -> Outcome {

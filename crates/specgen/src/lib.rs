@@ -100,7 +100,7 @@ pub use names::{
     DnsOption, DomainName, Hostname, MAX_DNS_OPTION, MAX_DOMAIN, MAX_HOSTNAME, SearchDomain,
 };
 pub use namespace::{ContainerRef, NamespaceKind, NamespaceMode, Namespaces, owner_of_shared};
-pub use patch::{MAX_SPEC_PATCH, SpecPatch};
+pub use patch::{MAX_SPEC_PATCH, SpecPatch, spec_difference};
 pub use reason::{Foreign, ForeignKind, Reason, RootSource, reasons};
 pub use request::{
     CgroupParent, FileChoice, Init, NetworkMode, NewPrivileges, OomScoreAdjust, Privileged,

@@ -4,14 +4,26 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::document::MANAGER_ANNOTATION;
+use crate::error::Error;
 use crate::text::{InvalidText, Problem, string_form};
 
 /// Largest patch, in bytes.
 pub const MAX_SPEC_PATCH: usize = 1 << 20;
 
-/// A JSON merge patch (RFC 7396): an object, at most [`MAX_SPEC_PATCH`] bytes.
+/// What whoever keeps the container has to rely on, to find and to end it. Who may change all else
+/// may not make it lose the container.
+const KEPT: [(&str, &str); 4] = [
+    ("root", "path"),
+    ("linux", "cgroupsPath"),
+    ("process", "terminal"),
+    ("annotations", MANAGER_ANNOTATION),
+];
+
+/// A JSON merge patch (RFC 7396): an object, at most [`MAX_SPEC_PATCH`] bytes, that changes neither
+/// `root.path`, `linux.cgroupsPath`, `process.terminal` nor the annotation of the container manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SpecPatch(Value);
@@ -24,9 +36,20 @@ impl FromStr for SpecPatch {
         if text.len() > MAX_SPEC_PATCH {
             return Err(wrong("is larger than 1 MiB"));
         }
-        match serde_json::from_str(text) {
-            Ok(patch @ Value::Object(_)) => Ok(Self(patch)),
-            _ => Err(wrong("is no JSON object")),
+        let Ok(Value::Object(patch)) = serde_json::from_str(text) else {
+            return Err(wrong("is no JSON object"));
+        };
+        let keeps = |(object, member): &(&str, &str)| {
+            let changed = patch.get(*object);
+            changed.is_none_or(|it| it.as_object().is_some_and(|it| !it.contains_key(*member)))
+        };
+        if KEPT.iter().all(keeps) {
+            Ok(Self(patch.into()))
+        } else {
+            Err(wrong(
+                "changes root.path, linux.cgroupsPath, process.terminal or the annotation of the \
+                 container manager",
+            ))
         }
     }
 }
@@ -55,7 +78,7 @@ fn merge(target: &mut Value, patch: &Value) {
         return;
     };
     if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
+        *target = Value::Object(Map::new());
     }
     let Some(members) = target.as_object_mut() else { return };
     for (key, change) in changes {
@@ -67,9 +90,66 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// What turns one config.json into another, as a JSON merge patch (RFC 7396): `{}` if they are the
+/// same. Neither may hold `null`, which none that is generated does.
+///
+/// # Errors
+///
+/// [`Error::Encode`] if one of them is no JSON.
+pub fn spec_difference(from: &[u8], to: &[u8]) -> Result<Vec<u8>, Error> {
+    let parse = |document| serde_json::from_slice::<Value>(document).map_err(Error::encode);
+    let difference = difference(&parse(from)?, parse(to)?);
+    serde_json::to_vec(&difference.unwrap_or_else(|| Map::new().into())).map_err(Error::encode)
+}
+
+fn difference(from: &Value, to: Value) -> Option<Value> {
+    match (from, to) {
+        (from, to) if *from == to => None,
+        (Value::Object(old), Value::Object(new)) => {
+            let gone = old.keys().filter(|key| !new.contains_key(*key));
+            let mut changes: Map<_, _> = gone.map(|key| (key.clone(), Value::Null)).collect();
+            for (key, value) in new {
+                let change = match old.get(&key) {
+                    Some(old) => difference(old, value),
+                    None => Some(value),
+                };
+                changes.extend(change.map(|change| (key, change)));
+            }
+            Some(changes.into())
+        }
+        (_, to) => Some(to),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn document() -> impl Strategy<Value = Value> {
+        let leaf =
+            prop_oneof![any::<bool>().prop_map(Value::from), any::<u8>().prop_map(Value::from)];
+        let value = leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a-d]", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        });
+        prop::collection::btree_map("[a-d]", value, 0..4)
+            .prop_map(|members| Value::Object(members.into_iter().collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn a_difference_is_the_patch_from_one_to_the_other(from in document(), to in document()) {
+            let (from, to) = (from.to_string().into_bytes(), to.to_string().into_bytes());
+            let patch = String::from_utf8(spec_difference(&from, &to).unwrap()).unwrap();
+            prop_assert_eq!(patch == "{}", from == to, "{}", patch);
+            let patched = patch.parse::<SpecPatch>().unwrap().apply(&from).unwrap();
+            prop_assert_eq!(String::from_utf8(patched), String::from_utf8(to));
+        }
+    }
 
     /// The examples of RFC 7396, appendix A, that have an object as patch.
     #[test]
@@ -90,6 +170,17 @@ mod tests {
             let patch: SpecPatch = patch.parse().unwrap();
             let got = String::from_utf8(patch.apply(target.as_bytes()).unwrap()).unwrap();
             assert_eq!(got, want, "{target} {patch}");
+        }
+        for bad in [
+            r#"{"root":null}"#,
+            r#"{"root":{"path":"/"}}"#,
+            r#"{"linux":{"cgroupsPath":null}}"#,
+            r#"{"linux":[]}"#,
+            r#"{"process":{"terminal":true}}"#,
+            r#"{"annotations":{"org.opencontainers.image.x":"y","io.container.manager":"z"}}"#,
+        ] {
+            let error = bad.parse::<SpecPatch>().unwrap_err().to_string();
+            assert!(error.contains("cgroupsPath"), "{bad}: {error}");
         }
         for bad in ["", "[]", "1", "null", "{", &format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20))] {
             assert!(bad.parse::<SpecPatch>().is_err());

@@ -29,6 +29,7 @@ mod running;
 mod sessions;
 mod sharing;
 mod spawner;
+mod spec;
 mod storage;
 mod volumes;
 mod world;

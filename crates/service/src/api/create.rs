@@ -105,6 +105,7 @@ fn process(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
     request.ulimits = ulimits(o)?;
     request.systemd = text(o, "Systemd")?.unwrap_or_default();
     request.privileged = o.boolean("Privileged")?.unwrap_or_default().into();
+    request.spec_patch = text(o, "SpecPatch")?;
     Ok(())
 }
 
@@ -198,6 +199,7 @@ mod tests {
             ("DeviceCgroupRules", texts(&["c 1:3"])),
             ("ReadOnlyTmpfs", Value::Bool(false)),
             ("DNS", texts(&["nonsense"])),
+            ("SpecPatch", r#"{"root": null}"#.into()),
             ("Command", texts(&["a\0b"])),
         ] {
             let error = create(values([(key, value)])).unwrap_err();

@@ -16,10 +16,13 @@ use crate::api;
 use crate::api::ApiError;
 use crate::authority::Caller;
 use crate::engine::object::{ObjectId, Seen};
-use crate::engine::{CreateNetwork, Draft, Engine, Start, view};
+use crate::engine::{CreateNetwork, Defaults, Draft, DryRun, Engine, Start, view};
 
 /// Goes up whenever a method, option, property or flag is added.
 const API_LEVEL: u32 = 1;
+
+/// `GenerateSpec`: only what is different from what the image gives.
+const WITHOUT_DEFAULTS: u64 = 1;
 
 /// A list. The number that goes with it is read first: an event with a higher one may be in the
 /// list already, but none is missed.
@@ -111,6 +114,26 @@ impl Manager {
     ) -> Result<JobPath, ApiError> {
         let draft = async |by: &Caller| self.draft(by, name, image, options).await;
         Box::pin(self.context.job_by(&header, draft, Engine::run_container)).await
+    }
+
+    #[zbus(out_args("spec", "warnings", "action"))]
+    async fn generate_spec(
+        &self,
+        image: &str,
+        options: Dict,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(String, Vec<String>, String), ApiError> {
+        let dry_run = async |by: &Caller| {
+            let with = match api::flags(flags, WITHOUT_DEFAULTS)? {
+                WITHOUT_DEFAULTS => Defaults::Omitted,
+                _ => Defaults::Shown,
+            };
+            Ok(DryRun::new(self.draft(by, "", image, options).await?, with))
+        };
+        let generate = async |engine: Engine, dry_run| engine.generate_spec(dry_run).await;
+        let shown = Box::pin(self.context.act_by(&header, dry_run, generate)).await?;
+        Ok((shown.spec, shown.warnings, shown.action))
     }
 
     #[zbus(out_args("job"))]

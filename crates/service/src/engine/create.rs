@@ -18,7 +18,7 @@ use super::container::Container;
 use super::device::{self, AskedDevice};
 use super::images::Image;
 use super::lifecycle::Lifecycle;
-use super::mount::{self, AskedMount, HostSource, Opened};
+use super::mount::{self, AskedMount, HostSource, Opened, Source};
 use super::records::durable::{
     self, Connections, ContainerRow, DefinitionRow, LifeRow, Root, VolumeRow,
 };
@@ -115,6 +115,10 @@ pub(super) struct ReadyDraft {
 }
 
 impl Draft {
+    pub(super) fn image_reference(&self) -> &str {
+        &self.image_reference
+    }
+
     fn host_paths(&self) -> impl Iterator<Item = &str> {
         self.reasons.iter().filter_map(|reason| match reason {
             Reason::HostPath(path) => Some(path.as_str()),
@@ -154,6 +158,21 @@ impl Draft {
             lifecycle,
             sources,
         })
+    }
+}
+
+impl ReadyDraft {
+    pub(super) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// What it mounts of the host, for a look at it.
+    pub(super) fn into_sources(self) -> Vec<Source> {
+        self.sources.into_iter().map(HostSource::into_source).collect()
     }
 }
 

@@ -180,6 +180,17 @@ pub enum Error {
         /// Where that is.
         leads_to: String,
     },
+    /// The root file system of an image cannot be looked into.
+    #[error("cannot look into the image")]
+    LookInside(#[source] tare_storage::Error),
+    /// A mount is asked for that would be where nothing can be mounted.
+    #[error("'{target}' leads to '{leads_to}', where nothing can be mounted")]
+    ShownTarget {
+        /// Where the mount was asked for.
+        target: tare_specgen::MountTarget,
+        /// Where that is.
+        leads_to: String,
+    },
     /// No volume of that name.
     #[error("no volume '{0}'")]
     NoSuchVolume(String),
@@ -538,6 +549,7 @@ impl Error {
             | Self::NoCommand
             | Self::NoDevice(_)
             | Self::NoRelabel
+            | Self::ShownTarget { .. }
             | Self::NoNamespace(_) => "InvalidSpec",
             Self::Pull { source, .. } | Self::Push { source, .. } => source.name(),
             Self::PlatformMissing { .. } => "PlatformMissing",
@@ -570,6 +582,7 @@ impl Error {
             | Self::Teardown { .. }
             | Self::Database(_)
             | Self::Host { .. }
+            | Self::LookInside(_)
             | Self::Bug(_) => "Internal",
         }
     }

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use tare_specgen::{AbsolutePath, MountRequest, MountSource, MountTarget};
 use tare_storage::Pin;
 
-use super::{AskedMount, AskedSource};
+use super::{AskedMount, AskedSource, Source};
 use crate::authority::Caller;
 use crate::engine::blocking::unbounded;
 use crate::engine::records::durable::Pins;
@@ -34,6 +34,13 @@ pub(in crate::engine) struct HostSource {
     /// Where it was when it was asked about.
     path: AbsolutePath,
     place: OwnedFd,
+}
+
+impl HostSource {
+    /// It itself: nothing is mounted.
+    pub(in crate::engine) fn into_source(self) -> Source {
+        Source { target: self.target, mount: self.place }
+    }
 }
 
 /// Opens what `by` asks for by path, and finds out where that and the rest is. A filesystem may never

@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::{IpNet, Ipv4Net};
 use rusqlite::Connection;
-use tare_netns::{ContainerRules, NetworkName, PublishedPort};
+use tare_netns::{ContainerRules, NamespaceName, NetworkName, PublishedPort};
 use tare_runtime::{ContainerId, ContainerName};
 
 use super::blocking::brief;
@@ -306,6 +306,11 @@ impl Networks {
             .collect()
     }
 
+    /// The network namespace of a container.
+    pub(super) fn namespace(&self, id: &ContainerId) -> NamespaceName {
+        self.tag.namespace(id)
+    }
+
     /// Gives a container its addresses, and decides what it is given on its networks; in one
     /// transaction with what is done with it.
     pub(super) fn plug(
@@ -316,7 +321,7 @@ impl Networks {
         ports: &[PublishedPort],
     ) -> Result<Plugged, Error> {
         let mut record = NetworkRecord {
-            namespace: self.tag.namespace(id),
+            namespace: self.namespace(id),
             places: Vec::new(),
             publications: Vec::new(),
         };
