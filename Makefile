@@ -2,11 +2,12 @@
 # themselves where root is needed; as root they need no sudo.
 
 .NOTPARALLEL:
-.PHONY: help setup setup-tests setup-lab build demo lab bench check test test-privileged test-lab test-vm case \
-	install fmt fmt-check clippy deny clean
+.PHONY: help setup setup-tests setup-lab setup-vm build demo lab bench check test test-privileged test-lab test-vm \
+	ready-test-lab ready-test-vm case install fmt fmt-check clippy deny clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
+AS_ROOT := $$([ "$$(id -u)" = 0 ] || echo sudo -E)
 # All tiers, so that they share one build. The feature `fault` lets tests make each step fail; the
 # tared of `build`, which system-tests starts, is made without it.
 TESTS := --locked --workspace --all-features
@@ -23,8 +24,13 @@ FOR_TESTS := docker-registry skopeo
 setup-tests: ## The same, and those that tests need
 	tools/setup.sh $(FOR_TESTS)
 
+FOR_LABS := $(FOR_TESTS) mmdebstrap systemd-container
+
 setup-lab: ## The same, and those that lab systems need
-	tools/setup.sh $(FOR_TESTS) mmdebstrap systemd-container qemu-system-x86 e2fsprogs
+	tools/setup.sh $(FOR_LABS)
+
+setup-vm: ## The same, and those that emulated machines need
+	tools/setup.sh $(FOR_LABS) qemu-system-x86 e2fsprogs
 
 build: ## Build tared, tare-spawn, tare-names and tarectl
 	$(CARGO) build --locked -p tare-service -p tare-spawn -p tare-names -p tarectl
@@ -33,38 +39,46 @@ demo: setup build ## Run a container end to end on a private bus, and show every
 	tools/demo.sh
 
 lab: setup-lab build ## A shell in a throw-away Debian 13 under systemd, with tared installed
-	$$([ "$$(id -u)" = 0 ] || echo sudo -E) tests/lab/lab shell
+	$(AS_ROOT) tests/lab/lab shell
 
 # QUICK=1: only to see that it works. ROWS=a,b: only those. AGAINST=file: compare with that report.
 BENCH := $(if $(QUICK),--quick) $(if $(ROWS),--rows=$(ROWS)) $(if $(AGAINST),--against=$(AGAINST))
 bench: setup-lab ## Figures: of pure code, and in a lab system beside podman and crun; QUICK=1, ROWS=list-1000
 	$(if $(ROWS),,$(if $(QUICK),DIVAN_MAX_TIME=0.1) $(CARGO) bench --locked --workspace --bench '*')
 	$(CARGO) build --locked --release -p tare-service -p tare-spawn -p tare-names -p tarectl -p system-tests
-	$$([ "$$(id -u)" = 0 ] || echo sudo -E) "$${CARGO_TARGET_DIR:-target}/release/tare-bench" $(BENCH)
+	$(AS_ROOT) "$${CARGO_TARGET_DIR:-target}/release/tare-bench" $(BENCH)
 
-check: setup-lab ## All that a change has to pass; ACCEPT='test-vm' if that cannot run here
-	tools/check.sh fmt-check clippy test test-privileged test-lab test-vm
+check: setup ## All that a change has to pass; ACCEPT='test-vm' if that cannot run here
+	tools/check.sh fmt-check clippy build test -- test-privileged 'test-lab test-vm'
 
 test: ## Tests that run anywhere, as an ordinary user
 	tools/cargo-test.sh here $(TESTS) -- --skip privileged_ --skip lab_ --skip vm_
 
 test-privileged: setup-tests build ## Tests named privileged_*: as root, in namespaces of their own
-	tools/cargo-test.sh root $(TESTS) --tests -- privileged_
+	tools/cargo-test.sh root $(TESTS) --tests -- privileged_ --skip of_lab:: --skip of_vm::
 
-test-lab: setup-lab build ## Tests named lab_*, and the privileged ones of service and network, in a Debian 13 under systemd
+test-lab: setup-lab build ## Tests named lab_*, and privileged ones once more, in a Debian 13 under systemd
 	failed=0; \
+	tools/cargo-test.sh root $(TESTS) --test labs -- of_lab:: || failed=1; \
 	tools/cargo-test.sh lab $(TESTS) --test lab || failed=1; \
-	tools/cargo-test.sh lab --locked -p system-tests -p tare-netns --features tare-netns/fault \
-		--test privileged || failed=1; \
+	tools/cargo-test.sh lab $(TESTS) --exclude fault-tests --test privileged || failed=1; \
 	exit $$failed
 
-test-vm: setup-lab build ## Tests named vm_*, in emulated machines with a kernel of their own
+test-vm: setup-vm build ## Tests named vm_*, in emulated machines with a kernel of their own
 	failed=0; \
+	tools/cargo-test.sh root $(TESTS) --test labs -- of_vm:: || failed=1; \
 	tools/cargo-test.sh vm-apparmor $(TESTS) --test vm -- --skip vm_selinux_ || failed=1; \
 	tools/cargo-test.sh vm-selinux $(TESTS) --test vm -- vm_selinux_ || failed=1; \
 	exit $$failed
 
-case: setup-lab build ## The tests whose names contain NAME, of any kind, where they belong
+# Whether this host can do it at all, whatever Tare does; check.sh asks where it may be left out.
+ready-test-lab: setup-lab
+	$(AS_ROOT) tests/lab/lab ready
+
+ready-test-vm: setup-vm
+	$(AS_ROOT) tests/lab/vm ready
+
+case: setup-vm build ## The tests whose names contain NAME, of any kind, where they belong
 	tools/case.sh "$(NAME)" $(TESTS)
 
 install: ## Install what `make build` made, below DESTDIR and PREFIX

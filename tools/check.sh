@@ -1,35 +1,92 @@
 #!/bin/bash
-# check.sh STAGE...: makes each of these targets, whatever became of the others, and counts the tests
-# they ran. What cannot run on this host fails like anything else, but for the stages named in $ACCEPT.
+# check.sh STAGE... [-- 'STAGE...'...]: makes each of these targets, whatever became of the others, and
+# counts the tests they ran. What follows `--` are lanes: their first stages begin at once, beside each
+# other, since what waits for most of its time leaves the processors to another.
+# What cannot run on this host fails like anything else, but for the stages named in $ACCEPT: those that
+# their target `ready-STAGE` says cannot be done here are left out, and told. Where it says that they
+# can, they decide like all others.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 logs=$(mktemp -d)
+mkdir "$logs/results"
 trap 'rm -rf "$logs"' EXIT
-trap 'exit 130' INT
-failed=() accepted=()
 
-for stage in "$@"; do
+make_it() {
+    "${MAKE:-make}" --no-print-directory "$1" 2>&1 | tee "$logs/$1"
+}
+
+# Whether a stage may be left out, and is to be. What it then says is why.
+left_out() {
+    [[ " ${ACCEPT:-} " == *" $1 "* ]] && ! make_it "ready-$1" &&
+        grep -q 'cannot run here: ' "$logs/ready-$1"
+}
+
+run() {
+    local stage=$1 result begun=$SECONDS
     printf '== %s\n' "$stage"
-    begun=$SECONDS
-    if "${MAKE:-make}" --no-print-directory "$stage" 2>&1 | tee "$logs/$stage"; then
-        result=ok
-    elif [[ " ${ACCEPT:-} " == *" $stage "* ]] && grep -q 'cannot run here: ' "$logs/$stage"; then
+    if left_out "$stage"; then
         result="not run, which was accepted"
-        accepted+=("$stage")
+    elif make_it "$stage"; then
+        result=ok
     else
         result=FAILED
-        failed+=("$stage")
     fi
+    printf '%s' "$result" >"$logs/results/$stage"
     printf '== %s: %s, %s s\n\n' "$stage" "$result" $((SECONDS - begun))
-done
+}
+
+# The stages of a lane, each line of which says where it is from.
+lane() {
+    local stage
+    for stage in $1; do
+        run "$stage" 2>&1 | sed -u "s/^/$stage: /"
+    done
+}
+
+# All lanes at once. Each is a process group of its own, or it would not hear of a Ctrl-C.
+beside() {
+    local each lanes=()
+    set -m
+    for each in "$@"; do
+        lane "$each" </dev/null &
+        lanes+=($!)
+    done
+    # Nobody is there to be asked a password later.
+    [ "$(id -u)" = 0 ] || { while sudo -nv 2>/dev/null && sleep 60; do :; done & } 2>/dev/null
+    # shellcheck disable=SC2064 # those of now
+    trap "kill -INT ${lanes[*]/#/-} 2>/dev/null; wait ${lanes[*]}; exit 130" INT TERM
+    wait "${lanes[@]}"
+    trap - INT TERM
+    # shellcheck disable=SC2046 # a word each
+    kill $(jobs -p) 2>/dev/null
+    set +m
+}
+
+# The stages with that result.
+those() {
+    grep -lx "$1" "$logs"/results/* | while read -r file; do basename "$file"; done
+}
 
 # How many tests did that: each test program says it in a line of its own.
 count() {
-    cat "$logs"/* | awk -v word="$1;" \
+    find "$logs" -maxdepth 1 -type f -exec cat {} + | awk -v word="$1;" \
         '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == word) n += $(i - 1) } END { print n + 0 }'
 }
-[ ${#accepted[@]} = 0 ] || printf 'cannot run here, which was accepted: %s\n' "${accepted[*]}"
-[ ${#failed[@]} = 0 ] || printf 'failed: %s\n' "${failed[*]}"
+
+trap 'exit 130' INT
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    run "$1"
+    shift
+done
+[ $# -lt 2 ] || { shift && beside "$@"; }
+
+all=$(find "$logs/results" -type f | wc -l)
+failed=$(those FAILED)
+for stage in $(those "not run, which was accepted"); do
+    printf 'cannot run here, which was accepted: %s: %s\n' \
+        "$stage" "$(sed -n 's/.*cannot run here: //p' "$logs/ready-$stage" | tail -n 1)"
+done
+[ -z "$failed" ] || printf 'failed: %s\n' "$(tr '\n' ' ' <<<"$failed")"
 printf '%s tests passed, %s failed; %s of %s stages failed\n' \
-    "$(count passed)" "$(count failed)" ${#failed[@]} $#
-[ ${#failed[@]} = 0 ]
+    "$(count passed)" "$(count failed)" "$(wc -w <<<"$failed")" "$all"
+[ -z "$failed" ]

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that building, tests and the demo need, if any is missing.
-# Does nothing, and asks for nothing, when all are there. More packages can be named.
+# Does nothing, and asks for nothing, when all are there. More packages can be named. Exit code 77: they
+# cannot be had here.
 set -eu
 
 # To build: a linker and C headers, for SQLite and zstd. Rust itself is yours to install.
@@ -33,4 +34,7 @@ install() {
         apt-get install -y -q --no-install-recommends $wanted
 }
 # A fresh system has no lists, an old one has stale ones; most have good ones.
-install || { $root apt-get update -q && install; }
+install || { $root apt-get update -q && install; } || {
+    echo "setup: cannot run here: these packages cannot be installed:$wanted" >&2
+    exit 77
+}

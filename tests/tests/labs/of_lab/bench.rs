@@ -1,5 +1,4 @@
 //! The bench: that its table is whole, whatever the figures are.
-#![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,0 +1,5 @@
+//! Of lab systems.
+
+mod bench;
+mod side_by_side;
+mod systems;
