@@ -42,7 +42,9 @@ lab: setup-lab build ## A shell in a throw-away Debian 13 under systemd, with ta
 	$(AS_ROOT) tests/lab/lab shell
 
 # QUICK=1: only to see that it works. ROWS=a,b: only those. AGAINST=file: compare with that report.
-BENCH := $(if $(QUICK),--quick) $(if $(ROWS),--rows=$(ROWS)) $(if $(AGAINST),--against=$(AGAINST))
+# STRICT=1: fail where what must be is missed, or a ratio is more than 20 % from that report's.
+BENCH := $(if $(QUICK),--quick) $(if $(ROWS),--rows=$(ROWS)) $(if $(AGAINST),--against=$(AGAINST)) \
+	$(if $(STRICT),--strict)
 bench: setup-lab ## Figures: of pure code, and in a lab system beside podman and crun; QUICK=1, ROWS=list-1000
 	$(if $(ROWS),,$(if $(QUICK),DIVAN_MAX_TIME=0.1) $(CARGO) bench --locked --workspace --bench '*')
 	$(CARGO) build --locked --release -p tare-service -p tare-spawn -p tare-names -p tarectl -p system-tests

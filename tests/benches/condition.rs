@@ -54,7 +54,6 @@ pub(crate) struct Mounts(Vec<PathBuf>);
 impl Mounts {
     /// Beside each other in one directory, as the containers of others have theirs.
     pub(crate) fn below(dir: &Path, count: usize) -> Result<Self> {
-        let before = number()?;
         let mut mounts = Self(Vec::new());
         for number in 0..count {
             let place = dir.join(number.to_string());
@@ -62,16 +61,18 @@ impl Mounts {
             mount_bind(&place, &place)?;
             mounts.0.push(place);
         }
-        match number()? - before {
+        match number(dir)? {
             made if made == count => Ok(mounts),
             made => Err(format!("{made} mounts were made in place of {count}").into()),
         }
     }
 }
 
-/// How many mounts there are.
-fn number() -> Result<usize> {
-    Ok(fs::read_to_string("/proc/self/mountinfo")?.lines().count())
+/// How many mounts there are in a directory. Others come and go elsewhere meanwhile.
+fn number(dir: &Path) -> Result<usize> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let places = table.lines().filter_map(|line| line.split(' ').nth(4));
+    Ok(places.filter(|place| Path::new(place).parent() == Some(dir)).count())
 }
 
 impl Drop for Mounts {

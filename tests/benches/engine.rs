@@ -7,6 +7,8 @@ mod podman;
 mod tare;
 mod unshare;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 pub(crate) use crun::Crun;
@@ -25,6 +27,8 @@ pub(crate) const ENDS: Command = &["/bin/sh", "-c", "exit 7"];
 pub(crate) const ENDS_WITH: i32 = 7;
 /// What runs until it is killed.
 pub(crate) const RUNS: Command = &["/bin/sleep", "86400"];
+/// What goes on as before where it is put away and comes back: a sleep is cut short by that.
+pub(crate) const GOES_ON: Command = &["/bin/sh", "-c", "while :; do sleep 86400; done"];
 /// The code of what SIGKILL has ended.
 pub(crate) const KILLED: i32 = 137;
 
@@ -60,6 +64,23 @@ pub(crate) trait Engine {
 
     /// The ids of all there are.
     async fn list(&self) -> Result<Vec<String>>;
+}
+
+/// Who can put a container away, and have it go on.
+#[async_trait(?Send)]
+pub(crate) trait Checkpoints {
+    /// Makes ready what is needed for that alone.
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes it away.
+    async fn clean(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// How long both take, of a container that is there for that.
+    async fn there_and_back(&self) -> Result<[Duration; 2]>;
 }
 
 /// A whole life, of a container that ends by itself.

@@ -4,7 +4,7 @@
 //! a turn in each round, so that what slows the machine down slows down everybody; what counts is
 //! how many times better one is than the other in the same round.
 //!
-//! No figure makes it fail. A row that cannot be measured does: an exit code that is not the one
+//! No figure makes it fail, unless `--strict` is said. A row that cannot be measured does: an exit code that is not the one
 //! the container ended with, a container that is still there, anything left behind.
 
 mod compare;
@@ -21,6 +21,7 @@ mod rows;
 mod service;
 mod stage;
 mod table;
+mod verdicts;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -40,6 +41,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
 /// Measures Tare, podman and the bare runtime side by side, in a lab system.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Parser)]
 struct Options {
     /// Do so little that it takes a minute; the figures say nothing then.
@@ -57,6 +59,9 @@ struct Options {
     /// Compare with what was written before.
     #[arg(long)]
     against: Option<PathBuf>,
+    /// Fail where a promise is missed, or, with --against, where a ratio is not within 20 %.
+    #[arg(long)]
+    strict: bool,
     /// Say what can be measured, and measure nothing.
     #[arg(long)]
     list: bool,
@@ -72,12 +77,12 @@ impl Options {
 
     fn chosen(&self) -> Result<Vec<&'static Row>> {
         for name in &self.rows {
-            if !rows::ALL.iter().any(|row| row.name == name) {
+            if !rows::all().any(|row| row.name == name) {
                 return Err(format!("there is no row {name}; --list tells which there are").into());
             }
         }
         let chosen = |row: &&Row| self.rows.is_empty() || self.rows.iter().any(|it| it == row.name);
-        Ok(rows::ALL.iter().filter(chosen).collect())
+        Ok(rows::all().filter(chosen).collect())
     }
 
     /// What is passed on to the program inside the lab.

@@ -12,7 +12,7 @@ use crate::figures::Summary;
 use crate::row::{Promise, Row, Unit, Who};
 
 /// Of one run of the program.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// Of this form.
     pub(crate) v: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Report {
 }
 
 /// The machine, and what ran on it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Host {
     /// Release of the kernel.
     pub(crate) kernel: String,
@@ -54,6 +54,9 @@ pub(crate) struct Measured {
     pub(crate) must: Option<Judged>,
     /// To what it should be.
     pub(crate) aim: Option<Judged>,
+    /// What is promised, where we take no part.
+    #[serde(default)]
+    pub(crate) missing: Option<String>,
     /// Ours first.
     pub(crate) contestants: Vec<Contestant>,
     /// Why there is no more.
@@ -153,6 +156,7 @@ impl Measured {
             condition,
             must: None,
             aim: None,
+            missing: row.missing.map(|it| it.promise.into()),
             contestants: Vec::new(),
             failed: None,
         }
@@ -206,17 +210,19 @@ impl Compared {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::row::{Rounds, nothing};
 
-    const ROW: Row = Row {
+    /// One of which nothing is promised.
+    pub(crate) const ROW: Row = Row {
         name: "row",
         measures: "something",
         unit: Unit::Millis,
         must: None,
         aim: None,
         contestants: &[Who::Tare, Who::Podman, Who::Crun],
+        missing: None,
         rounds: Rounds { full: 3, quick: 1 },
         under: Condition::PLAIN,
         prepare: nothing,
@@ -224,7 +230,7 @@ mod tests {
         clean: nothing,
     };
 
-    fn turns<const N: usize>(figures: [f64; N]) -> Vec<Turn> {
+    pub(crate) fn turns<const N: usize>(figures: [f64; N]) -> Vec<Turn> {
         figures.map(|figure| Turn { figure, cpu: figure / 2.0 }).into()
     }
 

@@ -21,8 +21,11 @@ pub(crate) struct Row {
     pub(crate) must: Option<Promise>,
     /// What we would like to reach.
     pub(crate) aim: Option<Promise>,
-    /// Ours first. In each round every one of them has its turn.
+    /// Ours first, with whom all others are compared; where we cannot do it, the floor. In each round
+    /// every one of them has its turn.
     pub(crate) contestants: &'static [Who],
+    /// Why we do not take part.
+    pub(crate) missing: Option<Missing>,
     /// How often.
     pub(crate) rounds: Rounds,
     /// On which kind of host.
@@ -33,6 +36,16 @@ pub(crate) struct Row {
     pub(crate) sample: fn(&Stage, Who) -> Work<'_, f64>,
     /// Takes away what `prepare` made.
     pub(crate) clean: fn(&Stage, Who) -> Work<'_, ()>,
+}
+
+/// What we promise of something that we cannot do yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    /// The method of a container that is not there.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test looks for it in the contract"))]
+    pub(crate) method: &'static str,
+    /// In words.
+    pub(crate) promise: &'static str,
 }
 
 /// Something that is being done on the stage.

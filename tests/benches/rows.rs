@@ -1,68 +1,70 @@
-//! What is measured. A new row is a file here and a line in the list.
-
-mod first_answer;
-mod layers;
-mod life;
-mod list;
-mod memory;
-mod network;
-mod rate;
-mod spec;
-mod start;
+//! What is measured.
+//!
+//! Each file has the rows of one subject in its `ROWS`. Here it is named once, which makes it part of the
+//! program and of the table; a row that is in no `ROWS` is dead code, and a file that is not named
+//! fails a test.
 
 use crate::row::Row;
 
-/// All rows, in the order of the table.
-pub(crate) const ALL: &[Row] = &[
-    life::BRIDGE,
-    life::BRIDGE_FOR_USER,
-    life::NONE,
-    life::NONE_FOR_USER,
-    start::BRIDGE,
-    rate::ONE,
-    rate::FOUR,
-    rate::SIXTEEN,
-    list::THOUSAND,
-    memory::IDLE,
-    memory::PER_CONTAINER,
-    first_answer::STOPPED,
-    network::BRIDGE,
-    network::AT_ONCE,
-    network::PORT,
-    layers::HUNDRED,
-    layers::HUNDRED_BESIDE_MOUNTS,
-    spec::HUNDRED_MOUNTS,
-];
+/// The files, in the order of the table.
+macro_rules! files {
+    ($($file:ident)+) => {
+        $(mod $file;)+
 
-/// What is promised of something that is not there yet.
-pub(crate) struct Missing {
-    /// What the row would be called.
-    pub(crate) name: &'static str,
-    /// What is not there.
-    pub(crate) why: &'static str,
-    /// The method of a container that would have to be.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test looks for it in the contract"))]
-    method: &'static str,
+        /// The rows of each file.
+        const FILES: &[&[Row]] = &[$($file::ROWS),+];
+
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$(stringify!($file)),+];
+    };
 }
 
-/// Those that nobody can measure today; told with every table, so that nobody takes them for kept.
-pub(crate) const MISSING: &[Missing] = &[Missing {
-    name: "checkpoint, restore",
-    why: "over CRIU itself at most 25 % + 100 ms: tared cannot checkpoint yet",
-    method: "Checkpoint",
-}];
+files! { life start rate list memory first_answer network layers spec checkpoint }
+
+/// All rows, in the order of the table.
+pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
+    FILES.iter().copied().flatten()
+}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
     use super::*;
+    use crate::row::Who;
 
     #[test]
-    fn what_is_there_is_not_missing() {
+    fn every_file_is_part_of_the_table() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/rows");
+        let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.is_file());
+        let found: BTreeSet<String> =
+            files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        assert_eq!(found, NAMES.iter().map(ToString::to_string).collect());
+    }
+
+    #[test]
+    fn every_row_has_a_name_of_its_own_and_says_what_it_measures() {
+        let mut names = BTreeSet::new();
+        for row in all() {
+            assert!(names.insert(row.name), "{} is there twice", row.name);
+            assert!(!row.name.is_empty() && !row.measures.is_empty(), "{}", row.name);
+            assert!(!row.contestants.is_empty() && !row.under.is_empty(), "{}", row.name);
+        }
+    }
+
+    /// Such a row is there for what others need, until we can do it.
+    #[test]
+    fn a_row_without_us_is_of_what_we_cannot_do() {
         let contract = include_str!("../../packaging/dbus/org.tare.Containers1.Container.xml");
-        let has = |method| contract.contains(&format!("<method name=\"{method}\">"));
+        let has = |method: &str| contract.contains(&format!("<method name=\"{method}\">"));
         assert!(has("Start"), "this is how methods are written");
-        for missing in MISSING {
-            assert!(!has(missing.method), "{} can be measured: make it a row", missing.name);
+        for row in all() {
+            let ours = |who: &Who| matches!(who, Who::Tare | Who::TareForUser | Who::Library(_));
+            let missing = row.missing.map(|it| it.method);
+            assert_eq!(missing.is_some(), !row.contestants.iter().any(ours), "{}", row.name);
+            assert!(!missing.is_some_and(has), "{}: we can do it, so we take part", row.name);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use system_tests::image;
 
-use crate::engine::{Crun, Engine, Network, Podman, Tare, Unshare, live};
+use crate::engine::{Checkpoints, Crun, Engine, Network, Podman, Tare, Unshare, live};
 use crate::row::Who;
 use crate::service::{PODMAN, Service, TARE};
 use crate::{Result, SCRATCH};
@@ -87,6 +87,15 @@ impl Stage {
             Who::Library(_) | Who::Programs(_) => {
                 Err(format!("{} keeps no containers", who.name()).into())
             }
+        }
+    }
+
+    /// Who of them can put a container away.
+    pub(crate) fn checkpoints(&self, who: Who) -> Result<&dyn Checkpoints> {
+        match who {
+            Who::Podman => Ok(&self.podman),
+            Who::Crun => Ok(&self.crun),
+            _ => Err(format!("{} makes no checkpoints", who.name()).into()),
         }
     }
 

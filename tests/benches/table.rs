@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Write};
 
+use crate::condition::Condition;
+use crate::figures::Summary;
 use crate::report::{Contestant, Judged, Measured, Report};
-use crate::rows::MISSING;
+use crate::verdicts::Verdicts;
 
 /// Everything, a block of lines for each row.
 pub(crate) fn render(report: &Report) -> String {
@@ -28,7 +30,7 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     }
     let [row, host, who, median, spread] = ["row", "host", "who", "median", "10 .. 90 %"];
     write!(out, "\n{row:18} {host:12} {who:13} {median:>10} {spread:>19} {:>3} {:>9}", "n", "cpu")?;
-    writeln!(out, "  {:13} {:13} {:27} aim", "ours is", "in cpu", "must")?;
+    writeln!(out, "  {:13} {:>16} {:13} {:27} aim", "first is", "10 .. 90 %", "in cpu", "must")?;
     report.rows.iter().try_for_each(|row| write_row(out, row))?;
     writeln!(out, "\ncpu: processor time of a turn, of the whole system. What the rows measure:")?;
     let mut told = Vec::new();
@@ -38,8 +40,11 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
             told.push(&row.name);
         }
     }
-    writeln!(out, "\nNot measured:")?;
-    MISSING.iter().try_for_each(|it| writeln!(out, "{:18} {}", it.name, it.why))
+    let missing = report.rows.iter().filter_map(|row| Some((row, row.missing.as_ref()?)));
+    for (row, promise) in missing.filter(|(row, _)| row.condition == Condition::Plain) {
+        writeln!(out, "{:18} tare cannot do it yet; promised is {promise}", row.name)?;
+    }
+    writeln!(out, "\n{}", Verdicts::of(report))
 }
 
 fn write_row(out: &mut String, row: &Measured) -> fmt::Result {
@@ -61,17 +66,17 @@ fn write_row(out: &mut String, row: &Measured) -> fmt::Result {
 
 fn figures(row: &Measured, contestant: &Contestant) -> String {
     let summary = contestant.summary;
-    let spread = format!("{} .. {}", short(summary.p10), short(summary.p90));
     let ours = contestant.against_ours;
     format!(
-        "{:13} {:>7} {:2} {:>19} {:>3} {:>6} ms  {:13} {:13}",
+        "{:13} {:>7} {:2} {:>19} {:>3} {:>6} ms  {:13} {:>16} {:13}",
         contestant.name,
         short(summary.median),
         row.unit.to_string(),
-        spread,
+        spread(summary),
         contestant.turns.len(),
         short(contestant.cpu.median),
         ours.map(|it| compared(it.times_better.median)).unwrap_or_default(),
+        ours.map(|it| spread(it.times_better)).unwrap_or_default(),
         ours.map(|it| compared(it.times_less_cpu.median)).unwrap_or_default(),
     )
 }
@@ -85,8 +90,13 @@ fn compared(times: f64) -> String {
 
 fn judged(judged: &Judged) -> String {
     let Judged { promise, reached, kept } = judged;
-    let verdict = if *kept { "kept" } else { "MISSED" };
+    let verdict = if *kept { "holds" } else { "MISSES" };
     format!("{promise}: {verdict}, {}", short(*reached))
+}
+
+/// Between what most samples are.
+pub(crate) fn spread(summary: Summary) -> String {
+    format!("{} .. {}", short(summary.p10), short(summary.p90))
 }
 
 /// Three digits that count.

@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::process::Command as Program;
 use tokio::task::spawn_blocking;
 
-use super::{Command, Engine, Network, bundle};
+use super::{Checkpoints, Command, Engine, GOES_ON, Network, bundle, end};
 use crate::Result;
 
 /// Calls crun; its containers' processes become children of ours, who is their subreaper.
@@ -85,6 +86,35 @@ impl Engine for Crun {
             Ok(entry?.file_name().to_string_lossy().into_owned())
         };
         fs::read_dir(self.dir.join("bundles"))?.map(name).collect()
+    }
+}
+
+#[async_trait(?Send)]
+impl Checkpoints for Crun {
+    async fn there_and_back(&self) -> Result<[Duration; 2]> {
+        let id = self.create(Network::None, GOES_ON).await?;
+        self.start(&id).await?;
+        let bundle = self.bundle(&id);
+        let [images, work, pid_file] = ["images", "work", "pid"].map(|name| bundle.join(name));
+        for dir in [&images, &work] {
+            fs::create_dir(dir)?;
+        }
+        // The host may have control groups of version 1 too, which confuse CRIU.
+        let where_to = ["--manage-cgroups-mode=ignore", "--image-path", path(&images)?];
+        let where_to = [&where_to[..], &["--work-path", path(&work)?]].concat();
+
+        let begun = Instant::now();
+        self.run(&[&["checkpoint"], &where_to[..], &[&id]].concat()).await?;
+        let there = begun.elapsed();
+        self.wait(&id).await?;
+        self.run(&["delete", "--force", &id]).await?;
+
+        let anew = ["--detach", "--bundle", path(&bundle)?, "--pid-file", path(&pid_file)?, &id];
+        let begun = Instant::now();
+        self.run(&[&["restore"], &where_to[..], &anew].concat()).await?;
+        let back = begun.elapsed();
+        end(self, &id).await?;
+        Ok([there, back])
     }
 }
 

@@ -1,9 +1,14 @@
 //! podman's service, warm, over its socket.
 
+mod checkpoints;
+
+use std::cell::RefCell;
+
 use async_trait::async_trait;
 use hyper::Method;
 use serde_json::{Value, json};
 use system_tests::image;
+use tokio::process::Child;
 
 use super::http::Http;
 use super::{Command, Engine, IMAGE, Network};
@@ -14,24 +19,32 @@ const API: &str = "/v5.0.0/libpod";
 
 /// Connections to the service.
 #[derive(Debug)]
-pub(crate) struct Podman(Http);
+pub(crate) struct Podman {
+    http: Http,
+    /// A service beside it, while checkpoints are made.
+    checkpoints: RefCell<Option<Child>>,
+}
 
 impl Podman {
     /// Connects when it is first called.
     pub(crate) fn new() -> Self {
-        Self(Http::new(SOCKET))
+        Self::at(SOCKET)
+    }
+
+    fn at(socket: &'static str) -> Self {
+        Self { http: Http::new(socket), checkpoints: RefCell::default() }
     }
 
     /// Gives it the image.
     pub(crate) async fn import(&self) -> Result<()> {
         let path = format!("{API}/images/import?reference={IMAGE}");
-        self.0.call(Method::POST, &path, "application/x-tar", image::busybox_tar()).await?;
+        self.http.call(Method::POST, &path, "application/x-tar", image::busybox_tar()).await?;
         Ok(())
     }
 
     async fn call(&self, method: Method, path: &str, body: String) -> Result<Value> {
         let path = format!("{API}/containers/{path}");
-        let reply = self.0.call(method, &path, "application/json", body).await?;
+        let reply = self.http.call(method, &path, "application/json", body).await?;
         // Some say nothing.
         if reply.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&reply)?) }
     }

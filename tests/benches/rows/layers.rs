@@ -14,13 +14,16 @@ use crate::figures::Summary;
 use crate::row::{Promise, Rounds, Row, Unit, Who, nothing};
 use crate::{Result, SCRATCH, millis};
 
-pub(crate) const HUNDRED: Row = Row {
+pub(super) const ROWS: &[Row] = &[HUNDRED, HUNDRED_BESIDE_MOUNTS];
+
+const HUNDRED: Row = Row {
     name: "layers-100",
     measures: "overlay mount of 100 layers, median of 50",
     unit: Unit::Millis,
     must: Some(Promise::Below(2.0)),
     aim: Some(Promise::Below(1.0)),
     contestants: &[Who::Library("tare-storage")],
+    missing: None,
     rounds: Rounds { full: 5, quick: 1 },
     under: Condition::PLAIN,
     prepare: nothing,
@@ -29,7 +32,7 @@ pub(crate) const HUNDRED: Row = Row {
 };
 
 /// The kernel goes through what is mounted beside a layer before it takes that.
-pub(crate) const HUNDRED_BESIDE_MOUNTS: Row = Row {
+const HUNDRED_BESIDE_MOUNTS: Row = Row {
     name: "layers-100-mounts",
     measures: "the same, with 3,000 other mounts on the file system of the layers",
     sample: |_, _| Box::pin(async { beside(MANY) }),

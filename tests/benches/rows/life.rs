@@ -8,6 +8,8 @@ use crate::row::{Promise, Rounds, Row, Unit, Who, Work, nothing};
 use crate::stage::Stage;
 use crate::{Result, millis};
 
+pub(super) const ROWS: &[Row] = &[BRIDGE, BRIDGE_FOR_USER, NONE, NONE_FOR_USER];
+
 /// What all of them have in common.
 const LIFE: Row = Row {
     name: "",
@@ -16,6 +18,7 @@ const LIFE: Row = Row {
     must: Some(Promise::Times(5.0, Who::Podman)),
     aim: Some(Promise::Times(10.0, Who::Podman)),
     contestants: &[Who::Tare, Who::Podman, Who::Crun],
+    missing: None,
     rounds: Rounds { full: 30, quick: 2 },
     under: Condition::BOTH,
     prepare: nothing,
@@ -23,23 +26,22 @@ const LIFE: Row = Row {
     clean: nothing,
 };
 
-pub(crate) const BRIDGE: Row = Row {
+const BRIDGE: Row = Row {
     name: "life-bridge",
     measures: "create, start, wait for the end, remove; bridge network (crun: an empty one)",
     ..LIFE
 };
 
-pub(crate) const BRIDGE_FOR_USER: Row = Row {
+const BRIDGE_FOR_USER: Row = Row {
     name: "life-bridge-user",
     measures: "the same, called by a user about whom polkit is asked (podman: by root)",
     must: None,
     aim: None,
     contestants: &[Who::TareForUser, Who::Podman],
-    under: Condition::PLAIN,
     ..LIFE
 };
 
-pub(crate) const NONE: Row = Row {
+const NONE: Row = Row {
     name: "life-none",
     measures: "create, start, wait for the end, remove; no network but an empty one",
     must: None,
@@ -49,13 +51,12 @@ pub(crate) const NONE: Row = Row {
     ..LIFE
 };
 
-pub(crate) const NONE_FOR_USER: Row = Row {
+const NONE_FOR_USER: Row = Row {
     name: "life-none-user",
     measures: "the same, called by a user about whom polkit is asked (podman: by root)",
     must: None,
     aim: None,
     contestants: &[Who::TareForUser, Who::Podman],
-    under: Condition::PLAIN,
     sample: without,
     ..LIFE
 };

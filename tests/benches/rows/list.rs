@@ -11,15 +11,18 @@ use crate::{Result, millis};
 /// How many are spoken of.
 const MANY: u32 = 1000;
 
-pub(crate) const THOUSAND: Row = Row {
+pub(super) const ROWS: &[Row] = &[THOUSAND];
+
+const THOUSAND: Row = Row {
     name: "list-1000",
     measures: "list of 1,000 containers that do not run (quick: of 50, times 20)",
     unit: Unit::Millis,
     must: Some(Promise::Below(20.0)),
     aim: Some(Promise::Below(5.0)),
     contestants: &[Who::Tare, Who::Podman],
+    missing: None,
     rounds: Rounds { full: 25, quick: 3 },
-    under: Condition::PLAIN,
+    under: Condition::BOTH,
     prepare: |stage, who| Box::pin(create(stage, who)),
     sample: |stage, who| Box::pin(list(stage, who)),
     clean: |stage, who| Box::pin(async move { remove_all(stage.engine(who)?).await }),

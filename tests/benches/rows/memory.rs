@@ -11,6 +11,8 @@ fn enough(depth: Depth) -> usize {
     depth.pick(10, 2)
 }
 
+pub(super) const ROWS: &[Row] = &[IDLE, PER_CONTAINER];
+
 /// What both have in common.
 const MEMORY: Row = Row {
     name: "",
@@ -19,14 +21,15 @@ const MEMORY: Row = Row {
     must: None,
     aim: None,
     contestants: &[Who::Tare, Who::Podman],
+    missing: None,
     rounds: Rounds { full: 2, quick: 1 },
-    under: Condition::PLAIN,
+    under: Condition::BOTH,
     prepare: nothing,
     sample: |stage, who| Box::pin(idle(stage, who)),
     clean: nothing,
 };
 
-pub(crate) const IDLE: Row = Row {
+const IDLE: Row = Row {
     name: "memory-idle",
     measures: "resident memory of the service, started anew, after ten lives (quick: two)",
     must: Some(Promise::Below(12.0)),
@@ -35,7 +38,7 @@ pub(crate) const IDLE: Row = Row {
     ..MEMORY
 };
 
-pub(crate) const PER_CONTAINER: Row = Row {
+const PER_CONTAINER: Row = Row {
     name: "memory-running",
     measures: "(PSS with 200 running - PSS idle) / 200, conmon counted (quick: with 5)",
     must: Some(Promise::Below(1.5)),

@@ -10,6 +10,8 @@ use crate::engine::{Network, live};
 use crate::row::{Promise, Rounds, Row, Unit, Who, nothing};
 use crate::stage::Stage;
 
+pub(super) const ROWS: &[Row] = &[ONE, FOUR, SIXTEEN];
+
 /// What all of them have in common.
 const RATE: Row = Row {
     name: "",
@@ -18,32 +20,32 @@ const RATE: Row = Row {
     must: None,
     aim: None,
     contestants: &[Who::Tare, Who::Podman, Who::Crun],
+    missing: None,
     rounds: Rounds { full: 5, quick: 1 },
-    under: Condition::PLAIN,
+    under: Condition::BOTH,
     prepare: nothing,
     sample: |stage, who| Box::pin(rate(stage, who, 1)),
     clean: nothing,
 };
 
-pub(crate) const ONE: Row = Row {
+const ONE: Row = Row {
     name: "rate-1",
     measures: "lives in a second, one after the other; bridge network",
     ..RATE
 };
 
-pub(crate) const FOUR: Row = Row {
+const FOUR: Row = Row {
     name: "rate-4",
     measures: "lives in a second, 4 at a time; bridge network",
     sample: |stage, who| Box::pin(rate(stage, who, 4)),
     ..RATE
 };
 
-pub(crate) const SIXTEEN: Row = Row {
+const SIXTEEN: Row = Row {
     name: "rate-16",
     measures: "lives in a second, 16 at a time; bridge network",
     must: Some(Promise::Above(50.0)),
     aim: Some(Promise::Above(100.0)),
-    under: Condition::BOTH,
     sample: |stage, who| Box::pin(rate(stage, who, 16)),
     ..RATE
 };

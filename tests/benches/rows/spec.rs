@@ -14,13 +14,16 @@ mod inputs;
 
 use inputs::{Size, decide, host, image, placement, request, rootfs};
 
-pub(crate) const HUNDRED_MOUNTS: Row = Row {
+pub(super) const ROWS: &[Row] = &[HUNDRED_MOUNTS];
+
+const HUNDRED_MOUNTS: Row = Row {
     name: "spec-100",
     measures: "spec generation, 100 mounts and 50 variables, from the request on; median of 200",
     unit: Unit::Micros,
     must: Some(Promise::Below(200.0)),
     aim: Some(Promise::Below(50.0)),
     contestants: &[Who::Library("tare-specgen")],
+    missing: None,
     rounds: Rounds { full: 10, quick: 1 },
     under: Condition::PLAIN,
     prepare: nothing,

@@ -8,13 +8,16 @@ use crate::row::{Promise, Rounds, Row, Unit, Who, nothing};
 use crate::stage::Stage;
 use crate::{Result, millis};
 
-pub(crate) const BRIDGE: Row = Row {
+pub(super) const ROWS: &[Row] = &[BRIDGE];
+
+const BRIDGE: Row = Row {
     name: "start-bridge",
     measures: "start of a container that is there; bridge network (crun: create and start)",
     unit: Unit::Millis,
     must: Some(Promise::Over(12.0, Who::Crun)),
     aim: Some(Promise::Over(5.0, Who::Crun)),
     contestants: &[Who::Tare, Who::Podman, Who::Crun],
+    missing: None,
     rounds: Rounds { full: 30, quick: 2 },
     under: Condition::BOTH,
     prepare: nothing,
