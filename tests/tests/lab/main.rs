@@ -5,6 +5,7 @@
 mod authority;
 mod journal;
 mod main_job;
+mod methods;
 mod network;
 mod scopes;
 mod unit;
