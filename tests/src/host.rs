@@ -14,6 +14,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 
+use crate::network::Netfilter;
 use crate::world::{Difference, Scope};
 use crate::{World, sys, world};
 
@@ -211,6 +212,7 @@ fn isolate(scratch: &Path) {
     mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
     write_resolv_conf(&resolv_conf, scratch);
     run("ip", &["link", "set", "lo", "up"]);
+    Netfilter::apply_asked();
 }
 
 /// Detaches what is mounted below a directory of the host's, which is about to be covered: the kernel

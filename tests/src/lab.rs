@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use zbus::{OwnedObjectPath, Variant};
 
 use crate::host::{run, runtime, settle};
+use crate::network::Netfilter;
 use crate::world::{Change, Scope};
 use crate::{Client, Options, World, started};
 
@@ -54,6 +55,7 @@ pub fn in_lab(ring: Ring, body: impl AsyncFnOnce(&Lab)) {
     let here = std::env::var("TARE_LAB").unwrap_or_default();
     assert_eq!(here, ring.name(), "runs in a lab system: make test-lab, make test-vm");
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    Netfilter::apply_asked();
     let lab = Lab { begun: SystemTime::now() };
     let result =
         catch_unwind(AssertUnwindSafe(|| runtime().block_on(leaving_nothing(&lab, ring, body))));

@@ -90,6 +90,37 @@ impl Netfilter {
     }
 }
 
+/// What the whole suite is to run with: `0` or `1`, or what the kernel has. `make` runs it with both.
+const ASKED: &str = "TARE_BRIDGE_NF";
+
+impl Netfilter {
+    /// What the suite was asked to run with.
+    pub fn asked() -> Option<String> {
+        std::env::var(ASKED).ok()
+    }
+
+    /// Sets that, of IPv4 and IPv6, in the network namespace of this thread. Where the kernel has no such
+    /// setting, one test says so, and not all of them.
+    pub(crate) fn apply_asked() {
+        let Some(asked) = Self::asked() else { return };
+        for family in ["iptables", "ip6tables"] {
+            let _ = fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{family}"), &asked);
+        }
+    }
+
+    /// What is set in the network namespace of this thread.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel has no such setting.
+    pub fn now() -> String {
+        let now = fs::read_to_string(NETFILTER);
+        let now =
+            now.unwrap_or_else(|error| panic!("{NETFILTER}: {error}; is br_netfilter loaded?"));
+        now.trim_end().into()
+    }
+}
+
 /// Both settings.
 pub fn netfilter_settings() -> [Netfilter; 2] {
     ["0", "1"].map(Netfilter)

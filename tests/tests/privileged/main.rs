@@ -18,6 +18,7 @@ mod live_files;
 mod looking;
 mod main_job;
 mod names;
+mod netfilter;
 mod network;
 mod networks;
 mod pausing;

@@ -34,6 +34,10 @@ fn isolate() {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
     mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
     command("ip", &["link", "set", "lo", "up"]);
+    // The whole suite is run with both values.
+    if let Ok(value) = std::env::var("TARE_BRIDGE_NF") {
+        set_bridge_netfilter(&value);
+    }
     // A new namespace begins with what the host has.
     for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
         fs::write(format!("/proc/sys/net/{family}"), "0").unwrap();
