@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 mod apparmor;
+mod audit;
 mod limits;
 
 use std::fs;
