@@ -1,5 +1,6 @@
 //! What the privileged tests share: a host of their own, and eyes to see what is left on it.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::str::FromStr;
@@ -126,7 +127,7 @@ pub(crate) fn there_and_back(from: &UdpSocket, to: &UdpSocket) -> IpAddr {
     let seen = arrives(from, to, to.local_addr().unwrap());
     to.send_to(b"back", seen).unwrap();
     let mut buffer = [0; 16];
-    let (length, answer_from) = from.recv_from(&mut buffer).unwrap();
+    let (length, answer_from) = received(from, &mut buffer);
     assert_eq!((&buffer[..length], answer_from), (&b"back"[..], to.local_addr().unwrap()));
     seen.ip()
 }
@@ -135,9 +136,19 @@ pub(crate) fn there_and_back(from: &UdpSocket, to: &UdpSocket) -> IpAddr {
 pub(crate) fn arrives(from: &UdpSocket, to: &UdpSocket, target: SocketAddr) -> SocketAddr {
     from.send_to(b"there", target).unwrap();
     let mut buffer = [0; 16];
-    let (length, seen) = to.recv_from(&mut buffer).unwrap();
+    let (length, seen) = received(to, &mut buffer);
     assert_eq!(&buffer[..length], b"there");
     seen
+}
+
+/// What comes. The kernel may end a call that has a time limit early, for work of its own.
+fn received(at: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
+    loop {
+        match at.recv_from(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            got => return got.unwrap(),
+        }
+    }
 }
 
 /// Lets bridged packets pass the IP firewall (1) or not (0), in this network namespace.
