@@ -71,7 +71,7 @@ impl Engine {
         job.stage("packing");
         let (engine, packing) = (self.clone(), job.clone());
         // The hold is dropped when what it holds is written down, or is not wanted.
-        let (made, _hold) = unbounded("commit", move || {
+        let (made, hold) = unbounded("commit", move || {
             let hold = engine.store.hold();
             let made = make(&engine.store, &container, &image, &effective, &request, &packing)?;
             Ok((made, hold))
@@ -79,7 +79,13 @@ impl Engine {
         .await?;
         job.point_of_no_return()?;
         job.stage("registering");
+        // Without a manifest nobody knows the archive that the layer was made of.
+        let has_more = made.manifest.is_none();
         let id = self.register_made(made).await?;
+        drop(hold);
+        if has_more {
+            self.tidy_up().await;
+        }
         Ok(Output(vec![("Image", Produced::Object(ObjectId::Image(id)))]))
     }
 }
