@@ -9,7 +9,7 @@
 CARGO ?= cargo
 AS_ROOT := $$([ "$$(id -u)" = 0 ] || echo sudo -E)
 # All tiers, so that they share one build. The feature `fault` lets tests make each step fail; the
-# tared of `build`, which system-tests starts, is made without it.
+# programs of `build`, which tests start and install, are made without it.
 TESTS := --locked --workspace --all-features
 
 help: ## Show this list
@@ -32,8 +32,14 @@ setup-lab: ## The same, and those that lab systems need
 setup-vm: ## The same, and those that emulated machines need
 	tools/setup.sh $(FOR_LABS) qemu-system-x86 e2fsprogs
 
+# Where `build` puts what is shipped. In Cargo's own place a build of tests, with the feature `fault`,
+# puts programs of the same names.
+TARGET := $${CARGO_TARGET_DIR:-$(CURDIR)/target}
+BUILT := $(TARGET)/built
+
 build: ## Build tared, tare-spawn, tare-names and tarectl
 	$(CARGO) build --locked -p tare-service -p tare-spawn -p tare-names -p tarectl
+	cd "$(TARGET)/debug" && install -D -t ../built tared tare-spawn tare-names tarectl
 
 demo: setup build ## Run a container end to end on a private bus, and show every call
 	tools/demo.sh
@@ -88,7 +94,7 @@ case: setup-vm build ## The tests whose names contain NAME, of any kind, where t
 	tools/case.sh "$(NAME)" $(TESTS)
 
 install: ## Install what `make build` made, below DESTDIR and PREFIX
-	tools/install.sh "$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug"
+	tools/install.sh "$(BUILT)"
 
 fmt: ## Format the code
 	$(CARGO) fmt --all

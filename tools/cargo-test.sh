@@ -19,8 +19,9 @@ vm-*) runner="$lab/vm ${where#vm-}" ;;
 esac
 if [ -n "$runner" ]; then
     [ "$(id -u)" = 0 ] || runner="sudo -E $runner"
-    TARE_BIN_DIR=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)
-    export TARE_BIN_DIR
+    # First what `make build` keeps apart, which is what is shipped; then what Cargo makes for tests.
+    target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+    export "TARE_BIN_DIR=$target/built:$target/debug"
     # How cargo is told to start programs it has built for this machine.
     host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
     export "CARGO_TARGET_${host}_RUNNER=$runner"

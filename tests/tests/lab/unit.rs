@@ -1,7 +1,10 @@
 //! The unit: how the service is started, ends, and is started again.
 
+use std::path::Path;
+use std::process::Command;
+
 use system_tests::Ring::System;
-use system_tests::{Client, in_lab, run, started};
+use system_tests::{Client, bin, in_lab, run, started};
 
 /// The main process of a unit; 0 if there is none.
 pub(crate) fn main_pid(unit: &str) -> u32 {
@@ -17,6 +20,22 @@ fn lab_a_call_starts_the_service() {
         let client = lab.client().await;
         assert_eq!(client.list("ListContainers").await.len(), 0);
         assert_ne!(main_pid("tared.service"), 0);
+    });
+}
+
+/// By the name that the compiler gives to where the hook of a test would be.
+#[test]
+fn lab_what_is_installed_asks_no_test_before_it_does_something() {
+    in_lab(System, async |_| {
+        let asks = |program: &Path| {
+            let mut grep = Command::new("grep");
+            grep.args(["--quiet", "--text", "5fault4HOOK\\|5fault6hooked4HOOK"]).arg(program);
+            grep.status().unwrap().success()
+        };
+        for program in ["tared", "tare-spawn", "tare-names"] {
+            assert!(!asks(&Path::new("/usr/libexec").join(program)), "{program}");
+        }
+        assert!(asks(&bin("tare-spawn-faulty")), "one that does is not seen");
     });
 }
 
