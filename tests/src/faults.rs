@@ -37,7 +37,13 @@ pub enum Fault {
     Fail(Errno),
     /// It hangs, until it is let go.
     Hang,
+    /// It does not happen, whichever of the same it is, and nobody is told: as if the code for it was
+    /// broken. Where something would be made by it, it fails.
+    LeaveOut,
 }
+
+/// By what an effect knows that it is to be left out: the `LEFT_OUT` of the crates.
+const LEFT_OUT: i32 = 512;
 
 /// Whoever a `tared-faulty` asks: a socket, and a thread that answers.
 #[derive(Debug)]
@@ -141,6 +147,9 @@ impl Shared {
             Some(Fault::Fail(errno)) => {
                 let _ = write!(stream, "{}", errno.raw_os_error());
             }
+            Some(Fault::LeaveOut) => {
+                let _ = write!(stream, "{LEFT_OUT}");
+            }
             Some(Fault::Hang) => self.lock().hanging = Some(stream),
         }
         self.hits.send_modify(|hits| *hits += usize::from(fault.is_some()));
@@ -159,7 +168,11 @@ impl State {
         *nth += 1;
         let effect = Effect { part, text, nth: *nth };
         self.last = Some(Instant::now());
-        let fault = self.faults.iter().find(|(armed, _)| *armed == effect).map(|it| it.1);
+        let fault = self.faults.iter().find(|(armed, fault)| {
+            let same = (&armed.part, &armed.text) == (&effect.part, &effect.text);
+            same && (*fault == Fault::LeaveOut || armed.nth == effect.nth)
+        });
+        let fault = fault.map(|it| it.1);
         self.seen.push(effect);
         fault
     }

@@ -41,7 +41,9 @@ pub(crate) struct Linux {
 
 impl Kernel for Linux {
     fn run(&mut self, step: &Step) -> io::Result<()> {
-        fault::point(step)?;
+        if fault::leaves_out(step)? {
+            return Ok(());
+        }
         match step {
             Step::PrepareDirectory => namespace::prepare_directory(),
             Step::ReleaseDirectory => namespace::release_directory(),

@@ -27,40 +27,45 @@ fn run<T>(effect: fmt::Arguments<'_>, act: impl FnOnce() -> io::Result<T>) -> io
     act()
 }
 
+/// The same of one that makes nothing that anybody is given.
+fn change(effect: fmt::Arguments<'_>, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    if fault::leaves_out(&effect)? { Ok(()) } else { act() }
+}
+
 /// Makes a directory of that mode, and those above it, unless they are there.
 pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
-    run(format_args!("make directory {}", path.display()), || {
+    change(format_args!("make directory {}", path.display()), || {
         DirBuilder::new().recursive(true).mode(mode).create(path)
     })
 }
 
 /// Sets the mode of a file or directory.
 pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    run(format_args!("set the mode of {} to {mode:04o}", path.display()), || {
+    change(format_args!("set the mode of {} to {mode:04o}", path.display()), || {
         fs::set_permissions(path, Permissions::from_mode(mode))
     })
 }
 
 /// Writes a file, in place of one that is there.
 pub(crate) fn write_file(path: &Path, text: &str) -> io::Result<()> {
-    run(format_args!("write {}", path.display()), || fs::write(path, text))
+    change(format_args!("write {}", path.display()), || fs::write(path, text))
 }
 
 /// Removes a file, if it is there.
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
-    run(format_args!("remove {}", path.display()), || unless_gone(fs::remove_file(path)))
+    change(format_args!("remove {}", path.display()), || unless_gone(fs::remove_file(path)))
 }
 
 /// Removes a directory of ours with all that is in it, if it is there.
 pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
-    run(format_args!("remove directory {}", path.display()), || {
+    change(format_args!("remove directory {}", path.display()), || {
         unless_gone(fs::remove_dir_all(path))
     })
 }
 
 /// Gives a file of ours another name, in place of one that has it.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    run(format_args!("rename {} to {}", from.display(), to.display()), || fs::rename(from, to))
+    change(format_args!("rename {} to {}", from.display(), to.display()), || fs::rename(from, to))
 }
 
 /// Makes something that is told what happens to files.

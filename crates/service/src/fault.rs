@@ -2,9 +2,9 @@
 //! the feature `fault`.
 
 #[cfg(feature = "fault")]
-pub use hooked::{Hook, set_hook};
+pub use hooked::{Hook, LEFT_OUT, set_hook};
 #[cfg(feature = "fault")]
-pub(crate) use hooked::{point, point_aside};
+pub(crate) use hooked::{leaves_out, point, point_aside};
 
 #[cfg(feature = "fault")]
 mod hooked {
@@ -13,6 +13,11 @@ mod hooked {
 
     /// Gets the name of the crate whose effect it is, without `tare-`, and the effect in words.
     pub type Hook = fn(&'static str, &dyn fmt::Display) -> io::Result<()>;
+
+    /// The error by which a hook has an effect silently not happen, of this crate or of a leaf, where
+    /// nothing is made by it. No kernel answers that: the number (`ERESTARTSYS`) is one it keeps to
+    /// itself.
+    pub const LEFT_OUT: i32 = 512;
 
     static HOOK: OnceLock<Hook> = OnceLock::new();
 
@@ -31,6 +36,14 @@ mod hooked {
         ask("service", effect)
     }
 
+    /// The same before an effect that makes nothing: whether it is to be left out without a word.
+    pub(crate) fn leaves_out(effect: &dyn fmt::Display) -> io::Result<bool> {
+        match point(effect) {
+            Err(error) if error.raw_os_error() == Some(LEFT_OUT) => Ok(true),
+            asked => asked.map(|()| false),
+        }
+    }
+
     /// The same where nothing may block: a thread is there to be held up.
     pub(crate) async fn point_aside(effect: String) -> io::Result<()> {
         let asked = tokio::task::spawn_blocking(move || point(&effect)).await;
@@ -47,6 +60,13 @@ mod hooked {
 #[expect(clippy::unnecessary_wraps, reason = "the same signature with and without the feature")]
 pub(crate) fn point(_effect: &dyn std::fmt::Display) -> std::io::Result<()> {
     Ok(())
+}
+
+#[cfg(not(feature = "fault"))]
+#[inline]
+#[expect(clippy::unnecessary_wraps, reason = "the same signature with and without the feature")]
+pub(crate) fn leaves_out(_effect: &dyn std::fmt::Display) -> std::io::Result<bool> {
+    Ok(false)
 }
 
 #[cfg(not(feature = "fault"))]

@@ -100,6 +100,24 @@ pub(crate) enum Done {
 }
 
 impl Step {
+    /// What is said to be done when it is left out, in a test: nothing can stand for what it would
+    /// have made.
+    pub(crate) fn without(&self) -> Option<Done> {
+        match self {
+            Self::MountCgroup2
+            | Self::CloneHostRoot
+            // What follows would be done to the host.
+            | Self::NewView
+            | Self::SlaveView
+            | Self::EnterView(_)
+            | Self::CloneFile(_)
+            | Self::Listen(_)
+            | Self::Launch(_) => None,
+            Self::Call(_) => Some(Done::Finished(Finished { code: Some(0), output: Vec::new() })),
+            _ => Some(Done::Changed),
+        }
+    }
+
     /// The step that takes this one back; `None` if there is nothing to take back, or if that ends
     /// with the thread.
     pub(crate) fn inverse(&self) -> Option<Self> {

@@ -17,6 +17,8 @@ use crate::operations::{Exec, Operation, Publish};
 
 /// What goes on after an operation takes no longer than this to come to an end.
 const SETTLING: Duration = Duration::from_secs(5);
+/// What is the same after this is not about to change.
+const AT_REST: Duration = Duration::from_millis(300);
 
 /// A daemon with an image and a network that was used before, whose effects can be made to fail.
 #[derive(Debug)]
@@ -138,12 +140,26 @@ impl<'h> Lab<'h> {
     /// daemon that was not its parent cannot know which signal it got. Nor what a daemon has not
     /// opened that was started anew.
     pub async fn differences(&self, wanted: &World) -> Vec<Difference> {
-        settled(|| {
-            let mut differences = wanted.differences(&self.world());
-            differences.retain(|it| !is_about_the_end(it) && !is_not_open(it));
-            differences
-        })
-        .await
+        settled(|| self.differences_now(wanted)).await
+    }
+
+    fn differences_now(&self, wanted: &World) -> Vec<Difference> {
+        let mut differences = wanted.differences(&self.world());
+        differences.retain(|it| !is_about_the_end(it) && !is_not_open(it));
+        differences
+    }
+
+    /// The same once they stay the same, where there are to be some.
+    pub async fn lasting_differences(&self, wanted: &World) -> Vec<Difference> {
+        let mut before = self.differences_now(wanted);
+        loop {
+            tokio::time::sleep(AT_REST).await;
+            let now = self.differences_now(wanted);
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
     }
 
     /// The same without what stays where no container is any more.

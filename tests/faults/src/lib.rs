@@ -16,6 +16,7 @@ mod ask;
 mod daemon;
 mod installed;
 pub mod lab;
+pub mod left_out;
 pub mod matrix;
 pub mod operations;
 

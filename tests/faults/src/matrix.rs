@@ -21,21 +21,21 @@ const MISSED: Duration = Duration::from_secs(1);
 pub const TRIES: usize = 3;
 /// Whoever only reads is answered within this.
 const PATIENCE: Duration = Duration::from_secs(10);
-const FAIL: Fault = Fault::Fail(Errno::IO);
+pub(crate) const FAIL: Fault = Fault::Fail(Errno::IO);
 /// How a process is that nobody has waited for.
 const UNWAITED: &str = "(has ended, and nobody waits for it)";
 
 /// An operation and its effects.
 #[derive(Debug)]
 pub struct Matrix<O> {
-    operation: O,
-    effects: Vec<Effect>,
+    pub(crate) operation: O,
+    pub(crate) effects: Vec<Effect>,
     /// By which effects others are taken back, and after which of those has failed.
-    undo: Vec<(usize, Effect)>,
+    pub(crate) undo: Vec<(usize, Effect)>,
     /// Without anything of it.
     cleared: World,
     /// After it.
-    done: World,
+    pub(crate) done: World,
     problems: Vec<String>,
 }
 
@@ -103,9 +103,7 @@ impl<O: Operation> Matrix<O> {
 
     /// Each effect fails once; and so does each by which those before it are taken back.
     pub async fn fail_everywhere(mut self, lab: &mut Lab<'_>) {
-        for number in 0..self.effects.len() {
-            self.expose(lab, number, Fate::Fails).await;
-        }
+        self.fail_each(lab).await;
         for (number, undo) in self.undo.clone() {
             self.expose(lab, number, Fate::FailsTwice(undo)).await;
         }
@@ -152,6 +150,23 @@ impl<O: Operation> Matrix<O> {
             }
         }
         self.note(lab, number, &fate, &Problem::Missed).await;
+    }
+
+    /// Each effect fails once; by which others are taken back then is noted.
+    pub(crate) async fn fail_each(&mut self, lab: &mut Lab<'_>) {
+        for number in 0..self.effects.len() {
+            self.expose(lab, number, Fate::Fails).await;
+        }
+    }
+
+    /// The next daemon, and nothing of what was tried before.
+    pub(crate) async fn begin_anew(&mut self, lab: &mut Lab<'_>) {
+        lab.kill_and_restart().await;
+        self.operation.clear(lab.client()).await;
+        self.cleared = lab.world();
+        self.operation.prepare(lab).await;
+        self.operation.run(lab.client()).await.unwrap();
+        self.done = lab.world();
     }
 
     async fn attempt(
@@ -210,12 +225,7 @@ impl<O: Operation> Matrix<O> {
         if ran.is_ok() {
             return Err(Problem::Wrong("said to be done".into()));
         }
-        match O::LEFTOVERS {
-            // Refused if nothing is left to be stopped.
-            Until::Stopped => drop(Stop.run(lab.client()).await),
-            Until::Restarted => lab.kill_and_restart().await,
-            Until::Removed => self.operation.clear(lab.client()).await,
-        }
+        self.wait_out_leftovers(lab).await;
         let wanted = match O::LEFTOVERS {
             Until::Removed => &self.cleared,
             _ => before,
@@ -228,6 +238,16 @@ impl<O: Operation> Matrix<O> {
             left = lab.differences(wanted).await;
         }
         nothing("even then it left something", &left)
+    }
+
+    /// Has that come after which nothing is left any more.
+    async fn wait_out_leftovers(&self, lab: &mut Lab<'_>) {
+        match O::LEFTOVERS {
+            // Refused if nothing is left to be stopped.
+            Until::Stopped => drop(Stop.run(lab.client()).await),
+            Until::Restarted => lab.kill_and_restart().await,
+            Until::Removed => self.operation.clear(lab.client()).await,
+        }
     }
 
     async fn hang(&self, lab: &Lab<'_>, number: usize, before: &World) -> Result<(), Problem> {
@@ -338,12 +358,7 @@ impl<O: Operation> Matrix<O> {
             "{name}: step {step} of {total}, '{effect}', {fate}:\n{problem}\nIt logged:\n{}",
             lab.log()
         ));
-        lab.kill_and_restart().await;
-        self.operation.clear(lab.client()).await;
-        self.cleared = lab.world();
-        self.operation.prepare(lab).await;
-        self.operation.run(lab.client()).await.unwrap();
-        self.done = lab.world();
+        self.begin_anew(lab).await;
     }
 
     async fn report(mut self, lab: &mut Lab<'_>) {

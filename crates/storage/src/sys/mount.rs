@@ -43,6 +43,10 @@ impl fmt::Display for SetAttributes<'_> {
 impl Effect for SetAttributes<'_> {
     type Output = ();
 
+    fn without(&self) -> Option<()> {
+        Some(())
+    }
+
     fn act(&self) -> rustix::io::Result<()> {
         let map = if self.users.is_some() { libc::MOUNT_ATTR_IDMAP } else { 0 };
         let attributes = libc::mount_attr {
@@ -85,6 +89,10 @@ impl fmt::Display for Attach<'_> {
 impl Effect for Attach<'_> {
     type Output = ();
 
+    fn without(&self) -> Option<()> {
+        Some(())
+    }
+
     fn act(&self) -> rustix::io::Result<()> {
         // Without `T_SYMLINKS` a link in the last place is not followed.
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -107,6 +115,10 @@ impl fmt::Display for Detach<'_> {
 
 impl Effect for Detach<'_> {
     type Output = ();
+
+    fn without(&self) -> Option<()> {
+        Some(())
+    }
 
     fn act(&self) -> rustix::io::Result<()> {
         // There is no umount(2) by descriptor; one of what is mounted would keep it busy.

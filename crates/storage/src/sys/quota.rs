@@ -38,6 +38,10 @@ impl fmt::Display for SetProject<'_> {
 impl Effect for SetProject<'_> {
     type Output = ();
 
+    fn without(&self) -> Option<()> {
+        Some(())
+    }
+
     fn act(&self) -> rustix::io::Result<()> {
         let mut facts = facts(self.dir)?;
         facts.project = self.project;
@@ -83,6 +87,10 @@ impl fmt::Display for ProjectLimit<'_> {
 
 impl Effect for ProjectLimit<'_> {
     type Output = ();
+
+    fn without(&self) -> Option<()> {
+        Some(())
+    }
 
     fn act(&self) -> rustix::io::Result<()> {
         // SAFETY: all of its fields are numbers, for which zero is a value.

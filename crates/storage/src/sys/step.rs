@@ -201,6 +201,10 @@ impl fmt::Display for Step<'_> {
 impl Effect for Step<'_> {
     type Output = ();
 
+    fn without(&self) -> Option<()> {
+        Some(())
+    }
+
     fn act(&self) -> rustix::io::Result<()> {
         use rustix::{fs, mount};
         let noreplace = RenameFlags::NOREPLACE;

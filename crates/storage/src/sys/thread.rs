@@ -42,6 +42,10 @@ impl fmt::Display for Own<'_> {
 impl Effect for Own<'_> {
     type Output = ();
 
+    fn without(&self) -> Option<()> {
+        Some(())
+    }
+
     fn act(&self) -> rustix::io::Result<()> {
         match *self {
             Self::Directory => unshare(UnshareFlags::FS),

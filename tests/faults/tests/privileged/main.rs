@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 mod daemon;
+mod left_out;
 
 use fault_tests::lab::Lab;
 use fault_tests::matrix::Matrix;
