@@ -22,6 +22,7 @@ use zbus::{
 
 use crate::Properties;
 use crate::image::{busybox_tar, file_of};
+use crate::made::Record;
 use crate::replies::{Ended, Executed, Exit, Refused};
 
 /// Where the manager is.
@@ -44,6 +45,7 @@ pub struct Client {
     record: Arc<Mutex<Vec<Message>>>,
     grown: watch::Receiver<usize>,
     recorder: tokio::task::JoinHandle<()>,
+    made: Record,
 }
 
 impl Drop for Client {
@@ -65,7 +67,7 @@ impl Client {
             .call_method(Some(bus), "/org/freedesktop/DBus", Some(bus), "AddMatch", &rule)
             .await
             .unwrap();
-        Self { connection, record, grown, recorder }
+        Self { connection, record, grown, recorder, made: Record::of_this_case() }
     }
 
     /// Whether somebody has the service's name.
@@ -96,7 +98,22 @@ impl Client {
             self.connection.call_method(Some(NAME), path, Some(interface.as_str()), method, body);
         let reply = tokio::time::timeout(TIMEOUT, call).await;
         let reply = reply.unwrap_or_else(|late| panic!("{interface}.{method}: {late}"));
-        reply.map_err(|error| Refused::from_reply(&error))
+        let reply = reply.map_err(|error| Refused::from_reply(&error))?;
+        if method == "CreateNetwork" {
+            self.made.note(&reply.body().deserialize::<OwnedObjectPath>().unwrap());
+        }
+        Ok(reply)
+    }
+
+    /// Notes all images that were told of: from now on they may stay.
+    pub fn keeps_images(&self) {
+        for message in self.messages() {
+            if let Some((path, _)) = signal::<InterfacesAdded>(&message, ROOT, "InterfacesAdded")
+                && path.contains("/image/")
+            {
+                self.made.note(&path);
+            }
+        }
     }
 
     /// Calls a method of the manager, and returns what it returns.
@@ -127,13 +144,18 @@ impl Client {
 
     /// Waits for the end of a job.
     pub async fn ended(&self, job: &OwnedObjectPath) -> Ended {
-        self.until("the end of a job", |message| {
-            let (_, ended, kind, object, result, error_name, error_message) =
-                signal::<JobRemoved>(message, ROOT, "JobRemoved")?;
-            let job = (ended == *job).then_some(ended)?;
-            Some(Ended { job, kind, object, result, error_name, error_message })
-        })
-        .await
+        let ended = self
+            .until("the end of a job", |message| {
+                let (_, ended, kind, object, result, error_name, error_message) =
+                    signal::<JobRemoved>(message, ROOT, "JobRemoved")?;
+                let job = (ended == *job).then_some(ended)?;
+                Some(Ended { job, kind, object, result, error_name, error_message })
+            })
+            .await;
+        if ended.result == "done" && MAKES_IMAGES.contains(&ended.kind.as_str()) {
+            self.keeps_images();
+        }
+        ended
     }
 
     /// Waits for a message of which `find` makes something; those that came already count.
@@ -323,6 +345,11 @@ pub fn failure(ended: &Ended) -> &str {
     assert!(!ended.error_message.is_empty(), "{ended:?}");
     &ended.error_name
 }
+
+/// Kinds of jobs that end with images.
+const MAKES_IMAGES: [&str; 3] = ["import-image", "pull-image", "commit-container"];
+
+type InterfacesAdded = (OwnedObjectPath, HashMap<String, HashMap<String, OwnedVariant>>);
 
 type JobRemoved = (u32, OwnedObjectPath, String, OwnedObjectPath, String, String, String);
 

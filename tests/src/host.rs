@@ -1,11 +1,10 @@
 //! A host of a test's own.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,8 +13,9 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 
+use crate::made::Record;
 use crate::network::Netfilter;
-use crate::world::{Difference, Scope};
+use crate::world::{SETTLING, Scope, settle};
 use crate::{World, sys, world};
 
 /// One test at a time: some measure how long things take.
@@ -23,9 +23,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// What a host's `/etc/resolv.conf` says here, and in the lab: an address kept for documentation.
 pub const RESOLV_CONF: &str = "search tare.test\nnameserver 192.0.2.53\n";
-
-/// An ended process and its control group take a moment to go.
-const SETTLING: Duration = Duration::from_secs(10);
 
 /// Runs `body` on a host of its own: network and mount namespaces, `/run`, and a scratch
 /// directory. What is there afterwards must be what was there before.
@@ -75,9 +72,10 @@ impl Host {
     }
 
     fn run(self, body: impl AsyncFnOnce(&Self)) {
+        Record::default().take_part();
         let before = self.world();
         runtime().block_on(body(&self));
-        settle(|| before.leftovers(&self.world(), &self.scope()));
+        settle(LEFT, || before.leftovers(&self.world(), &self.scope()));
     }
 
     /// The scratch directory.
@@ -92,7 +90,7 @@ impl Host {
 
     /// Where everything of the test's daemons is.
     pub fn scope(&self) -> Scope {
-        Scope::of_scratch_host(self.scratch())
+        scope(self.scratch())
     }
 
     /// Everything containers can leave behind, as it is now.
@@ -103,16 +101,7 @@ impl Host {
     /// The same once nothing changes any more: what a daemon does behind an end, it does a moment
     /// later.
     pub fn world_at_rest(&self) -> World {
-        let end = Instant::now() + SETTLING;
-        let mut before = self.world();
-        loop {
-            thread::sleep(Duration::from_millis(200));
-            let now = self.world();
-            if before.differences(&now).is_empty() || Instant::now() > end {
-                return now;
-            }
-            before = now;
-        }
+        World::at_rest(|| self.world())
     }
 
     /// Waits until the world is `wanted`.
@@ -121,14 +110,24 @@ impl Host {
     ///
     /// With each difference, if that takes too long.
     pub fn settles_to(&self, wanted: &World) {
-        settle(|| wanted.differences(&self.world()));
+        settle(LEFT, || wanted.differences(&self.world()));
     }
+}
+
+/// What a case has failed with that left something.
+pub(crate) const LEFT: &str = "the world is not as it was";
+
+/// Where everything of the daemons of a test with that directory is, and what they may keep.
+pub(crate) fn scope(scratch: &Path) -> Scope {
+    Scope { made: Record::of_this_case().made(), ..Scope::of_scratch_host(scratch) }
 }
 
 /// Runs `body` as another user, on a thread of its own.
 pub fn as_user<T: Send>(uid: u32, body: impl AsyncFnOnce() -> T + Send) -> T {
+    let record = Record::of_this_case();
     thread::scope(|scope| {
         let become_user = move || {
+            record.take_part();
             sys::become_user(uid).unwrap();
             runtime().block_on(body())
         };
@@ -156,22 +155,6 @@ impl Drop for Host {
     }
 }
 
-/// Waits until there are no differences.
-///
-/// # Panics
-///
-/// With each of them, if that takes too long.
-pub(crate) fn settle(differences: impl Fn() -> Vec<Difference>) {
-    let end = Instant::now() + SETTLING;
-    let mut left = differences();
-    while !left.is_empty() && Instant::now() < end {
-        thread::sleep(Duration::from_millis(20));
-        left = differences();
-    }
-    let lines: Vec<String> = left.iter().map(ToString::to_string).collect();
-    assert!(lines.is_empty(), "the world is not as it was:\n{}", lines.join("\n"));
-}
-
 /// One thread: whatever is started from it has the namespaces and the user of the caller.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -185,21 +168,6 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs a program that reads `input`, and returns what it printed.
-///
-/// # Panics
-///
-/// If it fails.
-pub(crate) fn feed(program: &str, arguments: &[&str], input: &[u8]) -> String {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }

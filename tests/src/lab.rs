@@ -8,9 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use zbus::{OwnedObjectPath, Variant};
 
-use crate::host::{run, runtime, settle};
+use crate::host::{LEFT, run, runtime};
+use crate::made::Record;
 use crate::network::Netfilter;
-use crate::world::{Change, Scope};
+use crate::world::{Change, Scope, settle};
 use crate::{Client, Options, World, started};
 
 /// The system bus of the lab.
@@ -67,20 +68,21 @@ pub fn in_lab(ring: Ring, body: impl AsyncFnOnce(&Lab)) {
 }
 
 async fn leaving_nothing(lab: &Lab, ring: Ring, body: impl AsyncFnOnce(&Lab)) {
-    lab.use_all().await;
-    // No case in a machine, which is slow, has any of that.
-    if ring == Ring::System {
-        lab.open_all().await;
-    }
-    let scope = Scope::of_installed_service();
-    let before = World::capture(&scope);
+    Record::default().take_part();
+    lab.use_as(ring).await;
+    let before = World::at_rest(|| World::capture(&scope()));
     body(lab).await;
-    settle(|| {
-        let mut left = before.leftovers(&World::capture(&scope), &scope);
-        // A service that was started anew has not made again what comes with the first container.
-        left.retain(|it| !matches!(it.change, Change::Gone(_)));
-        left
-    });
+    let left = || before.leftovers(&World::capture(&scope()), &scope());
+    // A service that was started anew has not made again what comes with the first container.
+    if left().iter().any(|it| matches!(it.change, Change::Gone(_))) {
+        lab.use_as(ring).await;
+    }
+    settle(LEFT, left);
+}
+
+/// Where everything of the service is, and what it may keep.
+fn scope() -> Scope {
+    Scope { made: Record::of_this_case().made(), ..Scope::of_installed_service() }
 }
 
 /// What a failed case has left would fail the next ones.
@@ -95,6 +97,15 @@ impl Lab {
     /// A connection to the installed daemon, by root; the first call starts it.
     pub async fn client(&self) -> Client {
         Client::connect(SYSTEM_BUS).await
+    }
+
+    /// Brings about what stays after its first use, as cases in that kind of system use it.
+    async fn use_as(&self, ring: Ring) {
+        self.use_all().await;
+        // No case in a machine, which is slow, has any of that.
+        if ring == Ring::System {
+            self.open_all().await;
+        }
     }
 
     /// Brings about what stays after its first use: the service itself, bridge and firewall.

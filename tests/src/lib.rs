@@ -11,8 +11,8 @@
 //! # What it does not do
 //!
 //! It does not build the programs: `make build` does; where a program asks before each effect,
-//! [`faults`] answers. It uses nothing of any other crate of the workspace; what it knows of the
-//! service is the bus contract.
+//! [`faults`] answers. It uses nothing of any other crate of the workspace but
+//! [`host_world`](world); what it knows of the service is the bus contract.
 //!
 //! # Threads
 //!
@@ -34,8 +34,10 @@ pub mod faults;
 mod host;
 pub mod image;
 mod lab;
+mod made;
 pub mod main_job;
 pub mod network;
+pub mod plants;
 mod properties;
 pub mod registry;
 mod replies;
@@ -43,15 +45,15 @@ mod resolver;
 #[expect(unsafe_code, reason = "unshare(2), and what is done between fork and exec")]
 mod sys;
 mod tared;
-pub mod world;
 
 pub use asking::Asking;
 pub use bins::bin;
 pub use client::{Client, ERROR, Options, ROOT, failure, signal, started};
 pub use host::{Host, RESOLV_CONF, as_user, on_busy_scratch_host, on_scratch_host, run};
+pub use host_world as world;
+pub use host_world::World;
 pub use lab::{Lab, Ring, SYSTEM_BUS, in_lab};
 pub use properties::Properties;
 pub use replies::{Ended, Executed, Exit, Refused};
 pub use resolver::Resolver;
 pub use tared::{Setup, Tared};
-pub use world::World;

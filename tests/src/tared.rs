@@ -11,7 +11,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Client, Host, bin, sys};
+use crate::host::scope;
+use crate::world::{Change, Scope, settle};
+use crate::{Client, Host, World, bin, sys};
+
+/// What a case has failed with in which the daemon had not taken something away before it was to end.
+const LEFT_WHILE_IT_RUNS: &str = "the world is not as it was, and tared still runs";
 
 /// How long a daemon may take to be ready, or to end.
 const TIMEOUT: Duration = Duration::from_secs(70);
@@ -33,6 +38,8 @@ pub struct Setup {
     pub env: Vec<(String, String)>,
     /// Where what it logs is appended.
     pub log: PathBuf,
+    /// The directory of its test, which all that it leaves bears in its name.
+    pub scratch: PathBuf,
 }
 
 impl Setup {
@@ -46,7 +53,15 @@ impl Setup {
             config: None,
             env: Vec::new(),
             log: host.path("tared.log"),
+            scratch: host.scratch().into(),
         }
+    }
+
+    /// Where everything of it is; beside it a test may have what it likes.
+    fn scope(&self) -> Scope {
+        let mut scope = scope(&self.scratch);
+        scope.directories = vec![self.state.clone(), self.runtime.clone(), "/run".into()];
+        scope
     }
 
     /// The command that starts it; what it logs is appended to a file.
@@ -77,6 +92,8 @@ pub struct Tared {
     child: Child,
     lines: Receiver<String>,
     address: String,
+    /// The world when it had just begun.
+    fresh: Option<World>,
 }
 
 impl Tared {
@@ -125,6 +142,7 @@ impl Tared {
     pub fn is_ready(&mut self) -> bool {
         self.lines.recv_timeout(TIMEOUT).is_ok_and(|line| {
             self.address = line;
+            self.fresh = Some(World::capture(&self.setup.scope()));
             true
         })
     }
@@ -138,7 +156,7 @@ impl Tared {
                 let _ = sender.send(line);
             }
         });
-        Self { setup, child, lines, address: String::new() }
+        Self { setup, child, lines, address: String::new(), fresh: None }
     }
 
     /// The address of its bus.
@@ -182,13 +200,40 @@ impl Tared {
     ///
     /// # Panics
     ///
-    /// If it does not end cleanly, or has said more on standard output than it should.
+    /// If something is there that should have gone before it, if it does not end cleanly, or has said
+    /// more on standard output than it should.
     pub fn stop(&mut self) {
+        self.leaves_nothing_while_it_runs();
         self.terminate();
         let status = self.wait();
         assert!(status.success(), "tared ended with {status}");
         let more: Vec<String> = self.lines.try_iter().collect();
         assert_eq!(more, Vec::<String>::new(), "more than an address on standard output");
+    }
+
+    /// Compares the world with what it was when this had just begun: with the daemon much would go that
+    /// it has forgotten, and that would be found by nobody.
+    ///
+    /// Not where containers are to outlive it: those who stop the next one compare. Nor beside another
+    /// daemon, nor of one on a bus that was there before, which says nothing of when it begins: they are
+    /// compared after their end alone.
+    fn leaves_nothing_while_it_runs(&mut self) {
+        let scope = || self.setup.scope();
+        let Some(fresh) = self.fresh.take() else { return };
+        let now = World::capture(&scope());
+        if now.has_container() || (fresh.daemons(), now.daemons()) != (1, 1) {
+            return;
+        }
+        let had_containers = fresh.has_container();
+        settle(LEFT_WHILE_IT_RUNS, || {
+            let mut left = fresh.leftovers_of_running(&World::capture(&scope()), &scope());
+            left.retain(|it| {
+                let is_gone = matches!(it.change, Change::Gone(_));
+                // What a test has started beside it, and ended.
+                !(is_gone && (had_containers || it.kind == "process"))
+            });
+            left
+        });
     }
 
     /// Waits for its end.

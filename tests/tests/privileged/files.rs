@@ -296,6 +296,7 @@ fn privileged_files_by_tarectl() {
         let images = String::from_utf8(tarectl(&["images"])).unwrap();
         assert!(images.contains(&id["sha256:".len()..][..12]), "{id}: {images}");
         client.remove(&path).await.done();
+        client.keeps_images();
         tared.stop();
     });
 }

@@ -9,6 +9,7 @@ mod contract;
 mod crash;
 mod failures;
 mod files;
+mod guards;
 mod images;
 mod leftovers;
 mod life;

@@ -102,6 +102,7 @@ fn privileged_networks_by_tarectl() {
         assert!(said.contains("in use by c"), "{said}");
         says(&tared, &["network", "rm", "--force", "web"]);
         says(&tared, &["rm", "--force", "c"]);
+        says(&tared, &["network", "rm", "mute"]);
         tared.stop();
     });
 }

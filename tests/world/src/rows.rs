@@ -26,13 +26,23 @@ pub(super) fn below(directories: &[PathBuf]) -> Things {
     found.into_iter().collect()
 }
 
+/// How far below a directory databases are looked for: `/run/tare/db/run.db`.
+const DEPTH: usize = 2;
+
 fn databases(dir: &Path) -> Vec<PathBuf> {
-    let in_dir =
-        |dir: &Path| -> Vec<PathBuf> { names_in(dir).iter().map(|name| dir.join(name)).collect() };
-    let here = in_dir(dir);
-    let below = here.iter().filter(|path| path.is_dir() && !path.is_symlink());
-    let all: Vec<PathBuf> = below.flat_map(|dir| in_dir(dir)).chain(here.clone()).collect();
-    all.into_iter().filter(|path| path.extension().is_some_and(|it| it == "db")).collect()
+    let mut found = Vec::new();
+    add_databases(dir, DEPTH, &mut found);
+    found
+}
+
+fn add_databases(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for path in names_in(dir).iter().map(|name| dir.join(name)) {
+        if path.extension().is_some_and(|it| it == "db") {
+            found.push(path);
+        } else if depth > 0 && path.is_dir() && !path.is_symlink() {
+            add_databases(&path, depth - 1, found);
+        }
+    }
 }
 
 /// Opens a database so that nothing about it changes: where a daemon has it open, or was killed,

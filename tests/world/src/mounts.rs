@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use super::Scope;
 use super::things::Things;
 
 /// The table of the calling thread's mount namespace. Mounts that lie on each other are as many
 /// things of one name.
-pub(super) fn here() -> Things {
-    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-    table.lines().filter_map(parse).collect()
+pub(super) fn here(scope: &Scope) -> Things {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").expect("the kernel has it");
+    table.lines().filter(|line| scope.is_marked(line)).filter_map(parse).collect()
 }
 
 /// A line of `proc_pid_mountinfo(5)`: where, and how.

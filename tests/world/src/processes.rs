@@ -11,7 +11,7 @@ use super::{Scope, cgroups, names_in};
 
 /// A process.
 #[derive(Clone, Debug)]
-pub(crate) struct Process {
+pub struct Process {
     pub(super) pid: i32,
     /// What is on its command line; of one that has ended, its name.
     command_line: String,
@@ -27,8 +27,10 @@ enum Fate {
 
 impl Process {
     /// Ends it.
-    pub(crate) fn kill(&self) {
-        let _ = kill_process(Pid::from_raw(self.pid).unwrap(), Signal::KILL);
+    pub fn kill(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 
     /// What its program is called.
@@ -63,7 +65,7 @@ pub(super) fn things(processes: &[Process], scope: &Scope) -> Things {
 ///
 /// Other zombies do not count: where PID 1 is not a real init, it is slow to reap what nobody else
 /// waits for.
-pub(crate) fn all(scope: &Scope) -> Vec<Process> {
+pub fn all(scope: &Scope) -> Vec<Process> {
     let mut search = Search::new(scope);
     let pids = names_in(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
     let (living, ended): (Vec<_>, Vec<_>) = pids.partition(|pid| !command_line(*pid).is_empty());
@@ -97,10 +99,15 @@ impl<'s> Search<'s> {
     }
 
     fn is_ours(&mut self, pid: i32) -> bool {
-        let this = i32::try_from(std::process::id()).unwrap();
-        let marked = |line: &str| self.scope.marks.iter().any(|mark| line.contains(mark));
-        let listed = pid != this && (self.grouped.contains(&pid) || marked(&command_line(pid)));
-        listed || self.has_mounts_of_ours(pid)
+        let is_this = u32::try_from(pid).is_ok_and(|pid| pid == std::process::id());
+        let marked = |line: &str| self.scope.bears_mark(line);
+        let listed = !is_this && (self.grouped.contains(&pid) || marked(&command_line(pid)));
+        listed || self.has_mounts_of_ours(pid) || (!is_this && self.is_in_network_of_ours(pid))
+    }
+
+    fn is_in_network_of_ours(&self, pid: i32) -> bool {
+        let network = fs::read_link(format!("/proc/{pid}/ns/net")).unwrap_or_default();
+        self.scope.bears_mark(&network.to_string_lossy())
     }
 
     fn has_mounts_of_ours(&mut self, pid: i32) -> bool {

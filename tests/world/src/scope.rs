@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{names_in, rows};
+use super::{Made, names_in, rows};
 
-/// Where on a host the things of a daemon are; what the whole host has in common (network,
-/// firewall, mounts) is looked at anyway.
+/// Where on a host the things of a daemon are.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
+    /// Whose the rest of the host is: what it has in common (network, firewall, mounts).
+    pub host: Host,
     /// Directories whose files and databases count. They need not be there.
     pub directories: Vec<PathBuf>,
+    /// What is below them and changes by itself.
+    pub apart: Vec<PathBuf>,
     /// Control groups.
     pub groups: Vec<Groups>,
     /// Names of AppArmor profiles.
@@ -18,6 +21,20 @@ pub struct Scope {
     pub marks: Vec<String>,
     /// Names of the daemons' programs: of those, the open descriptors count.
     pub daemons: Vec<String>,
+    /// Whether there is a service manager, whose units count.
+    pub units: bool,
+    /// What a daemon may keep, since it was asked to make it.
+    pub made: Made,
+}
+
+/// Whose a host is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Host {
+    /// Nobody else is there: all of it counts.
+    #[default]
+    Own,
+    /// Others are there as well, and of what they have in common that counts which bears a mark.
+    Shared,
 }
 
 /// Control groups, and all within them.
@@ -51,6 +68,7 @@ impl Scope {
                 .into_iter()
                 .collect(),
             daemons: ["tared", "tared-faulty", "tare-spawn", "tare-names"].map(Into::into).into(),
+            ..Self::default()
         }
     }
 
@@ -62,18 +80,53 @@ impl Scope {
             parent: cgroup2().join(parent),
             prefix: prefix.into(),
         });
-        let directories = ["/var/lib/tare", "/run/tare", "/run/netns", "/run/crun", "/run/runc"];
         Self {
-            directories: directories.map(Into::into).into(),
+            directories: ["/var/lib/tare", "/run"].map(Into::into).into(),
+            apart: APART.map(Into::into).into(),
             groups: groups.into(),
             profiles: vec!["tare-default".into()],
-            // The last is how a file of /run/tare is called in the table of mounts: from the root
-            // of the file system it is on.
-            marks: ["/var/lib/tare/", "/run/tare/", " /tare/containers/"].map(Into::into).into(),
+            // The first is where the daemons themselves are; the last is how a file of /run/tare is
+            // called in the table of mounts: from the root of the file system it is on.
+            marks: ["/usr/libexec/tare", "/var/lib/tare/", "/run/tare/", " /tare/containers/"]
+                .map(Into::into)
+                .into(),
             daemons: ["tared", "tare-spawn", "tare-names"].map(Into::into).into(),
+            units: true,
+            ..Self::default()
         }
     }
+
+    /// A part of a host that others use as well: these directories, what bears one of these marks,
+    /// and of this process the descriptors that do.
+    pub fn of_marked(directories: Vec<PathBuf>, marks: Vec<String>) -> Self {
+        Self { host: Host::Shared, directories, marks, ..Self::default() }
+    }
+
+    /// Whether something of a shared host bears a mark; on one's own, everything does.
+    pub(crate) fn is_marked(&self, text: &str) -> bool {
+        self.host == Host::Own || self.bears_mark(text)
+    }
+
+    pub(crate) fn bears_mark(&self, text: &str) -> bool {
+        self.marks.iter().any(|mark| text.contains(mark))
+    }
 }
+
+/// What others have below `/run`, where they write whenever they like.
+const APART: [&str; 9] = [
+    // Of systemd: what it has of sessions, devices, inhibitors, and who is connected to its journal.
+    // Units that somebody made are a kind of their own, and so is what is mounted.
+    "/run/systemd",
+    "/run/log",
+    "/run/udev",
+    "/run/user",
+    "/run/utmp",
+    // Of podman and netavark, which some cases are beside.
+    "/run/containers",
+    "/run/libpod",
+    "/run/lock",
+    "/run/xtables.lock",
+];
 
 /// Where cgroup2 is mounted.
 pub fn cgroup2() -> PathBuf {

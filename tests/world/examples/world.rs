@@ -2,8 +2,7 @@
 //! kept, and compared with a later one by diff(1).
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
-use system_tests::World;
-use system_tests::world::Scope;
+use host_world::{Scope, World};
 
 fn main() {
     print!("{}", World::capture(&Scope::of_installed_service()));

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::things::Things;
-use crate::host::feed;
+use crate::programs::feed;
 
 /// What `ip` says: one call for each family, since it lists the rules of one only.
+#[derive(Default)]
 pub(super) struct Network {
     links: Vec<Value>,
     routes: Vec<Value>,

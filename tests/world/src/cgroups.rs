@@ -7,7 +7,7 @@ use super::things::Things;
 use super::{Scope, names_in};
 
 /// All of the scope, those within others after them.
-pub(crate) fn all(scope: &Scope) -> Vec<PathBuf> {
+pub fn all(scope: &Scope) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for groups in &scope.groups {
         let names = names_in(&groups.parent).into_iter();

@@ -4,27 +4,27 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::names_in;
 use super::things::Things;
+use super::{Scope, names_in};
 
-/// Everything below these directories, and they themselves, if they are there.
-pub(super) fn below(directories: &[PathBuf]) -> Things {
+/// Everything below the directories of a scope, and they themselves, if they are there.
+pub(super) fn of(scope: &Scope) -> Things {
     let mut found = Vec::new();
-    for dir in directories {
-        add(dir, &mut found);
+    for dir in &scope.directories {
+        add(dir, &scope.apart, &mut found);
     }
     found.into_iter().collect()
 }
 
-fn add(path: &Path, found: &mut Vec<(String, String)>) {
-    if is_cache(path) {
+fn add(path: &Path, apart: &[PathBuf], found: &mut Vec<(String, String)>) {
+    if is_cache(path) || apart.iter().any(|it| it == path) {
         return;
     }
     let Ok(metadata) = fs::symlink_metadata(path) else { return };
     found.push((path.display().to_string(), how(path, &metadata)));
     if metadata.is_dir() {
         for name in names_in(path) {
-            add(&path.join(name), found);
+            add(&path.join(name), apart, found);
         }
     }
 }

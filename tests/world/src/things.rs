@@ -44,6 +44,12 @@ impl Things {
         all.map(move |(name, how)| format!("{kind}: {name}{}", in_brackets(how)))
     }
 
+    /// Each, by name, with how it is.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.0.iter().flat_map(|(name, hows)| hows.iter().map(move |how| (name, how)));
+        all.map(|(name, how)| (name.as_str(), how.as_str()))
+    }
+
     /// Forgets those whose names do not fit.
     pub(super) fn retain(&mut self, fits: impl Fn(&str) -> bool) {
         self.0.retain(|name, _| fits(name));

@@ -1,7 +1,7 @@
 //! What `nft` lists: tables, chains, rules, sets, and each element of a set by itself.
 
 use super::things::Things;
-use crate::host::run;
+use crate::programs::run;
 
 /// The whole ruleset, without counters and other state (`-s`).
 pub(super) fn ruleset() -> Things {

@@ -1,0 +1,143 @@
+//! What a daemon that runs has more than one that has just begun, and has no container.
+
+use std::collections::HashMap;
+
+use super::things::Things;
+use super::{Change, Difference, Scope};
+
+/// What is on the host of the networks that were used, and what answers names there.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Interfaces of the networks that it has.
+    bridges: Vec<String>,
+    /// Its tables.
+    tables: Vec<String>,
+    /// How many more descriptors of a kind it may have.
+    descriptors: HashMap<&'static str, usize>,
+}
+
+/// For whom names are answered: a thread that waits for events, and two ends by which it is woken.
+const NAME_SERVER: [(&str, usize); 3] = [("eventfd", 1), ("eventpoll", 2), ("socket", 2)];
+/// Whom it asks of connections, from the first published port on.
+const OF_PORTS: usize = 1;
+/// At each address of a network it is asked by datagrams, and by connections.
+const SOCKETS_PER_ADDRESS: usize = 2;
+/// Sets of which the elements are networks. Those of the others are of containers.
+const OF_NETWORKS: [&str; 6] = ["networks", "within", "localnet", "internal", "isolated", "closed"];
+
+impl Running {
+    /// By the rows that are there.
+    pub(super) fn of(rows: &Things) -> Self {
+        let (mut bridges, mut tables) = (Vec::new(), Vec::new());
+        for (name, how) in rows.iter() {
+            let value = |key: &str| how.split(' ').find_map(|field| field.strip_prefix(key));
+            if name.contains(".db networks ") {
+                bridges.extend(value("bridge=").map(Into::into));
+            } else if name.ends_with(".db meta tag") {
+                let tag = value("value=").unwrap_or_default();
+                tables.push(if tag.is_empty() {
+                    "inet tare".into()
+                } else {
+                    format!("inet tare_{tag}")
+                });
+            }
+        }
+        let mut descriptors = HashMap::from(NAME_SERVER);
+        *descriptors.entry("socket").or_default() += OF_PORTS;
+        Self { bridges, tables, descriptors }
+    }
+
+    /// Whether a difference is one of these. Addresses come before descriptors.
+    pub(super) fn keeps(&mut self, scope: &Scope, difference: &Difference) -> bool {
+        let Change::New(how) = &difference.change else { return false };
+        let name = difference.name.as_str();
+        match difference.kind {
+            "link" => how.contains("kind bridge ") && self.bridges.iter().any(|it| it == name),
+            "address" => {
+                let is_ours = self.is_on_bridge(name, " on ");
+                if is_ours {
+                    *self.descriptors.entry("socket").or_default() += SOCKETS_PER_ADDRESS;
+                }
+                is_ours
+            }
+            "route" => self.is_on_bridge(name, " dev "),
+            "firewall" => self.tables.iter().any(|table| is_of_table(table, name)),
+            "descriptor" => self.may_have(name),
+            // That of all names, which is there for others to see.
+            "mount" => name == "/run/netns" && how.starts_with("tmpfs /netns of "),
+            "AppArmor profile" => scope.profiles.iter().any(|it| it == name),
+            _ => false,
+        }
+    }
+
+    fn is_on_bridge(&self, name: &str, word: &str) -> bool {
+        let interface = name.split_once(word).and_then(|(_, rest)| rest.split(' ').next());
+        interface.is_some_and(|it| self.bridges.iter().any(|bridge| bridge == it))
+    }
+
+    fn may_have(&mut self, kind: &str) -> bool {
+        let Some(more) = self.descriptors.get_mut(kind).filter(|more| **more > 0) else {
+            return false;
+        };
+        *more -= 1;
+        true
+    }
+}
+
+/// Whether a line of the listing is of that table, and not of a container.
+fn is_of_table(table: &str, name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(table) else { return false };
+    let Some(rest) = rest.strip_prefix('/') else {
+        return rest.is_empty() || rest.starts_with(':');
+    };
+    let (block, line) = rest.split_once(": ").unwrap_or((rest, ""));
+    match block.split_once(' ') {
+        Some(("set" | "map", set)) => {
+            let says_how = ["", "type", "flags", "comment"];
+            let word = line.split(' ').next().unwrap_or_default();
+            says_how.contains(&word) || OF_NETWORKS.contains(&set)
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_stays_and_the_elements_of_containers_do_not() {
+        for (line, stays) in [
+            ("inet tare_0a", true),
+            ("inet tare_0a: flags owner", true),
+            ("inet tare_0a/chain c: ip saddr 127.0.0.0/8 return", true),
+            ("inet tare_0a/set members4: type ifname . ipv4_addr", true),
+            ("inet tare_0a/set members4: \"tare0\" . 10.88.0.2", false),
+            ("inet tare_0a/map ports4: tcp . 80 : 10.88.0.2 . 80", false),
+            ("inet tare_0a/set networks: \"tare0\"", true),
+            ("inet tare_0ab", false),
+            ("inet other/set networks: \"tare0\"", false),
+        ] {
+            assert_eq!(is_of_table("inet tare_0a", line), stays, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_network_has_two_sockets_and_no_more() {
+        let rows = [("/s/state.db networks tare", "id=x bridge=tare0 owner_uid=0")];
+        let rows = rows.into_iter().map(|(name, how)| (name.to_owned(), how.to_owned())).collect();
+        let mut running = Running::of(&rows);
+        let mut keeps = |kind, name: &str| {
+            let change = Change::New("kind bridge mtu".into());
+            let difference = Difference { kind, name: name.into(), change };
+            running.keeps(&Scope::default(), &difference)
+        };
+        assert!(keeps("link", "tare0"));
+        assert!(!keeps("link", "tare1"));
+        assert!(keeps("address", "10.88.0.1/24 on tare0"));
+        assert!(!keeps("address", "10.88.0.1/24 on eth0"));
+        let sockets = (0..6).filter(|_| keeps("descriptor", "socket")).count();
+        assert_eq!(sockets, 5);
+        assert!(!keeps("descriptor", "pipe"));
+    }
+}
