@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
+use host_world::{Guard, Scope};
 use nix::sched::{CloneFlags, unshare};
 use tare_names::{Foreign, Host, NameServer, Remote};
 
@@ -93,7 +94,12 @@ fn alone(body: impl FnOnce(&Path) + Send) {
             let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
             assert!(up.unwrap().success());
             let dir = tempfile::tempdir().unwrap();
+            let mark = dir.path().display().to_string();
+            let guard = Guard::new(Scope::of_marked(Vec::new(), vec![mark]));
             body(&dir.path().join("names.sock"));
+            // What it listened at goes with the directory.
+            dir.close().unwrap();
+            drop(guard);
         };
         if let Err(panic) = scope.spawn(inside).join() {
             std::panic::resume_unwind(panic);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use host_world::{Groups, Guard, Scope};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tare_runtime::exit::{Exited, exit_info};
 use tare_runtime::identity::{Identity, reopen};
@@ -17,17 +18,21 @@ use tare_runtime::{ErrorKind, Signal, cgroup};
 struct Group {
     dir: PathBuf,
     child: Child,
+    #[expect(dead_code, reason = "it looks when it is dropped, last")]
+    guard: Guard,
 }
 
 impl Group {
     fn new(host: &cgroup::Host, name: &str) -> Self {
         assert!(rustix::process::geteuid().is_root(), "needs root");
         let root = host.cgroup2_mount.as_ref().expect("this host has cgroup2");
+        let groups = vec![Groups { parent: root.clone(), prefix: name.into() }];
+        let guard = Guard::new(Scope { groups, ..Scope::of_marked(Vec::new(), Vec::new()) });
         let dir = root.join(name).join("below");
         fs::create_dir_all(&dir).expect("make a control group");
         let child = Command::new("sleep").arg("1000").spawn().expect("start sleep");
         fs::write(dir.join("cgroup.procs"), child.id().to_string()).expect("move sleep");
-        Self { dir, child }
+        Self { dir, child, guard }
     }
 }
 

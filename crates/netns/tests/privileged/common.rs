@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{fs, thread};
 
+use host_world::{Scope, leaving_nothing};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tare_netns::{
@@ -23,11 +24,18 @@ pub(crate) fn on_scratch_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     assert!(rustix::process::geteuid().is_root(), "needs root");
     let isolated = move || {
         isolate();
-        body()
+        leaving_nothing(scope(), body)
     };
     thread::scope(|scope| {
         scope.spawn(isolated).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// What is in the network of a test goes with it, if nothing else is there any more: no program, no
+/// thread, and no descriptor of this process.
+fn scope() -> Scope {
+    let network = fs::read_link("/proc/thread-self/ns/net").unwrap();
+    Scope::of_marked(Vec::new(), vec![network.display().to_string()])
 }
 
 fn isolate() {

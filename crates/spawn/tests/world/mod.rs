@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use host_world::{Groups, Guard, Scope};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -32,8 +33,9 @@ pub(crate) struct World {
     pub(crate) daemon: Option<Daemon>,
     pub(crate) cgroup: CgroupPath,
     pub(crate) request: Create,
-    // Dropped last.
+    // Dropped after those.
     pub(crate) dir: tempfile::TempDir,
+    guard: Guard,
 }
 
 impl World {
@@ -69,8 +71,13 @@ impl World {
         }
         let settings = Settings::find(dir.path().join("run")).unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let cgroup: CgroupPath =
-            format!("/tare-test-{}-{number}", std::process::id()).parse().unwrap();
+        // No name is the beginning of another one.
+        let name = format!("tare-test-{}-{number:04}", std::process::id());
+        let cgroup: CgroupPath = format!("/{name}").parse().unwrap();
+        let guard = Guard::new(Scope {
+            groups: vec![Groups { parent: cgroup2(), prefix: name }],
+            ..Scope::of_marked(Vec::new(), vec![dir.path().display().to_string()])
+        });
         let request = Create {
             id: random_id(),
             incarnation: Incarnation(1),
@@ -80,7 +87,7 @@ impl World {
             stdin: Stdin::Null,
         };
         let (spawner, daemon) = spawner(dir.path(), &settings);
-        Self { settings, spawner, daemon, cgroup, request, dir }
+        Self { settings, spawner, daemon, cgroup, request, dir, guard }
     }
 
     pub(crate) fn layout(&self) -> Layout<'_> {

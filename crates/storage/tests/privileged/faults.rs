@@ -177,7 +177,8 @@ fn privileged_failed_changes_of_a_root_are_said_and_mounts_are_not_left() {
 
 #[test]
 fn privileged_a_failed_opening_leaves_nothing() {
-    let Lab { store, dir } = Lab::new();
+    let lab = Lab::new();
+    let Lab { store, dir, .. } = lab;
     drop(store);
     let root = dir.path().join("new");
     fail_everywhere(|| picture(dir.path()), || Store::open(&root));
@@ -216,7 +217,7 @@ fn privileged_what_undo_cannot_take_back_is_said_and_goes_at_the_next_opening() 
     assert_eq!(leftovers.len(), 1);
     assert!(matches!(*failed, Error::Unpack { .. }), "{failed:?}");
     assert!(lab.picture() != before);
-    let Lab { store, dir } = lab;
+    let Lab { store, dir, .. } = lab;
     drop(store);
     let _store = Store::open(&dir.path().join("store")).unwrap();
     assert!(picture(dir.path()) == before);

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use host_world::{Guard, Scope};
 use tar::{Builder, EntryType, Header};
 use tare_storage::{Digest, Error, Layer, Limits, Store};
 
@@ -16,6 +17,8 @@ pub(crate) struct Lab {
     pub(crate) store: Store,
     /// Parent of the store: what must not change.
     pub(crate) dir: tempfile::TempDir,
+    #[expect(dead_code, reason = "it looks when it is dropped, last")]
+    guard: Guard,
 }
 
 impl Lab {
@@ -26,8 +29,11 @@ impl Lab {
         assert!(rustix::process::geteuid().is_root(), "needs root");
         // Not /tmp: overlayfs takes no overlayfs as its upper, and some have that there.
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        // What is mounted from there, who uses it, and what of it this process has open.
+        let mark = dir.path().display().to_string();
+        let guard = Guard::new(Scope::of_marked(Vec::new(), vec![mark]));
         let store = Store::open(&dir.path().join("store")).unwrap();
-        Self { store, dir }
+        Self { store, dir, guard }
     }
 
     pub(crate) fn path(&self, below: impl AsRef<Path>) -> PathBuf {

@@ -91,7 +91,7 @@ fn privileged_what_cannot_be_mounted_is_said() {
     assert!(matches!(mount(&[layer, absent], &key), Error::NoLayer { layer } if layer == absent));
 
     let upper = lab.path("containers/a/upper");
-    let Lab { store, dir } = lab;
+    let Lab { store, dir, .. } = lab;
     drop(store);
     in_own_mounts(|| {
         mount_bind(&upper, &upper).unwrap();

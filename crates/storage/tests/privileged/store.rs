@@ -16,7 +16,7 @@ fn privileged_a_store_is_private_and_held_by_one() {
     }
     let error = Store::open(&lab.path("")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InUse);
-    let Lab { store, dir } = lab;
+    let Lab { store, dir, .. } = lab;
     drop(store);
     Store::open(&dir.path().join("store")).unwrap();
 }
@@ -28,7 +28,7 @@ fn privileged_what_a_crash_left_goes_at_the_next_opening() {
     fs::create_dir_all(lab.path("tmp/layer-0/diff/deep/er")).unwrap();
     fs::write(lab.path("tmp/file"), "").unwrap();
     symlink("/etc", lab.path("tmp/link")).unwrap();
-    let Lab { store, dir } = lab;
+    let Lab { store, dir, .. } = lab;
     drop(store);
     let root = dir.path().join("store");
     let store = Store::open(&root).unwrap();
