@@ -60,10 +60,10 @@ fn privileged_a_step_left_out_of_the_undo_of_a_start_is_told() {
         Start,
         &[any],
         &[
-            ("netns: unmount network namespace ", "new network namespace: tare-"),
             ("spawn: call /usr/bin/", "new file: "),
             ("spawn: kill process ", "new process: "),
-            ("storage: remove directory \"*\"", "new file: "),
+            ("storage: remove \"config.json\"", "new file: "),
+            ("storage: remove directory \"rootfs\"", "new file: "),
         ],
     );
 }
