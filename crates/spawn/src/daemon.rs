@@ -4,15 +4,18 @@
 //! It hands on what it has to all it starts, so it has to be started without a sandbox. It keeps
 //! nothing: it can be restarted at any time, and containers do not notice.
 
-#[expect(unsafe_code, reason = "descriptors that were handed over, and a signal handler")]
+#[expect(unsafe_code, reason = "descriptors that were handed over")]
 mod sys;
 
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use rustix::fs::Mode;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
 use tracing::level_filters::LevelFilter;
 
 use crate::{Listener, Local, Server, Settings};
@@ -66,7 +69,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Before anybody is told that it is ready: from then on it can be asked to end.
-    let stop = sys::stop_signal()?;
+    let stop = stop_signal()?;
     let local = Local::new(Settings::find(&arguments.run_dir)?);
     local.adopt_orphans()?;
     let listener = match sys::inherited_socket()? {
@@ -79,4 +82,14 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     server.serve(listener, stop.as_fd())?;
     tracing::info!("ended; containers go on");
     Ok(())
+}
+
+/// A descriptor that can be read from when this process is asked to end.
+///
+/// Not a blocked signal: all programs started here would have it blocked, too.
+fn stop_signal() -> std::io::Result<UnixStream> {
+    let (stop, asked) = UnixStream::pair()?;
+    pipe::register(SIGTERM, asked.try_clone()?)?;
+    pipe::register(SIGINT, asked)?;
+    Ok(stop)
 }

@@ -1,8 +1,5 @@
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
-
-use rustix::event::{EventfdFlags, eventfd};
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// The socket that the service manager listens on for us; see `sd_listen_fds(3)`.
 pub(super) fn inherited_socket() -> io::Result<Option<OwnedFd>> {
@@ -15,29 +12,4 @@ pub(super) fn inherited_socket() -> io::Result<Option<OwnedFd>> {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "more than one socket was handed over"))
         }
     }
-}
-
-/// What the signal handler writes to.
-static STOP: AtomicI32 = AtomicI32::new(-1);
-
-/// A descriptor that can be read from when this process is asked to end.
-///
-/// Not a blocked signal: all programs started here would have it blocked, too.
-pub(super) fn stop_signal() -> io::Result<OwnedFd> {
-    let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-    STOP.store(stop.as_raw_fd(), Ordering::SeqCst);
-    for signal in [libc::SIGTERM, libc::SIGINT] {
-        // SAFETY: the handler makes one system call that may be made in handlers.
-        let before = unsafe { libc::signal(signal, on_stop as extern "C" fn(i32) as usize) };
-        if before == libc::SIG_ERR {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(stop)
-}
-
-extern "C" fn on_stop(_signal: i32) {
-    let (stop, one): (RawFd, u64) = (STOP.load(Ordering::SeqCst), 1);
-    // SAFETY: writes eight bytes that are there; where the descriptor was closed, nothing happens.
-    unsafe { libc::write(stop, (&raw const one).cast(), size_of_val(&one)) };
 }

@@ -3,14 +3,18 @@
 //! It needs no privilege: the manager makes the sockets, and tells it who is where. Nothing of that
 //! is kept; the manager tells it again.
 
-#[expect(unsafe_code, reason = "descriptors that were handed over, and a signal handler")]
+mod socket;
+#[expect(unsafe_code, reason = "descriptors that were handed over")]
 mod sys;
 
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
 use tare_names::Daemon;
 use tracing::level_filters::LevelFilter;
 
@@ -60,9 +64,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Before anybody is told that it is ready: from then on it can be asked to end.
-    let stop = sys::stop_signal()?;
+    let stop = stop_signal()?;
     let listener = match &arguments.socket {
-        Some(path) => sys::listen_at(path)?,
+        Some(path) => socket::listen_at(path)?,
         None => {
             sys::inherited_socket()?.ok_or("no socket was handed over: start tare-names.socket")?
         }
@@ -76,4 +80,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     tracing::info!("ended");
     Ok(())
+}
+
+/// A descriptor that can be read from when this process is asked to end.
+fn stop_signal() -> std::io::Result<UnixStream> {
+    let (stop, asked) = UnixStream::pair()?;
+    pipe::register(SIGTERM, asked.try_clone()?)?;
+    pipe::register(SIGINT, asked)?;
+    Ok(stop)
 }
