@@ -1,10 +1,12 @@
 //! The firewall table of all containers.
 
 mod chains;
+pub(crate) mod docker;
 pub(crate) mod element;
 pub(crate) mod elements;
 mod expression;
 pub(crate) mod layout;
+pub(crate) mod others;
 pub(crate) mod ruleset;
 mod watcher;
 
@@ -16,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 pub use element::Element;
+pub use others::{ForeignChain, foreign_forward_chains, leave_user_chain, pass_user_chain};
 pub use watcher::Watcher;
 
 use crate::conntrack::{Connections, Forgetter};

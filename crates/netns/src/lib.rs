@@ -98,14 +98,17 @@ pub use conntrack::{Connections, forget_connections};
 pub use driver::{Driver, MacvlanMode, VlanId};
 pub use error::{Error, ErrorKind, Leftover};
 pub use family::IpFamily;
-pub use firewall::{Element, Firewall, Found, Ownership, Watcher};
+pub use firewall::{
+    Element, Firewall, ForeignChain, Found, Ownership, Watcher, foreign_forward_chains,
+    leave_user_chain, pass_user_chain,
+};
 pub use forwarding::{Forwarding, enable_forwarding};
 pub use host::{InterfaceKind, has_interface, host_prefixes, interfaces, namespaces, remove_veth};
 pub use mac::{InvalidMacAddress, MacAddress};
 pub use name::{InterfaceName, InvalidName, NamespaceName, NetworkName, TableName};
 pub use namespace::{
-    Namespace, attach, configure, detach, enter, open_namespace, open_namespace_at,
-    prepare_directory, release_directory, setup, teardown,
+    Namespace, attach, configure, detach, enter, namespace_cookie, open_namespace,
+    open_namespace_at, prepare_directory, release_directory, setup, teardown,
 };
 pub use network::{
     AddressRange, InvalidNetwork, MAX_SUBNETS, Names, Network, NetworkOptions, Subnet,

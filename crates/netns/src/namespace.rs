@@ -168,6 +168,16 @@ pub fn open_namespace_at(path: &Path) -> Result<Namespace, Error> {
     }
 }
 
+/// The number that no other network namespace has in this boot; those of inodes are used again. `None`
+/// where the kernel knows no such number (before Linux 5.14).
+///
+/// # Errors
+///
+/// [`Error::Enter`]: it is found out inside.
+pub fn namespace_cookie(namespace: BorrowedFd<'_>) -> Result<Option<u64>, Error> {
+    enter(namespace, sys::own_cookie)?.map_err(|source| Error::Enter { source })
+}
+
 /// Runs `body` inside `namespace`, on a thread of its own that ends with it.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ const ANY_TRIES: u32 = 16;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HeldPort {
-    /// The socket; it is bound. One for TCP at `::1` listens, see [`listens`](Self::listens).
+    /// The socket; it is bound. Some of those at `::1` listen, see [`listens`](Self::listens).
     pub socket: OwnedFd,
     /// What it is bound to.
     pub address: SocketAddr,
@@ -22,10 +22,10 @@ pub struct HeldPort {
 }
 
 impl HeldPort {
-    /// Whether connections come in here and not by the firewall: TCP at `::1`. They are for who holds
-    /// this to take, and to pass on.
+    /// Whether connections, or datagrams, come in here and not by the firewall: TCP and UDP at
+    /// `::1`. They are for who holds this to take, and to pass on.
     pub fn listens(&self) -> bool {
-        self.protocol == Protocol::Tcp && self.address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST)
+        self.protocol != Protocol::Sctp && self.address.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST)
     }
 }
 
@@ -44,7 +44,7 @@ pub struct Reservation {
 /// Takes `ports` of the host, in the network namespace of the calling thread: all or none.
 ///
 /// A port that is asked for at all addresses is taken in both families, and one that is left open
-/// is the same in both. At `::1`, TCP listens: the firewall leads nothing from there.
+/// is the same in both. At `::1`, TCP and UDP listen: the firewall leads nothing from there.
 ///
 /// # Errors
 ///
@@ -110,20 +110,18 @@ fn hold_all(port: &PortRequest) -> io::Result<(PublishedPort, Vec<HeldPort>)> {
 /// What listens at `::1`, if the port is offered there: the firewall cannot lead that to a container.
 /// A port that is held at that address alone listens itself.
 fn listener(held: &HeldPort) -> io::Result<Option<HeldPort>> {
-    let (IpAddr::V6(at), Protocol::Tcp) = (held.address.ip(), held.protocol) else {
-        return Ok(None);
-    };
-    if !at.is_unspecified() && !at.is_loopback() {
+    let (at, protocol) = (held.address.ip(), held.protocol);
+    if !(at.is_unspecified() || at.is_loopback()) || at.is_ipv4() || protocol == Protocol::Sctp {
         return Ok(None);
     }
     let address = SocketAddr::from((Ipv6Addr::LOCALHOST, held.address.port()));
-    fault::point(&format_args!("listen on {address}/tcp"))?;
+    fault::point(&format_args!("listen on {address}/{protocol}"))?;
     if at.is_loopback() {
-        sys::listen_at(&held.socket)?;
+        sys::listen_at(&held.socket, protocol)?;
         return Ok(None);
     }
-    let socket = sys::listen_beside(&held.socket, address.port())?;
-    Ok(socket.map(|socket| HeldPort { socket, address, protocol: Protocol::Tcp }))
+    let socket = sys::listen_beside(&held.socket, address.port(), protocol)?;
+    Ok(socket.map(|socket| HeldPort { socket, address, protocol }))
 }
 
 fn addresses(port: &PortRequest) -> Vec<IpAddr> {

@@ -143,6 +143,20 @@ pub enum Step {
     },
     /// Let packets of the host's 127.0.0.1 leave by an interface. Goes with the interface.
     RouteLocalnet(InterfaceName),
+    /// Let what passes a bridge pass Docker's firewall, too.
+    PassUserChain {
+        /// In its table of this family.
+        family: IpFamily,
+        /// The bridge.
+        bridge: InterfaceName,
+    },
+    /// Take that back.
+    LeaveUserChain {
+        /// In its table of this family.
+        family: IpFamily,
+        /// The bridge.
+        bridge: InterfaceName,
+    },
     /// Put the rules into a firewall table, in one transaction.
     LoadTable {
         /// The table.
@@ -201,6 +215,9 @@ impl Step {
             }),
             Self::AddElements { table, elements } => {
                 Some(Self::RemoveElements { table: table.clone(), elements: elements.clone() })
+            }
+            Self::PassUserChain { family, bridge } => {
+                Some(Self::LeaveUserChain { family: *family, bridge: bridge.clone() })
             }
             Self::CreateBridge { name, .. } => Some(Self::DeleteBridge(name.clone())),
             Self::AddAddress { place: Place::Host, interface, address } => {
@@ -265,6 +282,12 @@ impl fmt::Display for Step {
                 write!(f, "guard the loopback against {interface}")
             }
             Self::RouteLocalnet(name) => write!(f, "route the loopback by {name}"),
+            Self::PassUserChain { family, bridge } => {
+                write!(f, "let {family} of {bridge} pass Docker's firewall")
+            }
+            Self::LeaveUserChain { family, bridge } => {
+                write!(f, "have {family} of {bridge} pass Docker's firewall no more")
+            }
             Self::LoadTable { table, .. } => write!(f, "load firewall table {table}"),
             Self::DeleteTable(table) => write!(f, "delete firewall table {table}"),
             Self::AddElements { table, elements } => {

@@ -1,6 +1,7 @@
 //! The running kernel. Every effect of this crate is in [`Linux::run`], but for sockets that hold
 //! a port, which are closed to take that back.
 
+mod cookie;
 mod link;
 mod namespace;
 mod nfnetlink;
@@ -15,15 +16,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
+use netlink_packet_netfilter::NetfilterProtoFamily;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use rustix::io::Errno;
 
+pub(crate) use cookie::own_cookie;
 pub(crate) use link::Kind;
 pub(crate) use namespace::{Opened, enter, names, open_namespace, same_as_own};
 pub(crate) use sockets::{bind, has_ipv6, listen_at, listen_beside};
 pub(crate) use watch::Watch;
 
-use crate::firewall::{Element, Found, elements, layout::Set, ruleset};
+use crate::firewall::{Element, Found, docker, elements, layout::Set, others, ruleset};
 use crate::plan::{LinkState, ObservedBridge};
 use crate::undo::{Kernel, is_gone};
 use crate::{InterfaceName, IpFamily, Place, Step, TableName, fault};
@@ -93,6 +96,8 @@ impl Kernel for Linux {
                 self.filter()?.transact(&elements::add(table, &[element]))
             }
             Step::RouteLocalnet(name) => sysctl::route_localnet(name),
+            Step::PassUserChain { family, bridge } => self.pass_user_chain(*family, bridge),
+            Step::LeaveUserChain { family, bridge } => self.leave_user_chain(*family, bridge),
             Step::LoadTable { table, found, ownership } => {
                 self.filter()?.transact(&ruleset::load(table, *found, *ownership))
             }
@@ -175,6 +180,11 @@ impl Linux {
         self.filter()?.watch()
     }
 
+    /// All chains of all tables, each with the family of its table.
+    pub(crate) fn chains(&mut self) -> io::Result<Vec<(NetfilterProtoFamily, NfTablesMessage)>> {
+        self.filter()?.dump_all(others::get_chains())
+    }
+
     /// All elements of all sets and maps of `table`.
     pub(crate) fn elements(&mut self, table: &TableName) -> io::Result<Vec<Element>> {
         let mut found = Vec::new();
@@ -186,6 +196,23 @@ impl Linux {
             }
         }
         Ok(found)
+    }
+
+    /// Rules that are there stay as they are.
+    fn pass_user_chain(&mut self, family: IpFamily, bridge: &InterfaceName) -> io::Result<()> {
+        let filter = self.filter()?;
+        let present = filter.dump_in(nfnetlink::tables_of(family), docker::get_rules())?;
+        if docker::of_bridge(bridge, &present).is_empty() {
+            filter.transact_in(nfnetlink::tables_of(family), &docker::pass(bridge))?;
+        }
+        Ok(())
+    }
+
+    fn leave_user_chain(&mut self, family: IpFamily, bridge: &InterfaceName) -> io::Result<()> {
+        let filter = self.filter()?;
+        let present = filter.dump_in(nfnetlink::tables_of(family), docker::get_rules())?;
+        let ours = docker::of_bridge(bridge, &present);
+        filter.transact_in(nfnetlink::tables_of(family), &docker::take_back(&ours))
     }
 
     fn remove_elements(&mut self, table: &TableName, elements: &[Element]) -> io::Result<()> {

@@ -145,6 +145,6 @@ fn postrouting() -> Chain {
     }
 }
 
-fn rule<const N: usize>(parts: [Part; N]) -> Part {
+pub(super) fn rule<const N: usize>(parts: [Part; N]) -> Part {
     parts.into_iter().flatten().collect()
 }

@@ -6,8 +6,8 @@ use netlink_packet_netfilter::nftables::{
 };
 use rtnetlink::packet_core::DefaultNla;
 
-use super::layout::{Set, Type};
-use crate::IpFamily;
+use super::layout::{Set, Type, Writer};
+use crate::{InterfaceName, IpFamily};
 
 /// `NFT_PAYLOAD_NETWORK_HEADER` and `NFT_PAYLOAD_TRANSPORT_HEADER`.
 const NETWORK_HEADER: u32 = 1;
@@ -115,6 +115,12 @@ pub(super) fn between_bridges() -> Part {
         .into_iter()
         .flat_map(|key| [meta(key, Register::Reg1), equals(kind.clone())])
         .collect()
+}
+
+/// The interface has this name.
+pub(super) fn is_named(field: Field, name: &InterfaceName) -> Part {
+    let bytes = Writer::default().interface(name).finish(&[field.value_type()]);
+    vec![field.load(Register::Reg1), equals(bytes)]
 }
 
 /// The set holds the fields, one after the other.

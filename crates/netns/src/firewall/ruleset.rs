@@ -177,7 +177,7 @@ fn new_table(table: &TableName, ownership: Ownership) -> Request {
 }
 
 /// A comment as nft(8) stores it: type 0, length, text with its NUL.
-fn comment(text: &str) -> Vec<u8> {
+pub(super) fn comment(text: &str) -> Vec<u8> {
     let len = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
     [&[0, len], text.as_bytes(), &[0]].concat()
 }

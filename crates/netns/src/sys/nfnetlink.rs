@@ -75,6 +75,15 @@ impl Nfnetlink {
 
     /// Carries out `requests` as one transaction: all of them or none.
     pub(super) fn transact(&mut self, requests: &[Request]) -> io::Result<()> {
+        self.transact_in(NetfilterProtoFamily::Inet, requests)
+    }
+
+    /// The same in tables of that family.
+    pub(super) fn transact_in(
+        &mut self,
+        family: NetfilterProtoFamily,
+        requests: &[Request],
+    ) -> io::Result<()> {
         if requests.is_empty() {
             return Ok(());
         }
@@ -82,7 +91,7 @@ impl Nfnetlink {
         let mut bytes = Vec::new();
         self.push(&mut bytes, control(ControlMessage::BatchBegin), 0);
         for Request { message, flags } in requests {
-            self.push(&mut bytes, nftables(message.clone()), flags | NLM_F_ACK);
+            self.push(&mut bytes, nftables_in(family, message.clone()), flags | NLM_F_ACK);
         }
         let last = self.sequence;
         self.push(&mut bytes, control(ControlMessage::BatchEnd), 0);
@@ -97,13 +106,39 @@ impl Nfnetlink {
 
     /// Asks for a list of things, again if it changed while it was read.
     pub(super) fn dump(&mut self, query: NfTablesMessage) -> io::Result<Vec<NfTablesMessage>> {
+        self.dump_steadily(&nftables(query)).map(tables)
+    }
+
+    /// The same of tables of that family.
+    pub(super) fn dump_in(
+        &mut self,
+        family: NetfilterProtoFamily,
+        query: NfTablesMessage,
+    ) -> io::Result<Vec<NfTablesMessage>> {
+        self.dump_steadily(&nftables_in(family, query)).map(tables)
+    }
+
+    /// The same of all families, each thing with its own.
+    pub(super) fn dump_all(
+        &mut self,
+        query: NfTablesMessage,
+    ) -> io::Result<Vec<(NetfilterProtoFamily, NfTablesMessage)>> {
+        let answers = self.dump_steadily(&nftables_in(NetfilterProtoFamily::Unspec, query))?;
+        let table = |answer: NetfilterMessage| match answer.inner {
+            NetfilterMessageInner::NfTables(message) => Some((answer.header.family, message)),
+            _ => None,
+        };
+        Ok(answers.into_iter().filter_map(table).collect())
+    }
+
+    fn dump_steadily(&mut self, query: &NetfilterMessage) -> io::Result<Vec<NetfilterMessage>> {
         for _ in 1..DUMP_TRIES {
-            match self.ask(nftables(query.clone()), NLM_F_DUMP) {
+            match self.ask(query.clone(), NLM_F_DUMP) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result.map(tables),
+                result => return result,
             }
         }
-        self.ask(nftables(query), NLM_F_DUMP).map(tables)
+        self.ask(query.clone(), NLM_F_DUMP)
     }
 
     /// Makes the kernel forget connections; one that ended meanwhile is none.
@@ -255,12 +290,16 @@ fn entry(answer: NetfilterMessage) -> Option<Vec<ConntrackAttribute>> {
     }
 }
 
-fn connection(family: IpFamily, message: ConntrackMessage) -> NetfilterMessage {
-    let family = match family {
+/// The tables of one family alone.
+pub(super) fn tables_of(family: IpFamily) -> NetfilterProtoFamily {
+    match family {
         IpFamily::V4 => NetfilterProtoFamily::IPv4,
         IpFamily::V6 => NetfilterProtoFamily::IPv6,
-    };
-    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
+    }
+}
+
+fn connection(family: IpFamily, message: ConntrackMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(tables_of(family), 0, 0), message)
 }
 
 fn control(message: ControlMessage) -> NetfilterMessage {
@@ -269,5 +308,9 @@ fn control(message: ControlMessage) -> NetfilterMessage {
 }
 
 fn nftables(message: NfTablesMessage) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), message)
+    nftables_in(NetfilterProtoFamily::Inet, message)
+}
+
+fn nftables_in(family: NetfilterProtoFamily, message: NfTablesMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message)
 }

@@ -59,13 +59,17 @@ fn listen_on(socket: impl AsFd, address: SocketAddr) -> rustix::io::Result<()> {
 }
 
 /// Listens at `::1`, on a port that `holder` has at all addresses: for a moment it shares, but only
-/// with one that listens. `None` where there is no `::1`.
-pub(crate) fn listen_beside(holder: &OwnedFd, port: u16) -> io::Result<Option<OwnedFd>> {
-    let socket = open(Ipv6Addr::LOCALHOST.into(), Protocol::Tcp)?;
+/// with one that listens, or has no connections. `None` where there is no `::1`.
+pub(crate) fn listen_beside(
+    holder: &OwnedFd,
+    port: u16,
+    protocol: Protocol,
+) -> io::Result<Option<OwnedFd>> {
+    let socket = open(Ipv6Addr::LOCALHOST.into(), protocol)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseaddr(holder, true)?;
     let address = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-    let bound = bind_to(&socket, &address).and_then(|()| listen(&socket, BACKLOG));
+    let bound = bind_to(&socket, &address).and_then(|()| let_in(&socket, protocol));
     sockopt::set_socket_reuseaddr(holder, false)?;
     match bound {
         Ok(()) => Ok(Some(socket)),
@@ -75,9 +79,15 @@ pub(crate) fn listen_beside(holder: &OwnedFd, port: u16) -> io::Result<Option<Ow
 }
 
 /// Lets connections come; who takes them comes later. They are to be none that keep the port.
-pub(crate) fn listen_at(socket: &OwnedFd) -> io::Result<()> {
-    sockopt::set_socket_reuseaddr(socket, true)?;
-    Ok(listen(socket, BACKLOG)?)
+pub(crate) fn listen_at(socket: &OwnedFd, protocol: Protocol) -> io::Result<()> {
+    Ok(let_in(socket, protocol)?)
+}
+
+/// Datagrams come as they are; nobody else is to have them.
+fn let_in(socket: &OwnedFd, protocol: Protocol) -> rustix::io::Result<()> {
+    let has_connections = protocol == Protocol::Tcp;
+    sockopt::set_socket_reuseaddr(socket, has_connections)?;
+    if has_connections { listen(socket, BACKLOG) } else { Ok(()) }
 }
 
 /// Whether the host has IPv6 at all.

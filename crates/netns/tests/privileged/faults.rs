@@ -41,6 +41,7 @@ fn fail_everywhere<T>(operation: impl Fn() -> Result<T, Error>, check: impl Fn(&
     unreachable!()
 }
 
+/// B4: a namespace stayed when its network could not be taken down, or made.
 #[test]
 fn privileged_a_setup_that_fails_anywhere_leaves_nothing() {
     on_scratch_host(|| {
@@ -72,6 +73,7 @@ fn privileged_a_bridge_that_fails_anywhere_is_not_left() {
     });
 }
 
+/// B4: a namespace stayed when its network could not be taken down, or made.
 #[test]
 fn privileged_a_teardown_that_fails_anywhere_removes_the_rest_and_can_be_repeated() {
     on_scratch_host(|| {

@@ -1,11 +1,13 @@
 //! Networks of containers that run already.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tare_netns::{
-    Attachment, Error, ErrorKind, Reach, Wanted, attach, configure, detach, teardown,
+    Attachment, Error, ErrorKind, Reach, Wanted, attach, configure, detach, namespace_cookie,
+    open_namespace_at, teardown,
 };
 
 use crate::common::{bridge, command, container, ensure, name, on_scratch_host, world};
@@ -198,5 +200,27 @@ fn privileged_several_interfaces_keep_their_order() {
             })
             .collect();
         assert_eq!(metrics, ["100", "101", "102", "103"]);
+    });
+}
+
+#[test]
+fn privileged_a_namespace_has_a_number_of_its_own() {
+    on_scratch_host(|| {
+        let cookie = |path: &str| {
+            let namespace = open_namespace_at(Path::new(path)).unwrap();
+            namespace_cookie(namespace.as_fd()).unwrap().expect("Linux 5.14 or later")
+        };
+        let own = cookie("/proc/thread-self/ns/net");
+        assert_eq!(cookie("/proc/thread-self/ns/net"), own);
+        let mut seen = vec![own];
+        for _ in 0..3 {
+            command("ip", &["netns", "add", "n"]);
+            seen.push(cookie("/run/netns/n"));
+            command("ip", &["netns", "del", "n"]);
+        }
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count, "also where the name and the inode are used again");
     });
 }

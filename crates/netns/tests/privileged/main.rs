@@ -11,5 +11,7 @@ mod firewall;
 mod lab;
 mod live;
 mod networks;
+mod others;
 mod ports;
 mod reserve;
+mod sctp;

@@ -1,0 +1,94 @@
+//! What others have in the way.
+
+use tare_netns::{
+    Firewall, IpFamily, Protocol, Reach, foreign_forward_chains, leave_user_chain, pass_user_chain,
+};
+
+use crate::common::{command, name, on_scratch_host};
+use crate::lab::{CLIENT, HOST, Lab, listen, port, tcp_exchange, tcp_is_lost, to};
+
+/// `chain ip filter FORWARD drop`, for each.
+fn found() -> Vec<String> {
+    let chains = foreign_forward_chains(&name("tare")).unwrap();
+    let drops = |drops| if drops { "drop" } else { "accept" };
+    let mut lines: Vec<String> = chains
+        .iter()
+        .map(|it| format!("{} {} {} {}", it.family, it.table, it.chain, drops(it.drops)))
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn privileged_chains_of_others_that_may_drop_what_is_forwarded_are_found() {
+    on_scratch_host(|| {
+        let _ours = Firewall::open(&name("tare")).unwrap();
+        assert_eq!(found(), Vec::<String>::new());
+        for line in [
+            "add table ip filter",
+            "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
+            "add chain ip filter INPUT { type filter hook input priority 0; policy drop; }",
+            "add chain ip filter USER",
+            "add table inet other",
+            "add chain inet other f { type filter hook forward priority 10; policy accept; }",
+            "add table ip6 tare",
+            "add chain ip6 tare forward { type filter hook forward priority 0; policy drop; }",
+        ] {
+            command("nft", &[line]);
+        }
+        let want = ["inet other f accept", "ip filter FORWARD drop", "ip6 tare forward drop"];
+        assert_eq!(found(), want);
+        command("nft", &["delete table ip filter"]);
+        assert_eq!(found(), [want[0], want[2]]);
+    });
+}
+
+/// As Docker sets it up.
+fn docker(family: &str) {
+    for line in [
+        "add table FAMILY filter",
+        "add chain FAMILY filter FORWARD { type filter hook forward priority 0; policy drop; }",
+        "add chain FAMILY filter DOCKER-USER",
+        "add rule FAMILY filter DOCKER-USER counter return",
+        "add rule FAMILY filter FORWARD counter jump DOCKER-USER",
+    ] {
+        command("nft", &[&line.replace("FAMILY", family)]);
+    }
+}
+
+#[test]
+fn privileged_containers_pass_docker() {
+    on_scratch_host(|| {
+        let lab = Lab::new();
+        let network = lab.network(0, Reach::Open);
+        let web = lab.publishing(&network, 2, &[port(None, Protocol::Tcp, 8080, 80)]);
+        for (at, family, table) in [(0, IpFamily::V4, "ip"), (1, IpFamily::V6, "ip6")] {
+            let inside = listen(Some(&web.namespace), to(web.addresses[at], 80));
+            let outside = listen(Some(&lab.client), to(CLIENT[at], 80));
+            docker(table);
+            assert_eq!(foreign_forward_chains(&name("tare")).unwrap()[at].passable, Some(family));
+            let before = command("nft", &["list", "table", table, "filter"]);
+            assert!(tcp_is_lost(Some(&lab.client), to(HOST[at], 8080)));
+            assert!(tcp_is_lost(Some(&web.namespace), to(CLIENT[at], 80)));
+            for _ in 0..2 {
+                pass_user_chain(family, &name("tare0")).unwrap();
+            }
+            let passed = command("nft", &["list", "table", table, "filter"]);
+            assert_eq!(passed.matches("tare-netns tare0").count(), 2, "{passed}");
+            tcp_exchange(Some(&lab.client), &inside, to(HOST[at], 8080));
+            tcp_exchange(Some(&web.namespace), &outside, to(CLIENT[at], 80));
+            for _ in 0..2 {
+                leave_user_chain(family, &name("tare0")).unwrap();
+            }
+            let counters = |text: &str| -> Vec<String> {
+                let words = text.split_whitespace().filter(|it| it.parse::<u64>().is_err());
+                words.map(str::to_owned).collect()
+            };
+            let after = command("nft", &["list", "table", table, "filter"]);
+            assert_eq!(counters(&after), counters(&before));
+        }
+        command("nft", &["delete table ip filter"]);
+        leave_user_chain(IpFamily::V4, &name("tare0")).expect("there is nothing any more");
+        pass_user_chain(IpFamily::V4, &name("tare0")).expect_err("nor is there a place");
+    });
+}
