@@ -133,19 +133,19 @@ fn privileged_a_port_listens_at_the_loopback_of_ipv6_alone() {
 fn privileged_datagrams_come_in_at_the_loopback_of_ipv6() {
     on_scratch_host(|| {
         let caller = UdpSocket::bind("[::1]:0").unwrap();
-        let listened = SocketAddr::from((Ipv6Addr::LOCALHOST, 8080));
+        let loopback = SocketAddr::from((Ipv6Addr::LOCALHOST, 8080));
         for at in [None, Some("::"), Some("::1")] {
             let held = reserve(&[request(at, Protocol::Udp, 8080, 1)]).unwrap();
             let listening: Vec<_> = held.sockets.iter().filter(|it| it.listens()).collect();
             let [listener] = listening[..] else { panic!("{at:?}: {held:?}") };
-            caller.send_to(b"hello", listened).unwrap();
+            caller.send_to(b"hello", loopback).unwrap();
             let listener = UdpSocket::from(listener.socket.try_clone().unwrap());
             listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let mut heard = [0; 5];
             let (_, from) = listener.recv_from(&mut heard).unwrap();
             assert_eq!((&heard, from), (b"hello", caller.local_addr().unwrap()), "{at:?}");
             // Who says that it would share gets nothing either.
-            for address in [listened, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080))] {
+            for address in [loopback, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080))] {
                 let socket = socket(AddressFamily::INET6, SocketType::DGRAM, None).unwrap();
                 set_socket_reuseaddr(&socket, true).unwrap();
                 bind(&socket, &address).expect_err("it is taken");
