@@ -216,6 +216,8 @@ pub(crate) enum Network {
         #[arg(required = true)]
         networks: Vec<String>,
     },
+    /// Change whom containers of a network ask for other names, and its labels.
+    Update(UpdateNetwork),
     /// Show all about a network, as JSON.
     Inspect {
         /// Name.
@@ -241,6 +243,24 @@ pub(crate) enum Network {
         /// Name or id of the container.
         container: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpdateNetwork {
+    /// A DNS server that is asked about names that are no container's.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns_add: Vec<String>,
+    /// One that is asked no more.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dns_rm: Vec<String>,
+    /// A label that comes, or gets another value.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label_add: Vec<String>,
+    /// A label that goes.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) label_rm: Vec<String>,
+    /// Its name.
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

@@ -180,6 +180,8 @@ pub(crate) trait Network {
     #[zbus(allow_interactive_auth)]
     fn remove(&self, flags: u64) -> zbus::Result<()>;
     #[zbus(allow_interactive_auth)]
+    fn update(&self, options: Options<'_>) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn inspect(&self, flags: u64) -> zbus::Result<String>;
 }
 

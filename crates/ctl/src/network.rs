@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use zbus::{Connection, Variant};
 
-use crate::cli::{CreateNetwork, Network};
+use crate::cli::{CreateNetwork, Network, UpdateNetwork};
 use crate::client::{self, ManagerProxy, Options};
 use crate::commands::{number, say, text};
 use crate::{Failure, Outcome};
@@ -26,6 +26,7 @@ pub(crate) async fn run(bus: &Connection, command: Network) -> Outcome {
                 network.remove(if force { DISCONNECT } else { 0 }).await?;
             }
         }
+        Network::Update(command) => update(bus, command).await?,
         Network::Inspect { network } => {
             say(&client::network(bus, &network).await?.inspect(0).await?)?;
         }
@@ -82,6 +83,29 @@ async fn create(bus: &Connection, command: CreateNetwork) -> Result<(), Failure>
     }
     ManagerProxy::new(bus).await?.create_network(&command.name, options).await?;
     say(&command.name)
+}
+
+async fn update(bus: &Connection, command: UpdateNetwork) -> Result<(), Failure> {
+    let mut options = Options::new();
+    for (key, list) in [
+        ("AddDNSServers", command.dns_add),
+        ("RemoveDNSServers", command.dns_rm),
+        ("RemoveLabels", command.label_rm),
+    ] {
+        if !list.is_empty() {
+            options.insert(key, list.into());
+        }
+    }
+    if !command.label_add.is_empty() {
+        let pair = |label: &String| {
+            let (key, value) = label.split_once('=').unwrap_or((label, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        let labels: HashMap<_, _> = command.label_add.iter().map(pair).collect();
+        options.insert("AddLabels", labels.into());
+    }
+    client::network(bus, &command.name).await?.update(options).await?;
+    Ok(())
 }
 
 /// Options of a container that is on these networks, and publishes these ports.

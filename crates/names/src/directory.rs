@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::handover;
 
 /// What is done about names that are nobody's here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Foreign {
     /// The host's resolvers are asked.
     Forwarded,
+    /// These are asked, one after the other, and the host's are not.
+    Asked(Vec<IpAddr>),
     /// The question is refused.
     Refused,
 }
@@ -52,8 +54,8 @@ pub enum Answer {
     Nothing,
     /// There is none.
     Unknown,
-    /// Others may know.
-    Elsewhere,
+    /// Others may know: these, or, where none are named, the host's resolvers.
+    Elsewhere(Vec<IpAddr>),
     /// Nobody here may ask others.
     Refused,
 }
@@ -92,7 +94,8 @@ impl Directory {
 
     /// A network is this from now on; who is on it stays.
     pub fn set_network(&mut self, network: &str, subnets: Vec<IpNet>, foreign: Foreign) {
-        let zone = self.networks.entry(network.to_owned()).or_insert_with(|| Zone::new(foreign));
+        let zone =
+            self.networks.entry(network.to_owned()).or_insert_with(|| Zone::new(foreign.clone()));
         (zone.subnets, zone.foreign) = (subnets, foreign);
     }
 
@@ -118,7 +121,7 @@ impl Directory {
     pub(crate) fn whole(&self, served: Vec<String>) -> handover::Whole {
         let zone = |zone: &Zone| handover::Zone {
             subnets: zone.subnets.clone(),
-            foreign: zone.foreign,
+            foreign: zone.foreign.clone(),
             hosts: zone.hosts.iter().map(|(key, host)| (key.clone(), host.clone())).collect(),
         };
         let networks = self.networks.iter().map(|(name, it)| (name.clone(), zone(it))).collect();
@@ -144,8 +147,10 @@ impl Directory {
     pub fn answer(&self, network: &str, from: IpAddr, question: Question<'_>) -> Answer {
         let zones = self.zones_of(network, from);
         let elsewhere = || {
-            let forwarded = zones.iter().any(|zone| zone.foreign == Foreign::Forwarded);
-            if forwarded { Answer::Elsewhere } else { Answer::Refused }
+            zones
+                .iter()
+                .find_map(|zone| zone.elsewhere())
+                .map_or(Answer::Refused, Answer::Elsewhere)
         };
         match question {
             Question::Name(address) if self.has(address) => {
@@ -236,6 +241,15 @@ impl Zone {
         let hosts = holders.iter().take_while(|(rank, _)| rank == best);
         let hosts = hosts.filter_map(|(_, key)| self.hosts.get(key));
         Some(hosts.flat_map(|host| host.addresses.iter().copied()).collect())
+    }
+
+    /// Who is asked about what is nobody's here, if that may be asked.
+    fn elsewhere(&self) -> Option<Vec<IpAddr>> {
+        match &self.foreign {
+            Foreign::Forwarded => Some(Vec::new()),
+            Foreign::Asked(resolvers) => Some(resolvers.clone()),
+            Foreign::Refused => None,
+        }
     }
 
     fn name_at(&self, address: IpAddr) -> Option<&str> {

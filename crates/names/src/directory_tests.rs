@@ -36,11 +36,12 @@ fn directory() -> Directory {
 
 #[test]
 fn who_asks_decides_who_is_found() {
-    use Answer::{Elsewhere, Name, Nothing, Refused, Unknown};
+    use Answer::{Name, Nothing, Refused, Unknown};
     use Question::{Addresses as Where, Name as Who, Other};
     let at = |list: &[&str]| Answer::Addresses(list.iter().map(|address| ip(address)).collect());
     let (web, db, far) = ("10.88.0.2", "10.88.0.3", "10.88.1.4");
     let reverse = |text| Who(ip(text));
+    let elsewhere = || Answer::Elsewhere(Vec::new());
     let cases = [
         ("a", web, Where("web"), at(&["10.88.0.2", "fd00:88::2"])),
         ("a", web, Where("aaaaaaaaaaaa"), at(&["10.88.0.2", "fd00:88::2"])),
@@ -57,21 +58,21 @@ fn who_asks_decides_who_is_found() {
         ("a", db, Where("far"), at(&["10.88.1.4"])),
         ("a", db, reverse("10.88.1.4"), Name("far".into())),
         ("b", "10.88.1.3", Where("web"), at(&["10.88.0.2", "fd00:88::2"])),
-        ("b", "10.88.1.3", Where("example.org"), Elsewhere),
+        ("b", "10.88.1.3", Where("example.org"), elsewhere()),
         // Some address that is nobody's asks.
         ("a", "10.88.0.99", Where("web"), at(&["10.88.0.2", "fd00:88::2"])),
         ("a", "10.88.0.99", Where("far"), Unknown),
         ("a", web, reverse("10.88.0.2"), Name("Web".into())),
         ("a", web, reverse("fd00:88::2"), Name("Web".into())),
         ("a", web, reverse("10.88.0.77"), Unknown),
-        ("a", web, reverse("192.0.2.1"), Elsewhere),
+        ("a", web, reverse("192.0.2.1"), elsewhere()),
         ("a", web, Other("web"), Nothing),
         ("a", web, Other("x.tare.internal"), Unknown),
-        ("a", web, Other("com"), Elsewhere),
-        ("a", web, Where("example.org"), Elsewhere),
+        ("a", web, Other("com"), elsewhere()),
+        ("a", web, Where("example.org"), elsewhere()),
         ("a", web, Where("x.tare.internal"), Unknown),
         ("a", web, Where("tare.internal"), Unknown),
-        ("a", web, Where("xtare.internal"), Elsewhere),
+        ("a", web, Where("xtare.internal"), elsewhere()),
         ("a", web, Where("nobody"), Unknown),
         ("b", far, Where("example.org"), Refused),
         ("b", far, reverse("192.0.2.1"), Refused),
@@ -82,6 +83,23 @@ fn who_asks_decides_who_is_found() {
         let got = directory.answer(network, ip(from), question);
         assert_eq!(got, want, "{from} on {network} asks {question:?}");
     }
+}
+
+#[test]
+fn a_network_says_whom_else_to_ask() {
+    let mut directory = directory();
+    let resolver = ip("192.0.2.53");
+    let asks = |directory: &Directory, network, from| {
+        directory.answer(network, ip(from), Question::Addresses("example.org"))
+    };
+    directory.set_network("a", Vec::new(), Foreign::Asked(vec![resolver]));
+    let named = Answer::Elsewhere(vec![resolver]);
+    assert_eq!(asks(&directory, "a", "10.88.0.2"), named);
+    // Who is on it as well, on whichever network it asks.
+    assert_eq!(asks(&directory, "b", "10.88.1.3"), named);
+    assert_eq!(asks(&directory, "b", "10.88.1.4"), Answer::Refused);
+    directory.set_network("b", Vec::new(), Foreign::Forwarded);
+    assert_eq!(asks(&directory, "b", "10.88.1.3"), Answer::Elsewhere(Vec::new()), "its own first");
 }
 
 #[test]

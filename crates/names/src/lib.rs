@@ -17,7 +17,7 @@
 //! | a name, an id or an alias of a container; the same below the domain | its addresses, for 0 s |
 //! | any other name below the domain, or of one label | it does not exist |
 //! | who has an address of a network | its container, or nobody |
-//! | all else | what the host's resolvers say, or it is refused |
+//! | all else | what the host's resolvers say, or those of the network, or it is refused |
 //!
 //! **Go on.** A [`NameServer`] is one or the other: [`Local`] answers in this process; [`Remote`]
 //! tells a [`Daemon`] in another one, the program `tare-names`, and hands it the sockets. That one

@@ -130,7 +130,7 @@ impl Shared {
 impl NameServer for Remote {
     fn set_network(&self, network: &str, subnets: Vec<IpNet>, foreign: Foreign) {
         self.shared.change(|state| {
-            state.directory.set_network(network, subnets.clone(), foreign);
+            state.directory.set_network(network, subnets.clone(), foreign.clone());
             News::Say(Said::Network { network: network.to_owned(), subnets, foreign })
         });
     }

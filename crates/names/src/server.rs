@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use hickory_proto::op::{Message, ResponseCode};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::{self, Handle};
 use tokio::sync::{Semaphore, oneshot};
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::forward::{ask, read_framed, write_framed};
 use crate::resolvers::Resolvers;
 use crate::wire::{self, Outcome, Transport};
-use crate::{Directory, Error, Sockets};
+use crate::{Directory, Error, PORT, Sockets};
 
 /// Questions of one network that the resolvers are asked at a time; each has a descriptor.
 const MAX_FORWARDED: usize = 64;
@@ -127,11 +128,16 @@ impl Desk {
         wire::outcome(&directory, &self.network, from, question, transport)
     }
 
-    /// What the resolvers say; with too many questions under way already, that it failed.
-    async fn ask(&self, query: &hickory_proto::op::Message, transport: Transport) -> Vec<u8> {
+    /// What these resolvers say, or the host's if there are none; with too many questions under
+    /// way already, that it failed.
+    async fn ask(&self, query: &Message, resolvers: &[IpAddr], transport: Transport) -> Vec<u8> {
+        let resolvers = match resolvers {
+            [] => self.resolvers.now(),
+            named => named.iter().map(|address| SocketAddr::new(*address, PORT)).collect(),
+        };
         let answer = match self.forwarded.try_acquire() {
-            Ok(_one) => ask(query, transport, self.resolvers.now()).await,
-            Err(_) => wire::failure(query, hickory_proto::op::ResponseCode::ServFail),
+            Ok(_one) => ask(query, transport, resolvers).await,
+            Err(_) => wire::failure(query, ResponseCode::ServFail),
         };
         wire::encode(&answer, wire::limit(query, transport)).unwrap_or_default()
     }
@@ -152,10 +158,10 @@ fn datagram(socket: &Arc<UdpSocket>, desk: &Arc<Desk>, question: &[u8], from: So
     match desk.outcome(from.ip(), question, Transport::Udp) {
         Outcome::Silence => {}
         Outcome::Reply(answer) => drop(socket.try_send_to(&answer, from)),
-        Outcome::Forward(query) => {
+        Outcome::Forward(query, resolvers) => {
             let (socket, desk) = (socket.clone(), desk.clone());
             tokio::spawn(async move {
-                let answer = desk.ask(&query, Transport::Udp).await;
+                let answer = desk.ask(&query, &resolvers, Transport::Udp).await;
                 let _ = socket.send_to(&answer, from).await;
             });
         }
@@ -184,7 +190,9 @@ async fn converse(mut stream: TcpStream, from: IpAddr, desk: &Desk) {
     while let Ok(Ok(question)) = timeout(IDLE, read_framed(&mut stream)).await {
         let answer = match desk.outcome(from, &question, Transport::Tcp) {
             Outcome::Reply(answer) => answer,
-            Outcome::Forward(query) => desk.ask(&query, Transport::Tcp).await,
+            Outcome::Forward(query, resolvers) => {
+                desk.ask(&query, &resolvers, Transport::Tcp).await
+            }
             Outcome::Silence => return,
         };
         let Ok(Ok(())) = timeout(IDLE, write_framed(&mut stream, &answer)).await else { return };

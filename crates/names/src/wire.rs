@@ -29,8 +29,8 @@ pub(crate) enum Transport {
 pub(crate) enum Outcome {
     /// This is sent.
     Reply(Vec<u8>),
-    /// Others are asked; nothing of this is sent as it came.
-    Forward(Box<Message>),
+    /// These are asked, or the host's resolvers; nothing of this is sent as it came.
+    Forward(Box<Message>, Vec<IpAddr>),
     /// It was no question.
     Silence,
 }
@@ -54,7 +54,9 @@ pub(crate) fn outcome(
         (_, code) if code != OpCode::Query => failure(&query, ResponseCode::NotImp),
         ([one], _) if one.query_class() == DNSClass::IN => {
             match directory.answer(network, from, question(one).as_question()) {
-                Answer::Elsewhere => return Outcome::Forward(Box::new(query)),
+                Answer::Elsewhere(resolvers) => {
+                    return Outcome::Forward(Box::new(query), resolvers);
+                }
                 answer => said(&query, one, answer),
             }
         }
@@ -133,7 +135,7 @@ fn said(query: &Message, asked: &Query, answer: Answer) -> Message {
         },
         Answer::Nothing => {}
         Answer::Unknown => reply.metadata.response_code = ResponseCode::NXDomain,
-        Answer::Refused | Answer::Elsewhere => return failure(query, ResponseCode::Refused),
+        Answer::Refused | Answer::Elsewhere(_) => return failure(query, ResponseCode::Refused),
     }
     reply
 }

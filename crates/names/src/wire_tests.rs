@@ -68,7 +68,7 @@ fn what_is_not_ours_is_asked_again_with_nothing_but_the_question() {
     let mut edns = Edns::new();
     edns.set_max_payload(4096).set_dnssec_ok(true);
     asked.set_edns(edns);
-    let Outcome::Forward(query) = ask(&asked, Transport::Udp, 1) else { panic!("not ours") };
+    let Outcome::Forward(query, _) = ask(&asked, Transport::Udp, 1) else { panic!("not ours") };
     let onward = onward(&query);
     assert_ne!(onward.metadata.id, query.metadata.id);
     assert_eq!(onward.queries, asked.queries);

@@ -18,7 +18,8 @@ use crate::config::Sources;
 use crate::dbus::Service;
 use crate::effects;
 use crate::engine::scope::ServiceManager;
-use crate::engine::{Engine, Means, Pending};
+use crate::engine::{Engine, Means, Pending, Zones};
+use crate::firewalld::Firewalld;
 use crate::instance::{DEFAULT_RUN, DEFAULT_STATE, Instance};
 use crate::journal::{self, LogControl};
 use crate::names;
@@ -98,7 +99,8 @@ fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
         let (manager, stop_requests) = Systemd::find(&arguments.bus).await?.unzip();
         let manager = manager.map(|systemd| Arc::new(systemd) as Arc<dyn ServiceManager>);
         let names = names::choose(&config.network.names, &arguments.bus, instance.run_dir())?;
-        let means = Means { spawner, manager, names };
+        let zones = Firewalld::find().await.map(|it| Arc::new(it) as Arc<dyn Zones>);
+        let means = Means { spawner, manager, names, zones };
         let (engine, told) = Engine::open(instance, config, means).await?;
         let started =
             Service::start(&arguments.bus, private.as_ref(), engine.clone(), told, log).await;

@@ -20,6 +20,7 @@ pub mod dbus;
 mod effects;
 pub mod engine;
 pub mod fault;
+pub mod firewalld;
 pub mod instance;
 pub mod journal;
 pub mod names;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 mod authority;
+mod firewalls;
 mod guards;
 mod journal;
 mod main_job;

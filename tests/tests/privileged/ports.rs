@@ -159,3 +159,57 @@ fn privileged_a_published_port_answers_at_the_hosts_own_loopback_of_ipv6() {
         tared.stop();
     });
 }
+
+#[test]
+fn privileged_a_published_port_of_datagrams_answers_at_the_hosts_own_loopback_of_ipv6() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let web = with_ports(&client, "web", vec![port(8080, "udp")]).await;
+        let patience = Some(Duration::from_secs(10));
+        let inside = in_network(&namespace_of(&web), || UdpSocket::bind("0.0.0.0:80").unwrap());
+        inside.set_read_timeout(patience).unwrap();
+        let caller = || {
+            let caller = UdpSocket::bind("[::1]:0").unwrap();
+            caller.set_read_timeout(patience).unwrap();
+            caller
+        };
+        // Says something at a port, and whom the container took the caller for.
+        let talk = |caller: &UdpSocket, to: u16, said: &[u8]| {
+            caller.send_to(said, ("::1", to)).unwrap();
+            let mut heard = [0; 16];
+            let received = inside.recv_from(&mut heard);
+            let (length, from) = received.unwrap_or_else(|error| panic!("{to} {said:?}: {error}"));
+            assert_eq!(&heard[..length], said);
+            assert!(!from.ip().is_loopback(), "it is called by the host: {from}");
+            inside.send_to(b"back", from).unwrap();
+            let (length, by) = caller.recv_from(&mut heard).unwrap();
+            assert_eq!(&heard[..length], b"back");
+            assert_eq!(by, format!("[::1]:{to}").parse().unwrap(), "from where it was asked");
+            from
+        };
+        let (first, second) = (caller(), caller());
+        let known_as = talk(&first, 8080, b"one");
+        assert_ne!(talk(&second, 8080, b"two"), known_as);
+        assert_eq!(talk(&first, 8080, b"three"), known_as);
+        let more = (vec![port(8081, "udp")], 0_u64);
+        client.call(&web, "Container", "PublishPorts", &more).await.unwrap();
+        talk(&first, 8081, b"four");
+        client.call(&web, "Container", "UnpublishPorts", &more).await.unwrap();
+        UdpSocket::bind("[::1]:8081").expect("nobody keeps it");
+        drop(client);
+        tared.kill9();
+        first.send_to(b"waits", "[::1]:8080").unwrap();
+        let mut tared = tared.restart();
+        let mut heard = [0; 16];
+        let (length, _) = inside.recv_from(&mut heard).unwrap();
+        assert_eq!(&heard[..length], b"waits", "it is passed on when somebody is there again");
+        talk(&second, 8080, b"five");
+        let client = tared.client().await;
+        drop(inside);
+        client.remove(&web).await.done();
+        UdpSocket::bind("[::1]:8080").expect("with the container it goes");
+        tared.stop();
+    });
+}

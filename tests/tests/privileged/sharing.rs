@@ -59,6 +59,15 @@ fn privileged_containers_share_a_network() {
         for path in [&side, &third] {
             assert_eq!(read(&client, path, namespace).await, first);
         }
+        let addresses = async |client: &Client, path: &OwnedObjectPath| -> usize {
+            let rows: Variant<'static> = client.container(path).await.get("IPAddresses");
+            Vec::<std::collections::HashMap<String, Variant<'static>>>::try_from(rows)
+                .unwrap()
+                .len()
+        };
+        for path in [&web, &side, &third] {
+            assert_eq!(addresses(&client, path).await, 1, "what is shared is seen of all");
+        }
         let all = [&web, &side, &third];
         let known = |text: &str, name: &str| text.contains(&format!("\n127.0.0.1 {name}\n"));
         agree(&client, &all, |text| known(text, "side") && known(text, "third")).await;
@@ -69,6 +78,9 @@ fn privileged_containers_share_a_network() {
         client.call(&web, "Container", "ConnectNetwork", &body).await.unwrap();
         let text = agree(&client, &all, |text| text.matches(" web\n").count() == 2).await;
         assert_eq!(text.matches("nameserver").count(), 2, "{text}");
+        for path in all {
+            assert_eq!(addresses(&client, path).await, 2);
+        }
 
         // Whoever shares it keeps it from going, also for the next daemon.
         let refused = async |client: &Client| {
@@ -86,6 +98,9 @@ fn privileged_containers_share_a_network() {
         let client = tared.client().await;
         refused(&client).await;
         agree(&client, &[&web, &side], |text| known(text, "side") && !known(text, "third")).await;
+        let counts = [&web, &side, &third].map(|path| addresses(&client, path));
+        let [web_has, side_has, third_has] = counts;
+        assert_eq!((web_has.await, side_has.await, third_has.await), (2, 2, 0), "one has ended");
         for path in [&third, &side, &web] {
             client.remove(path).await.done();
         }
@@ -143,6 +158,12 @@ fn privileged_a_container_is_in_the_namespace_at_a_path_or_does_not_start() {
         assert_eq!(failure(&ended), format!("{ERROR}.NetworkFailed"));
         rustix::mount::unmount("/run/netns/mine", rustix::mount::UnmountFlags::DETACH).unwrap();
         client.start(&inside).await.done();
+        client.stop(&inside).await.done();
+        // One of the same name, and sometimes of the same number, is another one.
+        run("ip", &["netns", "del", "mine"]);
+        run("ip", &["netns", "add", "mine"]);
+        let ended = client.start(&inside).await;
+        assert_eq!(failure(&ended), format!("{ERROR}.NetworkFailed"));
         client.remove(&inside).await.done();
         for name in ["mine", "other"] {
             run("ip", &["netns", "del", name]);

@@ -79,6 +79,14 @@ mod tests {
                 },
                 r#"{"verb":"network","args":{"network":"web","subnets":["10.88.0.0/24"],"foreign":"refused"}}"#,
             ),
+            (
+                Said::Network {
+                    network: network(),
+                    subnets: Vec::new(),
+                    foreign: Foreign::Asked(vec!["192.0.2.1".parse().unwrap()]),
+                },
+                r#"{"verb":"network","args":{"network":"web","subnets":[],"foreign":{"asked":["192.0.2.1"]}}}"#,
+            ),
             (Said::Forget { network: network() }, r#"{"verb":"forget","args":{"network":"web"}}"#),
             (
                 Said::Host { key: "id".into(), places: vec![(network(), host)] },

@@ -1,5 +1,6 @@
 //! Networks, and what a container asks for on one.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,7 +11,9 @@ use tare_netns::{
 use super::error::ApiError;
 use super::options::{Options, Values};
 use super::text::{list, parsed, text, wrong};
-use crate::engine::{AskedConnection, AskedDriver, AskedNetwork, AskedSubnet, Error};
+use crate::engine::{
+    AskedConnection, AskedDriver, AskedNetwork, AskedSubnet, Error, NetworkChanges,
+};
 
 /// The name of a network to be made.
 pub(crate) fn name(name: &str) -> Result<NetworkName, ApiError> {
@@ -34,8 +37,35 @@ pub(crate) fn create(options: Values) -> Result<AskedNetwork, ApiError> {
         labels: o.string_map("Labels")?.unwrap_or_default(),
     };
     o.finish()?;
-    check_labels(&asked)?;
+    check_labels("Labels", &asked.labels)?;
     Ok(asked)
+}
+
+/// Options of `Network.Update`.
+pub(crate) fn update(options: Values) -> Result<NetworkChanges, ApiError> {
+    let mut o = Options::new(options);
+    let changes = NetworkChanges {
+        remove_servers: list(&mut o, "RemoveDNSServers")?.unwrap_or_default().into_iter().collect(),
+        add_servers: list(&mut o, "AddDNSServers")?.unwrap_or_default(),
+        remove_labels: o.strings("RemoveLabels")?.unwrap_or_default().into_iter().collect(),
+        add_labels: o.string_map("AddLabels")?.unwrap_or_default(),
+    };
+    o.finish()?;
+    check_labels("AddLabels", &changes.add_labels)?;
+    match changes.add_servers.iter().find(|server| !is_server(**server)) {
+        Some(server) => Err(wrong("AddDNSServers", &format!("no container reaches {server}"))),
+        None => Ok(changes),
+    }
+}
+
+/// Whether containers can ask somebody there.
+fn is_server(address: IpAddr) -> bool {
+    let nobody = match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let address = address.to_canonical();
+    !(nobody || address.is_unspecified() || address.is_loopback() || address.is_multicast())
 }
 
 fn driver(o: &mut Options) -> Result<AskedDriver, ApiError> {
@@ -100,12 +130,12 @@ fn subnet(mut o: Options) -> Result<AskedSubnet, ApiError> {
 }
 
 /// They end in JSON and in properties.
-fn check_labels(asked: &AskedNetwork) -> Result<(), ApiError> {
+fn check_labels(option: &str, labels: &BTreeMap<String, String>) -> Result<(), ApiError> {
     let fits = |text: &String| text.len() <= 4096 && !text.contains('\0');
-    if asked.labels.iter().all(|(key, value)| !key.is_empty() && fits(key) && fits(value)) {
+    if labels.iter().all(|(key, value)| !key.is_empty() && fits(key) && fits(value)) {
         Ok(())
     } else {
-        Err(wrong("Labels", &"a key is empty, or a text longer than 4096 bytes"))
+        Err(wrong(option, &"a key is empty, or a text longer than 4096 bytes"))
     }
 }
 
@@ -173,7 +203,6 @@ mod tests {
     use super::*;
     use crate::api::value::Value;
     use crate::engine::object::ObjectId;
-    use std::collections::BTreeMap;
 
     fn values(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Values {
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
@@ -212,6 +241,39 @@ mod tests {
         assert!(error.message().contains("'DNS'"), "{error:?}");
         assert_eq!(nothing.driver, AskedDriver::Bridge(None, None));
         assert_eq!((nothing.subnets, nothing.labels), (Vec::new(), BTreeMap::new()));
+    }
+
+    #[test]
+    fn changes_arrive_and_what_nobody_can_ask_is_refused() {
+        let texts = |texts: &[&str]| Value::List(texts.iter().map(|&text| text.into()).collect());
+        let changes = update(values([
+            ("AddDNSServers", texts(&["192.0.2.1", "2001:db8::1"])),
+            ("RemoveDNSServers", texts(&["192.0.2.2"])),
+            ("AddLabels", map([("a", "b".into())])),
+            ("RemoveLabels", texts(&["c"])),
+        ]))
+        .unwrap();
+        assert_eq!(changes.add_servers.len(), 2);
+        assert_eq!(changes.remove_servers, ["192.0.2.2".parse().unwrap()].into());
+        assert_eq!(changes.add_labels, [("a".to_owned(), "b".to_owned())].into());
+        assert_eq!(changes.remove_labels, ["c".to_owned()].into());
+        for (key, value) in [
+            ("AddDNSServers", texts(&["localhost"])),
+            ("AddDNSServers", texts(&["127.0.0.53"])),
+            ("AddDNSServers", texts(&["::ffff:127.0.0.1"])),
+            ("AddDNSServers", texts(&["0.0.0.0"])),
+            ("AddDNSServers", texts(&["224.0.0.1"])),
+            ("AddDNSServers", texts(&["255.255.255.255"])),
+            ("AddDNSServers", texts(&["fe80::1"])),
+            ("AddDNSServers", texts(&["::1"])),
+            ("RemoveDNSServers", texts(&["x"])),
+            ("AddLabels", map([("", "x".into())])),
+            ("Labels", map([("a", "x".into())])),
+        ] {
+            let about = format!("{value:?}");
+            let error = update(values([(key, value)])).unwrap_err();
+            assert!(error.message().contains(&format!("'{key}'")), "{about}: {error:?}");
+        }
     }
 
     #[test]

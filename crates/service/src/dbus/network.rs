@@ -10,9 +10,10 @@ use super::context::Context;
 use super::kind::Kind;
 use super::paths;
 use super::registry::Shown;
-use crate::api::{ApiError, flags};
+use super::value::{Dict, values};
+use crate::api::{self, ApiError, flags};
 use crate::engine::object::{ObjectId, Seen};
-use crate::engine::{Engine, InspectNetwork, Members, RemoveNetwork, view};
+use crate::engine::{Engine, InspectNetwork, Members, RemoveNetwork, UpdateNetwork, view};
 
 /// `Remove`: take the containers that are on it off it first.
 const DISCONNECT: u64 = 1;
@@ -52,6 +53,19 @@ impl Network {
         };
         let remove = async |engine: Engine, remove| engine.remove_network(remove).await;
         self.context.act(&header, request, remove).await
+    }
+
+    async fn update(
+        &self,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let request = || {
+            let changes = api::network::update(values(options)?)?;
+            Ok(UpdateNetwork { network: self.view()?, changes })
+        };
+        let update = async |engine: Engine, update| engine.update_network(update).await;
+        self.context.act(&header, request, update).await
     }
 
     #[zbus(out_args("json"))]

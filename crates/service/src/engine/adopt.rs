@@ -53,6 +53,7 @@ impl Engine {
         });
         stream::iter(settled).buffer_unordered(AT_ONCE).collect::<()>().await;
         self.answer_again().await;
+        self.show_shared().await;
         self.resume_sessions(sessions).await;
         self.settle_the_lost().await;
         self.sweep().await;
@@ -69,6 +70,15 @@ impl Engine {
             connections.networks.iter().map(|j| j.network.clone()).collect::<Vec<_>>()
         });
         self.networks.answer_again(networks.collect()).await;
+    }
+
+    /// Addresses of those that go on in the network of another.
+    async fn show_shared(&self) {
+        for container in self.containers.all() {
+            if let Ok(life) = container.lock().await {
+                self.show_borrowed(&container, &life).await;
+            }
+        }
     }
 
     fn load(&self, row: &ContainerRow, last: LifeRow) -> Result<(), Error> {

@@ -161,6 +161,7 @@ impl Inner {
 
 impl Inner {
     /// The servers that know names of containers: each of them knows all that this one may know.
+    /// Where there is none, those that the network has.
     fn add_name_servers(&self, record: &volatile::NetworkRecord, facts: &mut [NetworkFacts]) {
         let domain = DOMAIN.parse().expect("this is a domain");
         let mut search = vec![domain];
@@ -168,6 +169,8 @@ impl Inner {
             if let Some(server) = self.networks.names.server_of(&place.network) {
                 facts.nameservers = vec![server];
                 facts.search = std::mem::take(&mut search);
+            } else if let Some(network) = self.networks.get(&place.network) {
+                facts.nameservers.clone_from(&network.definition().servers);
             }
         }
     }

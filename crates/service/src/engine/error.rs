@@ -327,6 +327,25 @@ pub enum Error {
     /// More networks than one container can be on.
     #[error("a container cannot be on more than {0} networks")]
     TooManyNetworks(usize),
+    /// A network would have too many resolvers.
+    #[error("network '{network}' would have more than {most} DNS servers: no resolver asks more")]
+    TooManyServers {
+        /// Which network.
+        network: NetworkName,
+        /// How many it may have.
+        most: usize,
+    },
+    /// A network would have resolvers that nobody asks.
+    #[error("on network '{0}', which is internal, other names are not asked of anybody")]
+    ServerUnheard(NetworkName),
+    /// A network would have too many labels.
+    #[error("network '{network}' would have more than {most} labels")]
+    TooManyLabels {
+        /// Which network.
+        network: NetworkName,
+        /// How many it may have.
+        most: usize,
+    },
     /// A container that has no network of its own cannot be on one, or publish ports.
     #[error("the container has no network of its own")]
     NoOwnNetwork,
@@ -519,6 +538,9 @@ impl Error {
             | Self::InvalidConnection { .. }
             | Self::InvalidPorts(_)
             | Self::TooManyNetworks(_)
+            | Self::TooManyServers { .. }
+            | Self::ServerUnheard(_)
+            | Self::TooManyLabels { .. }
             | Self::NoOwnNetwork
             | Self::NothingToShare(_)
             | Self::Unreachable

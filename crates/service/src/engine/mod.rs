@@ -39,6 +39,7 @@ mod ports;
 mod process;
 mod processes;
 mod proxy;
+mod publish;
 mod records;
 mod redefine;
 mod reference;
@@ -74,7 +75,7 @@ use tare_runtime::ContainerId;
 use tare_spawn::Spawner;
 use tare_storage::{ContainerKey, Store};
 
-pub use connect::{Connect, Disconnect, Publish, Unpublish};
+pub use connect::{Connect, Disconnect};
 pub use create::{Asked, AskedConnection, Draft, container_name};
 pub use device::AskedDevice;
 pub use dry_run::{Defaults, DryRun, Shown};
@@ -89,11 +90,13 @@ pub use inspect::{Inspect, Part};
 pub use logs::{OpenLogs, Which};
 pub use mount::{AskedMount, AskedSource};
 pub use network::{
-    AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
+    AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, NetworkChanges,
+    RemoveNetwork, UpdateNetwork, Zones,
 };
 pub use open::Means;
 pub use pause::{Pause, Resume};
 pub use processes::{ListProcesses, ProcessRow};
+pub use publish::{Publish, Unpublish};
 pub use redefine::Rename;
 pub use reference::Reference;
 pub use remove::{IfRunning, OwnVolumes, Remove};
@@ -302,7 +305,9 @@ impl Inner {
     /// Why the service is degraded; empty when it is not.
     pub fn taints(&self) -> Vec<&'static str> {
         let busy = self.networks.names.is_busy().then_some("dns-busy");
-        self.host.taints().into_iter().chain(self.confinement.taint()).chain(busy).collect()
+        let blocked = self.networks.is_blocked().then_some("firewall-blocks");
+        let of_host = self.host.taints().into_iter().chain(self.confinement.taint());
+        of_host.chain(busy).chain(blocked).collect()
     }
 
     /// What the service can do here.

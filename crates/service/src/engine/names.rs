@@ -53,7 +53,8 @@ impl Names {
         let subnets = network.subnets().iter().map(tare_netns::Subnet::subnet).collect();
         let foreign = match network.reach() {
             Reach::Internal => Foreign::Refused,
-            Reach::Open | Reach::Isolated => Foreign::Forwarded,
+            Reach::Open | Reach::Isolated if definition.servers.is_empty() => Foreign::Forwarded,
+            Reach::Open | Reach::Isolated => Foreign::Asked(definition.servers.clone()),
         };
         self.server.set_network(name.as_str(), subnets, foreign);
     }

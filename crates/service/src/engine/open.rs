@@ -12,7 +12,7 @@ use super::events::{Event, Events};
 use super::host::Host;
 use super::jobs::Jobs;
 use super::names::Names;
-use super::network::Networks;
+use super::network::{Networks, Zones};
 use super::records::{self, durable, volatile};
 use super::resolvers::{Watch, follow};
 use super::scope::{Groups, ServiceManager};
@@ -37,13 +37,13 @@ impl Engine {
         let run = Db::open(&instance.run_db(), Durability::ProcessCrash, volatile::MIGRATIONS)?;
         let tag = tag(&state, &instance).await?;
         let store = Store::open(instance.state_dir()).map_err(Error::Storage)?;
-        let Means { spawner, manager, names } = means;
+        let Means { spawner, manager, names, zones } = means;
         let groups = Groups::new(tag.clone(), manager);
         let (instance, host) = look(instance, &groups, spawner.clone(), &config).await?;
         let (events, told) = Events::channel();
-        let (names, told_by) = (Names::new(names), events.clone());
+        let (around, told_by) = ((Names::new(names), zones), events.clone());
         let networks =
-            Networks::open(&state, run.clone(), tag.clone(), names, &config, told_by, &host)
+            Networks::open(&state, run.clone(), tag.clone(), around, &config, told_by, &host)
                 .await?;
         let volumes = Volumes::open(&state, &config, events.clone(), &host).await?;
         let jobs = Jobs::open(events.clone(), run.clone()).await?;
@@ -127,6 +127,8 @@ pub struct Means {
     pub manager: Option<Arc<dyn ServiceManager>>,
     /// Answers names of containers.
     pub names: Arc<dyn NameServer>,
+    /// A firewall of the host with zones, if there is a bus where one may be.
+    pub zones: Option<Arc<dyn Zones>>,
 }
 
 /// None for the installed daemon; what was drawn once for any other.

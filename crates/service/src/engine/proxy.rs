@@ -4,19 +4,22 @@
 //! The sockets listen since they were taken, and lie where the ports lie: while there is no daemon,
 //! connections wait. Those that are under way end with it.
 
+mod datagrams;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener as Bound};
+use std::net::{IpAddr, SocketAddr, TcpListener as Bound, UdpSocket as BoundUdp};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tare_netns::{HeldPort, Publication};
-use tokio::net::{TcpListener, TcpStream};
+use tare_netns::{HeldPort, Protocol, Publication};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-/// Connections of one container at a time; others wait in the kernel.
+/// Connections of one container at a time; others wait in the kernel. Who sends datagrams counts as
+/// one, and is not heard beyond that.
 const MAX_CONNECTIONS: usize = 128;
 /// A container that does not answer is as good as one that refuses.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +32,7 @@ pub(super) struct Proxies {
     room: Arc<Semaphore>,
     /// Dropping it ends the connections.
     life: watch::Sender<()>,
-    accepting: BTreeMap<SocketAddr, AbortHandle>,
+    accepting: BTreeMap<(SocketAddr, Protocol), AbortHandle>,
 }
 
 impl Default for Proxies {
@@ -52,22 +55,22 @@ impl Proxies {
     /// Passes on what comes at those of `ports` that listen, to where they are published to.
     pub(super) fn lead(&mut self, ports: &[HeldPort], publications: &[Publication]) {
         for port in ports.iter().filter(|port| port.listens()) {
-            let target = publications.iter().find_map(|to| target(to, port.address));
-            let Some(target) = target.filter(|_| !self.accepting.contains_key(&port.address))
-            else {
+            let key = (port.address, port.protocol);
+            let target = publications.iter().find_map(|to| target(to, key));
+            let Some(target) = target.filter(|_| !self.accepting.contains_key(&key)) else {
                 continue;
             };
             match self.accept(port, target) {
-                Ok(task) => drop(self.accepting.insert(port.address, task)),
+                Ok(task) => drop(self.accepting.insert(key, task)),
                 Err(error) => tracing::warn!("nothing is passed on at {}: {error}", port.address),
             }
         }
     }
 
-    /// Takes no connections any more at others than these. Those that exist stay.
+    /// Takes nothing any more at others than these. Connections that exist stay; datagrams have none.
     pub(super) fn retain(&mut self, keep: &[HeldPort]) {
-        self.accepting.retain(|address, task| {
-            let kept = keep.iter().any(|port| port.address == *address);
+        self.accepting.retain(|key, task| {
+            let kept = keep.iter().any(|port| (port.address, port.protocol) == *key);
             if !kept {
                 task.abort();
             }
@@ -76,21 +79,27 @@ impl Proxies {
     }
 
     fn accept(&self, port: &HeldPort, target: SocketAddr) -> io::Result<AbortHandle> {
-        let listener = Bound::from(port.socket.try_clone()?);
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        let task = accept(listener, target, self.room.clone(), self.life.subscribe());
-        Ok(tokio::spawn(task).abort_handle())
+        let socket = port.socket.try_clone()?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let (room, life) = (self.room.clone(), self.life.subscribe());
+        let task = if port.protocol == Protocol::Udp {
+            let socket = UdpSocket::from_std(BoundUdp::from(socket))?;
+            tokio::spawn(datagrams::exchange(socket, target, room))
+        } else {
+            let listener = TcpListener::from_std(Bound::from(socket))?;
+            tokio::spawn(accept(listener, target, room, life))
+        };
+        Ok(task.abort_handle())
     }
 }
 
 /// Where a port of the host leads, if this publishes it. A family of its own is as good as any: who
 /// calls is not seen anyway.
-fn target(publication: &Publication, at: SocketAddr) -> Option<SocketAddr> {
+fn target(publication: &Publication, (at, protocol): (SocketAddr, Protocol)) -> Option<SocketAddr> {
     let port = &publication.port;
     let offset = at.port().checked_sub(port.host()).filter(|offset| *offset < port.count())?;
     let is_here = port.at().is_none_or(|it| it == at.ip() || (it.is_ipv6() && it.is_unspecified()));
-    if port.protocol() != tare_netns::Protocol::Tcp || !is_here {
+    if port.protocol() != protocol || !is_here {
         return None;
     }
     let to: IpAddr =
@@ -154,11 +163,12 @@ mod tests {
         ] {
             let at = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
             let want = want.map(|want| want.parse().unwrap());
-            assert_eq!(target(&published, at), want, "{published:?} {port}");
+            assert_eq!(target(&published, (at, Protocol::Tcp)), want, "{published:?} {port}");
+            assert_eq!(target(&published, (at, Protocol::Udp)), None);
         }
         let seen = Publication { v6: Some("fd00::2".parse().unwrap()), ..publication(None, 80, 1) };
         let at = "[::1]:80".parse().unwrap();
-        assert_eq!(target(&seen, at), Some("[fd00::2]:80".parse().unwrap()));
+        assert_eq!(target(&seen, (at, Protocol::Tcp)), Some("[fd00::2]:80".parse().unwrap()));
     }
 
     #[tokio::test]

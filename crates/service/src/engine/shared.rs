@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,7 +20,8 @@ use tare_specgen::{
     Request, owner_of_shared,
 };
 
-use super::container::{Container, Running};
+use super::blocking::brief;
+use super::container::{Container, Life, Running};
 use super::jobs::Job;
 use super::records::durable::NamespacePin;
 use super::start::StartedBy;
@@ -85,23 +86,25 @@ fn named(request: &Request) -> Option<ContainerId> {
 /// What a request names by a path of the host is what was there when it was made.
 pub(super) fn pin(mode: &NetworkMode) -> Result<Option<NamespacePin>, Error> {
     let NetworkMode::Path(path) = mode else { return Ok(None) };
-    let none = |_| Error::NoNamespace(path.clone());
-    let namespace = tare_netns::open_namespace_at(Path::new(path.as_str())).map_err(none)?;
-    let stat = rustix::fs::fstat(&namespace.fd).map_err(|errno| Error::Host {
-        what: "look at a network namespace",
-        source: errno.into(),
-    })?;
-    Ok(Some(NamespacePin { device: stat.st_dev, inode: stat.st_ino }))
+    identity(Path::new(path.as_str())).map(Some).map_err(|error| match error {
+        tare_netns::Error::Enter { source } => {
+            Error::Host { what: "look at a network namespace", source }
+        }
+        _ => Error::NoNamespace(path.clone()),
+    })
 }
 
-/// What a file is, whatever its name.
-fn identity(path: &Path) -> io::Result<NamespacePin> {
-    let file = path.metadata()?;
-    Ok(NamespacePin { device: file.dev(), inode: file.ino() })
+/// What a namespace is, whatever leads to it.
+fn identity(path: &Path) -> Result<NamespacePin, tare_netns::Error> {
+    let namespace = tare_netns::open_namespace_at(path)?;
+    let failed = |source: io::Error| tare_netns::Error::Enter { source };
+    let stat = rustix::fs::fstat(&namespace.fd).map_err(|errno| failed(errno.into()))?;
+    let cookie = tare_netns::namespace_cookie(namespace.fd.as_fd())?;
+    Ok(NamespacePin { device: stat.st_dev, inode: stat.st_ino, cookie })
 }
 
 /// The network namespace a process is in.
-fn of_process(running: &Running) -> io::Result<NamespacePin> {
+fn of_process(running: &Running) -> Result<NamespacePin, tare_netns::Error> {
     // It is held by its descriptor: while it lives, nobody else has its number.
     identity(Path::new(&format!("/proc/{}/ns/net", running.pid)))
 }
@@ -186,7 +189,12 @@ impl Inner {
     /// is not what it was.
     pub(super) fn check_foreign_network(&self, container: &Container) -> Result<(), Error> {
         let definition = container.definition();
-        if pin(&definition.row.request.network_mode)? != definition.row.connections.namespace {
+        let now = pin(&definition.row.request.network_mode)?;
+        let is_as_it_was = match (now, definition.row.connections.namespace) {
+            (Some(now), Some(then)) => now.is(then),
+            (now, then) => now == then,
+        };
+        if !is_as_it_was {
             return Err(Error::NamespaceChanged(container.name()));
         }
         self.shared_namespace(container).map(drop)
@@ -204,7 +212,7 @@ impl Inner {
             None => container.definition().row.connections.namespace,
         };
         match wanted {
-            Some(wanted) if of_process(running).ok() != Some(wanted) => {
+            Some(wanted) if !of_process(running).is_ok_and(|its| its.is(wanted)) => {
                 Err(Error::NamespaceChanged(container.name()))
             }
             _ => Ok(()),
@@ -228,10 +236,20 @@ impl Inner {
             Ok(None) => true,
             Ok(Some(path)) => {
                 let owner = identity(Path::new(path.as_str())).ok();
-                owner.is_some() && owner == of_process(running).ok()
+                owner.is_some_and(|owner| of_process(running).is_ok_and(|its| its.is(owner)))
             }
             Err(_) => false,
         }
+    }
+
+    /// Finds the addresses that a container has with the one whose network it shares; they are seen
+    /// when it is shown. Reads files.
+    pub(super) fn borrow_addresses(&self, container: &Container, running: &Running) {
+        let Ok(Some(owner)) = self.network_owner(&container.definition().row.request) else {
+            return;
+        };
+        let is_there = self.is_with_owner(container, running);
+        container.borrow(if is_there { owner.view().addresses.clone() } else { Vec::new() });
     }
 
     /// Says in which network a container is to be, if that is not its own, and who is in its own.
@@ -300,6 +318,20 @@ impl Engine {
         })
     }
 
+    /// Shows which addresses a container that runs has with another; with its lock held.
+    pub(super) async fn show_borrowed(&self, container: &Arc<Container>, life: &Life) {
+        let shares = named(&container.definition().row.request).is_some();
+        let Some(running) = life.running().filter(|_| shares) else { return };
+        let (engine, its, running) = (self.clone(), container.clone(), running.clone());
+        let find = move || {
+            engine.borrow_addresses(&its, &running);
+            Ok::<_, Error>(())
+        };
+        // What panics there is said, and shows nothing.
+        let _ = brief(find).await;
+        container.show(life);
+    }
+
     /// All who are in one network with a container learn what has changed about it; not waited for.
     pub(super) fn refresh_sharers(&self, container: &Container) {
         let owner = self.network_owner(&container.definition().row.request).ok().flatten();
@@ -314,6 +346,7 @@ impl Engine {
         tokio::spawn(async move {
             for other in others.into_iter().filter_map(|id| engine.containers.get(&id)) {
                 if let Ok(life) = other.lock().await {
+                    engine.show_borrowed(&other, &life).await;
                     engine.refresh_files(&other, &life, &LiveFile::ALL).await;
                 }
             }

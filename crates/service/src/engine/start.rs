@@ -250,6 +250,7 @@ impl Engine {
         job.stage("creating");
         let running = self.create_process(container, record, conmon, mounts).await?;
         self.check_joined(container, &running)?;
+        self.borrow_addresses(container, &running);
         // From here on the start is carried through, also by another daemon if this one dies.
         job.point_of_no_return()?;
         job.stage("starting");

@@ -38,6 +38,8 @@ pub(super) struct Container {
     record: RwLock<Option<Arc<Incarnation>>>,
     /// Its exec sessions that are seen: those at work, and those that ended a while ago.
     sessions: std::sync::Mutex<Vec<Arc<Visible<view::ExecSession>>>>,
+    /// Addresses it has with another container, whose network it shares.
+    borrowed: RwLock<Vec<view::Address>>,
     /// Who is called what, for those who ask on its networks.
     names: Arc<Names>,
     /// What is seen of it. All but the lists of what is at work in it follows from the above.
@@ -64,6 +66,7 @@ impl Container {
             running: RwLock::default(),
             record: RwLock::default(),
             sessions: std::sync::Mutex::default(),
+            borrowed: RwLock::default(),
             names,
         }
     }
@@ -169,7 +172,16 @@ impl Container {
         self.seen.show(|view| {
             definition.describe(view);
             life.describe(view);
+            if view.process.is_some() && view.addresses.is_empty() {
+                view.addresses
+                    .clone_from(&self.borrowed.read().unwrap_or_else(PoisonError::into_inner));
+            }
         });
+    }
+
+    /// These are the addresses it has with the one whose network it shares.
+    pub(super) fn borrow(&self, addresses: Vec<view::Address>) {
+        *self.borrowed.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// The same of one that has just ended.

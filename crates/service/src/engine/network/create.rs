@@ -133,6 +133,7 @@ impl Engine {
         if self.networks.get(&name).is_some() {
             return Err(Error::NetworkExists(name));
         }
+        super::update::check_labels(&name, &asked.labels)?;
         let definition = self.networks.decide(&name, asked).await?;
         let row = NetworkRow {
             name: name.clone(),
@@ -212,6 +213,7 @@ impl Inner {
             "OwnerUID": seen.owner_uid,
             "CreatedTimestamp": seen.created.0,
             "Definition": definition.network,
+            "DNSServers": definition.servers,
             "Labels": definition.labels,
             "Leases": leases,
         });
@@ -251,7 +253,8 @@ impl Networks {
                 choice.check(&network)?;
             }
             let labels = asked.labels;
-            Ok(NetworkDefinition { version: Version, network, subnets: origin, labels })
+            let servers = Vec::new();
+            Ok(NetworkDefinition { version: Version, network, subnets: origin, labels, servers })
         })
         .await
     }
@@ -265,6 +268,7 @@ impl Networks {
         };
         let rules = self.firewall.open_if_made().await?.transpose().map_err(&failed)?;
         network.not_ready();
+        self.others.forget(&bridge).await;
         brief(move || {
             rules.map_or(Ok(()), |rules| rules.remove_network(&bridge)).map_err(&failed)?;
             tare_netns::remove_bridge(&bridge).map(drop).map_err(&failed)

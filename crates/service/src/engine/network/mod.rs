@@ -9,8 +9,10 @@ mod create;
 mod firewall;
 mod live;
 mod one;
+mod others;
 mod place;
 mod subnet;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -40,7 +42,10 @@ pub use create::{
 use firewall::{HostFirewall, Rules};
 pub(super) use one::Network;
 use one::Taken;
+use others::Others;
+pub use others::Zones;
 pub(super) use place::{MAX_NETWORKS, publications, targets};
+pub use update::{NetworkChanges, UpdateNetwork};
 
 /// Name of the network a container is on if nobody says otherwise.
 const DEFAULT: &str = "tare";
@@ -55,6 +60,7 @@ pub(super) struct Networks {
     quarantine: std::time::Duration,
     events: Events,
     firewall: HostFirewall,
+    others: Arc<Others>,
     /// Names of the containers on them.
     pub(super) names: Arc<Names>,
     all: RwLock<BTreeMap<NetworkName, Arc<Network>>>,
@@ -79,7 +85,7 @@ impl Networks {
         state: &Db,
         run: Db,
         tag: Tag,
-        names: Names,
+        (names, zones): (Names, Option<Arc<dyn Zones>>),
         config: &Config,
         events: Events,
         host: &host::Host,
@@ -87,6 +93,7 @@ impl Networks {
         let networks = Self {
             state: state.clone(),
             firewall: HostFirewall::new(run.clone(), tag.clone()),
+            others: Others::new(tag.table(), zones),
             run,
             tag,
             pool: config.network.pool,
@@ -130,6 +137,7 @@ impl Networks {
                 network: tare_netns::Network::new(&options).map_err(Error::InvalidNetwork)?,
                 subnets: Subnets::Chosen,
                 labels: BTreeMap::new(),
+                servers: Vec::new(),
             },
         };
         let written = row.clone();
@@ -268,6 +276,9 @@ impl Networks {
         }
         network.show_interface();
         drop(lock);
+        if let Some(bridge) = network.definition().bridge() {
+            self.others.trust(bridge).await;
+        }
         Ok(())
     }
 
@@ -289,11 +300,7 @@ impl Networks {
         );
         let name = network.name.clone();
         self.run.run(move |c| leases::forget_free_leases(c, &name)).await?;
-        let definition = NetworkDefinition { network: renewed, ..(*known).clone() };
-        let (name, written) = (network.name.clone(), definition.clone());
-        self.state.run(move |c| durable::redefine_network(c, &name, &written)).await?;
-        self.names.know(&network.name, &definition);
-        network.define(definition);
+        self.redefine(network, |now| Ok(NetworkDefinition { network: renewed, ..now })).await?;
         Ok(())
     }
 
@@ -356,6 +363,7 @@ impl Networks {
             let name = name.clone();
             move |source| Error::Network { name: name.clone(), source: Box::new(source) }
         };
+        self.others.look_now_and_then();
         let networks = self.networks_of(&record);
         let rules = self.rules_for(&record).await.map_err(&failed)?;
         let names = self.names.clone();
@@ -398,18 +406,32 @@ impl Networks {
             bridge.is_some_and(|bridge| tare_netns::has_interface(&bridge).unwrap_or(false))
         };
         let work = move || {
+            let mut bridges = Vec::new();
             for network in all {
                 if !used.contains(&network.name) && !has_bridge(&network) {
                     continue;
                 }
+                bridges.extend(network.definition().bridge().cloned());
                 if let Err(error) = network.ensure(&names) {
                     tracing::warn!("network '{}' is not whole: {error}", network.name);
                 }
             }
-            Ok(())
+            Ok::<_, Error>(bridges)
         };
-        let _: Result<(), Error> = brief(work).await;
+        let bridges = brief(work).await.unwrap_or_default();
         self.names.begin();
+        // Nobody waits for the firewall of somebody else.
+        let others = self.others.clone();
+        tokio::spawn(async move {
+            for bridge in bridges {
+                others.trust(&bridge).await;
+            }
+        });
+    }
+
+    /// Whether a firewall of somebody else may stop what containers send and get.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.others.block()
     }
 
     /// The firewall, if anything of it is needed.
@@ -483,6 +505,9 @@ impl Networks {
             .collect();
         let rules = self.firewall.open_if_made().await.ok().flatten().and_then(Result::ok);
         self.names.stop();
+        for bridge in &bridges {
+            self.others.forget(bridge).await;
+        }
         let work = move || {
             if let Err(error) = tare_netns::release_directory() {
                 tracing::warn!("cannot leave /run/netns as it was: {error}");

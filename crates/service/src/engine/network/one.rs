@@ -23,6 +23,8 @@ pub(in crate::engine) struct Network {
     members: Mutex<Members>,
     /// Whether what it needs on the host is there, and its subnets are this daemon's alone.
     ready: RwLock<Arc<OnceCell<()>>>,
+    /// Held by whoever changes what it is, from looking to writing down.
+    pub(super) redefining: tokio::sync::Mutex<()>,
     /// What is seen of it.
     pub(in crate::engine) seen: Visible<view::Network>,
 }
@@ -66,6 +68,7 @@ impl Network {
             definition: RwLock::new(Arc::new(row.definition)),
             members: Mutex::default(),
             ready: RwLock::default(),
+            redefining: tokio::sync::Mutex::default(),
             seen: Visible::new(view, events),
         }
     }
@@ -118,6 +121,11 @@ impl Network {
     /// Whether names of containers are answered on it.
     pub(super) fn show_names(&self, answered: bool) {
         self.seen.show(|view| view.dns = answered);
+    }
+
+    /// Its labels that everybody may see are these.
+    pub(super) fn show_labels(&self, labels: BTreeMap<String, String>) {
+        self.seen.show(|view| view.public_labels = labels);
     }
 
     /// A container is on it from now on, and keeps the addresses it asks for, and its aliases.

@@ -28,6 +28,18 @@ pub(crate) struct Connections {
 pub(crate) struct NamespacePin {
     pub(crate) device: u64,
     pub(crate) inode: u64,
+    /// What no other has in this boot, where the kernel tells: inodes are used again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cookie: Option<u64>,
+}
+
+impl NamespacePin {
+    /// Whether the other is the same namespace, as far as both are known.
+    pub(crate) fn is(self, other: Self) -> bool {
+        let cookies = self.cookie.zip(other.cookie);
+        (self.device, self.inode) == (other.device, other.inode)
+            && cookies.is_none_or(|(one, two)| one == two)
+    }
 }
 
 /// A container's place in one network.
@@ -91,11 +103,15 @@ mod tests {
         assert!(connections.on(&"web".parse().unwrap()).is_some());
         assert!(connections.on(&"tare".parse().unwrap()).is_none());
         let pinned = Connections {
-            namespace: Some(NamespacePin { device: 4, inode: 5 }),
+            namespace: Some(NamespacePin { device: 4, inode: 5, cookie: Some(6) }),
             ..Connections::default()
         };
         let form = serde_json::to_value(&pinned).unwrap();
-        assert_eq!(form["Namespace"], serde_json::json!({"Device": 4, "Inode": 5}));
+        assert_eq!(form["Namespace"], serde_json::json!({"Device": 4, "Inode": 5, "Cookie": 6}));
+        let pin = |cookie| NamespacePin { device: 4, inode: 5, cookie };
+        assert!(pin(Some(6)).is(pin(Some(6))) && pin(Some(6)).is(pin(None)));
+        assert!(!pin(Some(6)).is(pin(Some(7))), "the number of an inode is used again");
+        assert!(!pin(None).is(NamespacePin { inode: 6, ..pin(None) }));
         assert_eq!(serde_json::from_value::<Connections>(form).unwrap(), pinned);
         let empty = serde_json::to_value(Connections::default()).unwrap();
         assert_eq!(empty, serde_json::json!({"v": 1, "Networks": [], "Ports": []}));

@@ -1,6 +1,7 @@
 //! Networks.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub(crate) struct NetworkDefinition {
     pub(crate) network: tare_netns::Network,
     pub(crate) subnets: Subnets,
     pub(crate) labels: BTreeMap<String, String>,
+    /// Who is asked about names that are no container's, in place of the host's resolvers.
+    #[serde(rename = "DNSServers", default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) servers: Vec<IpAddr>,
 }
 
 /// Where the subnets of a network come from.
@@ -136,6 +140,7 @@ impl NetworkRow {
                 network: serde_json::from_value(options).unwrap(),
                 subnets: Subnets::Chosen,
                 labels: BTreeMap::new(),
+                servers: Vec::new(),
             },
         }
     }
@@ -174,6 +179,7 @@ mod tests {
         assert_eq!(stored, form, "the stored form is a format");
         let mut other = network;
         other.definition.labels.insert("a".into(), "b".into());
+        other.definition.servers.push("192.0.2.1".parse().unwrap());
         redefine_network(&c, &other.name, &other.definition).unwrap();
         redefine_network(&c, &"m".parse().unwrap(), &other.definition).unwrap_err();
         assert_eq!(read(&c), [other.clone()]);

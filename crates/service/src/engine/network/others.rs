@@ -1,0 +1,138 @@
+//! Firewalls of others: an accept of ours is not final in their chains. Those that keep zones are told of
+//! our bridges, Docker has a chain for us, and the others are looked at, so that it is said why containers
+//! get nowhere.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tare_netns::{ForeignChain, InterfaceName, IpFamily, TableName};
+
+use crate::engine::Error;
+use crate::engine::blocking::brief;
+use crate::engine::scope::Answer;
+
+/// A look costs less than a start, and starts come many at a time.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The table of firewalld: none of its chains has a policy, and all that is not in a zone that lets it
+/// through is rejected.
+const FIREWALLD: &str = "firewalld";
+
+/// A firewall of the host that lets an interface through if it is in a zone for that.
+pub trait Zones: Send + Sync + fmt::Debug {
+    /// From now on what containers behind a bridge send is let through, also when that firewall
+    /// begins anew. Returns when it is, if that firewall is there. What fails is said.
+    fn trust<'a>(&'a self, bridge: &'a str) -> Answer<'a, ()>;
+
+    /// Takes that back.
+    fn forget<'a>(&'a self, bridge: &'a str) -> Answer<'a, ()>;
+
+    /// Whether all that was to be let through is.
+    fn lets_all_through(&self) -> bool;
+}
+
+/// What is known of firewalls of others.
+#[derive(Debug)]
+pub(super) struct Others {
+    ours: TableName,
+    zones: Option<Arc<dyn Zones>>,
+    bridges: Mutex<BTreeSet<InterfaceName>>,
+    blocks: AtomicBool,
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Others {
+    pub(super) fn new(ours: TableName, zones: Option<Arc<dyn Zones>>) -> Arc<Self> {
+        let (bridges, blocks, looked) =
+            (Mutex::default(), AtomicBool::new(false), Mutex::default());
+        Arc::new(Self { ours, zones, bridges, blocks, looked })
+    }
+
+    /// A bridge of ours is there.
+    pub(super) async fn trust(self: &Arc<Self>, bridge: &InterfaceName) {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).insert(bridge.clone());
+        if let Some(zones) = &self.zones {
+            zones.trust(bridge.as_str()).await;
+        }
+        self.look();
+    }
+
+    /// It is no more.
+    pub(super) async fn forget(&self, bridge: &InterfaceName) {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).remove(bridge);
+        if let Some(zones) = &self.zones {
+            zones.forget(bridge.as_str()).await;
+        }
+        let gone = bridge.clone();
+        let leave = move || {
+            for family in [IpFamily::V4, IpFamily::V6] {
+                if let Err(error) = tare_netns::leave_user_chain(family, &gone) {
+                    tracing::warn!("a rule for {gone} stays in Docker's chain: {error}");
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        let _ = brief(leave).await;
+    }
+
+    /// Whether containers may not reach what they should.
+    pub(super) fn block(&self) -> bool {
+        let zoned = self.zones.as_ref().is_none_or(|zones| zones.lets_all_through());
+        !zoned || self.blocks.load(Ordering::Relaxed)
+    }
+
+    /// Looks again, if that was not done just now; not waited for.
+    pub(super) fn look_now_and_then(self: &Arc<Self>) {
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_none_or(|at| at.elapsed() > AGAIN) {
+            self.look();
+        }
+    }
+
+    fn look(self: &Arc<Self>) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || match tare_netns::foreign_forward_chains(&this.ours) {
+            Ok(chains) => this.judge(&chains),
+            Err(error) => tracing::warn!("the rules of others cannot be looked at: {error}"),
+        });
+    }
+
+    fn judge(&self, chains: &[ForeignChain]) {
+        let blocking: Vec<String> = chains
+            .iter()
+            .filter(|chain| self.may_block(chain) && !self.is_passed(chain))
+            .map(named)
+            .collect();
+        let before = self.blocks.swap(!blocking.is_empty(), Ordering::Relaxed);
+        // Once, not at every look.
+        if !before && !blocking.is_empty() {
+            let list = blocking.join(", ");
+            tracing::warn!("containers may reach nobody, and nobody them: look at {list}");
+        }
+    }
+
+    /// Lets our bridges pass where the chain is Docker's. What fails is said.
+    fn is_passed(&self, chain: &ForeignChain) -> bool {
+        let Some(family) = chain.passable else { return false };
+        let bridges = self.bridges.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        bridges.iter().all(|bridge| match tare_netns::pass_user_chain(family, bridge) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!("Docker's firewall is in the way of {bridge}: {error}");
+                false
+            }
+        })
+    }
+
+    fn may_block(&self, chain: &ForeignChain) -> bool {
+        chain.drops || (chain.table == FIREWALLD && self.zones.is_none())
+    }
+}
+
+/// As nft(8) is asked for it.
+fn named(chain: &ForeignChain) -> String {
+    format!("chain {} {} {}", chain.family, chain.table, chain.chain)
+}
