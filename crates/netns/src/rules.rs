@@ -105,7 +105,7 @@ impl ContainerRules {
     }
 
     /// The bridges that packets from the host's 127.0.0.1 have to leave by.
-    pub(crate) fn localnets(&self) -> Vec<InterfaceName> {
+    pub fn localnets(&self) -> Vec<InterfaceName> {
         let on_loopback = |p: &&Publication| p.v4.is_some() && p.port.is_on_loopback4();
         let mut bridges: Vec<_> =
             self.publications.iter().filter(on_loopback).map(|p| p.bridge.clone()).collect();

@@ -18,6 +18,7 @@ mod installed;
 pub mod lab;
 pub mod left_out;
 pub mod matrix;
+pub mod network_update;
 pub mod operations;
 
 pub use ask::ask_whoever_listens;

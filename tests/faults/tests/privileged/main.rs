@@ -5,9 +5,11 @@
 
 mod daemon;
 mod left_out;
+mod shared_firewall;
 
 use fault_tests::lab::Lab;
 use fault_tests::matrix::Matrix;
+use fault_tests::network_update::UpdateNetwork;
 use system_tests::on_busy_scratch_host;
 
 use fault_tests::operations::{
@@ -52,6 +54,8 @@ tests! {
     privileged_making_a_network_is_cut_off_and_leaves_nothing: CreateNetwork, kill_everywhere;
     privileged_removing_a_network_fails_and_can_be_repeated: RemoveNetwork, fail_everywhere;
     privileged_removing_a_network_is_cut_off_and_can_be_repeated: RemoveNetwork, kill_everywhere;
+    privileged_updating_a_network_fails_and_leaves_nothing: UpdateNetwork, fail_everywhere;
+    privileged_updating_a_network_is_cut_off_and_leaves_nothing: UpdateNetwork, kill_everywhere;
     privileged_connecting_fails_and_leaves_nothing: Connect, fail_everywhere;
     privileged_connecting_hangs_and_holds_up_nobody: Connect, hang_everywhere;
     privileged_connecting_is_cut_off_and_leaves_nothing: Connect, kill_everywhere;

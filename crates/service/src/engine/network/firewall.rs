@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tare_netns::{ContainerRules, Element, Firewall, InterfaceName, Network, NetworkRules};
+use tare_netns::{
+    ContainerRules, Element, Firewall, Forwarding, InterfaceName, Network, NetworkRules,
+};
 use tare_netns::{IpFamily, Ownership, Reach, Watcher};
 use tokio::sync::OnceCell;
 
@@ -77,8 +79,10 @@ impl Rules {
         let Some(rules) = network.rules() else { return Ok(()) };
         if network.reach() != Reach::Internal {
             for family in [IpFamily::V4, IpFamily::V6] {
-                if network.has(family) {
-                    self.firewall.enable_forwarding(family)?;
+                if network.has(family)
+                    && self.firewall.enable_forwarding(family)? == Forwarding::SwitchedOn
+                {
+                    self.wanted().insert(Element::Closed(family));
                 }
             }
         }
@@ -94,7 +98,7 @@ impl Rules {
 
     /// Does what a container asks for.
     pub(super) fn admit(&self, rules: &ContainerRules) -> Result<(), tare_netns::Error> {
-        self.wanted().extend(rules.elements());
+        self.wanted().extend(rules.elements().into_iter().chain(guards(rules)));
         self.firewall.admit(rules)
     }
 
@@ -123,7 +127,7 @@ impl Rules {
             .collect();
         let wanted: BTreeSet<Element> = containers
             .iter()
-            .flat_map(ContainerRules::elements)
+            .flat_map(|rules| rules.elements().into_iter().chain(guards(rules)))
             .chain(used.iter().flat_map(|network| network.elements()))
             .collect();
         let stray = |element: &&Element| match element {
@@ -137,7 +141,8 @@ impl Rules {
         let missing: Vec<Element> =
             wanted.iter().filter(|element| !found.contains(element)).cloned().collect();
         self.firewall.add_elements(&missing)?;
-        *self.wanted() = wanted;
+        let kept = found.into_iter().filter(|element| !strays.contains(element));
+        *self.wanted() = wanted.into_iter().chain(kept).collect();
         Ok(())
     }
 
@@ -179,6 +184,12 @@ async fn follow(watcher: Watcher, rules: &std::sync::Weak<Rules>) -> Result<(), 
             }
         }
     }
+}
+
+/// What keeps the host's own loopback from the bridges of these ports: [`Firewall::admit`] adds it, and it
+/// stays as long as the network does.
+fn guards(rules: &ContainerRules) -> impl Iterator<Item = Element> {
+    rules.localnets().into_iter().map(Element::Localnet)
 }
 
 /// The network an element is about.
