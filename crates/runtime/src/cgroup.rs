@@ -224,6 +224,21 @@ impl Cgroup {
         self.order(Order::Thaw)
     }
 
+    /// Writes `text` to `file`, one that limits what its processes may use.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`], also if there is no such file: its controller is not there, or the kernel
+    /// lacks it.
+    pub fn limit(&self, file: &str, text: &str) -> Result<(), Error> {
+        let step = Step::Limit { dir: self.dir.as_fd(), path: &self.path, file, text };
+        if file.contains('/') {
+            let source = io::ErrorKind::InvalidInput.into();
+            return Err(Error::Step { step: step.to_string(), source });
+        }
+        run(&step)
+    }
+
     fn order(&self, order: Order) -> Result<(), Error> {
         run(&Step::Cgroup { dir: self.dir.as_fd(), path: &self.path, order })
     }

@@ -71,6 +71,12 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// The descriptors of a process could not be looked at.
+    #[error("cannot look for the terminal of a process")]
+    Terminal {
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// An effect failed; it changed nothing.
     #[error("cannot {step}")]
     Step {
@@ -105,6 +111,7 @@ impl Error {
         | Self::CgroupHost { source }
         | Self::CgroupOpen { source, .. }
         | Self::CgroupRead { source, .. }
+        | Self::Terminal { source }
         | Self::Step { source, .. }) = self;
         match source.raw_os_error() {
             Some(libc::ESRCH | libc::ENODEV | libc::ENOENT) => ErrorKind::Gone,

@@ -47,6 +47,7 @@ mod step;
 #[expect(clippy::disallowed_methods, reason = "this is where the steps are carried out")]
 #[expect(unsafe_code, reason = "the PIDFD_GET_INFO ioctl and signal numbers above 31")]
 mod sys;
+pub mod terminal;
 pub mod version;
 
 pub use complaint::BadCommand;

@@ -1,18 +1,22 @@
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use crate::{Error, Signal, sys};
 
-/// One effect of this crate. None can be taken back but freezing, whose inverse callers ask for
-/// themselves.
+/// One effect of this crate. None can be taken back but freezing and limits, whose inverse callers ask
+/// for themselves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step<'a> {
     /// Send a signal to the process of a pidfd.
     Signal { pidfd: BorrowedFd<'a>, signal: Signal },
     /// Write to a file of a control group.
     Cgroup { dir: BorrowedFd<'a>, path: &'a Path, order: Order },
+    /// Say how large a terminal is.
+    Resize { terminal: &'a OwnedFd, rows: u16, columns: u16 },
+    /// Write a limit to a file of a control group.
+    Limit { dir: BorrowedFd<'a>, path: &'a Path, file: &'a str, text: &'a str },
 }
 
 /// What a control group is told.
@@ -49,6 +53,12 @@ impl fmt::Display for Step<'_> {
                     Order::TakeMe => "stay in",
                 };
                 write!(f, "{verb} control group {}", path.display())
+            }
+            Self::Resize { rows, columns, .. } => {
+                write!(f, "make a terminal {rows} lines of {columns} characters")
+            }
+            Self::Limit { path, file, text, .. } => {
+                write!(f, "write '{}' to {file} of control group {}", text.trim(), path.display())
             }
         }
     }

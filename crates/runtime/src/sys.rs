@@ -5,6 +5,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::termios::Winsize;
 
 use crate::fault;
 use crate::step::Step;
@@ -18,12 +19,22 @@ pub(crate) fn run(step: &Step<'_>) -> io::Result<()> {
         Step::Signal { pidfd, signal } => send_signal(*pidfd, i32::from(signal.number())),
         Step::Cgroup { dir, order, .. } => {
             let (file, text) = order.file_and_text();
-            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = rustix::fs::openat(dir, file, flags, Mode::empty())?;
-            rustix::io::write(&file, text.as_bytes())?;
-            Ok(())
+            write(*dir, file, text)
         }
+        Step::Resize { terminal, rows, columns } => {
+            let size = Winsize { ws_row: *rows, ws_col: *columns, ws_xpixel: 0, ws_ypixel: 0 };
+            Ok(rustix::termios::tcsetwinsize(terminal, size)?)
+        }
+        Step::Limit { dir, file, text, .. } => write(*dir, file, text),
     }
+}
+
+/// Writes to a file of a control group, in one piece, as the kernel wants it.
+fn write(dir: BorrowedFd<'_>, file: &str, text: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(dir, file, flags, Mode::empty())?;
+    rustix::io::write(&file, text.as_bytes())?;
+    Ok(())
 }
 
 /// `pidfd_send_signal(2)`, which in rustix lacks the real-time signals.

@@ -8,11 +8,11 @@ use crate::facts::{CgroupMode, HostFacts};
 use crate::resources::{DeviceNumber, NumberList, Rate, Resources, UNLIMITED, Weight};
 
 /// Most processes and threads of a container of which nothing is said, as in podman.
-const PIDS_LIMIT: i64 = 2048;
+pub(crate) const PIDS_LIMIT: i64 = 2048;
 
 /// Length of the period that the quota is given for, in microseconds; the kernel's own default.
-const PERIOD_USEC: u64 = 100_000;
-const SECOND_USEC: u64 = 1_000_000;
+pub(crate) const PERIOD_USEC: u64 = 100_000;
+pub(crate) const SECOND_USEC: u64 = 1_000_000;
 
 /// `linux.resources`.
 #[derive(Debug, Default, Serialize)]

@@ -24,12 +24,23 @@ pub struct ExecRequest {
     pub working_dir: Option<WorkingDir>,
     /// Who the process is.
     pub user: Option<UserSpec>,
+    /// Whether it has a terminal of its own, and how large that is.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// How large a terminal is, in characters; nought: nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// How many lines.
+    pub rows: u16,
+    /// How many characters a line.
+    pub columns: u16,
 }
 
 impl ExecRequest {
     /// A command with everything else as in the container.
     pub fn new(argv: Vec<Argument>) -> Self {
-        Self { argv, env: Vec::new(), working_dir: None, user: None }
+        Self { argv, env: Vec::new(), working_dir: None, user: None, terminal: None }
     }
 }
 
@@ -58,7 +69,14 @@ pub fn exec_process(
     }
     process["args"] = json!(request.argv);
     process["env"] = json!(overlaid([&env, &request.env]));
-    process["terminal"] = json!(false);
+    process["terminal"] = json!(request.terminal.is_some());
+    if let Some(TerminalSize { rows, columns }) = request.terminal {
+        process["consoleSize"] = json!({"height": rows, "width": columns});
+        let named = env.iter().chain(&request.env).any(|entry| entry.name() == "TERM");
+        if !named {
+            process["env"] = json!(overlaid([&env, &[env_var("TERM", "xterm")], &request.env]));
+        }
+    }
     if let Some(working_dir) = &request.working_dir {
         process["cwd"] = json!(working_dir);
     }
@@ -140,6 +158,21 @@ mod tests {
         let entries =
             process["env"].as_array().unwrap().iter().map(|entry| entry.as_str().unwrap());
         entries.filter_map(|entry| entry.strip_prefix(name)?.strip_prefix('=')).collect()
+    }
+
+    #[test]
+    fn a_terminal_has_a_size_and_a_kind() {
+        let size = TerminalSize { rows: 24, columns: 80 };
+        let process = exec("", |request| request.terminal = Some(size)).unwrap();
+        assert_eq!(process["terminal"], json!(true));
+        assert_eq!(process["consoleSize"], json!({"height": 24, "width": 80}));
+        assert_eq!(value_of(&process, "TERM"), ["xterm"]);
+        let process = exec("", |request| {
+            request.terminal = Some(size);
+            request.env = vec!["TERM=dumb".parse().unwrap()];
+        });
+        assert_eq!(value_of(&process.unwrap(), "TERM"), ["dumb"]);
+        assert_eq!(exec("", |_| {}).unwrap()["terminal"], json!(false));
     }
 
     #[test]

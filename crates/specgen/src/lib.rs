@@ -46,6 +46,7 @@ mod generate;
 mod hooks;
 mod idmap;
 mod image;
+mod limit;
 mod linux;
 mod macros;
 mod mount;
@@ -78,7 +79,7 @@ pub use cgroup_path::{CgroupManager, CgroupPlace, cgroups_path};
 pub use device::{DeviceAccess, DeviceCgroupRule, DeviceKind, DeviceRequest};
 pub use effective::{DEFAULT_STOP_TIMEOUT_USEC, Effective, anonymous_volumes, effective};
 pub use error::{Cause, Error, ErrorKind};
-pub use exec::{ExecRequest, MAX_CONFIG, exec_process};
+pub use exec::{ExecRequest, MAX_CONFIG, TerminalSize, exec_process};
 pub use facts::{
     About, Architecture, CgroupMode, HostFacts, ImageName, KernelVersion, NetworkFacts, Placement,
     RootfsFacts, SharedFiles,
@@ -92,6 +93,7 @@ pub use generate::{Generated, generate};
 pub use hooks::{HookProgram, HookStage, Hooks, MAX_HOOK_FILE, OciHooks, PRECREATE_TIMEOUT_SEC};
 pub use idmap::{IdMapping, MAX_ID_MAPPINGS};
 pub use image::{ExposedPort, ImageDefaults, MAX_IMAGE_CONFIG, Protocol};
+pub use limit::LimitWrite;
 pub use mount::{
     ImageId, MountOption, MountRequest, MountSource, MountTarget, Relabel, Sharing, SubPath,
     VolumeName,

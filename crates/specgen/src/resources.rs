@@ -93,6 +93,33 @@ impl Resources {
         }
     }
 
+    /// These limits, with those that `by` has instead of their own.
+    #[must_use]
+    pub fn updated(&self, by: &Self) -> Self {
+        let map = |own: &BTreeMap<DeviceNumber, Rate>, by: &BTreeMap<DeviceNumber, Rate>| {
+            own.iter().chain(by).map(|(device, rate)| (*device, *rate)).collect()
+        };
+        let own = self.clone();
+        let (pages, files) = (by.hugepage_limits.clone(), by.unified.clone());
+        Self {
+            memory: by.memory.or(own.memory),
+            memory_swap: by.memory_swap.or(own.memory_swap),
+            memory_reservation: by.memory_reservation.or(own.memory_reservation),
+            cpu_weight: by.cpu_weight.or(own.cpu_weight),
+            cpu_quota: by.cpu_quota.or(own.cpu_quota),
+            cpu_set: by.cpu_set.clone().or(own.cpu_set),
+            cpu_set_mems: by.cpu_set_mems.clone().or(own.cpu_set_mems),
+            pids_max: by.pids_max.or(own.pids_max),
+            io_weight: by.io_weight.or(own.io_weight),
+            io_read_bandwidth: map(&self.io_read_bandwidth, &by.io_read_bandwidth),
+            io_write_bandwidth: map(&self.io_write_bandwidth, &by.io_write_bandwidth),
+            io_read_iops: map(&self.io_read_iops, &by.io_read_iops),
+            io_write_iops: map(&self.io_write_iops, &by.io_write_iops),
+            hugepage_limits: own.hugepage_limits.into_iter().chain(pages).collect(),
+            unified: own.unified.into_iter().chain(files).collect(),
+        }
+    }
+
     /// Each option that was given, with the cgroup controller it needs.
     pub(crate) fn controllers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let set = |given: bool, option, controller| given.then_some((option, controller));
