@@ -385,7 +385,11 @@ fn full(interface: &str) -> String {
 }
 
 /// Everything up to the end of a pipe.
-async fn read(fd: OwnedFd) -> String {
+///
+/// # Panics
+///
+/// If it has none.
+pub async fn read(fd: OwnedFd) -> String {
     let mut pipe = Receiver::from_owned_fd(fd.into()).unwrap();
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(TIMEOUT, pipe.read_to_end(&mut bytes)).await;

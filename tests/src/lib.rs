@@ -48,7 +48,7 @@ mod tared;
 
 pub use asking::Asking;
 pub use bins::bin;
-pub use client::{Client, ERROR, Options, ROOT, failure, signal, started};
+pub use client::{Client, ERROR, Options, ROOT, failure, read, signal, started};
 pub use host::{Host, RESOLV_CONF, as_user, on_busy_scratch_host, on_scratch_host, run};
 pub use host_world as world;
 pub use host_world::World;

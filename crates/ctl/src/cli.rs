@@ -133,6 +133,8 @@ pub(crate) enum Command {
         /// The new name.
         name: String,
     },
+    /// Change the limits of a container, also while it runs.
+    Update(Update),
     /// Remove containers and their data.
     Rm {
         /// Kill them first if they run.
@@ -525,7 +527,49 @@ pub(crate) struct Create {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// Most memory, in bytes.
+    #[arg(short, long, value_name = "BYTES")]
+    pub(crate) memory: Option<u64>,
+    /// Most memory and swap together, in bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_swap: Option<u64>,
+    /// Memory that is taken away last when the host runs short, in bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_reservation: Option<u64>,
+    /// Most processor time, in processors, as in 1.5.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpus: Option<f64>,
+    /// Share of the processors when they are busy: 1 to 10000, 100 is usual.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpu_weight: Option<u64>,
+    /// The processors it may run on, as in 0-3,7.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// The memory nodes it may have memory of.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Most processes and threads.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) pids_limit: Option<u64>,
+    /// Share of the disks when they are busy: 1 to 10000, 100 is usual.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) io_weight: Option<u64>,
+    /// Start it again when it ends: no, on-failure[:COUNT], always or unless-stopped.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) restart: Option<String>,
+    /// Seconds from its stop signal to SIGKILL.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) stop_timeout: Option<u32>,
+    /// Name or id.
+    pub(crate) container: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Exec {
+    /// The process gets a terminal of its own.
+    #[arg(short, long)]
+    pub(crate) tty: bool,
     /// Environment, NAME=VALUE.
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,

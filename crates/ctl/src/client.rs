@@ -126,6 +126,8 @@ pub(crate) trait Container {
     #[zbus(allow_interactive_auth)]
     fn rename(&self, new_name: &str, flags: u64) -> zbus::Result<()>;
     #[zbus(allow_interactive_auth)]
+    fn update(&self, limits: Options<'_>) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn remove(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn exec(

@@ -10,7 +10,7 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 
 use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::{Failure, Outcome, exec, files, images, job, look, mount, network, volume};
+use crate::{Failure, Outcome, exec, files, images, job, look, mount, network, update, volume};
 
 /// `Stop`: as long as the container's own settings say.
 const OWN_TIMEOUT: u64 = u64::MAX;
@@ -47,6 +47,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Pause { containers } => pause(bus, &containers).await,
         Command::Unpause { containers } => unpause(bus, &containers).await,
         Command::Rename { container, name } => rename(bus, &container, &name).await,
+        Command::Update(command) => update::update(bus, command).await,
         Command::Kill { signal, containers } => kill(bus, signal, &containers).await,
         Command::Rm { force, volumes, containers } => {
             remove(bus, force, volumes, &containers).await

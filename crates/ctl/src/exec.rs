@@ -10,7 +10,7 @@ use zbus::{Connection, Fd, Variant, proxy};
 
 use crate::cli::Exec;
 use crate::client::{self, Options};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, terminal};
 
 #[proxy(interface = "org.tare.Containers1.Process", default_service = "org.tare.Containers1")]
 trait Process {
@@ -30,9 +30,13 @@ pub(crate) async fn exec(connection: &Connection, command: Exec) -> Outcome {
     let own = [("Stdin", stdin.as_fd()), ("Stdout", stdout.as_fd()), ("Stderr", stderr.as_fd())];
     let mut options = Options::new();
     for (key, fd) in own {
-        if is_stream(fd) {
+        if !command.tty && is_stream(fd) {
             options.insert(key, Variant::from(Fd::from(fd)));
         }
+    }
+    if command.tty {
+        let (rows, columns) = terminal::own_size().unwrap_or_default();
+        options.extend([("TTY", true.into()), ("Rows", rows.into()), ("Columns", columns.into())]);
     }
     if !command.env.is_empty() {
         options.insert("Env", command.env.into());
@@ -54,6 +58,9 @@ pub(crate) async fn exec(connection: &Connection, command: Exec) -> Outcome {
         if let Some(pipe) = pipes.remove(name) {
             written.push(copy(Ok(pipe.into()), fd.try_clone_to_owned())?);
         }
+    }
+    if let Some(pty) = pipes.remove("pty") {
+        terminal::pass_on(pty.into()).await?;
     }
     let process = ProcessProxy::builder(connection).path(process).build().await?;
     let mut exited = process.receive_exited().await?;

@@ -10,6 +10,8 @@ mod job;
 mod look;
 mod mount;
 mod network;
+mod terminal;
+mod update;
 mod volume;
 
 use std::io::Write;

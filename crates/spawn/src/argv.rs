@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::launch::{Fd, Launch, Stdio};
-use crate::{Create, Exec, Force, Layout, Profile, ProfileName, Settings, Stdin, Target};
+use crate::{Create, Exec, Force, Layout, Profile, ProfileName, Settings, Stdin, Streams, Target};
 
 /// For what the runtimes call themselves (hooks have theirs from `config.json`).
 const PATH: (&str, &str) = ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -51,6 +51,14 @@ impl Programs<'_> {
         push(&mut args, "--exec-process-spec", layout.exec_process(session));
         push(&mut args, "--exit-dir", layout.exec_exit_dir(session));
         push(&mut args, "-l", "passthrough");
+        if request.streams == Streams::Terminal {
+            // Of the runtime itself: conmon would keep the terminal that it is asked for.
+            push(
+                &mut args,
+                "--runtime-opt",
+                option("--console-socket=", &layout.terminal_socket(session)),
+            );
+        }
         self.conmon(args, layout.exec_exit_dir(session), Stdio::Given(stdio), fds)
     }
 
@@ -95,7 +103,8 @@ impl Programs<'_> {
     /// conmon leaves its note of a lack of memory in its working directory.
     fn conmon(&self, args: Vec<OsString>, cwd: PathBuf, stdio: Stdio, fds: [Fd; 2]) -> Launch {
         let env = vec![PATH, TZ, SYNC_PIPE, START_PIPE];
-        Launch { program: self.settings.conmon.clone(), args, env, cwd, stdio, fds: fds.into() }
+        let program = self.settings.conmon.clone();
+        Launch { program, args, env, cwd, stdio, fds: fds.into(), group: None }
     }
 }
 
@@ -127,7 +136,8 @@ pub(crate) fn exec_log(dir: &Path) -> PathBuf {
 
 fn plain(program: &Path, args: Vec<OsString>) -> Launch {
     let (env, cwd) = (vec![PATH], "/".into());
-    Launch { program: program.into(), args, env, cwd, stdio: Stdio::Captured, fds: vec![] }
+    let (stdio, fds, group) = (Stdio::Captured, vec![], None);
+    Launch { program: program.into(), args, env, cwd, stdio, fds, group }
 }
 
 fn push(args: &mut Vec<OsString>, name: &str, value: impl Into<OsString>) {
@@ -201,7 +211,8 @@ mod tests {
         let create = programs.create(&request, [null(), null()]);
         assert_eq!(text(&create, &id), want + " -i");
 
-        let request = Exec { target: target.clone(), session: 5, cgroup };
+        let mut request =
+            Exec { target: target.clone(), session: 5, cgroup, streams: Streams::Given };
         let exec = programs.exec(&request, [null(), null(), null()], [null(), null()]);
         let dir = format!("{bundle}/exec/5");
         let want = format!(
@@ -210,6 +221,10 @@ mod tests {
              --exit-dir {dir}/exit -l passthrough"
         );
         assert_eq!(text(&exec, &id), want);
+        request.streams = Streams::Terminal;
+        let exec = programs.exec(&request, [null(), null(), null()], [null(), null()]);
+        let socket = "--console-socket=/run/tare/tty-abababababab-2-5";
+        assert_eq!(text(&exec, &id), format!("{want} --runtime-opt {socket}"));
 
         let call = "--root=/run/tare/oci/runc --log-format=json";
         assert_eq!(text(&programs.start(), &id), format!("{call} start ID"));

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use crate::CgroupPath;
+
 /// A descriptor that several steps may need.
 pub(crate) type Fd = Arc<OwnedFd>;
 
@@ -28,6 +30,16 @@ pub(crate) struct Launch {
     pub(crate) stdio: Stdio,
     /// What becomes descriptors 3, 4, ... of the program.
     pub(crate) fds: Vec<Fd>,
+    /// Where it begins; else where we are.
+    pub(crate) group: Option<Group>,
+}
+
+/// A control group that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// The root of its hierarchy.
+    pub(crate) root: Fd,
+    pub(crate) path: CgroupPath,
 }
 
 /// Standard input, output and error of a program.
@@ -191,6 +203,7 @@ mod tests {
             cwd: "/".into(),
             stdio,
             fds: vec![],
+            group: None,
         };
         match sys::run(&Step::Launch(launch)).unwrap() {
             Done::Child(child) => child,

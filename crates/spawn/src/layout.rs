@@ -2,10 +2,14 @@ use std::path::{Path, PathBuf};
 
 use crate::{ContainerId, Incarnation, LiveFile, OciRuntime, Place};
 
+/// What the names of sockets for terminals begin with, in the run directory.
+pub const TERMINAL_SOCKETS: &str = "tty-";
+
 /// Where everything of one start of one container lies, below the run directory.
 ///
 /// ```text
 /// <run>/oci/<runtime>/                     state of the OCI runtime
+/// <run>/tty-<id12>-<incarnation>-<n>       while a session gets a terminal
 /// <run>/containers/<id>/<incarnation>/     the bundle
 ///     config.json.new  files/              written by the caller, before `create`
 ///     files/<file>.next                    written by the caller, before `swap_file`
@@ -127,6 +131,13 @@ impl<'a> Layout<'a> {
     /// The OCI process of one exec session.
     pub fn exec_process(&self, session: u32) -> PathBuf {
         self.exec(session).join("process.json")
+    }
+
+    /// The socket that the runtime sends the terminal of an exec session to. It is there for as long as
+    /// that takes, and its path is short enough for a socket's.
+    pub fn terminal_socket(&self, session: u32) -> PathBuf {
+        let Incarnation(number) = self.incarnation;
+        self.run_dir.join(format!("{TERMINAL_SOCKETS}{:.12}-{number}-{session}", self.id.as_str()))
     }
 
     /// The directory conmon writes the exit file of one exec session into.

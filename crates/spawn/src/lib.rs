@@ -70,14 +70,14 @@ mod wire;
 pub use cgroup::{CgroupPath, InvalidCgroupPath};
 pub use error::{Cause, Error, ErrorKind, Leftover, Refusal, Rejection};
 pub use id::{ContainerId, Incarnation, InvalidContainerId};
-pub use layout::Layout;
+pub use layout::{Layout, TERMINAL_SOCKETS};
 pub use limits::Limits;
 pub use local::Local;
 pub use profile::{InvalidProfile, MAX_PROFILE, Profile, ProfileName};
 pub use remote::Remote;
 pub use request::{
     Create, Created, Deleted, Exec, Execed, Extent, FIRST_KEPT, Force, LiveFile, MAX_KEPT,
-    MAX_MOUNTS, OciRuntime, Place, PlacedMount, Started, Stdin, Swapped, Target,
+    MAX_MOUNTS, OciRuntime, Place, PlacedMount, Started, Stdin, Streams, Swapped, Target,
 };
 pub use server::{Listener, Server};
 pub use settings::{CgroupView, Settings};

@@ -11,11 +11,11 @@ use rustix::process::geteuid;
 
 use crate::sys::socket::{self, Packet, Received};
 use crate::undo::{Failure, failed};
-use crate::wire::{self, Answer, Call, Hello, KEEPS, OLDEST, Reply, VERSION, Welcome};
+use crate::wire::{self, Answer, Call, Hello, KEEPS, OLDEST, Reply, TERMINALS, VERSION, Welcome};
 use crate::{
     Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec, Execed, Extent, Force,
     Limits, LiveFile, OciRuntime, PlacedMount, Prepared, Profile, ProfileName, Rejection, Spawner,
-    Started, Swapped, Target,
+    Started, Streams, Swapped, Target,
 };
 
 /// How long `tare-spawn` may be away: for a restart, or because it is only now being started.
@@ -259,7 +259,17 @@ impl Spawner for Remote {
         stdio: [OwnedFd; 3],
     ) -> Result<Execed, Error> {
         let [input, output, error] = stdio.each_ref().map(AsFd::as_fd);
-        let asked = self.ask(&Call::Exec(request.clone()), &[supervisor, input, output, error]);
+        let call = Call::Exec(request.clone());
+        let asked = match request.streams {
+            Streams::Given => self.ask(&call, &[supervisor, input, output, error]),
+            Streams::Terminal => self.reach().map_err(Failure::from).and_then(|connection| {
+                if connection.version < TERMINALS {
+                    let verb = "exec with a terminal".into();
+                    return Err(Cause::Rejected(Rejection::UnknownVerb { verb }).into());
+                }
+                connection.ask(&call, &[supervisor, input, output, error])
+            }),
+        };
         asked.and_then(|(answer, fds)| execed(&answer, fds)).map_err(
             |Failure { cause, leftovers }| {
                 let (id, session) = (request.target.id.clone(), request.session);
@@ -349,5 +359,6 @@ fn execed(answer: &Answer, fds: Vec<OwnedFd>) -> Result<Execed, Failure> {
         None => Ok(None),
         Some(pid) => fds.next().map(|pidfd| Some(Started { pid, pidfd })).ok_or_else(out_of_turn),
     };
-    Ok(Execed { supervisor: started(supervisor)?, process: started(process)? })
+    let (supervisor, process) = (started(supervisor)?, started(process)?);
+    Ok(Execed { supervisor, process, terminal: fds.next() })
 }

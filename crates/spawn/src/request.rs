@@ -241,6 +241,27 @@ pub struct Exec {
     /// The container's own control group; the session's supervisor goes to
     /// [`CgroupPath::session`] below it, which is the caller's to clean up afterwards.
     pub cgroup: CgroupPath,
+    /// What it reads and writes. The process has to say the same.
+    #[serde(default, skip_serializing_if = "Streams::are_given")]
+    pub streams: Streams,
+}
+
+/// What a process that is run in a container reads and writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Streams {
+    /// The three files that come with the call.
+    #[default]
+    Given,
+    /// A terminal of its own, made in the container. Nobody but who called has its other side:
+    /// conmon has no part in it, and what is written to it waits there until it is read.
+    Terminal,
+}
+
+impl Streams {
+    fn are_given(&self) -> bool {
+        *self == Self::Given
+    }
 }
 
 /// What [`Spawner::exec`](crate::Spawner::exec) made.
@@ -250,4 +271,6 @@ pub struct Execed {
     pub supervisor: Option<Started>,
     /// The process. `None` if it has ended already.
     pub process: Option<Started>,
+    /// The other side of its terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
 }

@@ -70,6 +70,8 @@ pub(crate) enum Step {
     JoinCgroup { root: Fd, path: CgroupPath, pid: u32 },
     /// Listen at a path.
     Listen(PathBuf),
+    /// Listen at a path for the runtime, which sends a terminal there.
+    ListenForTerminal(PathBuf),
     /// Remove the socket at a path.
     RemoveSocket(PathBuf),
     /// Make this process the parent of what its descendants leave behind.
@@ -128,6 +130,7 @@ impl Step {
             Self::MakeMountFile(path) => Some(Self::RemoveMountFile(path.clone())),
             Self::Rename { from, to } => Some(Self::Rename { from: to.clone(), to: from.clone() }),
             Self::PlaceMount { at, .. } => Some(Self::RemoveMount(at.clone())),
+            Self::ListenForTerminal(path) => Some(Self::RemoveSocket(path.clone())),
             Self::MakeCgroup { root, path } => {
                 Some(Self::RemoveCgroup { root: root.clone(), path: path.clone() })
             }
@@ -182,6 +185,9 @@ impl fmt::Display for Step {
             Self::ClearCgroup { path, .. } => write!(f, "clear control group {path}"),
             Self::JoinCgroup { path, pid, .. } => {
                 write!(f, "move process {pid} into control group {path}")
+            }
+            Self::ListenForTerminal(path) => {
+                write!(f, "listen for a terminal at {}", path.display())
             }
             Self::Listen(path) => write!(f, "listen at {}", path.display()),
             Self::RemoveSocket(path) => write!(f, "remove socket {}", path.display()),

@@ -22,11 +22,13 @@ use crate::{
 };
 
 /// The newest version of the protocol that is spoken here.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// The oldest.
 pub(crate) const OLDEST: u32 = 1;
 /// From this version on, what conmon keeps comes beside [`Call::Prepare`].
 pub(crate) const KEEPS: u32 = 2;
+/// From this version on, processes that are run in containers can have terminals.
+pub(crate) const TERMINALS: u32 = 3;
 /// Longest message, in bytes: the longest question has two paths, of 4 KiB and 512 bytes, each byte
 /// escaped by at most six; the longest answer is a failure, cut to fit.
 pub(crate) const MAX_MESSAGE: usize = 64 << 10;
@@ -173,10 +175,19 @@ pub(crate) enum Reply {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
     Nothing,
-    Prepared { supervisor: u32 },
-    Created { supervisor: u32, init: u32 },
+    Prepared {
+        supervisor: u32,
+    },
+    Created {
+        supervisor: u32,
+        init: u32,
+    },
     Deleted(Deleted),
-    Execed { supervisor: Option<u32>, process: Option<u32> },
+    /// With the other side of its terminal last, if it has one.
+    Execed {
+        supervisor: Option<u32>,
+        process: Option<u32>,
+    },
     Swapped(Swapped),
     Version(String),
     Limits(Limits),
@@ -254,7 +265,7 @@ pub(crate) mod io_error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cause, MAX_PROFILE, Refusal};
+    use crate::{Cause, MAX_PROFILE, Refusal, Streams};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -279,6 +290,10 @@ mod tests {
         format!("profile \"tare-default\" {flags} {{\n{rules}}}\n").try_into().unwrap()
     }
 
+    fn exec(cgroup: CgroupPath) -> Exec {
+        Exec { target: target(), session: 1, cgroup, streams: Streams::Given }
+    }
+
     fn calls() -> Vec<Call> {
         let cgroup: CgroupPath = "/tare/x".parse().unwrap();
         vec![
@@ -286,7 +301,7 @@ mod tests {
             Call::Create { places: vec![Place::Rootfs, Place::Shm, Place::Mount(7)] },
             Call::Start(target()),
             Call::Delete { target: target(), force: Force::Kill },
-            Call::Exec(Exec { target: target(), session: 1, cgroup: cgroup.clone() }),
+            Call::Exec(exec(cgroup.clone())),
             Call::Version { runtime: OciRuntime::Runc },
             Call::Limits {},
             Call::CleanupCgroup { cgroup: cgroup.clone(), extent: Extent::Below },
@@ -334,6 +349,14 @@ mod tests {
         ]) {
             assert_eq!(text(call), want);
         }
+    }
+
+    #[test]
+    fn that_a_process_has_a_terminal_is_said() {
+        let with = Exec { streams: Streams::Terminal, ..exec("/tare/x".parse().unwrap()) };
+        let text = encode(&Call::Exec(with.clone())).unwrap();
+        assert!(String::from_utf8_lossy(&text).contains(r#""streams":"terminal""#));
+        assert_eq!(Call::parse(&text), Ok(Call::Exec(with)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod images;
 mod leftovers;
 mod life;
 mod lifecycle;
+mod limits;
 mod lists;
 mod live_files;
 mod looking;
@@ -36,6 +37,7 @@ mod sharing;
 mod spawner;
 mod spec;
 mod storage;
+mod terminals;
 mod volumes;
 mod world;
 

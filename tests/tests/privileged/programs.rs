@@ -48,6 +48,19 @@ fn privileged_a_life_by_tarectl() {
             (Some(3), &b"b\n"[..]),
             "{exec:?}"
         );
+        let at = tarectl(&tared, &["exec", "-t", "web", "sh", "-c", "tty; cat; exit 4"]);
+        assert_eq!(
+            (at.status.code(), at.stdout.as_slice()),
+            (Some(4), &b"/dev/pts/0\r\n"[..]),
+            "{at:?}"
+        );
+        says(&tared, &["update", "--restart", "no", "--stop-timeout", "9", "web"]);
+        let wrong = tarectl(&tared, &["update", "--pids-limit", "0", "web"]);
+        assert!(
+            !wrong.status.success()
+                && wrong.stderr.ends_with(b"(org.freedesktop.DBus.Error.InvalidArgs)\n"),
+            "{wrong:?}"
+        );
         says(&tared, &["stop", "web"]);
         assert_eq!(says(&tared, &["wait", "web"]), "7");
         let logs = tarectl(&tared, &["logs", "web"]);

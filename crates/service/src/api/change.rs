@@ -69,9 +69,14 @@ pub(crate) fn kill(
     Ok(Kill { whom, signal, container: find()? })
 }
 
+/// A signal, by its number.
+pub(crate) fn signal(number: i32) -> Result<Signal, ApiError> {
+    Signal::from_number(number)
+        .map_err(|error| ApiError::invalid_args(format!("signal {number}: {error}")))
+}
+
 fn target(whom: &str, signal: i32) -> Result<(Whom, Signal), ApiError> {
-    let signal = Signal::from_number(signal)
-        .map_err(|error| ApiError::invalid_args(format!("signal {signal}: {error}")))?;
+    let signal = self::signal(signal)?;
     match whom {
         "init" => Ok((Whom::Init, signal)),
         "all" if i32::from(signal.number()) == 9 => Ok((Whom::All, signal)),

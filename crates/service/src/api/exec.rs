@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use tare_specgen::{Argument, ExecRequest};
+use tare_specgen::{Argument, ExecRequest, TerminalSize};
 
 use super::error::ApiError;
 use super::options::{Options, Values};
@@ -21,6 +21,18 @@ pub(crate) fn exec(
     request.working_dir = text(&mut o, "WorkingDir")?;
     request.user = text(&mut o, "User")?;
     let detached = o.boolean("Detach")?.unwrap_or_default();
+    let size = TerminalSize {
+        rows: o.number("Rows")?.unwrap_or_default(),
+        columns: o.number("Columns")?.unwrap_or_default(),
+    };
+    if o.boolean("TTY")?.unwrap_or_default() {
+        if detached {
+            return Err(wrong("TTY", &"somebody has to hold it, and Detach says nobody does"));
+        }
+        o.finish()?;
+        request.terminal = Some(size);
+        return Ok((request, [Stdio::Null, Stdio::Null, Stdio::Null]));
+    }
     let mut stdio = |key| {
         Ok::<_, ApiError>(match o.fd(key)? {
             Some(fd) => Stdio::Given(stream(key, fd)?),
@@ -50,6 +62,31 @@ fn stream(key: &str, fd: OwnedFd) -> Result<OwnedFd, ApiError> {
 #[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
+    use crate::api::value::Value;
+
+    #[test]
+    fn a_terminal_is_instead_of_streams_and_held_by_somebody() {
+        let exec = |options: &[(&str, Value)]| {
+            let options = options.iter().map(|(key, value)| {
+                let value = match value {
+                    Value::Integer(number) => Value::Integer(*number),
+                    _ => Value::Bool(true),
+                };
+                ((*key).to_owned(), value)
+            });
+            exec(&["sh".to_owned()], options.collect())
+        };
+        let terminal = exec(&[("TTY", Value::Bool(true)), ("Rows", Value::Integer(24))]);
+        let size = TerminalSize { rows: 24, columns: 0 };
+        assert_eq!(terminal.unwrap().0.terminal, Some(size));
+        assert_eq!(exec(&[("Rows", Value::Integer(24))]).unwrap().0.terminal, None);
+        for options in [
+            &[("TTY", Value::Bool(true)), ("Detach", Value::Bool(true))][..],
+            &[("TTY", Value::Bool(true)), ("Rows", Value::Integer(65_536))],
+        ] {
+            assert_eq!(exec(options).unwrap_err().short_name(), "InvalidArgs");
+        }
+    }
 
     #[test]
     fn a_container_gets_streams_and_no_files_of_the_host() {

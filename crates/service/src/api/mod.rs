@@ -20,6 +20,7 @@ mod options;
 mod resources;
 mod storage;
 mod text;
+pub(crate) mod update;
 mod value;
 pub(crate) mod volume;
 

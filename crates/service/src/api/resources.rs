@@ -7,6 +7,13 @@ use super::options::Options;
 use super::text::{map, number, numbers, text};
 
 pub(super) fn resources(o: &mut Options) -> Result<Resources, ApiError> {
+    let mut resources = limits(o)?;
+    resources.unified = map(o, "Unified", str::parse)?;
+    Ok(resources)
+}
+
+/// Those that can be changed while a container runs.
+pub(super) fn limits(o: &mut Options) -> Result<Resources, ApiError> {
     let mut resources = Resources::default();
     resources.memory = number(o, "Memory")?;
     resources.memory_swap = number(o, "MemorySwap")?;
@@ -22,6 +29,5 @@ pub(super) fn resources(o: &mut Options) -> Result<Resources, ApiError> {
     resources.io_read_iops = numbers(o, "IOReadIOPS")?;
     resources.io_write_iops = numbers(o, "IOWriteIOPS")?;
     resources.hugepage_limits = numbers(o, "HugepageLimits")?;
-    resources.unified = map(o, "Unified", str::parse)?;
     Ok(resources)
 }

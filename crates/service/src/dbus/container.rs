@@ -38,6 +38,8 @@ pub(crate) struct Container {
 impl Kind for Container {
     type View = view::Container;
 
+    const ASKED_FOR: &[&str] = &["Limits"];
+
     fn new(context: &Arc<Context>, shown: Shown<view::Container>) -> Self {
         Self { context: context.clone(), id: shown.get().id.clone(), shown }
     }
@@ -154,6 +156,15 @@ impl Container {
         self.context.act(&header, request, rename).await
     }
 
+    async fn update(
+        &self,
+        limits: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let request = || api::update::update(values(limits)?, || self.view());
+        self.context.act(&header, request, async |engine, update| engine.update(update).await).await
+    }
+
     #[zbus(out_args("process", "fds"))]
     async fn exec(
         &self,
@@ -168,6 +179,7 @@ impl Container {
         let exec = async |engine: Engine, exec| engine.exec(exec).await;
         let executed = self.context.act(&header, request, exec).await?;
         let fds = ["stdin", "stdout", "stderr"].into_iter().zip(executed.pipes);
+        let fds = fds.chain([("pty", executed.terminal)]);
         let fds = fds.filter_map(|(name, fd)| Some((name, fd?.into())));
         Ok((paths::of(&ObjectId::Process(self.id.clone(), executed.number)), fds.collect()))
     }
@@ -532,6 +544,11 @@ impl Container {
         let view = self.shown.get();
         let id = |number: &u32| ObjectId::Process(view.id.clone(), *number);
         view.processes.iter().map(|number| paths::of(&id(number))).collect()
+    }
+
+    #[zbus(property(emits_changed_signal = "invalidates"))]
+    fn limits(&self) -> HashMap<&'static str, Variant<'static>> {
+        super::limits::dict(&self.shown.get())
     }
 
     #[zbus(property(emits_changed_signal = "const"))]

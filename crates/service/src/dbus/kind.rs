@@ -20,6 +20,9 @@ pub(crate) trait Kind: Interface + Clone {
     /// signals of its own.
     const MANAGED: bool = true;
 
+    /// Properties of which it is told only that they have changed.
+    const ASKED_FOR: &[&str] = &[];
+
     /// An object that shows `shown`.
     fn new(context: &Arc<Context>, shown: Shown<Self::View>) -> Self;
 

@@ -12,6 +12,7 @@ mod image;
 mod introspect;
 mod job;
 mod kind;
+mod limits;
 mod log_control;
 mod manager;
 mod network;

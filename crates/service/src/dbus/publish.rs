@@ -222,7 +222,9 @@ impl Publisher {
         if let Some(end) = end {
             self.exited(&id, end).await?;
         }
-        self.properties_changed(&path, &K::name(), after).await
+        let asked_for = K::ASKED_FOR.iter().copied();
+        let invalidated: Vec<_> = asked_for.filter(|name| after.remove(*name).is_some()).collect();
+        self.properties_changed(&path, &K::name(), after, invalidated).await
     }
 
     async fn properties_changed(
@@ -230,12 +232,13 @@ impl Publisher {
         path: &OwnedObjectPath,
         interface: &InterfaceName<'_>,
         changed: Properties,
+        invalidated: Vec<&str>,
     ) -> zbus::Result<()> {
-        if changed.is_empty() {
+        if changed.is_empty() && invalidated.is_empty() {
             return Ok(());
         }
         let properties = "org.freedesktop.DBus.Properties";
-        let body = (interface, changed, Vec::<&str>::new());
+        let body = (interface, changed, invalidated);
         let nobody: Option<&str> = None;
         self.connection.emit_signal(nobody, path, properties, "PropertiesChanged", &body).await
     }
@@ -252,7 +255,7 @@ impl Publisher {
             .map(|(_, (name, number))| Ok((name.into(), Variant::from(number).try_into_owned()?)))
             .collect::<zbus::Result<Properties>>()?;
         let root = OwnedObjectPath::try_from(paths::ROOT)?;
-        self.properties_changed(&root, &Manager::name(), changed).await
+        self.properties_changed(&root, &Manager::name(), changed, Vec::new()).await
     }
 }
 

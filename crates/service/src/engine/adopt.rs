@@ -224,6 +224,11 @@ impl Engine {
                 }
             }
             Some(Doing::Start) => {}
+            Some(Doing::Limit(others)) => {
+                if let Err(error) = self.limit_again(container, running, &others) {
+                    tracing::warn!(container_id = %container.id, "{}", error.chain());
+                }
+            }
             Some(doing @ (Doing::Connect(_) | Doing::Disconnect(_))) => {
                 return self.settle_network(&container.name(), record, &doing).await;
             }

@@ -121,6 +121,7 @@ impl Engine {
         }
         life.last = LifeRow { finished: Some(finished), exit: Some(exit), ..life.last };
         let remains = self.tear_down(&record, supervisor).await;
+        life.root.let_go();
         let done = self.write_end(container, life, &record, &remains).await;
         remains.log();
         let failed = done.and_then(|()| remains.report(&container.name()));

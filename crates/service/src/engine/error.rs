@@ -501,6 +501,15 @@ pub enum Error {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// An exec session has ended.
+    #[error("the process has ended")]
+    SessionEnded,
+    /// A process has no terminal.
+    #[error("the process has no terminal")]
+    NoTerminal,
+    /// What goes away when it ends is not started again.
+    #[error("container '{0}' is removed when it ends, and cannot be started again then")]
+    RemovedAtEnd(ContainerName),
     /// The service is ending.
     #[error("the service is shutting down")]
     ShuttingDown,
@@ -548,6 +557,7 @@ impl Error {
             | Self::OpenSource { .. }
             | Self::NoSourcePath(_)
             | Self::PinSource { .. }
+            | Self::RemovedAtEnd(_)
             | Self::NotAPidfd => "InvalidArgs",
             Self::PortInUse { .. } => "PortInUse",
             Self::AddressInUse { .. } => "AddressInUse",
@@ -556,6 +566,7 @@ impl Error {
             Self::NotCancelable(_) => "NotCancelable",
             Self::Canceled => "Canceled",
             Self::InvalidState { .. }
+            | Self::NoTerminal
             | Self::Changed(_)
             | Self::SourceMoved(_)
             | Self::NetworkShared { .. }
@@ -563,7 +574,7 @@ impl Error {
             | Self::AlreadyConnected { .. }
             | Self::NotConnected { .. }
             | Self::NotPublished { .. } => "InvalidState",
-            Self::NotRunning(_) | Self::EndedMeanwhile => "NotRunning",
+            Self::NotRunning(_) | Self::EndedMeanwhile | Self::SessionEnded => "NotRunning",
             Self::NoSuchPath => "NoSuchPath",
             Self::FreezeTimeout(_) => "Timeout",
             Self::NoContainerForProcess => "NoContainerForPID",

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use tare_runtime::ContainerName;
-use tare_spawn::{Cause, Execed, Extent, Layout};
-use tare_specgen::{ExecRequest, RootfsFacts, exec_process};
+use tare_runtime::{ContainerName, terminal};
+use tare_spawn::{Cause, Execed, Extent, Layout, Streams};
+use tare_specgen::{ExecRequest, RootfsFacts, TerminalSize, exec_process};
 use tare_storage::{Access, NewFile, Rootfs, write_files};
 use tokio::sync::OwnedRwLockReadGuard;
 
@@ -52,6 +52,8 @@ pub struct Executed {
     pub number: u32,
     /// The callers' ends of its pipes: standard input, output and error.
     pub pipes: [Option<OwnedFd>; 3],
+    /// The other side of its terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
 }
 
 impl Ask for Exec {
@@ -91,13 +93,14 @@ impl Engine {
         // Its end waits until this is done, one way or the other.
         let (session, _in_use) = self.session(&container, &asked).await?;
         let (running, number) = (session.running.clone(), session.number);
-        let record = recorded(&container, &session, by.uid);
+        let record = recorded(&container, &session, by.uid, &request);
         let (stdio, pipes) = open(stdio)?;
         self.write_session(&record).await?;
         match self.spawn_exec(&container, session, request, stdio).await {
-            Ok(execed) => {
+            Ok(mut execed) => {
+                let terminal = execed.terminal.take();
                 self.session_begun(&container, record, execed).await;
-                Ok(Executed { number, pipes })
+                Ok(Executed { number, pipes, terminal })
             }
             Err(error) => {
                 self.forget_session(&record.key).await;
@@ -139,11 +142,17 @@ impl Engine {
                 target: session.running.target.clone(),
                 session: session.number,
                 cgroup: session.running.cgroup.clone(),
+                streams: match request.terminal {
+                    Some(_) => Streams::Terminal,
+                    None => Streams::Given,
+                },
             };
             let execute = || {
                 let process = process_json(&name, &session, &request)?;
                 write_files_of(&session, process)?;
-                let execed = spawner.exec(&exec, supervisor.as_fd(), stdio);
+                let execed = spawner.exec(&exec, supervisor.as_fd(), stdio).inspect(|execed| {
+                    set_size(execed, &request);
+                });
                 execed.map_err(|source| {
                     if !is_taken_back(&source) {
                         let group = exec.cgroup.session(exec.session);
@@ -155,7 +164,8 @@ impl Engine {
                 })
             };
             execute().inspect_err(|_| {
-                // What stays goes with the container.
+                // What stays goes with the container, or the daemon.
+                let _ = effects::remove_file(&session.layout().terminal_socket(session.number));
                 let _ = effects::remove_dir(&session.layout().exec(session.number));
             })
         })
@@ -170,14 +180,31 @@ fn is_taken_back(error: &tare_spawn::Error) -> bool {
 }
 
 /// What is written down of a session before it is begun.
-fn recorded(container: &Container, session: &Session, uid: u32) -> volatile::Session {
+fn recorded(
+    container: &Container,
+    session: &Session,
+    uid: u32,
+    request: &ExecRequest,
+) -> volatile::Session {
     volatile::Session {
         v: Version,
         key: SessionKey { container: container.id.clone(), number: session.number },
         incarnation: session.running.number(),
         started: Usec::now(),
         started_by_uid: uid,
+        terminal: request.terminal.is_some(),
         stage: SessionStage::Beginning,
+    }
+}
+
+/// Some runtimes do not do it. Whoever has the terminal can do it too, so that it fails is no more than
+/// said.
+fn set_size(execed: &Execed, request: &ExecRequest) {
+    let (Some(terminal), Some(size)) = (&execed.terminal, request.terminal) else { return };
+    if size != TerminalSize::default()
+        && let Err(error) = terminal::set_size(terminal, size.rows, size.columns)
+    {
+        tracing::warn!("{error}");
     }
 }
 

@@ -27,6 +27,7 @@ mod inside;
 mod inspect;
 pub mod jobs;
 pub mod lifecycle;
+mod limits;
 mod live_files;
 mod logs;
 mod mount;
@@ -48,6 +49,7 @@ mod resolvers;
 mod restart;
 mod run;
 pub mod scope;
+mod session_calls;
 mod sessions;
 mod shared;
 mod start;
@@ -87,6 +89,7 @@ pub use images::{
     Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
 };
 pub use inspect::{Inspect, Part};
+pub use limits::Update;
 pub use logs::{OpenLogs, Which};
 pub use mount::{AskedMount, AskedSource};
 pub use network::{
@@ -101,6 +104,7 @@ pub use redefine::Rename;
 pub use reference::Reference;
 pub use remove::{IfRunning, OwnVolumes, Remove};
 pub use restart::Restart;
+pub use session_calls::{KillSession, ResizeSession, SessionOf};
 pub use start::Start;
 pub use stats::{Cell, Figure, Stats};
 pub use stop::{Kill, Needed, Stop, Whom};

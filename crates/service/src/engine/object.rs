@@ -77,6 +77,8 @@ pub struct End {
 #[derive(Debug)]
 pub(super) struct Visible<V> {
     view: watch::Sender<Arc<V>>,
+    /// What was seen of it when it last ended.
+    ended: watch::Sender<Option<Arc<V>>>,
     removed: AtomicBool,
     events: Events,
 }
@@ -86,7 +88,8 @@ impl<V: Seen> Visible<V> {
     pub(super) fn new(view: V, events: Events) -> Self {
         let view = Arc::new(view);
         events.tell(V::event(Change::Added(view.clone())));
-        Self { view: watch::Sender::new(view), removed: false.into(), events }
+        let ended = watch::Sender::new(None);
+        Self { view: watch::Sender::new(view), ended, removed: false.into(), events }
     }
 
     /// What is seen of it now.
@@ -97,6 +100,11 @@ impl<V: Seen> Visible<V> {
     /// Follows what is seen of it.
     pub(super) fn watch(&self) -> watch::Receiver<Arc<V>> {
         self.view.subscribe()
+    }
+
+    /// Follows its ends: each of them is known there before what is seen of it changes.
+    pub(super) fn watch_ends(&self) -> watch::Receiver<Option<Arc<V>>> {
+        self.ended.subscribe()
     }
 
     /// Changes what is seen of it, and tells; what is seen then.
@@ -121,6 +129,7 @@ impl<V: Seen> Visible<V> {
         self.view.send_modify(|view| {
             let old = view.clone();
             change(Arc::make_mut(view));
+            self.ended.send_replace(Some(view.clone()));
             self.events.tell(V::event(Change::Ended { old, new: view.clone(), end }));
         });
     }

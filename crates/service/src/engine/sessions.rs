@@ -93,7 +93,11 @@ impl Engine {
     /// Shows a session, waits for its end, and forgets it some time after that.
     fn follow(&self, container: Arc<Container>, session: Session, remains: Remains) {
         let shown = Arc::new(Visible::new(seen(&session, &remains), self.events.clone()));
-        container.add_session(shown.clone());
+        let process = match &remains {
+            Remains::Living { process, .. } => process.as_ref().map(Watched::pidfd),
+            Remains::News(_) | Remains::Told(_) => None,
+        };
+        container.add_session(shown.clone(), process);
         let number = session.key.number;
         if container.running().is_some_and(|running| running.number() == session.incarnation) {
             container.seen.show(|view| view.processes.push(number));
@@ -107,6 +111,7 @@ impl Engine {
                 Remains::News(exit) => Some(exit),
                 Remains::Told(_) => None,
             };
+            container.let_go_of_session(number);
             if let Some(exit) = news {
                 let end = End { exit, at: Usec::now() };
                 shown.end(end, |view| (view.pid, view.exit) = (0, Some(exit)));
@@ -267,5 +272,6 @@ fn seen(session: &Session, remains: &Remains) -> ExecSession {
         },
         started: session.started,
         started_by_uid: session.started_by_uid,
+        terminal: session.terminal,
     }
 }

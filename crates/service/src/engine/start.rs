@@ -6,9 +6,10 @@
 //! the runtime make the container. Whatever fails, the same written record says what to take down.
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tare_spawn::{CgroupPath, Prepared};
+use tare_spawn::{CgroupPath, Place, PlacedMount, Prepared};
 use tare_specgen::{Effective, NetworkMode};
 
 use super::bundle::FileSystems;
@@ -108,12 +109,14 @@ impl Engine {
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
         self.check_foreign_network(container)?;
+        life.root.is_let_go().await;
         by.count(&mut life);
         let effective = self.effective(container)?;
         let begun = self.begin(container, &mut life, &effective).await?;
         let Begun { mut record, unrested, ports } = begun;
         match self.carry_out(container, &mut record, (unrested, &ports), &effective, job).await {
-            Ok(running) => {
+            Ok((running, root)) => {
+                life.root.hold(root);
                 if let Some(network) = &record.network {
                     self.networks.take_over(network).await;
                 }
@@ -221,7 +224,7 @@ impl Engine {
             .await
     }
 
-    /// All effects of a start, up to the running process.
+    /// All effects of a start, up to the running process; its root comes with it.
     async fn carry_out(
         &self,
         container: &Arc<Container>,
@@ -229,7 +232,7 @@ impl Engine {
         (unrested, ports): (Vec<IpAddr>, &Ports),
         effective: &Effective,
         job: &Job,
-    ) -> Result<Arc<Running>, Error> {
+    ) -> Result<(Arc<Running>, OwnedFd), Error> {
         job.stage("preparing");
         if record.network.is_some() {
             self.networks.get_ready(&container.name()).await?;
@@ -238,10 +241,11 @@ impl Engine {
             self.prepare(container, record, (unrested, ports), effective, job).await?;
         let placed = async {
             job.check()?;
-            self.place(container, record, effective, file_systems, job).await
+            let mounts = self.place(container, record, effective, file_systems, job).await?;
+            Ok((root_of(&mounts)?, mounts))
         };
-        let mounts = match placed.await {
-            Ok(mounts) => mounts,
+        let (root, mounts) = match placed.await {
+            Ok(placed) => placed,
             Err(error) => {
                 give_up(conmon).await;
                 return Err(error);
@@ -257,7 +261,7 @@ impl Engine {
         // From its first moment on others may ask for it.
         container.show_names(record);
         self.amend(record, Doing::Start, self.run_process(container, &running)).await?;
-        Ok(running)
+        Ok((running, root))
     }
 
     /// All that takes its time and can be made side by side.
@@ -324,4 +328,13 @@ impl Engine {
         container.show(life);
         self.watch(container.clone(), running);
     }
+}
+
+/// The root among what is mounted, once more.
+fn root_of(mounts: &[PlacedMount]) -> Result<OwnedFd, Error> {
+    let root = mounts.iter().find(|placed| placed.place == Place::Rootfs);
+    let root = root.ok_or_else(|| Error::Bug("a container without a root".into()))?;
+    root.mount
+        .try_clone()
+        .map_err(|source| Error::Host { what: "hold the root of a container", source })
 }

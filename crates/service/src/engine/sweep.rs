@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tare_netns::Wanted;
 use tare_runtime::ContainerId;
-use tare_spawn::{OciRuntime, Spawner};
+use tare_spawn::{OciRuntime, Spawner, TERMINAL_SOCKETS};
 
 use super::blocking::brief;
 use super::bundle::file_name;
@@ -77,6 +77,10 @@ impl Engine {
             for stray in cgroup2.iter().flat_map(|cgroup2| groups.strays(cgroup2, &known)) {
                 tell("a control group", spawner.cleanup_cgroup(&stray, groups.extent(&stray)));
             }
+            // Whoever was to get a terminal there is not there any more.
+            for stray in entries(&run).filter(|name| name.starts_with(TERMINAL_SOCKETS)) {
+                tell("a socket", effects::remove_file(&run.join(stray)));
+            }
             let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
             for namespace in namespaces(&tag) {
                 if !ours.contains(&namespace) {
@@ -131,6 +135,12 @@ fn clear(
     let namespace = Wanted { namespace: tag.namespace(id), attachments: Vec::new() };
     tare_netns::teardown(&namespace).map_err(|error| failed(error.into()))?;
     dirs.iter().filter(|dir| dir.is_dir()).try_for_each(|dir| remove(dir, id))
+}
+
+/// The names of what is in a directory.
+fn entries(dir: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }
 
 /// The containers a directory has an entry for, and that are not known.

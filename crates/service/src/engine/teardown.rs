@@ -1,6 +1,7 @@
 //! Taking down what a container was made of.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use tare_runtime::ContainerName;
 use tare_spawn::{Extent, Force};
@@ -78,27 +79,42 @@ impl Engine {
         record: &Incarnation,
         supervisor: Option<&Watched>,
     ) -> Remains {
-        let mut leftovers = self.tear_down_processes(record, supervisor.map(Watched::pidfd)).await;
+        let supervisor = supervisor.map(Watched::pidfd);
+        let (mut leftovers, network) = tokio::join!(
+            self.tear_down_processes_and_files(record, supervisor),
+            self.tear_down_network(record),
+        );
+        leftovers.extend(network);
+        Remains { container: record.container.to_string(), leftovers }
+    }
+
+    async fn tear_down_network(&self, record: &Incarnation) -> Vec<Leftover> {
+        let Some(network) = record.network.clone() else { return Vec::new() };
+        self.networks.tear_down(network).await.into_iter().map(Leftover::from).collect()
+    }
+
+    async fn tear_down_processes_and_files(
+        &self,
+        record: &Incarnation,
+        supervisor: Option<Arc<OwnedFd>>,
+    ) -> Vec<Leftover> {
+        let mut leftovers = self.tear_down_processes(record, supervisor).await;
         // It may have ended before its scope was made.
         if record.init.is_none()
             && let Err(error) = self.groups.take_back(&record.container).await
         {
             leftovers.push(error.into());
         }
-        if let Some(network) = record.network.clone() {
-            let left = self.networks.tear_down(network).await;
-            leftovers.extend(left.into_iter().map(Leftover::from));
-        }
         if let Err(error) = self.remove_bundle(record).await {
             leftovers.push(error.into());
         }
-        Remains { container: record.container.to_string(), leftovers }
+        leftovers
     }
 
     async fn tear_down_processes(
         &self,
         record: &Incarnation,
-        supervisor: Option<std::sync::Arc<OwnedFd>>,
+        supervisor: Option<Arc<OwnedFd>>,
     ) -> Vec<Leftover> {
         let (spawner, cgroup, target) =
             (self.spawner.clone(), record.cgroup.clone(), target(record));

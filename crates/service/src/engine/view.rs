@@ -9,6 +9,7 @@ use tare_netns::{
     InterfaceName, MacAddress, NetworkName, PortRequest, Protocol, PublishedPort, Subnet,
 };
 use tare_runtime::{ContainerId, ContainerName};
+use tare_specgen::Resources;
 use tare_storage::{Digest, VolumeName};
 
 use super::clock::Usec;
@@ -205,6 +206,10 @@ pub struct Container {
     pub finished: Option<Usec>,
     /// What follows its end.
     pub lifecycle: Lifecycle,
+    /// The limits it was asked to have.
+    pub limits: Resources,
+    /// From its stop signal to SIGKILL, in microseconds, if that was asked for.
+    pub stop_timeout_usec: Option<u64>,
     /// How often it was started by itself since somebody started it.
     pub restarts: u32,
     /// Below the cgroup2 root; empty while there is none.
@@ -339,6 +344,8 @@ pub struct ExecSession {
     pub started: Usec,
     /// Who asked for it.
     pub started_by_uid: u32,
+    /// Whether it was given a terminal.
+    pub terminal: bool,
 }
 
 impl Seen for Container {

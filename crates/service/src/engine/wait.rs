@@ -88,7 +88,9 @@ async fn wait(container: Arc<Container>, condition: Condition, mut stream: Strea
 
 /// What to say when the condition holds; nothing if it never will.
 async fn held(container: &Container, condition: Condition) -> Option<Value> {
+    let ends = container.seen.watch_ends();
     let mut news = container.seen.watch();
+    let started = news.borrow().started;
     loop {
         let view = news.borrow_and_update().clone();
         // Looked at after the news, which its removal is a part of.
@@ -96,6 +98,15 @@ async fn held(container: &Container, condition: Condition) -> Option<Value> {
             return (condition != Condition::Running).then(|| line(&view, "removed"));
         }
         if condition.holds(view.state) {
+            return Some(line(&view, view.state.as_str()));
+        }
+        // It may have come and gone again between two looks.
+        let between = match condition {
+            Condition::Stopped if ends.has_changed().unwrap_or(false) => ends.borrow().clone(),
+            Condition::Running if view.started != started => Some(view),
+            _ => None,
+        };
+        if let Some(view) = between {
             return Some(line(&view, view.state.as_str()));
         }
         news.changed().await.ok()?;
@@ -135,6 +146,34 @@ mod tests {
             assert_eq!(Condition::Stopped.holds(state), stopped, "{state}");
             assert!(!Condition::Removed.holds(state), "{state}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_comes_and_goes_between_two_looks_is_heard() {
+        let container = Container::sample("c");
+        container.seen.show(|view| view.state = State::Starting);
+        let stopped = held(&container, Condition::Stopped);
+        let both = async {
+            tokio::task::yield_now().await;
+            let exit = view::Exit { code: 7, signal: 0, reason: view::ExitReason::Exited };
+            let end = crate::engine::object::End { exit, at: crate::engine::clock::Usec(5) };
+            container.seen.end(end, |view| (view.state, view.exit) = (State::Exited, Some(exit)));
+            container.seen.show(|view| (view.state, view.exit) = (State::Running, None));
+        };
+        let (stopped, ()) = tokio::join!(stopped, both);
+        let stopped = stopped.unwrap();
+        assert_eq!((&stopped["State"], &stopped["ExitCode"]), (&"exited".into(), &7.into()));
+
+        let running = held(&container, Condition::Running);
+        assert_eq!(running.await.unwrap()["State"], "running");
+        container.seen.show(|view| view.state = State::Exited);
+        let running = held(&container, Condition::Running);
+        let came = async {
+            tokio::task::yield_now().await;
+            container.seen.show(|view| view.started = Some(crate::engine::clock::Usec(9)));
+        };
+        let (running, ()) = tokio::join!(running, came);
+        assert_eq!(running.unwrap()["State"], "exited");
     }
 
     #[tokio::test]

@@ -221,9 +221,11 @@ impl Plan {
         conmon: &mut Waiting,
         root: &Fd,
     ) -> Result<Created, Cause> {
+        let (root, path, pid) = (root.clone(), self.request.cgroup.supervisor(), conmon.pid());
+        // It was started before its group could be there: systemd makes a scope of a process.
+        let join = Step::JoinCgroup { root, path, pid };
         let (from, to) = (self.layout().new_config_json(), self.layout().config_json());
-        let last = Some(Step::Rename { from, to });
-        match conmon.go_on(undo, root, &self.request.cgroup.supervisor(), last)? {
+        match conmon.go_on(undo, vec![join, Step::Rename { from, to }])? {
             Answer::Pid(pid) => self.identify(kin, pid),
             Answer::Failed(message) => Err(Cause::Runtime { message }),
             Answer::Silent => Err(silent()),

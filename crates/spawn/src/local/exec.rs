@@ -8,12 +8,13 @@ use super::identify;
 use super::reaper::{Kin, Reaper};
 use super::supervise::{Answer, start_conmon};
 use crate::argv::{Programs, exec_log};
-use crate::launch::Fd;
+use crate::launch::{Fd, Group, Launch};
 use crate::message::last_words;
-use crate::step::Step;
-use crate::undo::{Failure, Undo, failed};
+use crate::step::{Done, Step};
+use crate::sys::socket;
+use crate::undo::{Failure, Undo, failed, run};
 use crate::view;
-use crate::{Cause, Error, Exec, Execed, Extent, Layout, Refusal, Settings};
+use crate::{Cause, Error, Exec, Execed, Extent, Layout, Refusal, Settings, Streams};
 
 /// How much of the end of a runtime's log is read, in bytes.
 const MAX_LOG: u64 = 16 << 10;
@@ -85,10 +86,14 @@ impl Session<'_> {
         });
         crate::undo::run(&Step::MakeCgroup { root: root.clone(), path: cgroup.clone() })?;
 
-        let launch = |fds| self.programs.exec(self.request, stdio, fds);
+        // It begins there: one that was outside for a moment would be lost if we were killed in it.
+        let group = Some(Group { root: root.clone(), path: cgroup.clone() });
+        let launch = |fds| Launch { group, ..self.programs.exec(self.request, stdio, fds) };
+        let listener = self.listen(undo)?;
         start_conmon(undo, launch)
-            .and_then(|mut conmon| conmon.go_on(undo, &root, &cgroup, None))
+            .and_then(|mut conmon| conmon.go_on(undo, Vec::new()))
             .and_then(|answer| self.understand(kin, answer))
+            .and_then(|execed| self.with_terminal(execed, listener))
             .inspect_err(|_| {
                 kin.add_group(&root, &cgroup);
                 self.doom(kin);
@@ -101,6 +106,30 @@ impl Session<'_> {
         let Exec { cgroup, session, .. } = self.request;
         kin.add_doomed_group(cgroup.session(*session));
         kin.add_doomed_group(cgroup.payload());
+    }
+
+    /// Where the runtime can send a terminal, if one is asked for.
+    fn listen(&self, undo: &mut Undo) -> Result<Option<Fd>, Cause> {
+        if self.request.streams == Streams::Given {
+            return Ok(None);
+        }
+        let path = self.programs.layout.terminal_socket(self.request.session);
+        match undo.run(&Step::ListenForTerminal(path))? {
+            Done::Fd(listener) => Ok(Some(listener)),
+            other => unreachable!("listening gave {other:?}"),
+        }
+    }
+
+    /// The runtime has sent it before it said the pid of the process.
+    fn with_terminal(&self, execed: Execed, listener: Option<Fd>) -> Result<Execed, Cause> {
+        let Some(listener) = listener else { return Ok(execed) };
+        let sent = socket::sent_terminal(&listener);
+        let sent = sent.map_err(|source| failed(&"receive a terminal", source))?;
+        let none = || Cause::Runtime { message: "sent no terminal".into() };
+        let terminal = Some(sent.ok_or_else(none)?);
+        let path = self.programs.layout.terminal_socket(self.request.session);
+        run(&Step::RemoveSocket(path))?;
+        Ok(Execed { terminal, ..execed })
     }
 
     fn understand(&self, kin: &mut Kin<'_>, answer: Answer) -> Result<Execed, Cause> {
@@ -126,7 +155,7 @@ impl Session<'_> {
         if process.is_none() && !exit_file.exists() {
             self.doom(kin);
         }
-        Ok(Execed { supervisor, process })
+        Ok(Execed { supervisor, process, terminal: None })
     }
 }
 

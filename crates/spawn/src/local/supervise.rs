@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::Cause;
 use crate::launch::{Child, Deadline, Fd, Launch, read_line};
 use crate::message::{Word, last_words};
 use crate::step::Step;
 use crate::undo::{Undo, failed};
-use crate::{Cause, CgroupPath};
 
 /// How long conmon and the runtime may take to create a container or to start a process in one.
 /// Either takes milliseconds; a host short of memory or disk takes seconds.
@@ -62,23 +62,13 @@ impl Waiting {
         &self.child.pidfd
     }
 
-    /// Moves conmon into its control group, does the `last` step before it goes on, lets it go on,
-    /// and waits until it has become a daemon and the runtime is done.
-    pub(super) fn go_on(
-        &mut self,
-        undo: &mut Undo,
-        root: &Fd,
-        cgroup: &CgroupPath,
-        last: Option<Step>,
-    ) -> Result<Answer, Cause> {
+    /// Does what is `left` to do before conmon goes on, lets it go on, and waits until it has become
+    /// a daemon and the runtime is done.
+    pub(super) fn go_on(&mut self, undo: &mut Undo, left: Vec<Step>) -> Result<Answer, Cause> {
         let deadline = Deadline::after(LIMIT);
-        let (root, path, pid) = (root.clone(), cgroup.clone(), self.child.pid);
-        let go = Step::Go { start: self.start.clone(), pid };
-        let went = [Step::JoinCgroup { root, path, pid }]
-            .into_iter()
-            .chain(last)
-            .chain([go])
-            .try_for_each(|step| undo.run(&step).map(drop));
+        let go = Step::Go { start: self.start.clone(), pid: self.child.pid };
+        let mut steps = left.into_iter().chain([go]);
+        let went = steps.try_for_each(|step| undo.run(&step).map(drop));
         went.map_err(|cause| self.early_end().unwrap_or(cause))?;
 
         let daemonized = self.child.finish(deadline).map_err(|error| gave_up(error, deadline))?;

@@ -147,11 +147,11 @@ impl Conversation<'_> {
             <[OwnedFd; 4]>::try_from(fds).map_err(|_| Rejection::Descriptors)?;
         let conmon = pidfd(Some(&conmon))?;
         let execed = self.inner.spawner.exec(request, conmon.as_fd(), [input, output, error]);
-        self.reply(execed, |Execed { supervisor, process }| {
+        self.reply(execed, |Execed { supervisor, process, terminal }| {
             let pid = |started: &Option<Started>| started.as_ref().map(|started| started.pid);
             let pids = Answer::Execed { supervisor: pid(&supervisor), process: pid(&process) };
             let pidfds = [supervisor, process].into_iter().flatten().map(|started| started.pidfd);
-            (pids, pidfds.collect())
+            (pids, pidfds.chain(terminal).collect())
         })
     }
 

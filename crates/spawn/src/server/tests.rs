@@ -16,7 +16,7 @@ use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, OLDEST, Reply, VERSIO
 use crate::{
     CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed, Extent, Force, Incarnation,
     Limits, LiveFile, OciRuntime, Place, PlacedMount, Prepared, Profile, ProfileName, Refusal,
-    Remote, Started, Stdin, Swapped, Target,
+    Remote, Started, Stdin, Streams, Swapped, Target,
 };
 
 /// The containers there are, as a spawner that has no programs knows them.
@@ -63,6 +63,11 @@ impl Drop for FakePrepared {
     }
 }
 
+fn exec_in(target: Target) -> Exec {
+    let cgroup = "/tare/x".parse().unwrap();
+    Exec { target, session: 1, cgroup, streams: Streams::Given }
+}
+
 impl Spawner for Arc<Fake> {
     fn prepare(&self, request: &Create, kept: Vec<OwnedFd>) -> Result<Box<dyn Prepared>, Error> {
         self.kept.store(kept.len(), Ordering::Relaxed);
@@ -90,7 +95,7 @@ impl Spawner for Arc<Fake> {
     }
 
     fn exec(&self, _: &Exec, _: BorrowedFd<'_>, _: [OwnedFd; 3]) -> Result<Execed, Error> {
-        Ok(Execed { supervisor: None, process: Some(ourselves()) })
+        Ok(Execed { supervisor: None, process: Some(ourselves()), terminal: None })
     }
 
     fn swap_file(&self, _: &Target, file: LiveFile, _: BorrowedFd<'_>) -> Result<Swapped, Error> {
@@ -248,7 +253,7 @@ fn each_call_arrives_and_is_answered() {
     assert!(served.fake.created.lock().unwrap().contains(&id('a')));
     let (target, conmon) = (request('a').target(), created.supervisor.pidfd);
     remote.start(&target, conmon.as_fd()).unwrap();
-    let exec = Exec { target: target.clone(), session: 1, cgroup: "/tare/x".parse().unwrap() };
+    let exec = exec_in(target.clone());
     let null = || OwnedFd::from(File::open("/dev/null").unwrap());
     let execed = remote.exec(&exec, conmon.as_fd(), [null(), null(), null()]).unwrap();
     assert!(execed.supervisor.is_none() && execed.process.unwrap().pid == 7);
@@ -326,7 +331,7 @@ fn what_is_malformed_or_too_much_is_refused() {
     assert_eq!(refused(&vec![b' '; MAX_MESSAGE + 1], 0), Rejection::TooLong);
     assert_eq!(refused(&vec![b' '; 3 * MAX_MESSAGE], 0), Rejection::TooLong);
     let target = || request('a').target();
-    let exec = Exec { target: target(), session: 1, cgroup: "/tare/x".parse().unwrap() };
+    let exec = exec_in(target());
     for (call, fds) in [
         (Call::Prepare(request('a')), crate::MAX_KEPT + 1),
         (Call::Start(target()), 0),

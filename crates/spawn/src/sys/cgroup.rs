@@ -101,7 +101,7 @@ fn kill(root: &OwnedFd, path: &Path) -> io::Result<()> {
     write(&open(root, path)?, "cgroup.kill", "1")
 }
 
-fn open(dir: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open(dir: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     Ok(openat2(dir, path, flags, Mode::empty(), within)?)

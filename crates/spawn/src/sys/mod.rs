@@ -4,6 +4,7 @@ mod cgroup;
 mod files;
 mod mounts;
 mod process;
+mod program;
 pub(crate) mod socket;
 
 use std::io;
@@ -53,6 +54,9 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::RemoveCgroup { root, path } => cgroup::remove(root, path),
         Step::ClearCgroup { root, path, extent } => cgroup::clear(root, path, *extent),
         Step::JoinCgroup { root, path, pid } => cgroup::join(root, path, *pid).map(changed),
+        Step::ListenForTerminal(path) => {
+            socket::listen_for_terminal(path).map(|fd| Done::Fd(Arc::new(fd)))
+        }
         Step::Listen(path) => socket::listen_at(path).map(|fd| Done::Fd(Arc::new(fd))),
         Step::RemoveSocket(path) | Step::RemoveMountFile(path) | Step::RemoveFile(path) => {
             std::fs::remove_file(path).map(changed)

@@ -116,6 +116,31 @@ pub(super) fn listen_at(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Makes a stream socket at `path` that root alone can connect to.
+pub(super) fn listen_for_terminal(path: &Path) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &address)?;
+    listen(&socket, 1)?;
+    Ok(socket)
+}
+
+/// The one descriptor that was sent over a connection that was made to `listener`, which does not
+/// block; nothing if there is none.
+pub(crate) fn sent_terminal(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let Some(connection) = accept(listener.as_fd())? else { return Ok(None) };
+    // Whoever sent it has ended.
+    rustix::io::ioctl_fionbio(&connection, true)?;
+    let mut text = [0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut text)];
+    recvmsg(&connection, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    Ok(rights(&mut control).pop())
+}
+
 /// Whether there is a socket that nobody listens on.
 fn is_deserted(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
     if !path.symlink_metadata()?.file_type().is_socket() {

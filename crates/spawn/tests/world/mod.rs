@@ -19,7 +19,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use tare_spawn::{
     CgroupPath, ContainerId, Create, Created, Error, ErrorKind, Exec, Extent, Force, Incarnation,
-    Layout, Local, OciRuntime, Place, PlacedMount, Probed, Settings, Spawner, Stdin, Target, Trial,
+    Layout, Local, OciRuntime, Place, PlacedMount, Probed, Settings, Spawner, Stdin, Streams,
+    Target, Trial,
 };
 
 pub(crate) use daemon::Daemon;
@@ -130,7 +131,8 @@ impl World {
     pub(crate) fn session(&self, session: u32, process: &Value) -> Exec {
         fs::create_dir_all(self.layout().exec(session)).unwrap();
         fs::write(self.layout().exec_process(session), process.to_string()).unwrap();
-        Exec { target: self.target(), session, cgroup: self.request.cgroup.clone() }
+        let (target, cgroup) = (self.target(), self.request.cgroup.clone());
+        Exec { target, session, cgroup, streams: Streams::Given }
     }
 
     pub(crate) fn session_code(&self, session: u32) -> String {

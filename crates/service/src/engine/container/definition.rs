@@ -24,6 +24,8 @@ impl Definition {
         view.name = self.row.name.clone();
         view.privileged = self.privileged;
         view.lifecycle = self.row.lifecycle;
+        view.limits.clone_from(&self.row.request.resources);
+        view.stop_timeout_usec = self.row.request.stop_timeout_usec;
         view.networks = connections.networks.iter().map(|joined| joined.network.clone()).collect();
         view.ports = connections.ports.iter().map(view::Port::from).collect();
         view.public_labels.clone_from(&self.public_labels);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Running;
+use super::{HeldRoot, Running};
 use crate::engine::follow::Plan;
 use crate::engine::ports::Ports;
 use crate::engine::records::durable::LifeRow;
@@ -29,6 +29,8 @@ pub(in crate::engine) struct Life {
     /// How many write to its root from outside: until they have ended, it does not start and is not
     /// removed.
     pub(in crate::engine) writers: u32,
+    /// Its root, for as long as others should not have to flush it.
+    pub(in crate::engine) root: HeldRoot,
 }
 
 /// What is there of a container.
@@ -87,6 +89,7 @@ impl Life {
             short: 0,
             kept: 0,
             writers: 0,
+            root: HeldRoot::default(),
         }
     }
 

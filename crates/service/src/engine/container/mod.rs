@@ -1,9 +1,11 @@
 //! One container: what was asked for, what lives of it, what is seen of it.
 
 mod definition;
+mod held_root;
 mod life;
 mod running;
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tare_runtime::{ContainerId, ContainerName};
@@ -19,6 +21,7 @@ use super::records::volatile::Incarnation;
 use super::view::{self, State};
 
 pub(super) use definition::Definition;
+pub(super) use held_root::HeldRoot;
 pub(super) use life::{Life, Now, Pace};
 pub(super) use running::Running;
 
@@ -37,13 +40,21 @@ pub(super) struct Container {
     /// Likewise, what it is made of.
     record: RwLock<Option<Arc<Incarnation>>>,
     /// Its exec sessions that are seen: those at work, and those that ended a while ago.
-    sessions: std::sync::Mutex<Vec<Arc<Visible<view::ExecSession>>>>,
+    sessions: std::sync::Mutex<Vec<ShownSession>>,
     /// Addresses it has with another container, whose network it shares.
     borrowed: RwLock<Vec<view::Address>>,
     /// Who is called what, for those who ask on its networks.
     names: Arc<Names>,
     /// What is seen of it. All but the lists of what is at work in it follows from the above.
     pub(super) seen: Visible<view::Container>,
+}
+
+/// An exec session that is seen.
+#[derive(Clone, Debug)]
+pub(super) struct ShownSession {
+    pub(super) shown: Arc<Visible<view::ExecSession>>,
+    /// Its process, if that was seen to live.
+    pub(super) process: Option<Arc<OwnedFd>>,
 }
 
 impl Container {
@@ -138,21 +149,41 @@ impl Container {
     }
 
     /// From now on this session is seen.
-    pub(super) fn add_session(&self, session: Arc<Visible<view::ExecSession>>) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    pub(super) fn add_session(
+        &self,
+        shown: Arc<Visible<view::ExecSession>>,
+        process: Option<Arc<OwnedFd>>,
+    ) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.push(ShownSession { shown, process });
+    }
+
+    /// The session of that number, if it is seen.
+    pub(super) fn session(&self, number: u32) -> Option<ShownSession> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().find(|session| session.shown.get().number == number).cloned()
+    }
+
+    /// The process of a session has ended: nobody can do anything to it any more.
+    pub(super) fn let_go_of_session(&self, number: u32) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = sessions.iter_mut().find(|session| session.shown.get().number == number);
+        if let Some(session) = ended {
+            session.process = None;
+        }
     }
 
     /// Takes the session of that number away, if it is seen.
     pub(super) fn take_session(&self, number: u32) -> Option<Arc<Visible<view::ExecSession>>> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = sessions.iter().position(|session| session.get().number == number)?;
-        Some(sessions.swap_remove(at))
+        let at = sessions.iter().position(|session| session.shown.get().number == number)?;
+        Some(sessions.swap_remove(at).shown)
     }
 
     /// It is gone, and its sessions go before it.
     pub(super) fn remove(&self) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.drain(..).for_each(|session| session.remove());
+        sessions.drain(..).for_each(|session| session.shown.remove());
         self.seen.remove();
     }
 
@@ -258,6 +289,8 @@ fn first_view(row: &ContainerRow, definition: &Definition, life: &Life) -> view:
         started_monotonic: None,
         finished: None,
         lifecycle: row.definition.lifecycle,
+        limits: tare_specgen::Resources::default(),
+        stop_timeout_usec: None,
         restarts: 0,
         cgroup: String::new(),
         networks: Vec::new(),

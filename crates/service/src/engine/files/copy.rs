@@ -168,6 +168,7 @@ impl Engine {
             container.check_unwritten(&life)?;
             self.mend(container, &mut life).await?;
             self.check_alone(container)?;
+            life.root.is_let_go().await;
         }
         life.writers += 1;
         Ok(running)

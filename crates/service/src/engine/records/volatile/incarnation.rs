@@ -6,6 +6,7 @@ use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
 use tare_runtime::identity::Identity;
 use tare_spawn::{CgroupPath, OciRuntime};
+use tare_specgen::Resources;
 
 use super::leases::free_leases;
 use super::place::NetworkRecord;
@@ -45,6 +46,8 @@ pub(crate) enum Doing {
     Connect(NetworkName),
     /// Its interface on the network of that name is taken away. That is carried through.
     Disconnect(NetworkName),
+    /// It is limited to this. That is taken back, unless it is what it is to have by now.
+    Limit(Box<Resources>),
 }
 
 /// One start of a container, from before the first effect until all is taken down again.
@@ -94,7 +97,7 @@ impl Incarnation {
                     record.places.retain(|place| place.network != network);
                 }
             }
-            Some(Doing::Connect(_)) | None => {}
+            Some(Doing::Connect(_) | Doing::Limit(_)) | None => {}
         }
     }
 }
