@@ -473,6 +473,8 @@ pub(crate) struct Create {
     /// Start it again when it ends: no, on-failure[:COUNT], always or unless-stopped.
     #[arg(long, value_name = "POLICY")]
     pub(crate) restart: Option<String>,
+    #[command(flatten)]
+    pub(crate) health: Health,
     /// Its root file system cannot be written.
     #[arg(long)]
     pub(crate) read_only: bool,
@@ -524,6 +526,28 @@ pub(crate) struct Create {
     /// What it runs; without it, what the image says.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Health {
+    /// It is well if this command of a shell in it ends with 0; none: nothing is checked.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) health_cmd: Option<String>,
+    /// Seconds from one check to the next.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) health_interval: Option<f64>,
+    /// Seconds that a check may take.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) health_timeout: Option<f64>,
+    /// Seconds after its start in which failures do not count.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) health_start_period: Option<f64>,
+    /// So many checks have to fail in a row.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) health_retries: Option<u32>,
+    /// What is done with it then: none, kill, restart or stop.
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) health_on_failure: Option<String>,
 }
 
 #[derive(Debug, Args)]

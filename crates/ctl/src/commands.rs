@@ -10,7 +10,9 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 
 use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::{Failure, Outcome, exec, files, images, job, look, mount, network, update, volume};
+use crate::{
+    Failure, Outcome, exec, files, health, images, job, look, mount, network, update, volume,
+};
 
 /// `Stop`: as long as the container's own settings say.
 const OWN_TIMEOUT: u64 = u64::MAX;
@@ -121,6 +123,9 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         if on {
             options.insert(key, true.into());
         }
+    }
+    if let Some(health) = health::option(command.health) {
+        options.insert("Healthcheck", health);
     }
     options.extend(network::of_container(&command.network, &command.publish)?);
     let mut rows = mount::options(&command.volume, &command.mount, &command.tmpfs)?;

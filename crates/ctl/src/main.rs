@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod exec;
 mod files;
+mod health;
 mod images;
 mod job;
 mod look;

@@ -21,6 +21,7 @@ impl Request {
             }
         }
         self.resources.check()?;
+        self.health.as_ref().map_or(Ok(()), |health| health.check())?;
         sysctl::check(&self.sysctls, &self.namespaces, &self.network_mode)?;
         mount::check(&self.mounts)?;
         secret::check(&self.secrets)

@@ -6,6 +6,7 @@ use crate::apparmor::AppArmor;
 use crate::capability::{self, CapabilitySet};
 use crate::error::Error;
 use crate::facts::Placement;
+use crate::health::{self, HealthCheck};
 use crate::idmap::IdMapping;
 use crate::image::ImageDefaults;
 use crate::mount::MountTarget;
@@ -44,6 +45,8 @@ pub struct Effective {
     pub stop_signal: Signal,
     /// Time between the stop signal and `SIGKILL`, in microseconds.
     pub stop_timeout_usec: u64,
+    /// How it is found out whether it is well, if it is.
+    pub health: Option<HealthCheck>,
     /// The capabilities it is to have, so far as the host has them.
     pub capabilities: CapabilitySet,
     /// Those of them that were asked for by name: the host must have these.
@@ -87,6 +90,7 @@ pub fn effective(
         labels,
         stop_signal: stop_signal(request, image, systemd),
         stop_timeout_usec: request.stop_timeout_usec.unwrap_or(DEFAULT_STOP_TIMEOUT_USEC),
+        health: health::health(request, image),
         capabilities,
         required_capabilities: capabilities & capability::named(&request.cap_add),
         shm_size: request.shm_size.unwrap_or(ShmSize::DEFAULT),

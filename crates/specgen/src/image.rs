@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::Error;
+use crate::health::{HealthRequest, ImageHealth};
 use crate::signal::Signal;
 use crate::text::{AbsolutePath, Argument, EnvVar, InvalidText, LabelKey, Problem, WorkingDir};
 use crate::user::UserSpec;
@@ -39,6 +40,8 @@ pub struct ImageDefaults {
     pub volumes: BTreeSet<AbsolutePath>,
     /// `ExposedPorts`: what the image says it listens on.
     pub exposed_ports: BTreeSet<ExposedPort>,
+    /// `Healthcheck`.
+    pub health: Option<HealthRequest>,
 }
 
 impl ImageDefaults {
@@ -114,6 +117,7 @@ struct Config {
     labels: Option<BTreeMap<LabelKey, String>>,
     volumes: Option<BTreeMap<AbsolutePath, IgnoredAny>>,
     exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
+    healthcheck: Option<ImageHealth>,
 }
 
 impl Config {
@@ -128,6 +132,7 @@ impl Config {
             stop_signal: unless_empty(self.stop_signal)?,
             labels: self.labels.unwrap_or_default(),
             volumes: self.volumes.unwrap_or_default().into_keys().collect(),
+            health: self.healthcheck.map(ImageHealth::request),
             exposed_ports: ports.keys().map(|port| port.parse()).collect::<Result<_, _>>()?,
         })
     }

@@ -43,6 +43,7 @@ mod exec;
 mod facts;
 mod files;
 mod generate;
+mod health;
 mod hooks;
 mod idmap;
 mod image;
@@ -90,6 +91,7 @@ pub use files::{
     SeenAt, Stub, Subscription, Timezone, ZoneName, live_files, parse_mounts_conf, seen_at, stub,
 };
 pub use generate::{Generated, generate};
+pub use health::{HealthCheck, HealthRequest, OnFailure};
 pub use hooks::{HookProgram, HookStage, Hooks, MAX_HOOK_FILE, OciHooks, PRECREATE_TIMEOUT_SEC};
 pub use idmap::{IdMapping, MAX_ID_MAPPINGS};
 pub use image::{ExposedPort, ImageDefaults, MAX_IMAGE_CONFIG, Protocol};

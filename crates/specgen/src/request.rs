@@ -12,6 +12,7 @@ use crate::capability::CapabilityChoice;
 use crate::cdi::CdiName;
 use crate::device::{DeviceCgroupRule, DeviceRequest};
 use crate::files::{BaseHosts, HostsAddress, PasswdEntry, SecretUse, Timezone};
+use crate::health::HealthRequest;
 use crate::idmap::IdMapping;
 use crate::mount::MountRequest;
 use crate::names::{DnsOption, DomainName, Hostname, SearchDomain};
@@ -73,6 +74,9 @@ pub struct Request {
     /// Time between the stop signal and `SIGKILL`, in microseconds; nothing: 10 seconds.
     #[serde(default, rename = "StopTimeoutUSec")]
     pub stop_timeout_usec: Option<u64>,
+    /// How it is found out whether it is well; nothing: as the image says.
+    #[serde(default, rename = "Healthcheck", skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthRequest>,
     /// Which network the container sees.
     #[serde(default)]
     pub network_mode: NetworkMode,

@@ -10,6 +10,7 @@ mod crash;
 mod failures;
 mod files;
 mod guards;
+mod health;
 mod images;
 mod leftovers;
 mod life;

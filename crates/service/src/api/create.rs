@@ -1,6 +1,6 @@
 //! `CreateContainer`.
 
-use tare_specgen::{BaseHosts, NamespaceMode, Request, Ulimit};
+use tare_specgen::{BaseHosts, HealthRequest, NamespaceMode, Request, Ulimit};
 
 use super::error::ApiError;
 use super::network::{connections, ports};
@@ -63,6 +63,7 @@ fn request(o: &mut Options) -> Result<Request, ApiError> {
         None => None,
     };
     request.stop_timeout_usec = o.number("StopTimeoutUSec")?;
+    request.health = health(o)?;
     request.dns = match o.strings("DNS")? {
         Some(servers) => servers
             .iter()
@@ -82,6 +83,20 @@ fn request(o: &mut Options) -> Result<Request, ApiError> {
     process(o, &mut request)?;
     surroundings(o, &mut request)?;
     Ok(request)
+}
+
+/// How it is found out whether it is well.
+fn health(o: &mut Options) -> Result<Option<HealthRequest>, ApiError> {
+    let Some(mut o) = o.dictionary("Healthcheck")? else { return Ok(None) };
+    let mut health = HealthRequest::default();
+    health.command = list(&mut o, "Command")?;
+    health.interval_usec = o.number("IntervalUSec")?;
+    health.timeout_usec = o.number("TimeoutUSec")?;
+    health.start_period_usec = o.number("StartPeriodUSec")?;
+    health.retries = o.number("Retries")?;
+    health.on_failure = text(&mut o, "OnFailure")?.unwrap_or_default();
+    o.finish()?;
+    Ok(Some(health))
 }
 
 /// Which network it is in: in the request, or the container whose it shares, which has to be found.

@@ -40,7 +40,7 @@ pub(crate) fn interval(usec: u64) -> Result<Duration, ApiError> {
 
 /// What is waited for.
 pub(crate) fn condition(word: &str) -> Result<Condition, ApiError> {
-    let wrong = || ApiError::invalid_args("condition must be running, stopped or removed");
+    let wrong = || ApiError::invalid_args("condition must be running, stopped, healthy or removed");
     Condition::from_word(word).ok_or_else(wrong)
 }
 
@@ -53,7 +53,7 @@ mod tests {
         assert!(interval(99_999).is_err());
         assert_eq!(interval(100_000).unwrap(), SHORTEST);
         assert!(interval(u64::MAX).is_ok());
-        assert!(condition("healthy").is_err());
+        assert!(condition("well").is_err());
         for given in [3, 4] {
             let missing = || Err(ApiError::invalid_args("not looked up"));
             let error = inspect(given, missing).unwrap_err();

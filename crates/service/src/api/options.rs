@@ -35,6 +35,18 @@ impl Options {
         Ok(maps.unwrap_or_default().into_iter().enumerate().map(within).collect())
     }
 
+    /// A dictionary within this one, to be read like it.
+    pub(crate) fn dictionary(&mut self, key: &'static str) -> Result<Option<Self>, ApiError> {
+        let map = self.take(key, "a{sv}, a dictionary", Value::into_map)?;
+        let prefix = format!("{}.", self.name(key));
+        let within = |map: BTreeMap<String, Value>| Self {
+            values: map.into_iter().collect(),
+            known: Vec::new(),
+            prefix,
+        };
+        Ok(map.map(within))
+    }
+
     /// A key as it is called in errors.
     pub(crate) fn name(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)

@@ -75,6 +75,10 @@ impl Value {
         if let Self::Object(it) = self { Ok(it) } else { Err(self) }
     }
 
+    pub(crate) fn into_map(self) -> Result<BTreeMap<String, Value>, Self> {
+        if let Self::Map(it) = self { Ok(it) } else { Err(self) }
+    }
+
     /// Dictionaries.
     pub(crate) fn into_maps(self) -> Result<Vec<BTreeMap<String, Value>>, Self> {
         match self {

@@ -513,6 +513,11 @@ impl Container {
         self.shown.get().lifecycle.auto_remove
     }
 
+    #[zbus(property)]
+    fn health(&self) -> &'static str {
+        self.shown.get().health.as_str()
+    }
+
     #[zbus(property, name = "CGroupPath")]
     fn cgroup_path(&self) -> String {
         self.shown.get().cgroup.clone()

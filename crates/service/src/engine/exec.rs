@@ -19,6 +19,7 @@ use super::process::runtime_error;
 use super::records::Version;
 use super::records::volatile::{self, SessionKey, SessionStage};
 use super::view;
+use super::watched::Watched;
 use super::{Engine, Error};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::effects;
@@ -111,6 +112,29 @@ impl Engine {
         }
     }
 
+    /// Runs a process in a container that is not shown; what there is of it.
+    pub(super) async fn begin_unseen(
+        &self,
+        container: &Arc<Container>,
+        request: ExecRequest,
+        stdio: [OwnedFd; 3],
+    ) -> Result<(volatile::Session, (Option<Watched>, Option<Arc<Watched>>)), Error> {
+        let (session, _in_use) = self.session(container, &container.view()).await?;
+        let mut record = recorded(container, &session, 0, &request);
+        record.unseen = true;
+        self.write_session(&record).await?;
+        match self.spawn_exec(container, session, request, stdio).await {
+            Ok(execed) => {
+                let (supervisor, process) = self.session_recorded(&mut record, execed).await;
+                Ok((record, (supervisor, process.map(Arc::new))))
+            }
+            Err(error) => {
+                self.forget_session(&record.key).await;
+                Err(error)
+            }
+        }
+    }
+
     async fn session(
         &self,
         container: &Container,
@@ -192,6 +216,7 @@ fn recorded(
         incarnation: session.running.number(),
         started: Usec::now(),
         started_by_uid: uid,
+        unseen: false,
         terminal: request.terminal.is_some(),
         stage: SessionStage::Beginning,
     }
@@ -206,6 +231,11 @@ fn set_size(execed: &Execed, request: &ExecRequest) {
     {
         tracing::warn!("{error}");
     }
+}
+
+/// The standard files of a process that nobody talks to.
+pub(super) fn nothing_to_read() -> Result<[OwnedFd; 3], Error> {
+    Ok(open([Stdio::Null, Stdio::Null, Stdio::Null])?.0)
 }
 
 fn open(stdio: [Stdio; 3]) -> Result<([OwnedFd; 3], [Option<OwnedFd>; 3]), Error> {

@@ -21,6 +21,7 @@ pub mod events;
 mod exec;
 mod files;
 mod follow;
+mod health;
 mod host;
 mod images;
 mod inside;
@@ -84,6 +85,7 @@ pub use dry_run::{Defaults, DryRun, Shown};
 pub use error::Error;
 pub use exec::{Exec, Executed, Stdio};
 pub use files::{Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot};
+pub use health::Health;
 pub use images::{
     ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage, Names, Prune,
     Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,

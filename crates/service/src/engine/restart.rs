@@ -33,29 +33,33 @@ impl Engine {
     ///
     /// [`Error::Host`] if there can be no job.
     pub fn restart(&self, request: Authorized<Restart>) -> Result<Pending, Error> {
-        let (Restart { container: asked, timeout }, by) = request.into_parts();
+        let (request, by) = request.into_parts();
+        self.restart_for(request, Origin::Caller(&by))
+    }
+
+    pub(super) fn restart_for(
+        &self,
+        request: Restart,
+        origin: Origin<'_>,
+    ) -> Result<Pending, Error> {
+        let Restart { container: asked, timeout } = request;
         let engine = self.clone();
         let object = Some(ObjectId::Container(asked.id.clone()));
-        self.pending(
-            JobKind::RestartContainer,
-            object,
-            Origin::Caller(&by),
-            move |job| async move {
-                let container = engine.container(&asked.id)?;
-                let stop = Stop { container: asked.clone(), timeout, needed: Needed::Nothing };
-                // Neither removed nor started by itself in between.
-                container.lock().await?.kept += 1;
-                let restarted = async {
-                    job.stage("stopping");
-                    engine.stop_container(&container, &stop, &job).await?;
-                    engine.start_container(&asked, &job, StartedBy::Somebody).await
-                };
-                let restarted = restarted.await;
-                if let Ok(mut life) = container.lock().await {
-                    life.kept -= 1;
-                }
-                restarted.map(|()| Output::default())
-            },
-        )
+        self.pending(JobKind::RestartContainer, object, origin, move |job| async move {
+            let container = engine.container(&asked.id)?;
+            let stop = Stop { container: asked.clone(), timeout, needed: Needed::Nothing };
+            // Neither removed nor started by itself in between.
+            container.lock().await?.kept += 1;
+            let restarted = async {
+                job.stage("stopping");
+                engine.stop_container(&container, &stop, &job).await?;
+                engine.start_container(&asked, &job, StartedBy::Somebody).await
+            };
+            let restarted = restarted.await;
+            if let Ok(mut life) = container.lock().await {
+                life.kept -= 1;
+            }
+            restarted.map(|()| Output::default())
+        })
     }
 }

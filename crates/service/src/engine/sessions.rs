@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tare_runtime::identity::{self, Identity};
+use tare_runtime::{Signal, signal};
 use tare_spawn::{CgroupPath, Execed, Extent, Incarnation as Number, Layout, Started};
 
 use super::blocking::brief;
@@ -73,25 +74,35 @@ impl Engine {
         mut session: Session,
         execed: Execed,
     ) {
+        let (supervisor, process) = self.session_recorded(&mut session, execed).await;
+        let living = Remains::Living { supervisor, process };
+        self.follow(container.clone(), session, living);
+    }
+
+    /// A session that has been begun is written down, and its processes are watched.
+    pub(super) async fn session_recorded(
+        &self,
+        session: &mut Session,
+        execed: Execed,
+    ) -> (Option<Watched>, Option<Watched>) {
         let identity = |started: &Option<Started>| {
             started.as_ref().and_then(|started| Identity::of(started.pidfd.as_fd()).ok())
         };
         let (supervisor, process) = (identity(&execed.supervisor), identity(&execed.process));
         session.stage = Stage::Begun { supervisor, process };
-        if let Err(error) = self.write_session(&session).await {
+        if let Err(error) = self.write_session(session).await {
             // It runs, and is served; only another daemon will not know it.
             tracing::warn!("a session is not recorded: {}", error.chain());
         }
         let watch = |started: Started| Watched::new(started.pidfd).ok();
-        let living = Remains::Living {
-            supervisor: execed.supervisor.and_then(watch),
-            process: execed.process.and_then(watch),
-        };
-        self.follow(container.clone(), session, living);
+        (execed.supervisor.and_then(watch), execed.process.and_then(watch))
     }
 
     /// Shows a session, waits for its end, and forgets it some time after that.
     fn follow(&self, container: Arc<Container>, session: Session, remains: Remains) {
+        if session.unseen {
+            return self.give_up_unseen(session, remains);
+        }
         let shown = Arc::new(Visible::new(seen(&session, &remains), self.events.clone()));
         let process = match &remains {
             Remains::Living { process, .. } => process.as_ref().map(Watched::pidfd),
@@ -106,6 +117,7 @@ impl Engine {
         tokio::spawn(async move {
             let news = match remains {
                 Remains::Living { supervisor, process } => {
+                    let process = process.map(Arc::new);
                     Some(engine.wait_for_end(&session, supervisor, process).await)
                 }
                 Remains::News(exit) => Some(exit),
@@ -127,12 +139,25 @@ impl Engine {
         });
     }
 
+    /// A check that an earlier daemon began: whoever wanted to know is not there any more.
+    fn give_up_unseen(&self, session: Session, remains: Remains) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            if let Remains::Living { process: Some(process), .. } = &remains {
+                let _ = signal::send(process.as_fd(), Signal::KILL);
+                process.ended().await;
+            }
+            engine.clean_session(&session).await;
+            engine.forget_session(&session.key).await;
+        });
+    }
+
     /// Waits for the end of a session, and writes it down.
-    async fn wait_for_end(
+    pub(super) async fn wait_for_end(
         &self,
         session: &Session,
         supervisor: Option<Watched>,
-        process: Option<Watched>,
+        process: Option<Arc<Watched>>,
     ) -> Exit {
         if let Some(process) = &process {
             process.ended().await;
@@ -140,7 +165,7 @@ impl Engine {
         if let Some(supervisor) = &supervisor {
             let _ = tokio::time::timeout(SUPERVISOR_TIMEOUT, supervisor.ended()).await;
         }
-        let exit = self.session_exit(session, process.as_ref()).await;
+        let exit = self.session_exit(session, process.as_deref()).await;
         let ended = Session { stage: Stage::Ended { exit }, ..session.clone() };
         if let Err(error) = self.write_session(&ended).await {
             tracing::warn!("the end of a session is not recorded: {}", error.chain());
@@ -156,7 +181,7 @@ impl Engine {
     }
 
     /// The session's group and files; those of a container that has ended meanwhile are gone.
-    async fn clean_session(&self, session: &Session) {
+    pub(super) async fn clean_session(&self, session: &Session) {
         let (spawner, group) = (self.spawner.clone(), self.session_group(session));
         let id = spawn_id(&session.key.container);
         let layout = Layout::new(self.instance.run_dir(), &id, Number(session.incarnation));

@@ -25,7 +25,7 @@ use super::records::Version;
 use super::records::durable::{self, Connections, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
 use super::view::{self, Exit, ExitReason};
-use super::{Engine, Error, Pending};
+use super::{Engine, Error, Health, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
 /// A start that is written down, and nothing else of it done.
@@ -188,6 +188,7 @@ impl Engine {
             init: None,
             started: None,
             started_monotonic: None,
+            health: Health::None,
             to_end: false,
         };
         let begun = if effective.request.network_mode == NetworkMode::Private {
@@ -326,6 +327,7 @@ impl Engine {
         self.state.post(move |c| durable::update_life(c, &id, &last));
         life.now = Now::Running { record, running: running.clone(), stopping: 0, pace, ports };
         container.show(life);
+        self.watch_health(container, &running);
         self.watch(container.clone(), running);
     }
 }

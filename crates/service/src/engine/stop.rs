@@ -86,7 +86,7 @@ impl Engine {
         self.stop_for(request, Origin::Caller(&by))
     }
 
-    fn stop_for(&self, request: Stop, origin: Origin<'_>) -> Result<Pending, Error> {
+    pub(super) fn stop_for(&self, request: Stop, origin: Origin<'_>) -> Result<Pending, Error> {
         let engine = self.clone();
         let object = ObjectId::Container(request.container.id.clone());
         self.pending(JobKind::StopContainer, Some(object), origin, move |job| async move {
@@ -165,7 +165,7 @@ impl Engine {
         }
     }
 
-    fn kill_all(&self, container: &Container, running: &Running) -> Result<(), Error> {
+    pub(super) fn kill_all(&self, container: &Container, running: &Running) -> Result<(), Error> {
         let payload = running.cgroup.payload();
         let killed = self
             .host

@@ -12,6 +12,7 @@ use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::Resources;
 use tare_storage::{Digest, VolumeName};
 
+use super::Health;
 use super::clock::Usec;
 use super::events::Event;
 use super::lifecycle::Lifecycle;
@@ -210,6 +211,8 @@ pub struct Container {
     pub limits: Resources,
     /// From its stop signal to SIGKILL, in microseconds, if that was asked for.
     pub stop_timeout_usec: Option<u64>,
+    /// Whether it is well.
+    pub health: Health,
     /// How often it was started by itself since somebody started it.
     pub restarts: u32,
     /// Below the cgroup2 root; empty while there is none.

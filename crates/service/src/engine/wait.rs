@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::container::Container;
 use super::streams::Stream;
 use super::view::{self, State};
-use super::{Engine, Error};
+use super::{Engine, Error, Health};
 use crate::authority::Caller;
 
 /// What is waited for.
@@ -18,6 +18,8 @@ pub enum Condition {
     Running,
     /// It does not run, and is not about to.
     Stopped,
+    /// It is well, as far as its checks can tell.
+    Healthy,
     /// It is gone.
     Removed,
 }
@@ -28,6 +30,7 @@ impl Condition {
         match word {
             "running" => Some(Self::Running),
             "stopped" => Some(Self::Stopped),
+            "healthy" => Some(Self::Healthy),
             "removed" => Some(Self::Removed),
             _ => None,
         }
@@ -38,7 +41,8 @@ impl Condition {
         match self {
             Self::Running => matches!(state, State::Running | State::Paused | State::Stopping),
             Self::Stopped => matches!(state, State::Configured | State::Exited | State::Broken),
-            Self::Removed => false,
+            // What is checked about a container is not its state.
+            Self::Healthy | Self::Removed => false,
         }
     }
 }
@@ -95,9 +99,11 @@ async fn held(container: &Container, condition: Condition) -> Option<Value> {
         let view = news.borrow_and_update().clone();
         // Looked at after the news, which its removal is a part of.
         if container.seen.is_removed() {
-            return (condition != Condition::Running).then(|| line(&view, "removed"));
+            let waits = matches!(condition, Condition::Running | Condition::Healthy);
+            return (!waits).then(|| line(&view, "removed"));
         }
-        if condition.holds(view.state) {
+        let well = condition == Condition::Healthy && view.health == Health::Healthy;
+        if well || condition.holds(view.state) {
             return Some(line(&view, view.state.as_str()));
         }
         // It may have come and gone again between two looks.

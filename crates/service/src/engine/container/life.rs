@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{HeldRoot, Running};
+use crate::engine::Health;
 use crate::engine::follow::Plan;
 use crate::engine::ports::Ports;
 use crate::engine::records::durable::LifeRow;
@@ -172,6 +173,7 @@ impl Life {
         view.process = record
             .and_then(|record| record.init.as_ref())
             .map(|init| view::Process { pid: init.pid, pidfd_id: init.pidfd_inode });
+        view.health = record.map_or(Health::None, |record| record.health);
         view.exit = self.last.exit;
         view.started = self.last.started;
         view.started_monotonic = record.and_then(|record| record.started_monotonic);

@@ -291,6 +291,7 @@ fn first_view(row: &ContainerRow, definition: &Definition, life: &Life) -> view:
         lifecycle: row.definition.lifecycle,
         limits: tare_specgen::Resources::default(),
         stop_timeout_usec: None,
+        health: super::Health::None,
         restarts: 0,
         cgroup: String::new(),
         networks: Vec::new(),

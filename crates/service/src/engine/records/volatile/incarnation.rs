@@ -12,6 +12,7 @@ use super::leases::free_leases;
 use super::place::NetworkRecord;
 use super::record::{self, Record};
 use crate::db::Error;
+use crate::engine::Health;
 use crate::engine::clock::Usec;
 use crate::engine::records::document::Version;
 use crate::engine::view::Exit;
@@ -71,6 +72,9 @@ pub(crate) struct Incarnation {
     pub(crate) init: Option<Identity>,
     pub(crate) started: Option<Usec>,
     pub(crate) started_monotonic: Option<Usec>,
+    /// Whether it is well.
+    #[serde(default, skip_serializing_if = "Health::is_none")]
+    pub(crate) health: Health,
     /// Somebody wants it to end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) to_end: bool,

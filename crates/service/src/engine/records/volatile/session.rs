@@ -33,6 +33,9 @@ pub(crate) struct Session {
     pub(crate) incarnation: u32,
     pub(crate) started: Usec,
     pub(crate) started_by_uid: u32,
+    /// Whether it is nobody's business but ours.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unseen: bool,
     /// Whether it was given a terminal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) terminal: bool,
