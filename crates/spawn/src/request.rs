@@ -259,6 +259,7 @@ pub enum Streams {
 }
 
 impl Streams {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
     fn are_given(&self) -> bool {
         *self == Self::Given
     }

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::files::secret;
+use crate::health::HealthRequest;
 use crate::idmap::is_proper;
 use crate::mount;
 use crate::namespace::NamespaceMode;
@@ -21,7 +22,7 @@ impl Request {
             }
         }
         self.resources.check()?;
-        self.health.as_ref().map_or(Ok(()), |health| health.check())?;
+        self.health.as_ref().map_or(Ok(()), HealthRequest::check)?;
         sysctl::check(&self.sysctls, &self.namespaces, &self.network_mode)?;
         mount::check(&self.mounts)?;
         secret::check(&self.secrets)

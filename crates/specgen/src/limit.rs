@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cgroup::{PERIOD_USEC, PIDS_LIMIT, SECOND_USEC};
 use crate::error::Error;
 use crate::facts::HostFacts;
-use crate::resources::{DeviceNumber, Rate, Resources, UNLIMITED, check_controllers};
+use crate::resources::{
+    CpuQuota, DeviceNumber, MemoryLimit, PidsLimit, Rate, Resources, UNLIMITED, Weight,
+    check_controllers,
+};
 
 /// One write to a file of a container's control group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,21 +65,21 @@ impl Resources {
 fn lines(resources: &Resources, host: &HostFacts) -> BTreeMap<Line, String> {
     let mut lines = BTreeMap::new();
     let mut add = |file: &str, text: String| lines.insert((file.to_owned(), String::new()), text);
-    let memory = resources.memory.map_or(UNLIMITED, |limit| limit.get());
+    let memory = resources.memory.map_or(UNLIMITED, MemoryLimit::get);
     add("memory.max", most(memory));
     if host.swap_limits {
         add("memory.swap.max", most(swap(resources)));
     }
-    add("memory.low", resources.memory_reservation.map_or(0, |kept| kept.get()).to_string());
-    add("cpu.weight", resources.cpu_weight.map_or(USUAL_WEIGHT, |it| it.get()).to_string());
-    let quota = resources.cpu_quota.map_or(UNLIMITED, |quota| quota.get());
+    add("memory.low", resources.memory_reservation.map_or(0, MemoryLimit::get).to_string());
+    add("cpu.weight", resources.cpu_weight.map_or(USUAL_WEIGHT, Weight::get).to_string());
+    let quota = resources.cpu_quota.map_or(UNLIMITED, CpuQuota::get);
     let quota = if quota == UNLIMITED { quota } else { quota / (SECOND_USEC / PERIOD_USEC) };
     add("cpu.max", format!("{} {PERIOD_USEC}", most(quota)));
     // A line feed is written where nothing would not be.
     add("cpuset.cpus", resources.cpu_set.as_ref().map_or("\n", |set| set.as_str()).to_owned());
     add("cpuset.mems", resources.cpu_set_mems.as_ref().map_or("\n", |set| set.as_str()).to_owned());
-    add("pids.max", most(resources.pids_max.map_or(PIDS_LIMIT.unsigned_abs(), |it| it.get())));
-    add("io.weight", resources.io_weight.map_or(USUAL_WEIGHT, |it| it.get()).to_string());
+    add("pids.max", most(resources.pids_max.map_or(PIDS_LIMIT.unsigned_abs(), PidsLimit::get)));
+    add("io.weight", resources.io_weight.map_or(USUAL_WEIGHT, Weight::get).to_string());
     for (size, limit) in &resources.hugepage_limits {
         add(&format!("hugetlb.{}.max", size.as_str()), most(*limit));
     }
@@ -143,13 +146,13 @@ impl Amounts {
     fn of(resources: &Resources) -> Self {
         let mut all = BTreeMap::new();
         let mut add = |what: &str, amount: u64| all.insert(what.to_owned(), amount);
-        add("memory", resources.memory.map_or(UNLIMITED, |it| it.get()));
+        add("memory", resources.memory.map_or(UNLIMITED, MemoryLimit::get));
         add("swap", swap(resources));
-        add("kept", resources.memory_reservation.map_or(0, |it| it.get()));
-        add("cpu weight", resources.cpu_weight.map_or(USUAL_WEIGHT, |it| it.get()));
-        add("cpu", resources.cpu_quota.map_or(UNLIMITED, |it| it.get()));
-        add("pids", resources.pids_max.map_or(PIDS_LIMIT.unsigned_abs(), |it| it.get()));
-        add("io weight", resources.io_weight.map_or(USUAL_WEIGHT, |it| it.get()));
+        add("kept", resources.memory_reservation.map_or(0, MemoryLimit::get));
+        add("cpu weight", resources.cpu_weight.map_or(USUAL_WEIGHT, Weight::get));
+        add("cpu", resources.cpu_quota.map_or(UNLIMITED, CpuQuota::get));
+        add("pids", resources.pids_max.map_or(PIDS_LIMIT.unsigned_abs(), PidsLimit::get));
+        add("io weight", resources.io_weight.map_or(USUAL_WEIGHT, Weight::get));
         for (size, limit) in &resources.hugepage_limits {
             add(size.as_str(), *limit);
         }
@@ -172,12 +175,12 @@ impl Amounts {
 }
 
 /// The numbers of a list like `0-3,7`, which is known to be one.
-fn numbers(list: &str) -> BTreeSet<u32> {
+fn numbers(text: &str) -> BTreeSet<u32> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
     };
-    list.split(',').filter_map(range).flatten().collect()
+    text.split(',').filter_map(range).flatten().collect()
 }
 
 #[cfg(test)]

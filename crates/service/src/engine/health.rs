@@ -49,6 +49,7 @@ impl Health {
     }
 
     /// Whether there is nothing to write down.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
     pub(crate) fn is_none(&self) -> bool {
         *self == Self::None
     }

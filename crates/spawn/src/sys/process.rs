@@ -35,7 +35,8 @@ pub(super) fn launch(launch: &Launch) -> io::Result<Child> {
     let program = Program::new(launch, &fds)?;
     let group =
         launch.group.as_ref().map(|Group { root, path }| cgroup::open(root, path.relative()));
-    let (pid, pidfd) = program.start(group.transpose()?)?;
+    let group = group.transpose()?;
+    let (pid, pidfd) = program.start(group.as_ref().map(AsFd::as_fd))?;
     Ok(Child { pid, pidfd: Arc::new(pidfd), output })
 }
 

@@ -43,12 +43,12 @@ impl Program {
 
     /// Starts it in `group`, or where this process is. It leads a process group of its own: a Ctrl-C
     /// meant for us must not reach it.
-    pub(super) fn start(&self, group: Option<OwnedFd>) -> io::Result<(u32, OwnedFd)> {
+    pub(super) fn start(&self, group: Option<BorrowedFd<'_>>) -> io::Result<(u32, OwnedFd)> {
         let (words, child_words) = pipe_with(PipeFlags::CLOEXEC)?;
         let child_words = fcntl_dupfd_cloexec(child_words, self.beyond())?;
         let pointers = Pointers { args: terminated(&self.args), env: terminated(&self.env) };
         let mut pidfd: RawFd = -1;
-        let mut how = how(&mut pidfd, group.as_ref());
+        let mut how = how(&mut pidfd, group);
         // SAFETY: without CLONE_VM the child has a copy of all memory, this stack included, and goes
         // on from here as after fork(2). It makes plain system calls until it is another program or
         // ends. `how` and what it points at live until the call returns.
@@ -123,7 +123,7 @@ fn c_string(text: &OsStr) -> io::Result<CString> {
 }
 
 /// Handlers of ours are not run in the child, for what they write to is ours.
-fn how(pidfd: &mut RawFd, group: Option<&OwnedFd>) -> libc::clone_args {
+fn how(pidfd: &mut RawFd, group: Option<BorrowedFd<'_>>) -> libc::clone_args {
     const CLEAR_HANDLERS: u64 = 0x1_0000_0000;
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     // SAFETY: a struct of numbers, of which zero is always one.
