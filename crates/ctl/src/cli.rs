@@ -531,23 +531,23 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 pub(crate) struct Health {
     /// It is well if this command of a shell in it ends with 0; none: nothing is checked.
-    #[arg(long, value_name = "COMMAND")]
-    pub(crate) health_cmd: Option<String>,
+    #[arg(long = "health-cmd", value_name = "COMMAND")]
+    pub(crate) cmd: Option<String>,
     /// Seconds from one check to the next.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) health_interval: Option<f64>,
+    #[arg(long = "health-interval", value_name = "SECONDS")]
+    pub(crate) interval: Option<f64>,
     /// Seconds that a check may take.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) health_timeout: Option<f64>,
+    #[arg(long = "health-timeout", value_name = "SECONDS")]
+    pub(crate) timeout: Option<f64>,
     /// Seconds after its start in which failures do not count.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) health_start_period: Option<f64>,
+    #[arg(long = "health-start-period", value_name = "SECONDS")]
+    pub(crate) start_period: Option<f64>,
     /// So many checks have to fail in a row.
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) health_retries: Option<u32>,
+    #[arg(long = "health-retries", value_name = "NUMBER")]
+    pub(crate) retries: Option<u32>,
     /// What is done with it then: none, kill, restart or stop.
-    #[arg(long, value_name = "ACTION")]
-    pub(crate) health_on_failure: Option<String>,
+    #[arg(long = "health-on-failure", value_name = "ACTION")]
+    pub(crate) on_failure: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -10,18 +10,18 @@ const SECOND_USEC: f64 = 1_000_000.0;
 
 /// The option for that; nothing if nothing was said.
 pub(crate) fn option(said: Health) -> Option<Variant<'static>> {
-    let command = said.health_cmd.map(|command| match command.as_str() {
+    let command = said.cmd.map(|command| match command.as_str() {
         "none" => Vec::new(),
         _ => vec!["/bin/sh".to_owned(), "-c".to_owned(), command],
     });
     let time = |key, seconds: Option<f64>| Some((key, Variant::from(usec(seconds?))));
     let options = [
         command.map(|command| ("Command", Variant::from(command))),
-        time("IntervalUSec", said.health_interval),
-        time("TimeoutUSec", said.health_timeout),
-        time("StartPeriodUSec", said.health_start_period),
-        said.health_retries.map(|retries| ("Retries", retries.into())),
-        said.health_on_failure.map(|action| ("OnFailure", action.into())),
+        time("IntervalUSec", said.interval),
+        time("TimeoutUSec", said.timeout),
+        time("StartPeriodUSec", said.start_period),
+        said.retries.map(|retries| ("Retries", retries.into())),
+        said.on_failure.map(|action| ("OnFailure", action.into())),
     ];
     let options: HashMap<&str, Variant<'static>> = options.into_iter().flatten().collect();
     (!options.is_empty()).then(|| options.into())

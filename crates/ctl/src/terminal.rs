@@ -60,9 +60,9 @@ pub(crate) async fn pass_on(terminal: OwnedFd) -> Result<(), Failure> {
         typed.and_then(|_| keys.write_all(&[END_OF_INPUT]))
     });
     let mut shown = File::from(terminal.try_clone().map_err(failed())?);
-    let shows = tokio::task::spawn_blocking(move || show(&mut shown));
+    let passing = tokio::task::spawn_blocking(move || show(&mut shown));
     tokio::select! {
-        _ = shows => {}
+        _ = passing => {}
         result = follow_size(terminal) => result?,
     }
     drop(raw);

@@ -63,7 +63,8 @@ fn privileged_a_terminal_is_the_callers_and_no_byte_of_it_is_lost() {
             let script = format!("tty; echo {round}; seq 100; exit 3");
             let (process, terminal) = at_a_terminal(&client, &path, &script).await;
             assert_eq!(client.session_code(&process).await, 3);
-            let numbers: String = (1..=100).map(|number| format!("{number}\r\n")).collect();
+            let numbers: Vec<_> = (1..=100).map(|number: u32| number.to_string()).collect();
+            let numbers = numbers.join("\r\n") + "\r\n";
             assert_eq!(rest(terminal), format!("/dev/pts/0\r\n{round}\r\n{numbers}"));
         }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tare_specgen::{DeviceNumber, Rate};
+use tare_specgen::{CpuQuota, DeviceNumber, MemoryLimit, NumberList, PidsLimit, Rate, Weight};
 use zbus::Variant;
 
 use crate::engine::view;
@@ -13,15 +13,15 @@ pub(crate) fn dict(view: &view::Container) -> HashMap<&'static str, Variant<'sta
     let number = |key, number: Option<u64>| Some((key, Variant::from(number?)));
     let text = |key, text: Option<&str>| Some((key, Variant::from(text?.to_owned())));
     [
-        number("Memory", asked.memory.map(|it| it.get())),
-        number("MemorySwap", asked.memory_swap.map(|it| it.get())),
-        number("MemoryReservation", asked.memory_reservation.map(|it| it.get())),
-        number("CPUWeight", asked.cpu_weight.map(|it| it.get())),
-        number("CPUQuotaPerSecUSec", asked.cpu_quota.map(|it| it.get())),
-        text("CPUSet", asked.cpu_set.as_ref().map(|it| it.as_str())),
-        text("CPUSetMems", asked.cpu_set_mems.as_ref().map(|it| it.as_str())),
-        number("PidsMax", asked.pids_max.map(|it| it.get())),
-        number("IOWeight", asked.io_weight.map(|it| it.get())),
+        number("Memory", asked.memory.map(MemoryLimit::get)),
+        number("MemorySwap", asked.memory_swap.map(MemoryLimit::get)),
+        number("MemoryReservation", asked.memory_reservation.map(MemoryLimit::get)),
+        number("CPUWeight", asked.cpu_weight.map(Weight::get)),
+        number("CPUQuotaPerSecUSec", asked.cpu_quota.map(CpuQuota::get)),
+        text("CPUSet", asked.cpu_set.as_ref().map(NumberList::as_str)),
+        text("CPUSetMems", asked.cpu_set_mems.as_ref().map(NumberList::as_str)),
+        number("PidsMax", asked.pids_max.map(PidsLimit::get)),
+        number("IOWeight", asked.io_weight.map(Weight::get)),
         rates("IOReadBandwidth", &asked.io_read_bandwidth),
         rates("IOWriteBandwidth", &asked.io_write_bandwidth),
         rates("IOReadIOPS", &asked.io_read_iops),

@@ -175,19 +175,14 @@ impl Engine {
         let (record, execed) = self.begin_unseen(container, request, stdio).await?;
         let (supervisor, process) = execed;
         let ended = self.wait_for_end(&record, supervisor, process.clone());
-        let exit = match timeout(Duration::from_micros(timeout_usec), ended).await {
-            Ok(exit) => Some(exit),
-            Err(_) => {
-                if let Some(process) = &process {
-                    let _ = signal::send(process.as_fd(), Signal::KILL);
-                    let _ = timeout(KILL_TIMEOUT, process.ended()).await;
-                }
-                None
-            }
-        };
+        let in_time = timeout(Duration::from_micros(timeout_usec), ended).await;
+        if let (Err(_), Some(process)) = (&in_time, &process) {
+            let _ = signal::send(process.as_fd(), Signal::KILL);
+            let _ = timeout(KILL_TIMEOUT, process.ended()).await;
+        }
         self.clean_session(&record).await;
         self.forget_session(&record.key).await;
-        Ok(exit.is_some_and(|exit| exit.code == 0))
+        Ok(in_time.is_ok_and(|exit| exit.code == 0))
     }
 
     /// What its creator wants to be done with a container that is not well any more.

@@ -47,6 +47,7 @@ impl HeldRoot {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
     use std::io::{PipeReader, Read, pipe};
