@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use tokio::sync::watch;
 
 /// One effect of a daemon, among those of one operation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Effect {
     /// Whose it is: `netns`, `storage`, `spawn`, `runtime`, `service`.
     pub part: String,

@@ -46,7 +46,7 @@ impl<O: Operation> Matrix<O> {
     async fn all_undo(&mut self, lab: &mut Lab<'_>) -> Vec<(Option<Effect>, Effect)> {
         self.fail_each(lab).await;
         let failed = |number: usize| Some(self.effects[number].clone());
-        self.undo.iter().map(|(number, undo)| (failed(*number), undo.clone())).collect()
+        self.late_undo.iter().map(|(undo, number)| (failed(*number), undo.clone())).collect()
     }
 
     /// What is different afterwards; nothing if it did not come by.

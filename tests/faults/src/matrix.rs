@@ -1,5 +1,6 @@
 //! An operation, each of its effects, and each kind of fault at each of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Matrix<O> {
     pub(crate) effects: Vec<Effect>,
     /// By which effects others are taken back, and after which of those has failed.
     pub(crate) undo: Vec<(usize, Effect)>,
+    /// The same after the last of those that has failed, when most was there to be taken back.
+    pub(crate) late_undo: BTreeMap<Effect, usize>,
     /// Without anything of it.
     cleared: World,
     /// After it.
@@ -97,8 +100,8 @@ impl<O: Operation> Matrix<O> {
         // Without a hook, all of what follows would pass.
         assert!(effects.iter().any(|effect| effect.part == "service"), "{effects:?}");
         let done = lab.world();
-        let (undo, problems) = (Vec::new(), Vec::new());
-        Self { operation, effects, undo, cleared, done, problems }
+        let (undo, late_undo, problems) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { operation, effects, undo, late_undo, cleared, done, problems }
     }
 
     /// Each effect fails once; and so does each by which those before it are taken back.
@@ -206,7 +209,11 @@ impl<O: Operation> Matrix<O> {
         let after = lab.faults.seen().into_iter();
         for effect in after.skip_while(|effect| *effect != self.effects[number]) {
             let known = self.undo.iter().any(|(_, known)| *known == effect);
-            if !known && !self.effects.contains(&effect) {
+            if self.effects.contains(&effect) {
+                continue;
+            }
+            self.late_undo.insert(effect.clone(), number);
+            if !known {
                 self.undo.push((number, effect));
             }
         }

@@ -61,7 +61,9 @@ fn privileged_a_step_left_out_of_the_undo_of_a_start_is_told() {
         &[any],
         &[
             ("spawn: call /usr/bin/", "new file: "),
-            ("spawn: kill process ", "new process: "),
+            ("spawn: clear control group /", "new control group: "),
+            ("netns: remove N elements from firewall table ", "new firewall: inet tare_"),
+            ("netns: unmount network namespace ", "new network namespace: tare-"),
             ("storage: remove \"config.json\"", "new file: "),
             ("storage: remove directory \"rootfs\"", "new file: "),
         ],
