@@ -109,6 +109,7 @@ fn lab_every_method_of_the_contract_works_as_shipped() {
         volumes(&caller).await;
         life(&caller).await;
         by_name(&caller).await;
+        sessions(&caller).await;
         looking(&caller).await;
         files(&caller).await;
         networks(&caller).await;
@@ -181,6 +182,8 @@ async fn life(caller: &Caller<'_>) {
     caller.call(&path, "Container.Resume", &0_u64).await;
     assert_eq!(caller.state(&path).await, "running");
     caller.call(&path, "Container.Rename", &("renamed", 0_u64)).await;
+    let limits = Options::from([("RestartPolicy", "on-failure:3".into())]);
+    caller.call(&path, "Container.Update", &limits).await;
     caller.job(&path, "Container.Restart", &(1_000_000_u64, 0_u64)).await;
     caller.job(&path, "Container.Stop", &(1_000_000_u64, 0_u64)).await;
     caller.job(&path, "Container.Start", &(0_u64, none())).await;
@@ -190,6 +193,9 @@ async fn life(caller: &Caller<'_>) {
 
 async fn by_name(caller: &Caller<'_>) {
     let options = Options::from([("Command", vec!["sh", "-c", RUNS].into())]);
+    let (spec, ..): (String, Vec<String>, String) =
+        caller.get(ROOT, "Manager.GenerateSpec", &("busybox", options.clone(), 0_u64)).await;
+    assert!(spec.contains("\"ociVersion\""), "{spec}");
     caller.job(ROOT, "Manager.RunContainer", &("n", "busybox", options)).await;
     let path: OwnedObjectPath = caller.get(ROOT, "Manager.GetContainer", &"n").await;
     let (listed, _): (Vec<Row>, u64) = caller.get(ROOT, "Manager.ListContainers", &none()).await;
@@ -203,6 +209,21 @@ async fn by_name(caller: &Caller<'_>) {
     caller.job(ROOT, "Manager.StartContainer", &("n", 0_u64)).await;
     caller.call(ROOT, "Manager.KillContainer", &("n", "init", 9, 0_u64)).await;
     caller.job(ROOT, "Manager.RemoveContainer", &("n", 1_u64)).await;
+}
+
+async fn sessions(caller: &Caller<'_>) {
+    let path = caller.create("sessions").await;
+    caller.job(&path, "Container.Start", &(0_u64, none())).await;
+    let options = Options::from([("TTY", true.into())]);
+    let (process, fds): (OwnedObjectPath, HashMap<String, OwnedFd>) =
+        caller.get(&path, "Container.Exec", &(vec!["sleep", "1000"], options)).await;
+    assert!(fds.contains_key("pty"));
+    caller.call(&process, "Process.Resize", &(40_u16, 100_u16)).await;
+    let _pidfd: OwnedFd = caller.get(&process, "Process.OpenPIDFD", &0_u64).await;
+    let stream: OwnedFd = caller.get(&process, "Process.WaitFD", &("stopped", 0_u64)).await;
+    caller.call(&process, "Process.Kill", &(9, 0_u64)).await;
+    assert!(first_line(stream).contains("\"ExitSignal\":9"));
+    caller.job(&path, "Container.Remove", &1_u64).await;
 }
 
 async fn looking(caller: &Caller<'_>) {
@@ -262,6 +283,8 @@ async fn networks(caller: &Caller<'_>) {
     assert_eq!(listed.len(), 2);
     let json: String = caller.get(&network, "Network.Inspect", &0_u64).await;
     assert!(json.contains("\"m\""), "{json}");
+    let labels = HashMap::from([("a", "b")]);
+    caller.call(&network, "Network.Update", &Options::from([("AddLabels", labels.into())])).await;
     let path = caller.create("networks").await;
     caller.job(&path, "Container.Start", &(0_u64, none())).await;
     caller.call(&path, "Container.ConnectNetwork", &(&network, none())).await;
