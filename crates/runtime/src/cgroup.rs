@@ -102,9 +102,11 @@ pub fn expect_moves(host: &Host) -> Result<(), Error> {
     }
 }
 
-/// The group of a process in cgroup2, by its `/proc/<pid>/cgroup`.
+/// The group of a process in cgroup2, by its `/proc/<pid>/cgroup`, if it is below the root that is seen
+/// here; see `cgroup_namespaces(7)`.
 fn own_group(groups: &str) -> Option<&str> {
-    groups.lines().find_map(|line| line.strip_prefix("0::"))
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    (!group.starts_with("/..")).then_some(group)
 }
 
 fn open_below(dir: impl AsFd, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
@@ -523,6 +525,7 @@ mod tests {
         assert_eq!(own_group(hybrid), Some("/system.slice/tared.service"));
         assert_eq!(own_group("0::/\n"), Some("/"));
         assert_eq!(own_group("4:memory:/m\n"), None);
+        assert_eq!(own_group("0::/../other\n"), None, "it is not seen from here");
     }
 
     #[test]

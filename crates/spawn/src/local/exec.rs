@@ -4,6 +4,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
+
 use super::identify;
 use super::reaper::{Kin, Reaper};
 use super::supervise::{Answer, start_conmon};
@@ -14,10 +16,12 @@ use crate::step::{Done, Step};
 use crate::sys::socket;
 use crate::undo::{Failure, Undo, failed, run};
 use crate::view;
-use crate::{Cause, Error, Exec, Execed, Extent, Layout, Refusal, Settings, Streams};
+use crate::{Cause, Error, Exec, Execed, Extent, Layout, Refusal, Settings, Started, Streams};
 
 /// How much of the end of a runtime's log is read, in bytes.
 const MAX_LOG: u64 = 16 << 10;
+/// The device that terminals are made by, and their other side is: `TTYAUX_MAJOR`, 2.
+const PTMX: (u32, u32) = (5, 2);
 
 pub(super) fn exec(
     settings: &Settings,
@@ -93,7 +97,7 @@ impl Session<'_> {
         start_conmon(undo, launch)
             .and_then(|mut conmon| conmon.go_on(undo, Vec::new()))
             .and_then(|answer| self.understand(kin, answer))
-            .and_then(|execed| self.with_terminal(execed, listener))
+            .and_then(|execed| self.with_terminal(undo, execed, listener))
             .inspect_err(|_| {
                 kin.add_group(&root, &cgroup);
                 self.doom(kin);
@@ -120,16 +124,33 @@ impl Session<'_> {
         }
     }
 
+    fn with_terminal(
+        &self,
+        undo: &mut Undo,
+        execed: Execed,
+        listener: Option<Fd>,
+    ) -> Result<Execed, Cause> {
+        match listener.map(|listener| self.terminal(&listener)).transpose() {
+            Ok(terminal) => Ok(Execed { terminal, ..execed }),
+            Err(cause) => {
+                // It runs, and in the container's group, which is not cleared.
+                if let Some(Started { pid, pidfd }) = execed.process {
+                    undo.arm(Step::Kill { pid, pidfd: Arc::new(pidfd) });
+                }
+                Err(cause)
+            }
+        }
+    }
+
     /// The runtime has sent it before it said the pid of the process.
-    fn with_terminal(&self, execed: Execed, listener: Option<Fd>) -> Result<Execed, Cause> {
-        let Some(listener) = listener else { return Ok(execed) };
-        let sent = socket::sent_terminal(&listener);
+    fn terminal(&self, listener: &OwnedFd) -> Result<OwnedFd, Cause> {
+        let sent = socket::sent_terminal(listener);
         let sent = sent.map_err(|source| failed(&"receive a terminal", source))?;
+        // What it has opened for one is the container's, and may be anything.
         let none = || Cause::Runtime { message: "sent no terminal".into() };
-        let terminal = Some(sent.ok_or_else(none)?);
-        let path = self.programs.layout.terminal_socket(self.request.session);
-        run(&Step::RemoveSocket(path))?;
-        Ok(Execed { terminal, ..execed })
+        let terminal = sent.filter(is_terminal).ok_or_else(none)?;
+        run(&Step::RemoveSocket(self.programs.layout.terminal_socket(self.request.session)))?;
+        Ok(terminal)
     }
 
     fn understand(&self, kin: &mut Kin<'_>, answer: Answer) -> Result<Execed, Cause> {
@@ -159,6 +180,16 @@ impl Session<'_> {
     }
 }
 
+/// Whether this is the side of a terminal that is not the process's. The kernel knows it by itself: a
+/// filesystem that is asked may never answer.
+fn is_terminal(fd: &OwnedFd) -> bool {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(fd, c"", flags, StatxFlags::TYPE).is_ok_and(|stat| {
+        let device = (stat.stx_rdev_major, stat.stx_rdev_minor);
+        FileType::from_raw_mode(stat.stx_mode.into()).is_char_device() && device == PTMX
+    })
+}
+
 /// The last error in the log of a runtime.
 fn log_words(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
@@ -170,4 +201,18 @@ fn log_words(path: &Path) -> String {
         Ok(end)
     };
     last_words(&read().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_other_side_of_a_terminal_is_one() {
+        let open = |path: &str| OwnedFd::from(File::open(path).unwrap());
+        assert!(is_terminal(&open("/dev/ptmx")));
+        for path in ["/dev/null", "/proc/self/stat", "/"] {
+            assert!(!is_terminal(&open(path)), "{path}");
+        }
+    }
 }

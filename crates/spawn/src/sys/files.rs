@@ -1,8 +1,10 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, linkat};
 
 use crate::Place;
 use crate::step::Done;
@@ -48,8 +50,23 @@ pub(super) fn remove_bundle(path: &Path) -> io::Result<()> {
     fs::remove_dir_all(path)
 }
 
+/// Unless something is there. It gets its name when it is complete: whoever waits for it sees all of
+/// it; on filesystems without nameless files it is filled under its name.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let nameless = options.clone().custom_flags(libc::O_TMPFILE).open(dir);
+    let mut file = match nameless {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+            return options.create_new(true).open(path)?.write_all(bytes);
+        }
+        opened => opened?,
+    };
+    file.write_all(bytes)?;
+    // See open(2) on O_TMPFILE.
+    let itself = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// In one call, so that as little as can be is seen of it half done.

@@ -61,13 +61,7 @@ impl Program {
         // SAFETY: the kernel has put a new descriptor there, which is ours alone.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         drop(child_words);
-        match heard(&words)? {
-            None => Ok((pid, pidfd)),
-            Some(error) => {
-                super::process::kill(&pidfd)?;
-                Err(error)
-            }
-        }
+        settle(pidfd, heard(&words)).map(|pidfd| (pid, pidfd))
     }
 
     /// The first descriptor that is not the program's.
@@ -149,10 +143,41 @@ fn tell(words: RawFd, errno: i32) -> ! {
     }
 }
 
+/// A child that did not become the program, or may not have, is none that anybody waits for.
+fn settle(pidfd: OwnedFd, heard: io::Result<Option<io::Error>>) -> io::Result<OwnedFd> {
+    match heard {
+        Ok(None) => Ok(pidfd),
+        Ok(Some(error)) | Err(error) => {
+            super::process::kill(&pidfd)?;
+            Err(error)
+        }
+    }
+}
+
 /// Why the child did not become the program; nothing if it did.
 fn heard(words: &OwnedFd) -> io::Result<Option<io::Error>> {
     let mut errno = [0; size_of::<i32>()];
     let count = rustix::io::retry_on_intr(|| rustix::io::read(words, &mut errno))?;
     // Four bytes come at once or not at all.
     Ok((count == errno.len()).then(|| io::Error::from_raw_os_error(i32::from_ne_bytes(errno))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use std::process::Command;
+
+    #[test]
+    fn a_child_of_which_nothing_is_heard_does_not_stay() {
+        let cannot = || io::Error::from_raw_os_error(libc::ENOMEM);
+        for heard in [Ok(Some(cannot())), Err(cannot())] {
+            let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+            let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+            let error = settle(pidfd, heard).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENOMEM));
+            let error = child.wait().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ECHILD), "it is waited for");
+        }
+    }
 }
