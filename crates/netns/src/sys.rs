@@ -203,7 +203,7 @@ impl Linux {
         let filter = self.filter()?;
         let present = filter.dump_in(nfnetlink::tables_of(family), docker::get_rules())?;
         if docker::of_bridge(bridge, &present).is_empty() {
-            filter.transact_in(nfnetlink::tables_of(family), &docker::pass(bridge))?;
+            filter.transact_in(nfnetlink::tables_of(family), &docker::pass(bridge, &present))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, PipeReader, PipeWriter, Seek, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -18,6 +19,7 @@ use rustix::event::EventfdFlags;
 use rustix::fs::inotify::{CreateFlags, WatchFlags};
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::process::{Resource, Rlimit};
+use tokio::net::UdpSocket;
 
 use crate::fault;
 
@@ -164,6 +166,12 @@ pub(crate) async fn ask_manager<T>(
 ) -> io::Result<T> {
     fault::point_aside(what).await?;
     ask.await
+}
+
+/// Makes a socket for datagrams at this address, with a port that is free.
+pub(crate) async fn bind_datagrams(at: IpAddr) -> io::Result<UdpSocket> {
+    fault::point_aside(format!("bind a socket for datagrams at {at}")).await?;
+    UdpSocket::bind((at, 0)).await
 }
 
 /// Starts the program of a private bus.

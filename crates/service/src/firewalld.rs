@@ -3,7 +3,7 @@
 //! It forgets that when it is started anew. So it is told again whenever it comes, or has read its
 //! settings again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +71,13 @@ struct Known {
     bridges: BTreeMap<String, bool>,
 }
 
+impl Known {
+    /// Notes whether a bridge is let through; returns whether it is still to be.
+    fn note(&mut self, bridge: &str, is_through: bool) -> bool {
+        self.bridges.get_mut(bridge).map(|through| *through = is_through).is_some()
+    }
+}
+
 impl Firewalld {
     /// Whoever has the name on the system bus, now or later; nothing where there is no such bus.
     pub async fn find() -> Option<Self> {
@@ -109,7 +116,7 @@ async fn follow(
     while news.next().await.is_some() {
         let Some(shared) = shared.upgrade() else { return };
         shared.meet().await;
-        let bridges: BTreeSet<String> = shared.known().bridges.keys().cloned().collect();
+        let bridges: Vec<String> = shared.known().bridges.keys().cloned().collect();
         for bridge in bridges {
             shared.put(&bridge).await;
         }
@@ -133,9 +140,16 @@ impl Shared {
         self.known().is_there = is_there;
     }
 
-    /// Has a bridge let through, if it is there; and remembers whether it is.
+    /// Whether there is anybody to be told of a bridge, and it is to be let through.
+    fn is_wanted(&self, bridge: &str) -> bool {
+        let known = self.known();
+        known.is_there && known.bridges.contains_key(bridge)
+    }
+
+    /// Has a bridge let through, if it is there; and remembers whether it is. One that is forgotten
+    /// meanwhile is taken out again.
     async fn put(&self, bridge: &str) {
-        if !self.known().is_there {
+        if !self.is_wanted(bridge) {
             return;
         }
         let ask = async { timeout(PATIENCE, self.add(bridge)).await?.map_err(io::Error::other) };
@@ -144,8 +158,9 @@ impl Shared {
         if let Err(error) = &done {
             tracing::warn!("firewalld may reject what containers on {bridge} send: {error}");
         }
-        if let Some(through) = self.known().bridges.get_mut(bridge) {
-            *through = done.is_ok();
+        let is_wanted = self.known().note(bridge, done.is_ok());
+        if !is_wanted {
+            self.take(bridge).await;
         }
     }
 
@@ -160,12 +175,16 @@ impl Shared {
         Ok(())
     }
 
-    async fn take(&self, bridge: &str) -> io::Result<()> {
+    async fn take(&self, bridge: &str) {
         let ask = async {
             let removed = timeout(PATIENCE, self.zones.remove(TRUSTED, bridge)).await?;
             removed.map(drop).map_err(io::Error::other)
         };
-        effects::ask_manager(format!("take {bridge} out of the zone {TRUSTED}"), ask).await
+        let what = format!("take {bridge} out of the zone {TRUSTED}");
+        // It was in another zone, or was taken out already.
+        if let Err(error) = effects::ask_manager(what, ask).await {
+            tracing::info!("{bridge} is not taken out of a zone of firewalld: {error}");
+        }
     }
 }
 
@@ -179,12 +198,11 @@ impl Zones for Firewalld {
 
     fn forget<'a>(&'a self, bridge: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
-            let was_there = self.0.known().bridges.remove(bridge) == Some(true);
-            if was_there && self.0.known().is_there
-                // It was in another zone, or was taken out already.
-                && let Err(error) = self.0.take(bridge).await
-            {
-                tracing::info!("{bridge} is not taken out of a zone of firewalld: {error}");
+            // Also one of which it is not known: what came too late to be heard of may have been done.
+            let was_wanted = self.0.is_wanted(bridge);
+            self.0.known().bridges.remove(bridge);
+            if was_wanted {
+                self.0.take(bridge).await;
             }
         })
     }

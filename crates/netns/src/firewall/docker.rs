@@ -2,12 +2,12 @@
 //! its own lets pass, but for what is accepted in that chain; it leaves alone what is in there. Pure.
 
 use netlink_packet_netfilter::nftables::{
-    ExpressionAttribute, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage,
+    ExpressionAttribute, Expressions, ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage,
 };
-use rtnetlink::packet_core::NLM_F_CREATE;
+use rtnetlink::packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
 use super::chains::rule;
-use super::expression::{Field, accept, is_named};
+use super::expression::{Field, Part, accept, end_chain, is_named, to_bridge};
 use super::ruleset::{Request, comment, request};
 use crate::InterfaceName;
 
@@ -28,29 +28,70 @@ pub(crate) fn is_user_chain(table: &str, chain: &str) -> bool {
 /// The numbers of those of our rules that are about a bridge.
 pub(crate) fn of_bridge(bridge: &InterfaceName, answers: &[NfTablesMessage]) -> Vec<u64> {
     let ours = RuleAttribute::UserData(mark(bridge));
-    let number = |answer: &NfTablesMessage| {
+    numbers(answers, |rule| rule.contains(&ours)).collect()
+}
+
+/// Lets what goes to a bridge pass before all other rules: our own table says what of that does. What
+/// comes from it, and goes to no bridge, passes if no rule of the administrator says otherwise: behind a
+/// bridge there may be containers of Docker, and it is for Docker to say what reaches them.
+pub(crate) fn pass(bridge: &InterfaceName, present: &[NfTablesMessage]) -> Vec<Request> {
+    let from = || is_named(Field::InputInterface, bridge);
+    let first = (NLM_F_CREATE, None);
+    let last = match numbers(present, ends_chain).next() {
+        Some(end) => (NLM_F_CREATE, Some(RuleAttribute::Position(end))),
+        None => (NLM_F_CREATE | NLM_F_APPEND, None),
+    };
+    let rules = [
+        (rule([is_named(Field::OutputInterface, bridge), accept()]), first),
+        (rule([from(), to_bridge(), end_chain()]), last.clone()),
+        (rule([from(), accept()]), last),
+    ];
+    rules.map(|(rule, (flags, before))| add(bridge, rule, before, flags)).into()
+}
+
+fn add(bridge: &InterfaceName, rule: Part, before: Option<RuleAttribute>, flags: u16) -> Request {
+    let mut attributes = place();
+    attributes.push(RuleAttribute::Expressions(rule.into_iter().map(Into::into).collect()));
+    attributes.push(RuleAttribute::UserData(mark(bridge)));
+    attributes.extend(before);
+    request(NfTablesMessage::NewRule(RuleMessage { attributes }), flags)
+}
+
+/// The numbers of those rules of which this is true.
+fn numbers(
+    answers: &[NfTablesMessage],
+    mut is_one: impl FnMut(&[RuleAttribute]) -> bool,
+) -> impl Iterator<Item = u64> {
+    answers.iter().filter_map(move |answer| {
         let NfTablesMessage::NewRule(RuleMessage { attributes }) = answer else { return None };
         let handle = attributes.iter().find_map(|attribute| match attribute {
             RuleAttribute::Handle(handle) => Some(*handle),
             _ => None,
         });
-        handle.filter(|_| attributes.contains(&ours))
-    };
-    answers.iter().filter_map(number).collect()
+        handle.filter(|_| is_one(attributes))
+    })
 }
 
-/// Lets what comes from a bridge and goes to it pass: our own table says what of that does. Before all
-/// other rules, which may end the chain.
-pub(crate) fn pass(bridge: &InterfaceName) -> Vec<Request> {
-    let rule = |field: Field| {
-        let expressions: Vec<ListAttribute<ExpressionAttribute>> =
-            rule([is_named(field, bridge), accept()]).into_iter().map(Into::into).collect();
-        let mut attributes = place();
-        attributes.push(RuleAttribute::Expressions(expressions));
-        attributes.push(RuleAttribute::UserData(mark(bridge)));
-        request(NfTablesMessage::NewRule(RuleMessage { attributes }), NLM_F_CREATE)
-    };
-    [Field::OutputInterface, Field::InputInterface].map(rule).into()
+/// Whether no packet comes past a rule, as Docker once ended the chain: nothing is reached behind it.
+fn ends_chain(rule: &[RuleAttribute]) -> bool {
+    let expressions = rule.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Expressions(expressions) => Some(expressions),
+        _ => None,
+    });
+    let all = expressions.into_iter().flatten().filter_map(expression);
+    all.filter(|it| !is_counter(it)).eq(&end_chain())
+}
+
+fn is_counter(expression: &Expressions) -> bool {
+    matches!(expression, Expressions::Other { expression_type, .. } if expression_type == "counter")
+}
+
+fn expression(listed: &ListAttribute<ExpressionAttribute>) -> Option<&Expressions> {
+    let ListAttribute::Element(attributes) = listed else { return None };
+    attributes.iter().find_map(|attribute| match attribute {
+        ExpressionAttribute::Data(expression) => Some(expression),
+        _ => None,
+    })
 }
 
 /// Takes rules away again.

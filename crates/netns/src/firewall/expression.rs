@@ -109,12 +109,19 @@ pub(super) fn to_loopback6() -> Part {
 
 /// Both interfaces are bridges: the packet passes one bridge, or from one to another.
 pub(super) fn between_bridges() -> Part {
-    let mut kind = b"bridge".to_vec();
-    kind.resize(16, 0);
-    [MetaKey::Iifkind, MetaKey::Oifkind]
-        .into_iter()
-        .flat_map(|key| [meta(key, Register::Reg1), equals(kind.clone())])
-        .collect()
+    [MetaKey::Iifkind, MetaKey::Oifkind].into_iter().flat_map(is_bridge).collect()
+}
+
+/// The packet leaves by a bridge. The contrary cannot be asked for: hardware has no kind, and a rule that
+/// looks at it ends there.
+pub(super) fn to_bridge() -> Part {
+    is_bridge(MetaKey::Oifkind).into()
+}
+
+fn is_bridge(kind: MetaKey) -> [Expressions; 2] {
+    let mut bridge = b"bridge".to_vec();
+    bridge.resize(16, 0);
+    [meta(kind, Register::Reg1), equals(bridge)]
 }
 
 /// The interface has this name.

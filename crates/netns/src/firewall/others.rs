@@ -44,8 +44,9 @@ pub fn foreign_forward_chains(ours: &TableName) -> Result<Vec<ForeignChain>, Err
     Ok(forward.filter(is_foreign).collect())
 }
 
-/// Lets what passes a bridge pass Docker's firewall, too, by a rule in the chain that is there for that.
-/// Can be repeated, and is to be: whoever sets that firewall up anew may forget it.
+/// Lets what passes a bridge pass Docker's firewall, too, by rules in the chain that is there for that; but
+/// not what goes on to a bridge of somebody else. Can be repeated, and is to be: whoever sets that firewall
+/// up anew may forget it.
 ///
 /// # Errors
 ///

@@ -56,10 +56,19 @@ fn docker(family: &str) {
     }
 }
 
+/// Takes the client outside off its bridge.
+fn unbridge() {
+    command("ip", &["link", "del", "out0"]);
+    for address in ["192.0.2.1/24", "2001:db8::1/64"] {
+        command("ip", &["addr", "add", address, "dev", "ve-client"]);
+    }
+}
+
 #[test]
 fn privileged_containers_pass_docker() {
     on_scratch_host(|| {
         let lab = Lab::new();
+        unbridge();
         let network = lab.network(0, Reach::Open);
         let web = lab.publishing(&network, 2, &[port(None, Protocol::Tcp, 8080, 80)]);
         for (at, family, table) in [(0, IpFamily::V4, "ip"), (1, IpFamily::V6, "ip6")] {
@@ -74,7 +83,7 @@ fn privileged_containers_pass_docker() {
                 pass_user_chain(family, &name("tare0")).unwrap();
             }
             let passed = command("nft", &["list", "table", table, "filter"]);
-            assert_eq!(passed.matches("tare-netns tare0").count(), 2, "{passed}");
+            assert_eq!(passed.matches("tare-netns tare0").count(), 3, "{passed}");
             tcp_exchange(Some(&lab.client), &inside, to(HOST[at], 8080));
             tcp_exchange(Some(&web.namespace), &outside, to(CLIENT[at], 80));
             for _ in 0..2 {
@@ -90,5 +99,25 @@ fn privileged_containers_pass_docker() {
         command("nft", &["delete table ip filter"]);
         leave_user_chain(IpFamily::V4, &name("tare0")).expect("there is nothing any more");
         pass_user_chain(IpFamily::V4, &name("tare0")).expect_err("nor is there a place");
+    });
+}
+
+#[test]
+fn privileged_docker_and_the_administrator_have_their_say() {
+    on_scratch_host(|| {
+        let lab = Lab::new();
+        let web = lab.container(&lab.network(0, Reach::Open), 2);
+        docker("ip");
+        // As newer ones leave it, with a rule of the administrator.
+        command("nft", &["flush chain ip filter DOCKER-USER"]);
+        command("nft", &["add rule ip filter DOCKER-USER tcp dport 81 drop"]);
+        pass_user_chain(IpFamily::V4, &name("tare0")).unwrap();
+        let [outside, closed] = [80, 81].map(|port| listen(Some(&lab.client), to(CLIENT[0], port)));
+        tcp_exchange(None, &outside, to(CLIENT[0], 80));
+        assert!(tcp_is_lost(Some(&web.namespace), to(CLIENT[0], 80)), "it is behind a bridge");
+        unbridge();
+        tcp_exchange(Some(&web.namespace), &outside, to(CLIENT[0], 80));
+        tcp_exchange(None, &closed, to(CLIENT[0], 81));
+        assert!(tcp_is_lost(Some(&web.namespace), to(CLIENT[0], 81)), "it is forbidden");
     });
 }

@@ -18,9 +18,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-/// Connections of one container at a time; others wait in the kernel. Who sends datagrams counts as
-/// one, and is not heard beyond that.
+/// Connections of one container at a time. Others wait: one at each port, the rest in the kernel.
 const MAX_CONNECTIONS: usize = 128;
+/// Those who send datagrams to it; others are not heard.
+const MAX_SENDERS: usize = 128;
 /// A container that does not answer is as good as one that refuses.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// After an error of a socket, such as no descriptor left: it is not to be busy failing.
@@ -30,6 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Proxies {
     room: Arc<Semaphore>,
+    room_for_senders: Arc<Semaphore>,
     /// Dropping it ends the connections.
     life: watch::Sender<()>,
     accepting: BTreeMap<(SocketAddr, Protocol), AbortHandle>,
@@ -39,6 +41,7 @@ impl Default for Proxies {
     fn default() -> Self {
         Self {
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            room_for_senders: Arc::new(Semaphore::new(MAX_SENDERS)),
             life: watch::Sender::new(()),
             accepting: BTreeMap::new(),
         }
@@ -81,13 +84,13 @@ impl Proxies {
     fn accept(&self, port: &HeldPort, target: SocketAddr) -> io::Result<AbortHandle> {
         let socket = port.socket.try_clone()?;
         rustix::io::ioctl_fionbio(&socket, true)?;
-        let (room, life) = (self.room.clone(), self.life.subscribe());
         let task = if port.protocol == Protocol::Udp {
+            let room = self.room_for_senders.clone();
             let socket = UdpSocket::from_std(BoundUdp::from(socket))?;
             tokio::spawn(datagrams::exchange(socket, target, room))
         } else {
             let listener = TcpListener::from_std(Bound::from(socket))?;
-            tokio::spawn(accept(listener, target, room, life))
+            tokio::spawn(accept(listener, target, self.room.clone(), self.life.subscribe()))
         };
         Ok(task.abort_handle())
     }
@@ -114,11 +117,12 @@ async fn accept(
     life: watch::Receiver<()>,
 ) {
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
+        // Only now: where nobody calls, no place is taken.
+        let Ok(place) = room.clone().acquire_owned().await else { return };
         let mut life = life.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -192,5 +196,23 @@ mod tests {
         drop(proxies);
         assert_eq!(caller.read(&mut heard).await.unwrap_or(0), 0, "it does not wait for nobody");
         accepting.abort();
+    }
+
+    #[tokio::test]
+    async fn a_port_where_nobody_calls_takes_no_place() {
+        let container = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = container.local_addr().unwrap();
+        let (room, life) = (Arc::new(Semaphore::new(1)), watch::Sender::new(()));
+        let mut callers = Vec::new();
+        for calls in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let at = listener.local_addr().unwrap();
+            tokio::spawn(accept(listener, target, room.clone(), life.subscribe()));
+            tokio::task::yield_now().await;
+            if calls {
+                callers.push(TcpStream::connect(at).await.unwrap());
+            }
+        }
+        timeout(PATIENCE, container.accept()).await.expect("there is room").unwrap();
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tare_netns::{ForeignChain, InterfaceName, IpFamily, TableName};
@@ -38,6 +38,7 @@ pub trait Zones: Send + Sync + fmt::Debug {
 pub(super) struct Others {
     ours: TableName,
     zones: Option<Arc<dyn Zones>>,
+    /// Held while they are let pass, so that none is that is forgotten: for threads that may wait.
     bridges: Mutex<BTreeSet<InterfaceName>>,
     blocks: AtomicBool,
     looked: Mutex<Option<Instant>>,
@@ -52,7 +53,8 @@ impl Others {
 
     /// A bridge of ours is there.
     pub(super) async fn trust(self: &Arc<Self>, bridge: &InterfaceName) {
-        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).insert(bridge.clone());
+        let (this, added) = (self.clone(), bridge.clone());
+        let _ = brief(move || Ok(this.bridges().insert(added))).await;
         if let Some(zones) = &self.zones {
             zones.trust(bridge.as_str()).await;
         }
@@ -60,13 +62,13 @@ impl Others {
     }
 
     /// It is no more.
-    pub(super) async fn forget(&self, bridge: &InterfaceName) {
-        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).remove(bridge);
+    pub(super) async fn forget(self: &Arc<Self>, bridge: &InterfaceName) {
         if let Some(zones) = &self.zones {
             zones.forget(bridge.as_str()).await;
         }
-        let gone = bridge.clone();
+        let (this, gone) = (self.clone(), bridge.clone());
         let leave = move || {
+            this.bridges().remove(&gone);
             for family in [IpFamily::V4, IpFamily::V6] {
                 if let Err(error) = tare_netns::leave_user_chain(family, &gone) {
                     tracing::warn!("a rule for {gone} stays in Docker's chain: {error}");
@@ -75,6 +77,10 @@ impl Others {
             Ok::<_, Error>(())
         };
         let _ = brief(leave).await;
+    }
+
+    fn bridges(&self) -> MutexGuard<'_, BTreeSet<InterfaceName>> {
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether containers may not reach what they should.
@@ -117,8 +123,7 @@ impl Others {
     /// Lets our bridges pass where the chain is Docker's. What fails is said.
     fn is_passed(&self, chain: &ForeignChain) -> bool {
         let Some(family) = chain.passable else { return false };
-        let bridges = self.bridges.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        bridges.iter().all(|bridge| match tare_netns::pass_user_chain(family, bridge) {
+        self.bridges().iter().all(|bridge| match tare_netns::pass_user_chain(family, bridge) {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!("Docker's firewall is in the way of {bridge}: {error}");

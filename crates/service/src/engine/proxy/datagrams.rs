@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::PAUSE;
+use crate::effects;
 
 /// A caller of which nothing was heard for this long, nor anything for it, is forgotten; the kernel
 /// has it so with those it translates (`nf_conntrack_udp_timeout_stream`).
@@ -82,10 +83,11 @@ fn call(
 }
 
 async fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = match target {
-        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?,
-        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await?,
+    let from: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
+    let socket = effects::bind_datagrams(from).await?;
     socket.connect(target).await?;
     Ok(socket)
 }
@@ -111,6 +113,7 @@ async fn answer(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "these are the other ends")]
 mod tests {
     use super::*;
 
