@@ -52,7 +52,7 @@ impl Resources {
             |new: &Option<crate::NumberList>, old: &Option<crate::NumberList>| match (new, old) {
                 (_, None) => false,
                 (None, Some(_)) => true,
-                (Some(new), Some(old)) => !numbers(new.as_str()).is_subset(&numbers(old.as_str())),
+                (Some(new), Some(old)) => !is_within(new.as_str(), old.as_str()),
             };
         a.0.iter().any(|(what, amount)| *amount > b.at(what))
             || b.0.keys().any(|what| a.at(what) > b.at(what))
@@ -174,13 +174,30 @@ impl Amounts {
     }
 }
 
-/// The numbers of a list like `0-3,7`, which is known to be one.
-fn numbers(text: &str) -> BTreeSet<u32> {
+/// Whether all numbers of a list are in another one.
+fn is_within(new: &str, old: &str) -> bool {
+    let old = ranges(old);
+    let is_in_one = |(first, last)| old.iter().any(|range| range.0 <= first && last <= range.1);
+    ranges(new).into_iter().all(is_in_one)
+}
+
+/// The ranges of a list like `0-3,7`, which is known to be one, in order and with gaps between them.
+/// They are never counted out: somebody may have written down very many numbers in a few bytes.
+fn ranges(text: &str) -> Vec<(u32, u32)> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+        Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
     };
-    text.split(',').filter_map(range).flatten().collect()
+    let mut ranges: Vec<(u32, u32)> = text.split(',').filter_map(range).collect();
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let touches = next.0 <= before.1.saturating_add(1);
+        if touches {
+            before.1 = before.1.max(next.1);
+        }
+        touches
+    });
+    ranges
 }
 
 #[cfg(test)]
@@ -252,6 +269,20 @@ mod tests {
         assert!(refused(r#"{"MemorySwap":1048576}"#, &host).contains("MemorySwap"));
         host.controllers.remove("memory");
         assert!(refused(r#"{"Memory":1048576}"#, &host).contains("Memory"));
+    }
+
+    #[test]
+    fn lists_of_numbers_are_compared_as_ranges() {
+        assert_eq!(ranges("7,0-3,2-5,4,9-9,8,11"), [(0, 5), (7, 9), (11, 11)]);
+        assert_eq!(ranges("5-4294967295,4294967295,0"), [(0, 0), (5, u32::MAX)]);
+        for (new, old, within) in [
+            ("0-5", "3-5,0-2", true),
+            ("2-4", "0-2,4-5", false),
+            ("0,5", "0-2,4-5", true),
+            ("0-5", "0-2,4-5", false),
+        ] {
+            assert_eq!(is_within(new, old), within, "{new} {old}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn request(json: &str) -> Request {
 }
 
 /// Every option that is no reason, whatever it says here; by its part of the JSON.
-const HARMLESS: [&str; 43] = [
+const HARMLESS: [&str; 44] = [
     r#""Command":["x"]"#,
     r#""Entrypoint":["x"]"#,
     r#""Env":["A=b"]"#,
@@ -33,6 +33,7 @@ const HARMLESS: [&str; 43] = [
     r#""ReadOnlyRootfs":true"#,
     r#""StopSignal":9"#,
     r#""StopTimeoutUSec":9"#,
+    r#""Healthcheck":{"Command":["x"],"OnFailure":"kill"}"#,
     r#""NetworkMode":"none""#,
     r#""DNS":["127.0.0.1"]"#,
     r#""DNSSearch":["a"]"#,

@@ -225,7 +225,7 @@ impl Engine {
             }
             Some(Doing::Start) => {}
             Some(Doing::Limit(others)) => {
-                if let Err(error) = self.limit_again(container, running, &others) {
+                if let Err(error) = self.limit_again(container, running, &others).await {
                     tracing::warn!(container_id = %container.id, "{}", error.chain());
                 }
             }

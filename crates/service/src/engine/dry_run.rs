@@ -64,7 +64,8 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// As of creating one, and [`Error::LookInside`] if its image cannot be looked into.
+    /// As of creating one, [`Error::LookInside`] if its image cannot be looked into, and
+    /// [`Error::ShuttingDown`].
     pub async fn generate_spec(&self, request: Authorized<DryRun>) -> Result<Shown, Error> {
         let (DryRun { draft, with }, by) = request.into_parts();
         let action = draft.question(&by).needs.iter().map(|need| need.action.id()).collect();
@@ -81,7 +82,10 @@ impl Inner {
         };
         let sources = ready.into_sources();
         let store = self.store.clone();
+        // It costs a thread and a mount, and anybody may ask.
+        let turn = self.looks.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
         let look = move || {
+            let _turn = turn;
             let rootfs = Rootfs::from_fd(store.mount_layers(&layers).map_err(Error::LookInside)?);
             let of_plain = |plain| Ok::<_, Error>((seen(&rootfs, &plain, &[])?, plain));
             Ok(((seen(&rootfs, &asked, &sources)?, asked), plain.map(of_plain).transpose()?))

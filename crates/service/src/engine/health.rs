@@ -1,7 +1,8 @@
 //! Checking whether containers are well, while they run.
 //!
 //! A check is an exec session that nobody sees. What is written down, and told, is only what changes. A
-//! container that is paused is not checked: it could not answer.
+//! container that is paused is not checked: it could not answer. Nor is one that somebody stops: it is to
+//! end in peace, and to stay so.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -9,15 +10,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tare_runtime::{Signal, signal};
+use tare_spawn::Cause;
 use tare_specgen::{ExecRequest, HealthCheck, OnFailure};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::container::{Container, Now, Pace, Running};
+use super::container::{Container, Life, Now, Pace, Running};
 use super::exec::nothing_to_read;
 use super::jobs::Origin;
 use super::restart::Restart;
 use super::stop::{Needed, Stop};
-use super::{Engine, Error};
+use super::{Engine, Error, Pending};
 
 /// After SIGKILL a process is gone, or the kernel cannot end it.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,11 +62,15 @@ impl Health {
 struct Checks {
     health: Health,
     failed: u32,
+    /// Whether what is to be done with an unhealthy one was begun.
+    acted: bool,
 }
 
 impl Checks {
     fn new(health: Health) -> Self {
-        Self { health: if health.is_none() { Health::Starting } else { health }, failed: 0 }
+        let health = if health.is_none() { Health::Starting } else { health };
+        // Of what another daemon has begun, nothing came: it runs.
+        Self { health, failed: 0, acted: false }
     }
 
     /// After one more check, `since` its start.
@@ -79,6 +85,12 @@ impl Checks {
         if self.failed >= check.retries {
             self.health = Health::Unhealthy;
         }
+        self.acted &= self.health == Health::Unhealthy;
+    }
+
+    /// Whether, after a check, something is still to be done.
+    fn want_action(&self) -> bool {
+        self.health == Health::Unhealthy && !self.acted
     }
 }
 
@@ -115,19 +127,23 @@ impl Engine {
             }
             let Some(well) = self.check_once(container, running, check).await else { continue };
             checks.hear(check, well, begun.elapsed());
-            let changed = self.know_health(container, running, checks.health).await;
-            if changed && checks.health == Health::Unhealthy {
-                self.act_on(container, running, check.on_failure);
+            let counts = self.know_health(container, running, checks.health).await;
+            if counts && checks.want_action() {
+                checks.acted = self.act_on(container, running, check.on_failure);
             }
         }
     }
 
-    /// Writes down and tells how a container is, if that is news.
+    /// Writes down and tells how a container is, if that is news; whether it counts at all: what was
+    /// found out of one that ends meanwhile does not.
     async fn know_health(&self, container: &Container, running: &Running, health: Health) -> bool {
         let Ok(mut life) = container.lock().await else { return false };
-        let Now::Running { record, .. } = &mut life.now else { return false };
-        if record.number != running.number() || record.health == health {
+        if !is_let_run(&life, running) {
             return false;
+        }
+        let Now::Running { record, .. } = &mut life.now else { return false };
+        if record.health == health {
+            return true;
         }
         record.health = health;
         if let Err(error) = self.write_record(record).await {
@@ -148,15 +164,23 @@ impl Engine {
         running: &Arc<Running>,
         check: &HealthCheck,
     ) -> Option<bool> {
-        let pace = container.lock().await.ok()?.pace(running.number())?;
-        if pace != Pace::Free {
+        if !is_let_run(&*container.lock().await.ok()?, running) {
             return None;
         }
         let request = ExecRequest::new(check.command.clone());
         let checked = self.run_unseen(container, request, check.timeout_usec).await;
         match checked {
             Ok(well) => Some(well),
-            Err(Error::NotRunning(_) | Error::InvalidState { .. } | Error::Changed(_)) => None,
+            Err(
+                Error::NotRunning(_)
+                | Error::InvalidState { .. }
+                | Error::Changed(_)
+                | Error::ShuttingDown,
+            ) => None,
+            Err(error) if is_of_the_service(&error) => {
+                tracing::warn!(container_id = %container.id, "no check: {}", error.chain());
+                None
+            }
             Err(error) => {
                 tracing::debug!(container_id = %container.id, "a check: {}", error.chain());
                 Some(false)
@@ -185,28 +209,42 @@ impl Engine {
         Ok(in_time.is_ok_and(|exit| exit.code == 0))
     }
 
-    /// What its creator wants to be done with a container that is not well any more.
-    fn act_on(&self, container: &Arc<Container>, running: &Arc<Running>, on_failure: OnFailure) {
+    /// Begins what its creator wants to be done with a container that is not well any more; whether
+    /// that went.
+    fn act_on(
+        &self,
+        container: &Arc<Container>,
+        running: &Arc<Running>,
+        on_failure: OnFailure,
+    ) -> bool {
         let view = container.view();
         let stop = Stop { container: view.clone(), timeout: None, needed: Needed::Nothing };
         let begun = match on_failure {
-            OnFailure::Kill => return self.kill_unwell(container, running),
-            OnFailure::Stop => self.stop_for(stop, Origin::Host),
+            OnFailure::Kill => self.kill_all(container, running),
+            OnFailure::Stop => self.stop_for(stop, Origin::Host).map(Pending::run),
             OnFailure::Restart => {
-                self.restart_for(Restart { container: view, timeout: None }, Origin::Host)
+                let restart = Restart { container: view, timeout: None };
+                self.restart_for(restart, Origin::Host).map(Pending::run)
             }
-            _ => return,
+            _ => Ok(()),
         };
-        match begun {
-            Ok(pending) => pending.run(),
-            Err(error) => tracing::error!("{}", error.chain()),
-        }
+        begun.inspect_err(|error| tracing::error!("{}", error.chain())).is_ok()
     }
+}
 
-    fn kill_unwell(&self, container: &Container, running: &Running) {
-        if let Err(error) = self.kill_all(container, running) {
-            tracing::error!("{}", error.chain());
+/// Whether it runs, and nobody pauses or stops it.
+fn is_let_run(life: &Life, running: &Running) -> bool {
+    life.pace(running.number()) == Some(Pace::Free) && !life.is_stopped_by_somebody()
+}
+
+/// Whether that a check failed says nothing about the container.
+fn is_of_the_service(error: &Error) -> bool {
+    match error {
+        Error::Runtime { source, .. } => {
+            matches!(source.cause(), Some(Cause::NoAnswer | Cause::Timeout { .. }))
         }
+        Error::Database(_) | Error::NoSpace(_) | Error::Host { .. } | Error::Bug(_) => true,
+        _ => false,
     }
 }
 
@@ -245,5 +283,39 @@ mod tests {
             assert_eq!(checks.health, want, "{checks:?}");
         }
         assert_eq!(Checks::new(Unhealthy).health, Unhealthy, "another daemon");
+    }
+
+    #[test]
+    fn what_is_to_be_done_is_wanted_until_it_is_begun_and_again_after_it_was_well() {
+        let check = check(r#"{"Command":["x"],"Retries":1}"#);
+        // Another daemon said so, and ended before it did anything.
+        let mut checks = Checks::new(Health::Unhealthy);
+        for (well, wanted, begun) in [
+            (false, true, false),
+            (false, true, true),
+            (false, false, false),
+            (true, false, false),
+            (false, true, true),
+        ] {
+            checks.hear(&check, well, Duration::ZERO);
+            assert_eq!(checks.want_action(), wanted, "{checks:?}");
+            checks.acted |= begun;
+        }
+    }
+
+    #[test]
+    fn trouble_of_the_service_is_no_illness() {
+        let id: tare_spawn::ContainerId = "0".repeat(64).parse().unwrap();
+        let failed = |cause| {
+            let id = id.clone();
+            let source = tare_spawn::Error::Exec { id, session: 1, cause, leftovers: Vec::new() };
+            let source = Box::new(source);
+            Error::Runtime { verb: "run a process in", name: "a".parse().unwrap(), source }
+        };
+        let said = || Cause::Runtime { message: "no".into() };
+        assert!(is_of_the_service(&failed(Cause::NoAnswer)));
+        assert!(is_of_the_service(&failed(Cause::Timeout { limit: Duration::ZERO })));
+        assert!(is_of_the_service(&Error::Bug("x".into())));
+        assert!(!is_of_the_service(&failed(said())));
     }
 }

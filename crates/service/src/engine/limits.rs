@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use tare_runtime::cgroup::Cgroup;
 use tare_specgen::{LimitWrite, Resources};
 
+use super::blocking::unbounded;
 use super::container::{Container, Now, Running};
 use super::lifecycle::RestartPolicy;
+use super::pause::failed_to;
 use super::records::durable::DefinitionRow;
 use super::records::volatile::{Doing, Incarnation};
 use super::view;
@@ -64,13 +65,13 @@ impl Engine {
         let writes = before.changes_to(&after, &host).map_err(Error::InvalidSpec)?;
         let limited = !writes.is_empty();
         if let (Now::Running { record, running, .. }, true) = (&mut life.now, limited) {
-            self.limit(container, record, running, &after, &writes).await?;
+            self.limit(container, record, running, &after, writes).await?;
         }
         let written = self.redefine(container, &life, |old| *old = row).await;
         let Now::Running { record, running, .. } = &mut life.now else { return written };
         if limited {
             if written.is_err() {
-                self.limit_again(container, running, &after)?;
+                self.limit_again(container, running, &after).await?;
             }
             self.fulfil(record).await?;
         }
@@ -84,24 +85,35 @@ impl Engine {
         record: &mut Incarnation,
         running: &Running,
         wanted: &Resources,
-        writes: &[LimitWrite],
+        writes: Vec<LimitWrite>,
     ) -> Result<(), Error> {
         record.intend(Doing::Limit(Box::new(wanted.clone())));
         self.write_record(record).await?;
-        let limited = self.payload(container, running).and_then(|group| {
-            apply(&group, writes)
-                .map_err(|error| super::pause::failed_to("limit", container, error))
-        });
+        let limited = self.apply(container, running, writes).await;
         if limited.is_err() {
-            self.limit_again(container, running, wanted)?;
+            self.limit_again(container, running, wanted).await?;
             self.fulfil(record).await?;
         }
         limited
     }
 
+    /// Writes to the control group of a container. That takes as long as the kernel needs to take memory
+    /// back.
+    async fn apply(
+        &self,
+        container: &Container,
+        running: &Running,
+        writes: Vec<LimitWrite>,
+    ) -> Result<(), Error> {
+        let group = self.payload(container, running)?;
+        let write = move |write: &LimitWrite| group.limit(&write.file, &write.text);
+        let applied = unbounded("limit", move || Ok(writes.iter().try_for_each(write))).await?;
+        applied.map_err(|error| failed_to("limit", container, error))
+    }
+
     /// Gives a container that runs the limits back that it is to have, when it may have some of
     /// `others`. Where nothing is different, nothing is done.
-    pub(super) fn limit_again(
+    pub(super) async fn limit_again(
         &self,
         container: &Container,
         running: &Running,
@@ -112,14 +124,17 @@ impl Engine {
         if writes.is_empty() {
             return Ok(());
         }
-        let group = self.payload(container, running)?;
-        for write in &writes {
-            // What was never written needs nothing, and may have no file.
-            if let Err(error) = group.limit(&write.file, &write.text) {
-                tracing::debug!(container_id = %container.id, "{error}");
+        let (group, id) = (self.payload(container, running)?, container.id.clone());
+        unbounded("limit", move || {
+            for write in &writes {
+                // What was never written needs nothing, and may have no file.
+                if let Err(error) = group.limit(&write.file, &write.text) {
+                    tracing::debug!(container_id = %id, "{error}");
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -136,8 +151,4 @@ fn change(row: &mut DefinitionRow, request: &Update) -> Result<(), Error> {
         row.request.stop_timeout_usec = Some(usec);
     }
     Ok(())
-}
-
-fn apply(group: &Cgroup, writes: &[LimitWrite]) -> Result<(), tare_runtime::Error> {
-    writes.iter().try_for_each(|write| group.limit(&write.file, &write.text))
 }

@@ -125,6 +125,8 @@ use object::ObjectId;
 
 /// Images that are pulled at once; others wait.
 const PULLS: usize = 4;
+/// Images that are looked into at once for nothing but to show something; others wait.
+const LOOKS: usize = 8;
 /// A label whose key or value is longer, in bytes, is not shown to everybody.
 const LONGEST_PUBLIC_LABEL: usize = 1024;
 /// More labels of one thing are not shown to everybody.
@@ -158,6 +160,8 @@ pub struct Inner {
     registering: tokio::sync::Mutex<()>,
     /// So many images are pulled at once, for whomever.
     pulls: tokio::sync::Semaphore,
+    /// So many dry runs look into images at once, for whomever.
+    looks: Arc<tokio::sync::Semaphore>,
     jobs: Arc<Jobs>,
     streams: streams::Streams,
     /// Whether the service is ending.

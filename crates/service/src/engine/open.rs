@@ -67,6 +67,7 @@ impl Engine {
             images: super::images::Images::default(),
             registering: tokio::sync::Mutex::default(),
             pulls: tokio::sync::Semaphore::new(super::PULLS),
+            looks: Arc::new(tokio::sync::Semaphore::new(super::LOOKS)),
             jobs,
             streams: super::streams::Streams::default(),
             ending: false.into(),
