@@ -224,13 +224,14 @@ impl Tared {
         if now.has_container() || (fresh.daemons(), now.daemons()) != (1, 1) {
             return;
         }
-        let had_containers = fresh.has_container();
         settle(LEFT_WHILE_IT_RUNS, || {
             let mut left = fresh.leftovers_of_running(&World::capture(&scope()), &scope());
-            left.retain(|it| {
-                let is_gone = matches!(it.change, Change::Gone(_));
-                // What a test has started beside it, and ended.
-                !(is_gone && (had_containers || it.kind == "process"))
+            // What was there when this one began may be changed and removed: what an earlier one made,
+            // and what a test has started beside it.
+            left.retain(|it| match it.change {
+                Change::New(_) => true,
+                Change::Gone(_) => false,
+                Change::Changed { .. } => it.kind != "row",
             });
             left
         });

@@ -19,7 +19,7 @@ pub const QUIET: Duration = Duration::from_millis(200);
 /// An effect does not come any more when there was none for so long.
 const MISSED: Duration = Duration::from_secs(1);
 /// Changes that come at the same time share a commit, or do not: an effect may not come each time.
-pub const TRIES: usize = 3;
+pub const TRIES: usize = 5;
 /// Whoever only reads is answered within this.
 const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) const FAIL: Fault = Fault::Fail(Errno::IO);
@@ -152,7 +152,11 @@ impl<O: Operation> Matrix<O> {
                 Err(problem) => return self.note(lab, number, &fate, &problem).await,
             }
         }
-        self.note(lab, number, &fate, &Problem::Missed).await;
+        // What comes after one failure and never again was left to be done later by something else,
+        // like the end of an exec session that is a minute past.
+        if !matches!(fate, Fate::FailsTwice(_)) {
+            self.note(lab, number, &fate, &Problem::Missed).await;
+        }
     }
 
     /// Each effect fails once; by which others are taken back then is noted.

@@ -129,7 +129,7 @@ fn privileged_nothing_is_kept_for_those_who_went_away() {
         assert_eq!(next(&mut waits).await, None);
         let mut tared = tared.restart();
         let client = tared.client().await;
-        let wrong = client.call(&path, "Container", "WaitFD", &("healthy", 0_u64)).await;
+        let wrong = client.call(&path, "Container", "WaitFD", &("well", 0_u64)).await;
         assert_eq!(wrong.unwrap_err().name, "org.freedesktop.DBus.Error.InvalidArgs");
         client.remove(&path).await.done();
         tared.stop();

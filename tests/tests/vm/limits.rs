@@ -44,3 +44,30 @@ fn vm_limits_bite_and_are_seen() {
         }
     });
 }
+
+#[test]
+fn vm_limits_change_while_a_container_runs() {
+    in_lab(Machine, async |lab| {
+        let client = lab.client().await;
+        client.import_busybox().await;
+        let path = run(&client, "c", "exec sleep 1000", &[]).await;
+        let limit = async |key: &str| -> u64 {
+            let reply = client.call(&path, "Container", "GetStats", &0_u64).await.unwrap();
+            Properties(reply.body().deserialize().unwrap()).get(key)
+        };
+        let update = async |limits: &[(&'static str, u64)]| {
+            let limits: Options<'_> = limits.iter().map(|(k, v)| (*k, (*v).into())).collect();
+            client.call(&path, "Container", "Update", &limits).await.unwrap();
+        };
+        update(&[("Memory", 64 << 20), ("PidsMax", 7), ("CPUQuotaPerSecUSec", 500_000)]).await;
+        assert_eq!((limit("MemoryLimit").await, limit("PidsLimit").await), (64 << 20, 7));
+        let forks = "for i in 1 2 3 4 5 6 7 8 9; do sleep 9 >/dev/null 2>&1 & done";
+        assert_ne!(client.exec(&path, forks).await.code, 0, "it cannot fork so often");
+        update(&[("PidsMax", 100)]).await;
+        assert_eq!(client.exec(&path, forks).await.code, 0);
+        assert_eq!(limit("MemoryLimit").await, 64 << 20, "that stays");
+        let eats = client.exec(&path, "exec tail /dev/zero").await;
+        assert_eq!(eats.code, 137, "it is more than it may have: {}", eats.stderr);
+        client.remove(&path).await.done();
+    });
+}

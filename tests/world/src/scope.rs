@@ -113,7 +113,7 @@ impl Scope {
 }
 
 /// What others have below `/run`, where they write whenever they like.
-const APART: [&str; 9] = [
+const APART: [&str; 11] = [
     // Of systemd: what it has of sessions, devices, inhibitors, and who is connected to its journal.
     // Units that somebody made are a kind of their own, and so is what is mounted.
     "/run/systemd",
@@ -126,6 +126,10 @@ const APART: [&str; 9] = [
     "/run/libpod",
     "/run/lock",
     "/run/xtables.lock",
+    // Of firewalld, which stays when that ends.
+    "/run/firewalld",
+    // Of those who have installed effects fail.
+    "/run/tare-faults",
 ];
 
 /// Where cgroup2 is mounted.
