@@ -39,7 +39,7 @@ BUILT := $(TARGET)/built
 
 build: ## Build tared, tare-spawn, tare-names and tarectl
 	$(CARGO) build --locked -p tare-service -p tare-spawn -p tare-names -p tarectl
-	cd "$(TARGET)/debug" && install -D -t ../built tared tare-spawn tare-names tarectl
+	cd "$(TARGET)/debug" && flock . install -C -D -t ../built tared tare-spawn tare-names tarectl
 
 demo: setup build ## Run a container end to end on a private bus, and show every call
 	tools/demo.sh
