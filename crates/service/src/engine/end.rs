@@ -122,6 +122,9 @@ impl Engine {
         life.last = LifeRow { finished: Some(finished), exit: Some(exit), ..life.last };
         let remains = self.tear_down(&record, supervisor).await;
         life.root.let_go();
+        if let Now::Running { ports, .. } = &mut life.now {
+            ports.let_go().await;
+        }
         let done = self.write_end(container, life, &record, &remains).await;
         remains.log();
         let failed = done.and_then(|()| remains.report(&container.name()));

@@ -66,12 +66,19 @@ impl Ports {
     }
 
     /// From now on no others are held.
-    pub(super) fn retain(&mut self, keep: impl Fn(&HeldPort) -> bool) {
+    pub(super) async fn retain(&mut self, keep: impl Fn(&HeldPort) -> bool) {
         if let Some(Err(error)) = self.shelf.as_ref().map(|shelf| shelf.retain(&keep)) {
             tracing::warn!("ports stay taken until the container ends: {error}");
         }
         self.held.retain(keep);
-        self.proxies.retain(&self.held);
+        self.proxies.retain(&self.held).await;
+    }
+
+    /// None is held any more when this returns: somebody else may have them at once.
+    pub(super) async fn let_go(&mut self) {
+        self.held.clear();
+        self.shelf = None;
+        self.proxies.retain(&self.held).await;
     }
 
     /// What listens among them leads to where they are published to.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tare_netns::{HeldPort, Protocol, Publication};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Connections of one container at a time. Others wait: one at each port, the rest in the kernel.
@@ -34,7 +34,7 @@ pub(super) struct Proxies {
     room_for_senders: Arc<Semaphore>,
     /// Dropping it ends the connections.
     life: watch::Sender<()>,
-    accepting: BTreeMap<(SocketAddr, Protocol), AbortHandle>,
+    accepting: BTreeMap<(SocketAddr, Protocol), JoinHandle<()>>,
 }
 
 impl Default for Proxies {
@@ -50,7 +50,7 @@ impl Default for Proxies {
 
 impl Drop for Proxies {
     fn drop(&mut self) {
-        self.accepting.values().for_each(AbortHandle::abort);
+        self.accepting.values().for_each(JoinHandle::abort);
     }
 }
 
@@ -70,18 +70,23 @@ impl Proxies {
         }
     }
 
-    /// Takes nothing any more at others than these. Connections that exist stay; datagrams have none.
-    pub(super) fn retain(&mut self, keep: &[HeldPort]) {
-        self.accepting.retain(|key, task| {
-            let kept = keep.iter().any(|port| (port.address, port.protocol) == *key);
-            if !kept {
+    /// Takes nothing any more at others than these, and holds no others when this returns. Connections
+    /// that exist stay; datagrams have none.
+    pub(super) async fn retain(&mut self, keep: &[HeldPort]) {
+        let is_kept = |key: &(SocketAddr, Protocol)| {
+            keep.iter().any(|port| (port.address, port.protocol) == *key)
+        };
+        let others: Vec<_> = self.accepting.keys().filter(|key| !is_kept(key)).copied().collect();
+        for key in others {
+            if let Some(task) = self.accepting.remove(&key) {
                 task.abort();
+                // Its socket goes with it, and that is not at once.
+                let _ = task.await;
             }
-            kept
-        });
+        }
     }
 
-    fn accept(&self, port: &HeldPort, target: SocketAddr) -> io::Result<AbortHandle> {
+    fn accept(&self, port: &HeldPort, target: SocketAddr) -> io::Result<JoinHandle<()>> {
         let socket = port.socket.try_clone()?;
         rustix::io::ioctl_fionbio(&socket, true)?;
         let task = if port.protocol == Protocol::Udp {
@@ -92,7 +97,7 @@ impl Proxies {
             let listener = TcpListener::from_std(Bound::from(socket))?;
             tokio::spawn(accept(listener, target, self.room.clone(), self.life.subscribe()))
         };
-        Ok(task.abort_handle())
+        Ok(task)
     }
 }
 
@@ -142,6 +147,7 @@ async fn pass_on(mut caller: TcpStream, target: SocketAddr) {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "these are the other ends")]
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -173,6 +179,25 @@ mod tests {
         let seen = Publication { v6: Some("fd00::2".parse().unwrap()), ..publication(None, 80, 1) };
         let at = "[::1]:80".parse().unwrap();
         assert_eq!(target(&seen, (at, Protocol::Tcp)), Some("[fd00::2]:80".parse().unwrap()));
+    }
+
+    /// Also if there are callers who wait for an answer.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_port_that_was_let_go_is_anybodys_at_once() {
+        let container = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let target = container.local_addr().unwrap();
+        for _ in 0..100 {
+            let entry = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let at = entry.local_addr().unwrap();
+            let mut proxies = Proxies::default();
+            let task = datagrams::exchange(entry, target, proxies.room_for_senders.clone());
+            proxies.accepting.insert((at, Protocol::Udp), tokio::spawn(task));
+            let caller = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            caller.send_to(b"hello", at).await.unwrap();
+            container.recv_from(&mut [0; 8]).await.unwrap();
+            proxies.retain(&[]).await;
+            UdpSocket::bind(at).await.expect("nobody holds it");
+        }
     }
 
     #[tokio::test]

@@ -111,7 +111,7 @@ impl Engine {
         let published = record.network.iter().flat_map(|network| &network.publications);
         let published: Vec<_> = published.map(|publication| publication.port).collect();
         let offered: Vec<view::Port> = published.iter().map(view::Port::from).collect();
-        ports.retain(|socket| offered.iter().any(|port| covers(port, socket)));
+        ports.retain(|socket| offered.iter().any(|port| covers(port, socket))).await;
         let is_held = |port: &view::Port| ports.held().iter().any(|socket| covers(port, socket));
         let missing: Vec<PortRequest> =
             published.iter().filter(|port| !is_held(&(*port).into())).map(again).collect();
@@ -187,7 +187,7 @@ impl Engine {
             self.unpublish_now(&row.name, record, gone).await?;
             let published = record.network.iter().flat_map(|network| &network.publications);
             let offered: Vec<view::Port> = published.map(|p| (&p.port).into()).collect();
-            held.retain(|socket| offered.iter().any(|port| covers(port, socket)));
+            held.retain(|socket| offered.iter().any(|port| covers(port, socket))).await;
             container.show(&life);
         }
         Ok(())

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::net::SendFlags;
@@ -74,7 +74,7 @@ fn call(
     (from, place): (SocketAddr, OwnedSemaphorePermit),
 ) -> Caller {
     let (onward, spoke) = (Arc::new(onward), Arc::new(AtomicBool::new(true)));
-    let (back, heard, still) = (back.clone(), onward.clone(), spoke.clone());
+    let (back, heard, still) = (Arc::downgrade(back), onward.clone(), spoke.clone());
     let answers = answers.spawn(async move {
         answer(idle, &back, &heard, from, &still).await;
         drop(place);
@@ -95,7 +95,7 @@ async fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
 /// Sends back what the container says, as long as there is anything to be heard of either.
 async fn answer(
     idle: Duration,
-    back: &UdpSocket,
+    back: &Weak<UdpSocket>,
     onward: &UdpSocket,
     to: SocketAddr,
     spoke: &AtomicBool,
@@ -103,7 +103,11 @@ async fn answer(
     let mut buffer = vec![0; LONGEST];
     loop {
         match timeout(idle, onward.recv(&mut buffer)).await {
-            Ok(Ok(length)) => drop(back.send_to(&buffer[..length], to).await),
+            Ok(Ok(length)) => {
+                // The port is held by who passes on alone. At once or not at all, as above.
+                let Some(back) = back.upgrade() else { return };
+                let _ = back.try_send_to(&buffer[..length], to);
+            }
             // Nobody is there in the container, yet.
             Ok(Err(_)) => sleep(PAUSE).await,
             Err(_) if spoke.swap(false, Ordering::Relaxed) => {}
