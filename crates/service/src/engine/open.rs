@@ -22,6 +22,22 @@ use crate::config::Config;
 use crate::db::{Db, Durability};
 use crate::instance::{Instance, Tag};
 
+/// How often the lock of the store is tried to be taken again, and how long in between.
+const STORE_TRIES: u32 = 50;
+const STORE_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Opens the store. Whoever had it and was killed closes one descriptor after the other, and may keep
+/// its lock while that of the directories has gone, until a file system is flushed.
+async fn open_store(instance: &Instance) -> Result<Store, Error> {
+    for _ in 0..STORE_TRIES {
+        match Store::open(instance.state_dir()) {
+            Err(tare_storage::Error::Locked { .. }) => tokio::time::sleep(STORE_PAUSE).await,
+            opened => return opened.map_err(Error::Storage),
+        }
+    }
+    Store::open(instance.state_dir()).map_err(Error::Storage)
+}
+
 impl Engine {
     /// An engine on two directories, with all that is in them taken over, and what it tells.
     ///
@@ -36,7 +52,7 @@ impl Engine {
         let state = Db::open(&instance.state_db(), Durability::PowerCut, durable::MIGRATIONS)?;
         let run = Db::open(&instance.run_db(), Durability::ProcessCrash, volatile::MIGRATIONS)?;
         let tag = tag(&state, &instance).await?;
-        let store = Store::open(instance.state_dir()).map_err(Error::Storage)?;
+        let store = open_store(&instance).await?;
         let Means { spawner, manager, names, zones } = means;
         let groups = Groups::new(tag.clone(), manager);
         let (instance, host) = look(instance, &groups, spawner.clone(), &config).await?;
