@@ -167,7 +167,7 @@ async fn called_from(client: &Client, path: &OwnedObjectPath, listener: TcpListe
 }
 
 /// A network namespace that knows no way back to containers, on a veth pair of the host.
-fn make_outside() {
+pub fn make_outside() {
     for command in [
         "netns add outside",
         "link add out0 type veth peer name eth0 netns outside",

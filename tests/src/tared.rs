@@ -92,6 +92,8 @@ pub struct Tared {
     child: Child,
     lines: Receiver<String>,
     address: String,
+    /// Whether there was one before it, which has left its state.
+    follows: bool,
     /// The world when it had just begun.
     fresh: Option<World>,
 }
@@ -148,6 +150,7 @@ impl Tared {
     }
 
     fn launch(setup: Setup, mut command: Command) -> Self {
+        let follows = setup.state.join("state.db").exists();
         let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -156,7 +159,7 @@ impl Tared {
                 let _ = sender.send(line);
             }
         });
-        Self { setup, child, lines, address: String::new(), fresh: None }
+        Self { setup, child, lines, address: String::new(), follows, fresh: None }
     }
 
     /// The address of its bus.
@@ -224,14 +227,15 @@ impl Tared {
         if now.has_container() || (fresh.daemons(), now.daemons()) != (1, 1) {
             return;
         }
+        let (follows, had_containers) = (self.follows, fresh.has_container());
         settle(LEFT_WHILE_IT_RUNS, || {
             let mut left = fresh.leftovers_of_running(&World::capture(&scope()), &scope());
-            // What was there when this one began may be changed and removed: what an earlier one made,
-            // and what a test has started beside it.
             left.retain(|it| match it.change {
                 Change::New(_) => true,
-                Change::Gone(_) => false,
-                Change::Changed { .. } => it.kind != "row",
+                // What an earlier one has made may be removed and changed; and what a test has
+                // started beside it may end.
+                Change::Gone(_) => !(follows || had_containers || it.kind == "process"),
+                Change::Changed { .. } => !(follows && it.kind == "row"),
             });
             left
         });

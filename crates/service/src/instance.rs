@@ -18,7 +18,7 @@ pub const DEFAULT_STATE: &str = "/var/lib/tare";
 /// Where it keeps what dies with the boot.
 pub const DEFAULT_RUN: &str = "/run/tare";
 
-/// How often a lock is tried to be taken again, and how long in between.
+/// How often what another has is tried to be taken, and how long in between.
 const TRIES: u32 = 25;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -219,20 +219,27 @@ fn lock(dir: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Takes the lock of a directory, or says who has it.
+/// Takes what a daemon has alone, if need be a moment later.
 ///
-/// One that was killed keeps it until the last of its threads is gone, which may be in the kernel for
-/// some ten milliseconds after its first one has ended.
-fn lock_or_say(dir: &Path, file: &mut File) -> Result<(), Error> {
-    let mut taken = effects::lock(file);
+/// One that was killed has it until the last of its threads is gone, which may be in the kernel for
+/// some ten milliseconds after its first one has ended, and closes one descriptor after the other.
+pub(crate) fn patiently<T, E>(
+    is_held: impl Fn(&E) -> bool,
+    mut take: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
     for _ in 0..TRIES {
-        match &taken {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
-            _ => break,
+        match take() {
+            Err(error) if is_held(&error) => std::thread::sleep(PAUSE),
+            taken => return taken,
         }
-        taken = effects::lock(file);
     }
-    taken.map_err(|source| match source.kind() {
+    take()
+}
+
+/// Takes the lock of a directory, or says who has it.
+fn lock_or_say(dir: &Path, file: &mut File) -> Result<(), Error> {
+    let is_held = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    patiently(is_held, || effects::lock(file)).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => Error::Held { path: dir.into(), holder: holder(file) },
         _ => Error::Lock { path: dir.join("lock"), source },
     })

@@ -152,11 +152,22 @@ impl<O: Operation> Matrix<O> {
                 Err(problem) => return self.note(lab, number, &fate, &problem).await,
             }
         }
-        // What comes after one failure and never again was left to be done later by something else,
-        // like the end of an exec session that is a minute past.
-        if !matches!(fate, Fate::FailsTwice(_)) {
-            self.note(lab, number, &fate, &Problem::Missed).await;
+        if let Fate::FailsTwice(undo) = &fate
+            && !self.comes_again(lab, number, undo).await
+        {
+            return;
         }
+        self.note(lab, number, &fate, &Problem::Missed).await;
+    }
+
+    /// Whether one is among those by which others are taken back. What came after one failure and does
+    /// not after the next was left to be done later by something else, like the end of an exec session
+    /// that is a minute past.
+    async fn comes_again(&mut self, lab: &mut Lab<'_>, number: usize, undo: &Effect) -> bool {
+        if let Err(problem) = self.attempt(lab, number, &Fate::Fails).await {
+            self.note(lab, number, &Fate::Fails, &problem).await;
+        }
+        lab.faults.seen().contains(undo)
     }
 
     /// Each effect fails once; by which others are taken back then is noted.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use system_tests::Ring::System;
-use system_tests::network::in_network;
+use system_tests::network::{in_network, make_outside};
 use system_tests::{Client, Options, ROOT, in_lab, run, started};
 use zbus::{OwnedObjectPath, Variant};
 
@@ -25,20 +25,6 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(Instant::now() < end, "{what}");
         thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// A namespace beside the host whose way to everything is the host.
-fn make_outside() {
-    for command in [
-        "netns add outside",
-        "link add out0 type veth peer name eth0 netns outside",
-        "addr add 203.0.113.1/24 dev out0",
-        "link set out0 up",
-        "-n outside addr add 203.0.113.2/24 dev eth0",
-        "-n outside link set eth0 up",
-    ] {
-        run("ip", &command.split(' ').collect::<Vec<_>>());
     }
 }
 

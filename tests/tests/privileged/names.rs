@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
-use system_tests::network::in_network;
+use system_tests::network::{in_network, make_outside};
 use system_tests::{
     Asking, Client, Options, RESOLV_CONF, ROOT, Resolver, Setup, Tared, bin, on_scratch_host, run,
 };
@@ -179,16 +179,7 @@ fn privileged_names_come_and_go_with_connections_and_survive_the_daemon() {
 
 /// A namespace beside the host with the host's resolver in it.
 fn make_resolver() -> Resolver {
-    for command in [
-        "netns add outside",
-        "link add out0 type veth peer name eth0 netns outside",
-        "addr add 203.0.113.1/24 dev out0",
-        "link set out0 up",
-        "-n outside addr add 203.0.113.2/24 dev eth0",
-        "-n outside link set eth0 up",
-    ] {
-        run("ip", &command.split(' ').collect::<Vec<_>>());
-    }
+    make_outside();
     fs::write("/etc/resolv.conf", "nameserver 203.0.113.2\n").unwrap();
     Resolver::on(in_network("outside", || UdpSocket::bind("203.0.113.2:53").unwrap()))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use system_tests::network::in_network;
+use system_tests::network::{in_network, make_outside};
 use system_tests::{Client, Options, Refused, Resolver, Tared, on_scratch_host, run};
 use zbus::{OwnedObjectPath, Variant};
 
@@ -49,16 +49,7 @@ async fn found(client: &Client, path: &OwnedObjectPath) -> bool {
 
 /// A resolver at 203.0.113.2 that is not the host's.
 fn make_resolver() -> Resolver {
-    for command in [
-        "netns add outside",
-        "link add out0 type veth peer name eth0 netns outside",
-        "addr add 203.0.113.1/24 dev out0",
-        "link set out0 up",
-        "-n outside addr add 203.0.113.2/24 dev eth0",
-        "-n outside link set eth0 up",
-    ] {
-        run("ip", &command.split(' ').collect::<Vec<_>>());
-    }
+    make_outside();
     Resolver::on(in_network("outside", || UdpSocket::bind("203.0.113.2:53").unwrap()))
 }
 

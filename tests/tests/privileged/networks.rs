@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use system_tests::network::{in_network, netfilter_settings};
+use system_tests::network::{self, in_network, netfilter_settings};
 use system_tests::{Client, Options, Refused, Setup, Tared, on_scratch_host, run};
 use zbus::{OwnedObjectPath, Variant};
 
@@ -111,17 +111,8 @@ pub(crate) fn namespace_of(path: &OwnedObjectPath) -> String {
 
 /// A namespace beside the host, at 203.0.113.2, whose way to everything is the host.
 fn make_outside() {
-    for command in [
-        "netns add outside",
-        "link add out0 type veth peer name eth0 netns outside",
-        "addr add 203.0.113.1/24 dev out0",
-        "link set out0 up",
-        "-n outside addr add 203.0.113.2/24 dev eth0",
-        "-n outside link set eth0 up",
-        "-n outside route add default via 203.0.113.1",
-    ] {
-        run("ip", &command.split(' ').collect::<Vec<_>>());
-    }
+    network::make_outside();
+    run("ip", &["-n", "outside", "route", "add", "default", "via", "203.0.113.1"]);
 }
 
 fn remove_outside() {

@@ -32,6 +32,8 @@ fn many() -> Options<'static> {
         ("Env", vec!["A=b"].into()),
         ("User", "1000".into()),
         ("Volumes", vec![volume("/data"), volume("/more")].into()),
+        // It comes before them, and has no source of its own.
+        ("Tmpfs", vec![HashMap::from([("Target", Variant::from("/mem"))])].into()),
         ("ReadOnlyRootfs", true.into()),
         ("CapAdd", vec!["NET_RAW"].into()),
     ])

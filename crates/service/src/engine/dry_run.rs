@@ -11,7 +11,7 @@ use tare_storage::Rootfs;
 use super::blocking::unbounded;
 use super::create::Draft;
 use super::inside::{self, Problem};
-use super::mount::Source;
+use super::mount::{Source, has_source};
 use super::{Error, Inner, host, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -122,7 +122,8 @@ impl Inner {
         let spawn_id = spawn_id(&id);
         let layout = Layout::new(self.instance.run_dir(), &spawn_id, Incarnation(1));
         let mut placement = host::placement(&layout, &id, &self.groups.of(&id))?;
-        for (number, mount) in (0..).zip(&effective.request.mounts) {
+        let with_source = effective.request.mounts.iter().filter(|mount| has_source(&mount.source));
+        for (number, mount) in (0..).zip(with_source) {
             let path = host::path(&layout.place(tare_spawn::Place::Mount(number)))?;
             placement.mounts.insert(mount.target.clone(), path);
         }

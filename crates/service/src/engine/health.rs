@@ -14,15 +14,13 @@ use tare_spawn::Cause;
 use tare_specgen::{ExecRequest, HealthCheck, OnFailure};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::blocking::brief;
 use super::container::{Container, Life, Now, Pace, Running};
 use super::exec::nothing_to_read;
 use super::jobs::Origin;
 use super::restart::Restart;
-use super::stop::{Needed, Stop};
+use super::stop::{KILL_TIMEOUT, Needed, Stop};
 use super::{Engine, Error, Pending};
-
-/// After SIGKILL a process is gone, or the kernel cannot end it.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a container is well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +127,7 @@ impl Engine {
             checks.hear(check, well, begun.elapsed());
             let counts = self.know_health(container, running, checks.health).await;
             if counts && checks.want_action() {
-                checks.acted = self.act_on(container, running, check.on_failure);
+                checks.acted = self.act_on(container, running, check.on_failure).await;
             }
         }
     }
@@ -211,7 +209,7 @@ impl Engine {
 
     /// Begins what its creator wants to be done with a container that is not well any more; whether
     /// that went.
-    fn act_on(
+    async fn act_on(
         &self,
         container: &Arc<Container>,
         running: &Arc<Running>,
@@ -220,7 +218,10 @@ impl Engine {
         let view = container.view();
         let stop = Stop { container: view.clone(), timeout: None, needed: Needed::Nothing };
         let begun = match on_failure {
-            OnFailure::Kill => self.kill_all(container, running),
+            OnFailure::Kill => {
+                let (engine, whose, all) = (self.clone(), container.clone(), running.clone());
+                brief(move || engine.kill_all(&whose, &all)).await
+            }
             OnFailure::Stop => self.stop_for(stop, Origin::Host).map(Pending::run),
             OnFailure::Restart => {
                 let restart = Restart { container: view, timeout: None };

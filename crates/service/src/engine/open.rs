@@ -20,23 +20,7 @@ use super::volume::Volumes;
 use super::{Engine, Error, Inner, blocking};
 use crate::config::Config;
 use crate::db::{Db, Durability};
-use crate::instance::{Instance, Tag};
-
-/// How often the lock of the store is tried to be taken again, and how long in between.
-const STORE_TRIES: u32 = 50;
-const STORE_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
-
-/// Opens the store. Whoever had it and was killed closes one descriptor after the other, and may keep
-/// its lock while that of the directories has gone, until a file system is flushed.
-async fn open_store(instance: &Instance) -> Result<Store, Error> {
-    for _ in 0..STORE_TRIES {
-        match Store::open(instance.state_dir()) {
-            Err(tare_storage::Error::Locked { .. }) => tokio::time::sleep(STORE_PAUSE).await,
-            opened => return opened.map_err(Error::Storage),
-        }
-    }
-    Store::open(instance.state_dir()).map_err(Error::Storage)
-}
+use crate::instance::{Instance, Tag, patiently};
 
 impl Engine {
     /// An engine on two directories, with all that is in them taken over, and what it tells.
@@ -52,7 +36,10 @@ impl Engine {
         let state = Db::open(&instance.state_db(), Durability::PowerCut, durable::MIGRATIONS)?;
         let run = Db::open(&instance.run_db(), Durability::ProcessCrash, volatile::MIGRATIONS)?;
         let tag = tag(&state, &instance).await?;
-        let store = open_store(&instance).await?;
+        let is_held =
+            |error: &tare_storage::Error| matches!(error, tare_storage::Error::Locked { .. });
+        let store = patiently(is_held, || Store::open(instance.state_dir()));
+        let store = store.map_err(Error::Storage)?;
         let Means { spawner, manager, names, zones } = means;
         let groups = Groups::new(tag.clone(), manager);
         let (instance, host) = look(instance, &groups, spawner.clone(), &config).await?;

@@ -88,8 +88,9 @@ mod tests {
     #[test]
     fn the_longest_scope_that_fits_counts() {
         let entry = |text: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(text));
+        let api = format!("https://index.{}/v1/", "hub.test");
         let json = format!(
-            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"https://index.hub.test/v1/":{},"none":{{}}}}}}"#,
+            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"{api}":{},"none":{{}}}}}}"#,
             entry("all:1:2"),
             entry("a:2"),
             entry("docker:3\0")

@@ -42,6 +42,11 @@ pub(in crate::engine) enum Wanted {
     Image { target: MountTarget, layers: Vec<ChainId> },
 }
 
+/// Whether what is mounted has to be made when the container starts.
+pub(in crate::engine) fn has_source(source: &MountSource) -> bool {
+    matches!(source, MountSource::Volume { .. } | MountSource::Host(_) | MountSource::Image { .. })
+}
+
 impl Inner {
     /// The mounts of a container whose sources have to be made.
     ///
@@ -56,7 +61,8 @@ impl Inner {
         let definition = container.definition();
         let pins = &definition.row.pins.mounts;
         let mut wanted = Vec::new();
-        for request in &effective.request.mounts {
+        let mounts = effective.request.mounts.iter();
+        for request in mounts.filter(|request| has_source(&request.source)) {
             let target = request.target.clone();
             wanted.push(match &request.source {
                 MountSource::Volume { .. } => match self.volumes.wanted(request)? {
