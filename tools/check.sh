@@ -11,8 +11,10 @@ logs=$(mktemp -d)
 mkdir "$logs/results"
 trap 'rm -rf "$logs"' EXIT
 
+# What passes on what is said is there for as long as anything is: who is interrupted still has to take
+# away what it made, and is waited for.
 make_it() {
-    "${MAKE:-make}" --no-print-directory "$1" 2>&1 | tee "$logs/$1"
+    "${MAKE:-make}" --no-print-directory "$1" 2>&1 | (trap '' INT && exec tee "$logs/$1")
 }
 
 # Whether a stage may be left out, and is to be. What it then says is why.
@@ -38,8 +40,9 @@ run() {
 # The stages of a lane, each line of which says where it is from.
 lane() {
     local stage
+    trap 'exit 130' INT
     for stage in $1; do
-        run "$stage" 2>&1 | sed -u "s/^/$stage: /"
+        (trap 'exit 130' INT && run "$stage" 2>&1) | (trap '' INT && exec sed -u "s/^/$stage: /")
     done
 }
 
@@ -87,6 +90,7 @@ for stage in $(those "not run, which was accepted"); do
         "$stage" "$(sed -n 's/.*cannot run here: //p' "$logs/ready-$stage" | tail -n 1)"
 done
 [ -z "$failed" ] || printf 'failed: %s\n' "$(tr '\n' ' ' <<<"$failed")"
+printf 'all of it took %s min %s s\n' $((SECONDS / 60)) $((SECONDS % 60))
 printf '%s tests passed, %s failed; %s of %s stages failed\n' \
     "$(count passed)" "$(count failed)" "$(wc -w <<<"$failed")" "$all"
 [ -z "$failed" ]

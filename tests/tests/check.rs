@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Targets of a host that lacks something, in the place of our own.
@@ -23,14 +23,25 @@ ready-good ready-bad ready-hides:
 \t@true
 ";
 
+fn tool(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools").join(name)
+}
+
+/// A program that does that.
+fn script(dir: &Path, name: &str, does: &str) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
 /// Whether it passes, and what it prints.
 fn check(stages: &[&str], accept: &str) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
-    let (targets, make) = (dir.path().join("targets"), dir.path().join("make"));
+    let targets = dir.path().join("targets");
     fs::write(&targets, TARGETS).unwrap();
-    fs::write(&make, format!("#!/bin/sh\nexec make -f {} \"$@\"\n", targets.display())).unwrap();
-    fs::set_permissions(&make, Permissions::from_mode(0o700)).unwrap();
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/check.sh"))
+    let make = script(dir.path(), "make", &format!("exec make -f {} \"$@\"", targets.display()));
+    let output = Command::new(tool("check.sh"))
         .args(stages)
         .env("MAKE", &make)
         .env("ACCEPT", accept)
@@ -64,5 +75,41 @@ fn what_cannot_run_fails_unless_that_is_accepted_and_what_can_is_never_left_out(
         let (passed, said) = check(stages, accept);
         assert_eq!(passed, passes, "{about}: {said}");
         assert!(said.contains(says), "{about}: {said}");
+        let [.., took, counted] = &said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+        assert!(took.starts_with("all of it took 0 min "), "{about}: {said}");
+        assert!(counted.contains(" tests passed, "), "{about}: {said}");
+    }
+}
+
+/// What a program with tests says at its end.
+const OF_ONE: &str = "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out";
+const OF_NONE: &str = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 4 filtered out";
+const LEFT_OUT: &str = "test result: ok. 0 passed; 0 failed; 2 ignored; 0 measured; 2 filtered out";
+const FAILS: &str =
+    "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out";
+
+#[test]
+fn where_no_test_has_run_none_has_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (about, says, code, wanted) in [
+        ("one program of several has a test", &[OF_NONE, OF_ONE, OF_NONE][..], 0, 0),
+        ("no program has one of that name", &[OF_NONE, OF_NONE], 0, 4),
+        ("it is there, and left out", &[LEFT_OUT], 0, 4),
+        ("nothing was built to be run", &[], 0, 4),
+        ("one fails", &[OF_NONE, FAILS], 101, 101),
+        ("it cannot be built", &[], 101, 101),
+    ] {
+        let does = format!("printf '%s\\n' '{}'; exit {code}", says.join("' '"));
+        let output = Command::new(tool("cargo-test.sh"))
+            .args(["here", "--", "that_name"])
+            .env("CARGO", script(dir.path(), "cargo", &does))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(wanted), "{about}: {output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(says.iter().all(|line| said.contains(line)), "{about}: all is passed on: {said}");
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(complaint.contains("no test ran"), wanted == 4, "{about}: {complaint}");
+        assert_eq!(complaint.contains("that_name"), wanted == 4, "{about}: {complaint}");
     }
 }
