@@ -280,7 +280,7 @@ fn cdi_devices_bring_all_they_need() {
 }
 
 #[test]
-fn privileged_containers() {
+fn containers_that_are_privileged_are_confined_by_nothing() {
     let config = with(r#""Privileged":true,"CapDrop":["BPF"]"#, |host, _| {
         host.devices = vec![serde_json::from_str(DEVICE).unwrap()];
         host.apparmor_profiles = Some([crate::DEFAULT_APPARMOR_PROFILE.to_owned()].into());
