@@ -23,6 +23,24 @@ impl Summary {
     }
 }
 
+/// Between what the median is of that of which these are samples, 95 times in 100: two of them, by their order
+/// alone, however they are distributed. Nothing if there are none.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place among some hundred samples"
+)]
+pub(crate) fn median_within(samples: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut sorted: Vec<f64> = samples.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let count = sorted.len() as f64;
+    // How many of them are below the median is binomial: that many standard deviations from one half.
+    let below = (count / 2.0 - 1.96 * count.sqrt() / 2.0).floor().max(1.0) as usize - 1;
+    Some((sorted[below], sorted[last - below]))
+}
+
 /// The value below which `share` of the sorted samples are, on the line between the two nearest.
 #[expect(
     clippy::cast_precision_loss,
@@ -39,6 +57,19 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_the_median_is_follows_from_the_order() {
+        for (count, wanted) in [(0, None), (1, Some((0.0, 0.0))), (5, Some((0.0, 4.0)))] {
+            let samples = (0..count).map(f64::from);
+            assert_eq!(median_within(samples), wanted, "{count}");
+        }
+        // As tables of the binomial distribution have it: ranks 10 and 21 of 30, 40 and 61 of 100.
+        for (count, (low, high)) in [(30, (8.0, 21.0)), (100, (39.0, 60.0))] {
+            let samples = (0..count).rev().map(f64::from);
+            assert_eq!(median_within(samples), Some((low, high)), "{count}");
+        }
+    }
 
     #[test]
     fn the_middle_and_the_spread() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::condition::Condition;
-use crate::figures::Summary;
+use crate::figures::{Summary, median_within};
 use crate::row::{Promise, Row, Unit, Who};
 
 /// Of one run of the program.
@@ -209,6 +209,20 @@ impl Compared {
     }
 }
 
+/// How many times the one end may be the other between which a median is. Of two runs that know theirs so well
+/// one in some thousand ratios is 20 % apart.
+const KNOWN: f64 = 1.15;
+
+/// Whether it is known how many times better the first is than each of the others.
+pub(crate) fn is_known(unit: Unit, turns: &[Vec<Turn>]) -> bool {
+    let Some((ours, others)) = turns.split_first() else { return true };
+    others.iter().all(|theirs| {
+        let both = ours.iter().zip(theirs);
+        let times = both.map(|(ours, theirs)| unit.advantage(ours.figure, theirs.figure));
+        median_within(times).is_none_or(|(low, high)| high / low <= KNOWN)
+    })
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -266,6 +280,22 @@ pub(crate) mod tests {
             })
             .collect();
         assert_eq!(medians, [None, Some([6.0, -100.0, 6.0]), Some([0.25, 15.0, 0.25])]);
+    }
+
+    #[test]
+    fn what_spreads_has_to_be_measured_more_often() {
+        let steady = [turns([10.0; 30]), turns([50.0; 30])];
+        assert!(is_known(Unit::Millis, &steady));
+        // Between half and twice as much: not after 30 rounds, but after some hundreds.
+        let spreads = |rounds: u32| -> Vec<Turn> {
+            let figure = |at: u32| 50.0 * (f64::from(at * 7 % 30) / 15.0 - 1.0).exp2();
+            (0..rounds).map(|at| Turn { figure: figure(at), cpu: 1.0 }).collect()
+        };
+        let ours = |rounds| vec![Turn { figure: 10.0, cpu: 1.0 }; rounds];
+        assert!(!is_known(Unit::Millis, &[ours(30), spreads(30)]));
+        assert!(!is_known(Unit::Millis, &[ours(30), turns([50.0; 30]), spreads(30)]));
+        assert!(is_known(Unit::Millis, &[ours(1200), spreads(1200)]));
+        assert!(is_known(Unit::Millis, &[spreads(30)]), "there is nobody to be compared with");
     }
 
     #[test]

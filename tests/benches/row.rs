@@ -22,7 +22,7 @@ pub(crate) struct Row {
     /// What we would like to reach.
     pub(crate) aim: Option<Promise>,
     /// Ours first, with whom all others are compared; where we cannot do it, the floor. In each round
-    /// every one of them has its turn.
+    /// every one of them has its turn, each time beginning with another.
     pub(crate) contestants: &'static [Who],
     /// Why we do not take part.
     pub(crate) missing: Option<Missing>,
@@ -56,7 +56,7 @@ pub(crate) fn nothing(_: &Stage, _: Who) -> Work<'_, ()> {
     Box::pin(async { Ok(()) })
 }
 
-/// How many turns everybody has.
+/// How many turns everybody has; more for figures, where ratios spread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rounds {
     pub(crate) full: usize,
