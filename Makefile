@@ -45,7 +45,7 @@ demo: setup build ## Run a container end to end on a private bus, and show every
 	tools/demo.sh
 
 lab: setup-lab build ## A shell in a throw-away Debian 13 under systemd, with tared installed
-	$(AS_ROOT) tests/lab/lab shell
+	export TARE_BIN_DIR="$(BUILT)"; $(AS_ROOT) tests/lab/lab shell
 
 # QUICK=1: only to see that it works. ROWS=a,b: only those. AGAINST=file: compare with that report.
 # STRICT=1: fail where what must be is missed, or a ratio is more than 20 % from that report's.

@@ -3,3 +3,4 @@
 mod bench;
 mod side_by_side;
 mod systems;
+mod terminal;

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use system_tests::world::{Guard, Scope};
 use tempfile::TempDir;
 
 /// Longer than a system takes to come or to go.
@@ -18,8 +20,13 @@ pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("lab").join(name)
 }
 
-/// A place for systems and machines of this test's own, which are copied from the same base.
-pub(crate) struct Place(TempDir);
+/// A place for systems and machines of this test's own, which are copied from the same base. What is in it when
+/// it goes, mounted from there, or knows of it, has been left.
+pub(crate) struct Place {
+    /// Looks when it is dropped, before the place goes.
+    guard: Option<Guard>,
+    dir: TempDir,
+}
 
 impl Place {
     /// With what all are copied from, which is made if it is not there: `root` or `image`.
@@ -30,13 +37,22 @@ impl Place {
         assert!(base.status.success(), "{base:?}");
         let made = PathBuf::from(String::from_utf8(base.stdout).unwrap().trim());
         let base = made.parent().unwrap();
-        let place = tempfile::Builder::new().prefix("tare-lab-").tempdir_in("/var/tmp").unwrap();
-        symlink(base, place.path().join(base.file_name().unwrap())).unwrap();
-        Self(place)
+        let dir = tempfile::Builder::new().prefix("tare-lab-").tempdir_in("/var/tmp").unwrap();
+        let place = dir.path().to_owned();
+        symlink(base, place.join(base.file_name().unwrap())).unwrap();
+        // It stays for whoever comes next.
+        for shared in ["run", "owners", "machines", "died"] {
+            fs::create_dir(place.join(shared)).unwrap();
+        }
+        for shared in ["owning", "lock"] {
+            fs::write(place.join(shared), "").unwrap();
+        }
+        let marks = vec![place.display().to_string()];
+        Self { guard: Some(Guard::new(Scope::of_marked(vec![place], marks))), dir }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
     }
 
     /// Runs a shell script in a system of its own.
@@ -50,14 +66,15 @@ impl Place {
     }
 
     fn run(&self, program: &str, verb: &str, shell_script: &str) -> Child {
-        Command::new(script(program))
-            .args([verb, "/bin/sh", "-c", shell_script])
-            .env("TARE_LAB", self.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        let mut command = Command::new(script(program));
+        command.args([verb, "/bin/sh", "-c", shell_script]);
+        self.start(&mut command)
+    }
+
+    /// Starts a program that makes systems here, with nothing to read.
+    pub(crate) fn start(&self, command: &mut Command) -> Child {
+        command.env("TARE_LAB", self.path()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// What there is of its systems and machines, beside what they are copied from.
@@ -90,13 +107,16 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// For a test that fails: what it finds left goes.
+    /// What it finds left goes, after it was told.
     fn drop(&mut self) {
+        let guard = self.guard.take();
+        let told = catch_unwind(AssertUnwindSafe(|| drop(guard)));
         for system in fs::read_dir(self.path().join("run")).into_iter().flatten().flatten() {
             let mut down = Command::new(script("lab"));
             down.arg("down").arg(system.file_name()).env("TARE_LAB", self.path());
             let _ = down.status();
         }
+        told.unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 
@@ -110,6 +130,11 @@ pub(crate) fn prints(child: &mut Child) {
 
 pub(crate) fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// The same to all of a job, as a terminal does with what it shows.
+pub(crate) fn signal_group(leader: &Child, signal: Signal) {
+    kill_process_group(Pid::from_child(leader), signal).unwrap();
 }
 
 /// Waits until nothing is there; `look` says what is.

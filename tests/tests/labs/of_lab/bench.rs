@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::place::Place;
+
 /// What is promised, and so has to be in the table.
 const PROMISES: [(&str, &str, &str); 10] = [
     ("life-bridge", "5x podman", "10x podman"),
@@ -20,17 +22,16 @@ const PROMISES: [(&str, &str, &str); 10] = [
     ("spec-100", "200 us", "50 us"),
 ];
 
-fn bench() -> Command {
-    assert!(rustix::process::geteuid().is_root(), "needs root");
+fn bench(place: &Place) -> Command {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_tare-bench"));
-    bench.stdin(Stdio::null());
+    bench.env("TARE_LAB", place.path()).stdin(Stdio::null());
     bench
 }
 
 #[test]
 fn privileged_the_bench_measures_every_row_on_every_host() {
-    let json = tempfile::NamedTempFile::new().unwrap();
-    let output = bench().arg("--quick").arg("--json").arg(json.path()).output().unwrap();
+    let (place, json) = (Place::with("root"), tempfile::NamedTempFile::new().unwrap());
+    let output = bench(&place).arg("--quick").arg("--json").arg(json.path()).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{table}\n{}", String::from_utf8_lossy(&output.stderr));
 
@@ -38,7 +39,7 @@ fn privileged_the_bench_measures_every_row_on_every_host() {
     for row in rows(&report) {
         assert_measured(row);
     }
-    let listed = String::from_utf8(bench().arg("--list").output().unwrap().stdout).unwrap();
+    let listed = String::from_utf8(bench(&place).arg("--list").output().unwrap().stdout).unwrap();
     let listed: BTreeSet<&str> =
         listed.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     for condition in ["plain", "3000 mounts"] {
