@@ -4,18 +4,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
-};
+use rustix::mount::mount_bind;
 
 use crate::made::Record;
 use crate::network::Netfilter;
-use crate::world::{SETTLING, Scope, settle};
+use crate::world::{SETTLING, Scope, Watch, case_limit, settle};
 use crate::{World, sys, world};
 
 /// One test at a time: some measure how long things take.
@@ -30,7 +29,7 @@ pub const RESOLV_CONF: &str = "search tare.test\nnameserver 192.0.2.53\n";
 /// # Panics
 ///
 /// If not root: a privileged test that cannot run is a failure, never a silent pass. If `body`
-/// panics, or leaves anything.
+/// panics, leaves anything, or takes longer than [`case_limit`].
 pub fn on_scratch_host(body: impl AsyncFnOnce(&Host) + Send) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     on_own_thread(body);
@@ -73,8 +72,10 @@ impl Host {
 
     fn run(self, body: impl AsyncFnOnce(&Self)) {
         Record::default().take_part();
+        let logs = self.scratch().to_owned();
+        let _watch = Watch::begin(&self.scope(), move || all_logs(&logs));
         let before = self.world();
-        runtime().block_on(body(&self));
+        runtime().block_on(in_time(body(&self)));
         settle(LEFT, || before.leftovers(&self.world(), &self.scope()));
     }
 
@@ -155,6 +156,24 @@ impl Drop for Host {
     }
 }
 
+/// Waits for a case as long as one may take. If that is not enough, it goes as one that fails: what it has
+/// says what is known of it.
+pub(crate) async fn in_time(case: impl Future<Output = ()>) {
+    let (mut case, limit) = (pin!(case), case_limit());
+    let ended = tokio::time::timeout(limit, &mut case).await;
+    assert!(ended.is_ok(), "it still waits after {limit:?}, and is taken for one that hangs");
+}
+
+/// What daemons have logged.
+fn all_logs(scratch: &Path) -> String {
+    let files = fs::read_dir(scratch).into_iter().flatten().flatten().map(|entry| entry.path());
+    let logs = files.filter(|path| path.extension().is_some_and(|it| it == "log"));
+    let said = |log: PathBuf| {
+        format!("{}:\n{}\n", log.display(), fs::read_to_string(&log).unwrap_or_default())
+    };
+    logs.map(said).collect()
+}
+
 /// One thread: whatever is started from it has the namespaces and the user of the caller.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -175,23 +194,10 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 fn isolate(scratch: &Path) {
     let resolv_conf = fs::canonicalize("/etc/resolv.conf").expect("a host has /etc/resolv.conf");
     sys::leave_the_host().expect("unshare");
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
-    detach_below("/run/");
-    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
+    world::own_run();
     write_resolv_conf(&resolv_conf, scratch);
     run("ip", &["link", "set", "lo", "up"]);
     Netfilter::apply_asked();
-}
-
-/// Detaches what is mounted below a directory of the host's, which is about to be covered: the kernel
-/// takes it away at any time, when somebody outside does.
-fn detach_below(dir: &str) {
-    let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-    let places = table.lines().filter_map(|line| line.split(' ').nth(4));
-    for place in places.filter(|place| place.starts_with(dir)) {
-        // It may have gone meanwhile, or with the one it was mounted on.
-        let _ = unmount(place, UnmountFlags::DETACH);
-    }
 }
 
 /// What the host's own says does not matter here, nor where it is.

@@ -8,10 +8,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use zbus::{OwnedObjectPath, Variant};
 
-use crate::host::{LEFT, run, runtime};
+use crate::host::{LEFT, in_time, run, runtime};
 use crate::made::Record;
 use crate::network::Netfilter;
-use crate::world::{Change, Scope, settle};
+use crate::world::{Change, Scope, Watch, settle};
 use crate::{Client, Options, World, started};
 
 /// The system bus of the lab.
@@ -40,7 +40,7 @@ impl Ring {
 }
 
 /// The lab system a case runs in.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Lab {
     begun: SystemTime,
 }
@@ -51,17 +51,20 @@ pub struct Lab {
 /// # Panics
 ///
 /// If there is none: a case that cannot run is a failure, never a silent pass. If `body` panics, or
-/// leaves anything; the journal of its time is then printed.
+/// leaves anything, or takes longer than [`case_limit`](crate::world::case_limit); the journal of its time is
+/// then printed.
+#[expect(clippy::print_stderr, reason = "why a case failed, shown with its failure")]
 pub fn in_lab(ring: Ring, body: impl AsyncFnOnce(&Lab)) {
     let here = std::env::var("TARE_LAB").unwrap_or_default();
     assert_eq!(here, ring.name(), "runs in a lab system: make test-lab, make test-vm");
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     Netfilter::apply_asked();
     let lab = Lab { begun: SystemTime::now() };
+    let _watch = Watch::begin(&scope(), move || lab.journal_of_this_case());
     let result =
         catch_unwind(AssertUnwindSafe(|| runtime().block_on(leaving_nothing(&lab, ring, body))));
     if let Err(panic) = result {
-        lab.print_journal();
+        eprintln!("{}", lab.journal_of_this_case());
         remove_containers();
         resume_unwind(panic);
     }
@@ -71,7 +74,7 @@ async fn leaving_nothing(lab: &Lab, ring: Ring, body: impl AsyncFnOnce(&Lab)) {
     Record::default().take_part();
     lab.use_as(ring).await;
     let before = World::at_rest(|| World::capture(&scope()));
-    body(lab).await;
+    in_time(body(lab)).await;
     let left = || before.leftovers(&World::capture(&scope()), &scope());
     // A service that was started anew has not made again what comes with the first container.
     if left().iter().any(|it| matches!(it.change, Change::Gone(_))) {
@@ -148,8 +151,7 @@ impl Lab {
         run("journalctl", &arguments)
     }
 
-    #[expect(clippy::print_stderr, reason = "why a case failed, shown with its failure")]
-    fn print_journal(&self) {
-        eprintln!("the journal of this case:\n{}", self.journal("short-precise", &[]));
+    fn journal_of_this_case(self) -> String {
+        format!("the journal of this case:\n{}", self.journal("short-precise", &[]))
     }
 }

@@ -108,6 +108,22 @@ fn text(panic: &dyn Any) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
+/// What is said of a case that was planted in this program of tests to fail: alone, with that limit in seconds.
+///
+/// # Panics
+///
+/// If it passes.
+pub fn planted(name: &str, limit: u64) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", name])
+        .env("TARE_CASE_LIMIT", limit.to_string())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
+    assert_eq!(output.status.code(), Some(101), "{said}");
+    said
+}
+
 /// That each of these is told of.
 ///
 /// # Panics

@@ -1,11 +1,12 @@
-//! What a case leaves in a lab system is told by its name, by the guard that ends every case there.
+//! What a case leaves in a lab system is told by its name, by the guard that ends every case there; and of
+//! one that fails it is told how.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use system_tests::Ring::System;
-use system_tests::plants::{OPEN_PIPE, Plants, are_told, complaint};
+use system_tests::plants::{OPEN_PIPE, Plants, are_told, complaint, planted};
 use system_tests::{in_lab, run, started};
 
 #[test]
@@ -66,4 +67,48 @@ fn lab_what_a_case_takes_from_the_host_is_told_where_it_ends() {
     let _ = Command::new("ip").args(["link", "del", "keep0"]).status();
     let told = ["gone link: keep0 (", "gone file: /run/keep (file of 4 bytes 0644 0:0)"];
     are_told(&complaint, &told.map(Into::into));
+}
+
+/// Puts a line into the journal.
+fn note(line: &str) {
+    run("systemd-cat", &["--identifier=noted", "echo", line]);
+}
+
+#[test]
+#[ignore = "fails: planted, for another one to see how that is told"]
+fn lab_planted_one_that_fails() {
+    in_lab(System, async |_| {
+        println!("what it says itself");
+        note("in its time");
+        panic!("it fails");
+    });
+}
+
+#[test]
+#[ignore = "hangs: planted, for another one to see how that is told"]
+fn lab_planted_one_that_hangs() {
+    in_lab(System, async |_| {
+        println!("what it says itself");
+        note("in its time");
+        std::future::pending().await
+    });
+}
+
+#[test]
+fn lab_of_a_case_that_fails_its_output_and_the_journal_of_its_time_are_shown() {
+    in_lab(System, async |_| {
+        note("before its time");
+        for (name, limit, how) in [
+            ("guards::lab_planted_one_that_fails", 900, "it fails"),
+            ("guards::lab_planted_one_that_hangs", 10, "it still waits after 10s"),
+        ] {
+            let said = planted(name, limit);
+            let (told, journal) = said.split_once("the journal of this case:").unwrap();
+            for wanted in [name, " stdout ----", "what it says itself", how] {
+                assert!(told.contains(wanted), "{wanted}: {said}");
+            }
+            let noted: Vec<_> = journal.lines().filter(|line| line.contains("noted[")).collect();
+            assert!(matches!(noted[..], [line] if line.ends_with("in its time")), "{said}");
+        }
+    });
 }

@@ -1,9 +1,11 @@
-//! What a case leaves is told by its name, by the guards that end every case.
+//! What a case leaves is told by its name, by the guards that end every case; and so is one that hangs.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
 
-use system_tests::plants::{OPEN_PIPE, Plants, are_told, complaint};
-use system_tests::{Host, Tared, on_scratch_host, started};
+use system_tests::plants::{OPEN_PIPE, Plants, are_told, complaint, planted};
+use system_tests::{Host, Tared, on_scratch_host, run, started};
 
 /// The group of the daemon that runs.
 fn group(host: &Host) -> PathBuf {
@@ -100,4 +102,56 @@ fn privileged_what_nobody_asked_for_is_told_though_a_daemon_keeps_such_things() 
     });
     are_told(&complaint, &told);
     assert!(!complaint.iter().any(|line| line.contains("busybox")), "{}", complaint.join("\n"));
+}
+
+#[test]
+#[ignore = "hangs: planted, for another one to see how that is told"]
+fn privileged_planted_one_that_waits_for_a_message() {
+    on_scratch_host(async |host| {
+        println!("what it says itself");
+        let _tared = Tared::start(host);
+        std::future::pending().await
+    });
+}
+
+#[test]
+#[ignore = "hangs: planted, for another one to see how that is told"]
+fn privileged_planted_one_that_waits_for_a_program() {
+    on_scratch_host(async |host| {
+        println!("what it says itself");
+        let _tared = Tared::start(host);
+        run("sh", &["-c", "sleep 1000; :"]);
+    });
+}
+
+#[test]
+#[ignore = "hangs: planted, for another one to see how that is told"]
+fn privileged_planted_one_that_waits_for_itself() {
+    on_scratch_host(async |host| {
+        let _tared = Tared::start(host);
+        let lock = Mutex::new(());
+        let _held = lock.lock().unwrap();
+        let _for_ever = lock.lock().unwrap();
+    });
+}
+
+#[test]
+fn privileged_a_case_that_hangs_is_told_by_its_name() {
+    let is_told = |(what, wanted): (&str, &[&str])| {
+        let name = format!("guards::privileged_planted_one_that_waits_for_{what}");
+        let said = planted(&name, 5);
+        for wanted in wanted.iter().copied().chain([&*name]) {
+            assert!(said.contains(wanted), "{name}: {wanted}: {said}");
+        }
+    };
+    thread::scope(|scope| {
+        for case in [
+            ("a_message", &["what it says itself", "still waits after 5s", "it logged:"][..]),
+            ("a_program", &["what it says itself", "[\"-c\", \"sleep 1000", "it logged:"]),
+            // What it says itself is lost with it.
+            ("itself", &["FAILED: it hangs", "futex", "tared.log:", "0 passed; 1 failed;"]),
+        ] {
+            scope.spawn(move || is_told(case));
+        }
+    });
 }

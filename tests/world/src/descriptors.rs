@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::processes::{Process, command_line};
-use super::{Host, Scope, names_in};
+use super::sockets::Sockets;
+use super::{Scope, names_in};
 
 /// The open descriptors of `daemons`, by what they point to.
 ///
 /// Not by their numbers, nor by those of sockets, pipes and processes: a daemon that was started
-/// anew, or that closed one socket and opened another, is in the same state. Two of the same are
-/// two.
+/// anew, or that closed one socket and opened another of that kind, is in the same state. Two of the same
+/// are two.
 pub(super) fn of<'p>(
     daemons: impl Iterator<Item = &'p Process>,
 ) -> impl Iterator<Item = (String, String)> {
@@ -28,7 +29,7 @@ pub(super) fn own(scope: &Scope) -> impl Iterator<Item = (String, String)> {
         links.filter(|to| scope.bears_mark(to)).collect()
     };
     let mut found = Vec::new();
-    if scope.host == Host::Shared {
+    if scope.daemons.is_empty() {
         found.extend(marked("/proc/self/fd", |fd| fd));
         let threads = marked("/proc/self/task", |thread| thread.join("ns/net")).into_iter();
         found.extend(threads.map(|network| format!("of a thread in {network}")));
@@ -39,19 +40,25 @@ pub(super) fn own(scope: &Scope) -> impl Iterator<Item = (String, String)> {
 fn open_in(pid: i32) -> Vec<String> {
     let dir = PathBuf::from(format!("/proc/{pid}/fd"));
     // One that is closed while we look is not there.
-    let open =
-        |number: &String| fs::read_link(dir.join(number)).ok().map(|to| describe(pid, number, &to));
-    names_in(&dir).iter().filter_map(open).collect()
+    let open = |number: String| {
+        let to = fs::read_link(dir.join(&number)).ok()?;
+        Some((number, to))
+    };
+    let open: Vec<_> = names_in(&dir).into_iter().filter_map(open).collect();
+    // After them, or the newest of them would not be among these.
+    let sockets = Sockets::of(pid);
+    open.iter().map(|(number, to)| describe(pid, number, to, &sockets)).collect()
 }
 
-fn describe(pid: i32, number: &str, to: &Path) -> String {
+fn describe(pid: i32, number: &str, to: &Path, sockets: &Sockets) -> String {
     let text = to.to_string_lossy();
     let without_inode = text.split(":[").next().unwrap_or(&text);
     match without_inode {
         "anon_inode" if text.contains("pidfd") => pidfd(pid, number),
         "pidfd" => pidfd(pid, number),
         "anon_inode" => text.trim_start_matches("anon_inode:").trim_matches(['[', ']']).into(),
-        "socket" | "pipe" => without_inode.into(),
+        "socket" => sockets.name(&text),
+        "pipe" => without_inode.into(),
         "net" => "network namespace".into(),
         "mnt" => "mount namespace".into(),
         _ => text.into_owned(),

@@ -2,22 +2,25 @@
 
 use std::thread;
 
-use crate::{Scope, World, settle};
+use crate::{Scope, Watch, World, settle};
 
 /// Looks at a part of a host when it is made, and again when it is dropped: then it has to be as it
-/// was, or the case has failed. To be the last thing of a case that goes.
+/// was, or the case has failed. To be the last thing of a case that goes. One that hangs fails, too.
 #[derive(Debug)]
 #[must_use = "it compares when it is dropped"]
 pub struct Guard {
     scope: Scope,
     before: World,
+    #[expect(dead_code, reason = "the case is over when it is dropped")]
+    watch: Watch,
 }
 
 impl Guard {
     /// Looks for the first time.
     pub fn new(scope: Scope) -> Self {
+        let watch = Watch::begin(&scope, String::new);
         let before = World::capture(&scope);
-        Self { scope, before }
+        Self { scope, before, watch }
     }
 }
 

@@ -6,7 +6,8 @@
 //! [`Scope`] says where to look for it: on the scratch host of a test, on a machine where the
 //! service is installed, or in a part of a host that others use as well. Each kind of thing has a
 //! file of its own here. What changes by itself and is no leak is left out in these files, each time
-//! with the reason. [`Guard`] and [`leaving_nothing`] compare at the ends of a case.
+//! with the reason. [`Guard`] and [`leaving_nothing`] compare at the ends of a case. [`Watch`] has one fail
+//! that hangs.
 //!
 //! # What it does not do
 //!
@@ -28,6 +29,7 @@ mod made;
 mod mounts;
 mod namespaces;
 mod network;
+mod own_run;
 mod processes;
 mod profiles;
 mod programs;
@@ -39,8 +41,10 @@ mod rows;
 mod running;
 mod scope;
 mod settle;
+mod sockets;
 mod things;
 mod units;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,11 +56,13 @@ use std::time::{Duration, Instant};
 pub use cgroups::all as cgroups;
 pub use guard::{Guard, leaving_nothing};
 pub use made::Made;
+pub use own_run::own_run;
 pub use processes::{Process, all as processes};
 pub use scope::{Groups, Host, Scope, cgroup2};
 pub use settle::{SETTLING, settle};
 use things::Things;
 pub use things::{Change, Difference};
+pub use watch::{Watch, case_limit};
 
 /// What is the same after this is not about to change.
 const REST: Duration = Duration::from_millis(200);
@@ -128,7 +134,7 @@ impl World {
     /// The same of a world in which a daemon had just begun, and still runs: of each of its networks
     /// that were used it keeps what is on the host.
     pub fn leftovers_of_running(&self, now: &Self, scope: &Scope) -> Vec<Difference> {
-        let mut running = running::Running::of(&now.0["row"]);
+        let mut running = running::Running::of(&now.0["row"], &now.0["address"]);
         let mut left = self.leftovers(now, scope);
         left.retain(|difference| !running.keeps(scope, difference));
         left

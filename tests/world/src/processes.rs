@@ -120,7 +120,7 @@ impl<'s> Search<'s> {
     }
 }
 
-fn mount_namespace(pid: &str) -> Option<String> {
+pub(super) fn mount_namespace(pid: &str) -> Option<String> {
     let link = fs::read_link(format!("/proc/{pid}/ns/mnt")).ok()?;
     Some(link.to_string_lossy().into_owned())
 }
@@ -132,15 +132,24 @@ pub(super) fn command_line(pid: i32) -> String {
 }
 
 fn zombie_of(daemons: &[i32], pid: i32) -> Option<Process> {
-    // pid (name) state parent ...; the name may hold anything.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-    let mut rest = rest.split_whitespace();
-    let is_zombie = rest.next()? == "Z";
-    let parent = rest.next()?.parse().ok()?;
-    (is_zombie && daemons.contains(&parent)).then(|| Process {
+    let (name, state, parent) = stat(pid)?;
+    (state == "Z" && daemons.contains(&parent)).then(|| Process {
         pid,
         command_line: format!("{name} of a daemon"),
         fate: Fate::Zombie,
     })
+}
+
+/// Who has started a process, or has it now; nobody if it is gone.
+pub(super) fn parent(pid: i32) -> Option<i32> {
+    stat(pid).map(|(_, _, parent)| parent)
+}
+
+/// Its name, state and parent.
+fn stat(pid: i32) -> Option<(String, String, i32)> {
+    // pid (name) state parent ...; the name may hold anything.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut rest = rest.split_whitespace();
+    Some((name.into(), rest.next()?.into(), rest.next()?.parse().ok()?))
 }

@@ -1,6 +1,7 @@
 //! What a daemon that runs has more than one that has just begun, and has no container.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 
 use super::things::Things;
 use super::{Change, Difference, Scope};
@@ -12,22 +13,24 @@ pub(super) struct Running {
     bridges: Vec<String>,
     /// Its tables.
     tables: Vec<String>,
-    /// How many more descriptors of a kind it may have.
-    descriptors: HashMap<&'static str, usize>,
+    /// How many more descriptors it may have, each by what it is.
+    descriptors: HashMap<String, usize>,
 }
 
-/// For whom names are answered: a thread that waits for events, and two ends by which it is woken.
-const NAME_SERVER: [(&str, usize); 3] = [("eventfd", 1), ("eventpoll", 2), ("socket", 2)];
-/// Whom it asks of connections, from the first published port on.
-const OF_PORTS: usize = 1;
-/// At each address of a network it is asked by datagrams, and by connections.
-const SOCKETS_PER_ADDRESS: usize = 2;
+/// Where names are answered: a thread that waits for events, and what it is woken by.
+const NAME_SERVER: [(&str, usize); 3] =
+    [("eventfd", 1), ("eventpoll", 2), ("socket, unix stream", 1)];
+/// At each address of a network it is asked there, by datagrams and by connections.
+const NAMES: u16 = 53;
+/// Who has the table, from the first network that is used on; and who is asked of connections, from the first
+/// published port on.
+const FILTER: (&str, usize) = ("socket, netlink netfilter", 2);
 /// Sets of which the elements are networks. Those of the others are of containers.
 const OF_NETWORKS: [&str; 6] = ["networks", "within", "localnet", "internal", "isolated", "closed"];
 
 impl Running {
-    /// By the rows that are there.
-    pub(super) fn of(rows: &Things) -> Self {
+    /// By the rows and the addresses that are there.
+    pub(super) fn of(rows: &Things, addresses: &Things) -> Self {
         let (mut bridges, mut tables) = (Vec::new(), Vec::new());
         for (name, how) in rows.iter() {
             let value = |key: &str| how.split(' ').find_map(|field| field.strip_prefix(key));
@@ -42,24 +45,36 @@ impl Running {
                 });
             }
         }
-        let mut descriptors = HashMap::from(NAME_SERVER);
-        *descriptors.entry("socket").or_default() += OF_PORTS;
-        Self { bridges, tables, descriptors }
+        let descriptors = HashMap::from([(FILTER.0.into(), FILTER.1)]);
+        let mut running = Self { bridges, tables, descriptors };
+        running.expect_names_at(addresses);
+        running
     }
 
-    /// Whether a difference is one of these. Addresses come before descriptors.
+    /// Names are answered at those of these addresses that are of its networks.
+    fn expect_names_at(&mut self, addresses: &Things) {
+        let names = addresses.iter().map(|(name, _)| name);
+        let ours: Vec<&str> = names.filter(|it| self.is_on_bridge(it, " on ")).collect();
+        for address in &ours {
+            let address = address.split('/').next().and_then(|it| it.parse::<IpAddr>().ok());
+            let at = SocketAddr::new(address.expect("an address begins with it"), NAMES);
+            for socket in [format!("socket, udp at {at}"), format!("socket, tcp, listens at {at}")]
+            {
+                self.descriptors.insert(socket, 1);
+            }
+        }
+        if !ours.is_empty() {
+            self.descriptors.extend(NAME_SERVER.map(|(what, count)| (what.into(), count)));
+        }
+    }
+
+    /// Whether a difference is one of these.
     pub(super) fn keeps(&mut self, scope: &Scope, difference: &Difference) -> bool {
         let Change::New(how) = &difference.change else { return false };
         let name = difference.name.as_str();
         match difference.kind {
             "link" => how.contains("kind bridge ") && self.bridges.iter().any(|it| it == name),
-            "address" => {
-                let is_ours = self.is_on_bridge(name, " on ");
-                if is_ours {
-                    *self.descriptors.entry("socket").or_default() += SOCKETS_PER_ADDRESS;
-                }
-                is_ours
-            }
+            "address" => self.is_on_bridge(name, " on "),
             "route" => self.is_on_bridge(name, " dev "),
             "firewall" => self.tables.iter().any(|table| is_of_table(table, name)),
             "descriptor" => self.may_have(name),
@@ -123,21 +138,37 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_a_network_has_two_sockets_and_no_more() {
-        let rows = [("/s/state.db networks tare", "id=x bridge=tare0 owner_uid=0")];
-        let rows = rows.into_iter().map(|(name, how)| (name.to_owned(), how.to_owned())).collect();
-        let mut running = Running::of(&rows);
-        let mut keeps = |kind, name: &str| {
-            let change = Change::New("kind bridge mtu".into());
-            let difference = Difference { kind, name: name.into(), change };
-            running.keeps(&Scope::default(), &difference)
+    fn names_are_answered_at_addresses_of_networks_and_nowhere_else() {
+        let things = |name: &str, how: &str| -> Things {
+            [(name.to_owned(), how.to_owned())].into_iter().collect()
         };
-        assert!(keeps("link", "tare0"));
-        assert!(!keeps("link", "tare1"));
-        assert!(keeps("address", "10.88.0.1/24 on tare0"));
-        assert!(!keeps("address", "10.88.0.1/24 on eth0"));
-        let sockets = (0..6).filter(|_| keeps("descriptor", "socket")).count();
-        assert_eq!(sockets, 5);
-        assert!(!keeps("descriptor", "pipe"));
+        let rows = things("/s/state.db networks tare", "id=x bridge=tare0 owner_uid=0");
+        for (about, address, names) in [
+            ("its network", "10.88.0.1/24 on tare0", 1),
+            ("that of another", "10.88.0.1/24 on eth0", 0),
+        ] {
+            let mut running = Running::of(&rows, &things(address, "scope global"));
+            let mut keeps = |kind, name: &str| {
+                let change = Change::New("kind bridge mtu".into());
+                let difference = Difference { kind, name: name.into(), change };
+                running.keeps(&Scope::default(), &difference)
+            };
+            assert!(keeps("link", "tare0") && !keeps("link", "tare1"));
+            assert_eq!(keeps("address", address), names == 1, "{about}");
+            for (what, most) in [
+                ("socket, udp at 10.88.0.1:53", names),
+                ("socket, tcp, listens at 10.88.0.1:53", names),
+                ("socket, unix stream", names),
+                ("eventfd", names),
+                FILTER,
+                ("socket, udp at 10.88.0.2:53", 0),
+                ("socket, udp", 0),
+                ("socket", 0),
+                ("pipe", 0),
+            ] {
+                let kept = (0..4).filter(|_| keeps("descriptor", what)).count();
+                assert_eq!(kept, most, "{about}: {what}");
+            }
+        }
     }
 }

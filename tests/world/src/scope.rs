@@ -19,7 +19,8 @@ pub struct Scope {
     pub profiles: Vec<String>,
     /// A process is one of ours if one of these is on its command line or in its mounts.
     pub marks: Vec<String>,
-    /// Names of the daemons' programs: of those, the open descriptors count.
+    /// Names of the daemons' programs: of those, the open descriptors count. If there is none, the daemon is
+    /// a library that this process uses: of what that has open, what bears a mark counts.
     pub daemons: Vec<String>,
     /// Whether there is a service manager, whose units count.
     pub units: bool,
@@ -94,6 +95,13 @@ impl Scope {
             units: true,
             ..Self::default()
         }
+    }
+
+    /// What a test sees that has namespaces of network and mounts of its own, and [its own
+    /// `/run`](crate::own_run): all of it counts. Others are in the same process: of that, what bears one of these
+    /// marks does, and other processes that do.
+    pub fn of_own_namespaces(marks: Vec<String>) -> Self {
+        Self { directories: vec!["/run".into()], marks, ..Self::default() }
     }
 
     /// A part of a host that others use as well: these directories, what bears one of these marks,

@@ -1,5 +1,6 @@
 //! What the privileged tests share: a host of their own, and eyes to see what is left on it.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -7,13 +8,87 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{fs, thread};
 
-use host_world::{Scope, leaving_nothing};
+use host_world::{Scope, leaving_nothing, own_run};
 use nix::sched::{CloneFlags, unshare};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{UnmountFlags, unmount};
 use tare_netns::{
-    Attachment, Bridge, IpFamily, Link, MacAddress, Namespace, Wanted, enable_forwarding,
-    ensure_bridge, enter,
+    Attachment, Bridge, Ensured, Error, Firewall, InterfaceName, IpFamily, Link, MacAddress,
+    Namespace, Wanted, enable_forwarding, enter, release_directory, remove_bridge, teardown,
 };
+
+thread_local! {
+    /// What the test of this thread has made.
+    static MADE: RefCell<Made> = RefCell::default();
+}
+
+/// What a test has made and may leave to be taken away.
+#[derive(Default)]
+struct Made {
+    containers: Vec<Wanted>,
+    bridges: Vec<InterfaceName>,
+    /// By hand: what takes it away.
+    by_hand: Vec<(&'static str, Vec<String>)>,
+}
+
+impl Made {
+    /// Takes everything away as who uses the crate does. What then is there has been left by it.
+    fn remove(self) {
+        for wanted in self.containers.iter().rev() {
+            teardown(wanted).unwrap();
+        }
+        for (program, arguments) in self.by_hand.iter().rev() {
+            // It may have gone with something else.
+            let _ = match *program {
+                // The program would leave a directory of its own.
+                "umount" => unmount(arguments[0].as_str(), UnmountFlags::empty()).is_ok(),
+                _ => Command::new(program).args(arguments).output().unwrap().status.success(),
+            };
+        }
+        for bridge in &self.bridges {
+            remove_bridge(bridge).unwrap();
+        }
+        if command("nft", &["list", "tables"]).lines().any(|line| line == "table inet tare") {
+            Firewall::open(&name("tare")).unwrap().delete_table().unwrap();
+        }
+        release_directory().unwrap();
+    }
+
+    /// What `ip` and `nft` are told to make is taken away by them, too.
+    fn note(&mut self, program: &str, arguments: &[&str]) {
+        let words: Vec<&str> = arguments.iter().flat_map(|it| it.split(' ')).collect();
+        let mut undo = |program, arguments: &[&str]| {
+            let arguments = arguments.iter().map(ToString::to_string).collect();
+            self.by_hand.push((program, arguments));
+        };
+        match (program, &words[..]) {
+            ("ip", ["netns", "add", name]) => {
+                // Unless it was a mount point before, it has become one.
+                undo("umount", &["/run/netns"]);
+                undo("ip", &["netns", "delete", name]);
+            }
+            ("ip", ["link", "add", name, ..]) => undo("ip", &["link", "delete", name]),
+            ("ip", ["route", "add", "blackhole", to]) => undo("ip", &["route", "delete", to]),
+            ("nft", ["add", "table", family, name]) => {
+                undo("nft", &["delete", "table", family, name]);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The same of the crate; its container is taken away after the test.
+pub(crate) fn setup(wanted: &Wanted) -> Result<Namespace, Error> {
+    let namespace = tare_netns::setup(wanted)?;
+    MADE.with_borrow_mut(|made| made.containers.push(wanted.clone()));
+    Ok(namespace)
+}
+
+/// The same of the crate; its bridge is taken away after the test.
+pub(crate) fn ensure_bridge(bridge: &Bridge) -> Result<Ensured, Error> {
+    let ensured = tare_netns::ensure_bridge(bridge)?;
+    MADE.with_borrow_mut(|made| made.bridges.push(bridge.name.clone()));
+    Ok(ensured)
+}
 
 /// Runs `body` on a new thread with mount and network namespaces and a `/run` of its own.
 ///
@@ -24,24 +99,29 @@ pub(crate) fn on_scratch_host<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     assert!(rustix::process::geteuid().is_root(), "needs root");
     let isolated = move || {
         isolate();
-        leaving_nothing(scope(), body)
+        leaving_nothing(scope(), || {
+            let done = body();
+            MADE.take().remove();
+            done
+        })
     };
     thread::scope(|scope| {
         scope.spawn(isolated).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-/// What is in the network of a test goes with it, if nothing else is there any more: no program, no
-/// thread, and no descriptor of this process.
+/// All that is in the namespaces of a test; and no program, no thread and no descriptor of this process is
+/// left in its network.
 fn scope() -> Scope {
     let network = fs::read_link("/proc/thread-self/ns/net").unwrap();
-    Scope::of_marked(Vec::new(), vec![network.display().to_string()])
+    Scope::of_own_namespaces(vec![network.display().to_string()])
 }
 
 fn isolate() {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("unshare");
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
-    mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
+    own_run();
+    // It stays when the last namespace goes, as with `ip netns`.
+    fs::create_dir("/run/netns").unwrap();
     command("ip", &["link", "set", "lo", "up"]);
     // The whole suite is run with both values.
     if let Ok(value) = std::env::var("TARE_BRIDGE_NF") {
@@ -59,6 +139,7 @@ pub(crate) fn name<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 
 /// Runs a program in the namespaces of this thread and returns what it printed.
 pub(crate) fn command(program: &str, arguments: &[&str]) -> String {
+    MADE.with_borrow_mut(|made| made.note(program, arguments));
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()

@@ -5,12 +5,12 @@ use std::os::fd::AsFd;
 use std::{fs, thread};
 
 use crate::common::{
-    arrives, bridge, command, container, ensure, name, on_scratch_host, outside,
-    set_bridge_netfilter, socket, there_and_back, veth, world,
+    arrives, bridge, command, container, ensure, ensure_bridge, name, on_scratch_host, outside,
+    set_bridge_netfilter, setup, socket, there_and_back, veth, world,
 };
 use tare_netns::{
-    Bridge, Ensured, ErrorKind, Removed, Step, ensure_bridge, enter, host_prefixes, open_namespace,
-    remove_bridge, setup, teardown,
+    Bridge, Ensured, ErrorKind, Removed, Step, enter, host_prefixes, open_namespace, remove_bridge,
+    teardown,
 };
 
 #[test]
@@ -182,10 +182,10 @@ fn privileged_a_file_that_is_no_namespace_is_told_so() {
         let absent = open_namespace(&name("absent")).unwrap_err();
         assert_eq!(absent.kind(), ErrorKind::NotFound);
         assert_eq!(absent.to_string(), "cannot open network namespace /run/netns/absent");
-        fs::create_dir("/run/netns").unwrap();
         fs::write("/run/netns/file", "").unwrap();
         let file = open_namespace(&name("file")).unwrap_err();
         assert_eq!(file.to_string(), "no network namespace is mounted on /run/netns/file");
+        fs::remove_file("/run/netns/file").unwrap();
     });
 }
 

@@ -7,10 +7,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tare_netns::{
     Element, Error, ErrorKind, Firewall, IpFamily, Namespace, Ownership, PortRequest, Protocol,
-    Reach, attach, detach, ensure_bridge, fault, remove_bridge, reserve, setup, teardown,
+    Reach, attach, detach, fault, remove_bridge, reserve, teardown,
 };
 
-use crate::common::{bridge, command, container, ensure, name, on_scratch_host, world};
+use crate::common::{
+    bridge, command, container, ensure, ensure_bridge, name, on_scratch_host, setup, world,
+};
 use crate::lab::{Lab, plan, port, within};
 
 thread_local! {

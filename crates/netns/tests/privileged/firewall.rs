@@ -6,9 +6,9 @@ use std::thread;
 
 use crate::common::{
     arrives, bridge, command, container, ensure, name, on_scratch_host, outside,
-    set_bridge_netfilter, socket, there_and_back, world,
+    set_bridge_netfilter, setup, socket, there_and_back, world,
 };
-use tare_netns::{ErrorKind, Firewall, Ownership, setup};
+use tare_netns::{ErrorKind, Firewall, Ownership};
 
 fn ips(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| name(text)).collect()

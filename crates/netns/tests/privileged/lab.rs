@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tare_netns::{
     Bridge, ContainerRules, Driver, Firewall, IpFamily, MacAddress, Names, Namespace, Network,
     NetworkOptions, PortRequest, Protocol, Publication, PublishedPort, Reach, SubnetOptions,
-    Wanted, ensure_bridge, enter, setup, teardown,
+    Wanted, enter, teardown,
 };
 
-use crate::common::{name, veth};
+use crate::common::{ensure_bridge, name, setup, veth};
 
 /// How long something is waited for that must come.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -182,7 +182,7 @@ fn privileged_several_interfaces_keep_their_order() {
             })
             .collect();
         let wanted = Wanted { namespace: name("web"), attachments };
-        let namespace = tare_netns::setup(&wanted).unwrap();
+        let namespace = crate::common::setup(&wanted).unwrap();
         let (addresses, routes) = within(Some(&namespace), || {
             (command("ip", &["-o", "-4", "addr"]), command("ip", &["route", "show", "default"]))
         });

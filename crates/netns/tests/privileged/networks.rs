@@ -6,12 +6,12 @@ use std::process::Command;
 use tare_netns::{
     Bridge, Element, ErrorKind, Firewall, Forwarding, IpFamily, Link, MacvlanMode, Names,
     Namespace, NetworkOptions, NetworkRules, Protocol, Reach, SubnetOptions, VlanId, Wanted,
-    enable_forwarding, ensure_bridge, interfaces, namespaces, open_namespace_at, remove_veth,
-    setup,
+    enable_forwarding, interfaces, namespaces, open_namespace_at, remove_veth,
 };
 
 use crate::common::{
-    bridge, command, container, ensure, name, on_scratch_host, set_bridge_netfilter,
+    bridge, command, container, ensure, ensure_bridge, name, on_scratch_host, set_bridge_netfilter,
+    setup,
 };
 use crate::lab::{
     CLIENT, Container, HOST, Lab, listen, port, tcp_exchange, tcp_is_lost, to, udp, udp_exchange,
@@ -367,5 +367,6 @@ fn privileged_only_network_namespaces_are_taken_for_such() {
         fs::create_dir_all("/run/x").unwrap();
         command("mkfifo", &["/run/x/fifo"]);
         open_namespace_at("/run/x/fifo".as_ref()).unwrap_err();
+        fs::remove_dir_all("/run/x").unwrap();
     });
 }
