@@ -1,5 +1,8 @@
 //! Limits bite, where the host has the control groups for them.
 
+use std::fs;
+use std::path::Path;
+
 use system_tests::Ring::Machine;
 use system_tests::{Client, Exit, Options, Properties, in_lab};
 use zbus::{OwnedObjectPath, Variant};
@@ -68,6 +71,45 @@ fn vm_limits_change_while_a_container_runs() {
         assert_eq!(limit("MemoryLimit").await, 64 << 20, "that stays");
         let eats = client.exec(&path, "exec tail /dev/zero").await;
         assert_eq!(eats.code, 137, "it is more than it may have: {}", eats.stderr);
+        client.remove(&path).await.done();
+    });
+}
+
+/// What the kernel counts and limits, all of it by control groups of version 2.
+const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
+
+#[test]
+fn vm_all_controllers_are_there_and_have_the_limits_of_a_container() {
+    in_lab(Machine, async |lab| {
+        let root = Path::new("/sys/fs/cgroup");
+        let there = fs::read_to_string(root.join("cgroup.controllers")).unwrap();
+        for controller in CONTROLLERS {
+            assert!(there.split_whitespace().any(|it| it == controller), "{controller}: {there}");
+        }
+        let disk = fs::read_to_string("/sys/block/vda/dev").unwrap().trim().to_owned();
+        let client = lab.client().await;
+        client.import_busybox().await;
+        let options = Options::from([
+            ("Command", vec!["sleep", "1000"].into()),
+            ("CPUQuotaPerSecUSec", 500_000_u64.into()),
+            ("CPUSet", "1".into()),
+            ("IOReadBandwidth", vec![(disk.clone(), 1_u64 << 20)].into()),
+            ("Memory", (64_u64 << 20).into()),
+            ("PidsMax", 77_u64.into()),
+        ]);
+        let path = client.create_with("c", options).await.unwrap();
+        client.start(&path).await.done();
+        let group = client.container(&path).await.text("CGroupPath");
+        let group = root.join(group.trim_start_matches('/')).join("payload");
+        for (file, wanted) in [
+            ("cpu.max", "50000 100000"),
+            ("cpuset.cpus", "1"),
+            ("io.max", &format!("{disk} rbps=1048576 wbps=max riops=max wiops=max")),
+            ("memory.max", "67108864"),
+            ("pids.max", "77"),
+        ] {
+            assert_eq!(fs::read_to_string(group.join(file)).unwrap().trim(), wanted, "{file}");
+        }
         client.remove(&path).await.done();
     });
 }
