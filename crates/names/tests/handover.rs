@@ -1,5 +1,5 @@
-//! `tare-names` as a program, told by one manager after the other. In a network namespace of the
-//! test's own, whose loopback is the network.
+//! `tare-names` as a program, told by one manager after the other. In namespaces of the test's own: the
+//! loopback is the network.
 
 #![expect(clippy::unwrap_used, reason = "a test has no caller to report to")]
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use host_world::{Guard, Scope};
+use host_world::{Guard, Scope, own_run};
 use nix::sched::{CloneFlags, unshare};
 use tare_names::{Foreign, Host, NameServer, Remote};
 
@@ -86,16 +86,17 @@ fn is_known(name: &str) -> bool {
     ask(name) == Some(ResponseCode::NoError)
 }
 
-/// On a thread of its own, in a network namespace of its own.
+/// On a thread of its own, in namespaces of its own.
 fn alone(body: impl FnOnce(&Path) + Send) {
     thread::scope(|scope| {
         let inside = || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("needs root");
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("needs root");
+            own_run();
             let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
             assert!(up.unwrap().success());
             let dir = tempfile::tempdir().unwrap();
             let mark = dir.path().display().to_string();
-            let guard = Guard::new(Scope::of_marked(Vec::new(), vec![mark]));
+            let guard = Guard::new(Scope::of_own_namespaces(vec![mark]));
             body(&dir.path().join("names.sock"));
             // What it listened at goes with the directory.
             dir.close().unwrap();
