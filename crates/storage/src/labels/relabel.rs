@@ -142,6 +142,8 @@ mod tests {
     use super::*;
     use std::fs;
 
+    use host_world::{Guard, Scope};
+
     #[test]
     fn what_the_host_lives_in_is_told_by_where_it_is() {
         let homes = [PathBuf::from("/home/ann")];
@@ -168,6 +170,8 @@ mod tests {
     #[test]
     fn privileged_a_tree_is_labelled_and_nothing_that_a_link_leads_to() {
         let world = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mark = world.path().display().to_string();
+        let _guard = Guard::new(Scope::of_marked(Vec::new(), vec![mark]));
         fs::create_dir_all(world.path().join("top/dir")).unwrap();
         fs::write(world.path().join("outside"), "").unwrap();
         fs::write(world.path().join("top/dir/file"), "").unwrap();
