@@ -1,0 +1,67 @@
+//! That every crate that changes the host may do so in one place only: `clippy.toml` of a crate takes the
+//! place of the one above it and cannot include another, so each repeats what all have.
+#![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const BEGINS: &str = "# Of all crates that change the host";
+const ENDS: &str = "# Of this one.";
+
+/// Those that forbid something else, and why.
+const APART: [(&str, &str); 1] = [("names", "it makes sockets, and nothing that stays")];
+
+fn crates() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Whether tests can make each effect of a crate fail.
+fn has_effects(dir: &Path) -> bool {
+    let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
+    manifest.lines().any(|line| line.starts_with("fault ="))
+}
+
+/// What the common part of a file forbids, or says why it does not.
+fn common(text: &str) -> BTreeSet<&str> {
+    let part = text.split_once(BEGINS).expect("it has the common part").1;
+    let part = part.split_once(ENDS).expect("and an end of it").0;
+    part.lines().skip(1).filter_map(|line| path(line.trim())).collect()
+}
+
+/// `{ path = "PATH", reason = "..." },` or `# Not PATH: why`.
+fn path(line: &str) -> Option<&str> {
+    if let Some(entry) = line.strip_prefix("{ path = \"") {
+        return entry.split('"').next();
+    }
+    let (path, why) = line.strip_prefix("# Not ")?.split_once(": ")?;
+    assert!(!why.is_empty(), "{line}");
+    Some(path)
+}
+
+#[test]
+fn no_crate_changes_the_host_but_where_that_can_be_made_to_fail() {
+    let mut seen = Vec::new();
+    for dir in crates().into_iter().filter(|dir| has_effects(dir)) {
+        let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
+        if APART.iter().any(|(apart, _)| *apart == name) {
+            continue;
+        }
+        let text = fs::read_to_string(dir.join("clippy.toml")).unwrap_or_default();
+        let forbidden: Vec<String> = common(&text).into_iter().map(Into::into).collect();
+        seen.push((name, forbidden));
+    }
+    let ((first, wanted), others) = seen.split_first().unwrap();
+    assert!(wanted.len() > 50 && others.len() > 3, "{seen:?}");
+    for (name, forbidden) in others {
+        assert_eq!(forbidden, wanted, "{name} and {first}");
+    }
+}
+
+#[test]
+fn what_is_forbidden_is_read_with_what_is_not() {
+    let text = "x = [\n  # Of all crates that change the host: so\n  { path = \"a::b\", reason = \"sys\" },\n  \
+        # Not c::d: it only reads\n  # Of this one.\n  { path = \"e\", reason = \"\" },\n]";
+    assert_eq!(common(text), BTreeSet::from(["a::b", "c::d"]));
+}
