@@ -147,6 +147,14 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// What the old `iptables` (legacy) does could not be read.
+    #[error("cannot read the policy of {family} packets that iptables (legacy) has")]
+    ReadLegacy {
+        /// The family.
+        family: IpFamily,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The firewall table could not be read.
     #[error("cannot read firewall table {table}")]
     ReadTable {
@@ -216,6 +224,7 @@ impl Error {
             Self::Inspect { source }
             | Self::List { source, .. }
             | Self::ReadForwarding { source, .. }
+            | Self::ReadLegacy { source, .. }
             | Self::Reserve { source, .. }
             | Self::Shelf { source, .. }
             | Self::Step { source, .. }

@@ -18,8 +18,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 pub use element::Element;
-pub use others::{ForeignChain, foreign_forward_chains, leave_user_chain, pass_user_chain};
-pub use watcher::Watcher;
+pub use others::{
+    ForeignChain, foreign_forward_chains, leave_user_chain, legacy_iptables_drops, pass_user_chain,
+};
+pub use watcher::{ForeignWatcher, Watcher};
 
 use crate::conntrack::{Connections, Forgetter};
 use crate::forwarding::{self, Forwarding};
@@ -37,7 +39,9 @@ pub enum Ownership {
     /// Only the [`Firewall`] that holds it: `nft flush ruleset` skips it, and it outlives its
     /// owner (flags `owner,persist`, Linux 6.9).
     Exclusive,
-    /// Everybody with the privilege; a flush of the ruleset takes it away.
+    /// Everybody with the privilege; a flush of the ruleset takes it away. Until it is
+    /// [restored](Firewall::restore), nothing is translated: a connection to a published port that sends
+    /// something meanwhile is reset, and one that is quiet does not notice.
     Shared,
 }
 

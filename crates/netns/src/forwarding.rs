@@ -26,16 +26,25 @@ pub fn enable_forwarding(family: IpFamily) -> Result<Forwarding, Error> {
     enable(&mut Linux::default(), family, Vec::new())
 }
 
+/// Whether the host forwards packets of that family.
+///
+/// # Errors
+///
+/// [`Error::ReadForwarding`].
+pub fn is_forwarding(family: IpFamily) -> Result<bool, Error> {
+    Linux::forwards(family).map_err(|source| Error::ReadForwarding { family, source })
+}
+
 /// The same, with `first` before it if it is necessary.
 pub(crate) fn enable(
     kernel: &mut Linux,
     family: IpFamily,
     first: Vec<Step>,
 ) -> Result<Forwarding, Error> {
-    let failed = |source| Error::ReadForwarding { family, source };
-    if Linux::forwards(family).map_err(failed)? {
+    if is_forwarding(family)? {
         return Ok(Forwarding::AlreadyOn);
     }
+    let failed = |source| Error::ReadForwarding { family, source };
     let mut steps = first;
     if family == IpFamily::V6 {
         let advertised = Linux::advertised().map_err(failed)?;

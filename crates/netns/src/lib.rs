@@ -99,10 +99,10 @@ pub use driver::{Driver, MacvlanMode, VlanId};
 pub use error::{Error, ErrorKind, Leftover};
 pub use family::IpFamily;
 pub use firewall::{
-    Element, Firewall, ForeignChain, Found, Ownership, Watcher, foreign_forward_chains,
-    leave_user_chain, pass_user_chain,
+    Element, Firewall, ForeignChain, ForeignWatcher, Found, Ownership, Watcher,
+    foreign_forward_chains, leave_user_chain, legacy_iptables_drops, pass_user_chain,
 };
-pub use forwarding::{Forwarding, enable_forwarding};
+pub use forwarding::{Forwarding, enable_forwarding, is_forwarding};
 pub use host::{InterfaceKind, has_interface, host_prefixes, interfaces, namespaces, remove_veth};
 pub use mac::{InvalidMacAddress, MacAddress};
 pub use name::{InterfaceName, InvalidName, NamespaceName, NetworkName, TableName};

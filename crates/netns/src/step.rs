@@ -149,6 +149,8 @@ pub enum Step {
         family: IpFamily,
         /// The bridge.
         bridge: InterfaceName,
+        /// Bridges that the host itself gets out by: those behind this one may leave by them.
+        uplinks: Vec<InterfaceName>,
     },
     /// Take that back.
     LeaveUserChain {
@@ -216,7 +218,7 @@ impl Step {
             Self::AddElements { table, elements } => {
                 Some(Self::RemoveElements { table: table.clone(), elements: elements.clone() })
             }
-            Self::PassUserChain { family, bridge } => {
+            Self::PassUserChain { family, bridge, .. } => {
                 Some(Self::LeaveUserChain { family: *family, bridge: bridge.clone() })
             }
             Self::CreateBridge { name, .. } => Some(Self::DeleteBridge(name.clone())),
@@ -282,7 +284,7 @@ impl fmt::Display for Step {
                 write!(f, "guard the loopback against {interface}")
             }
             Self::RouteLocalnet(name) => write!(f, "route the loopback by {name}"),
-            Self::PassUserChain { family, bridge } => {
+            Self::PassUserChain { family, bridge, .. } => {
                 write!(f, "let {family} of {bridge} pass Docker's firewall")
             }
             Self::LeaveUserChain { family, bridge } => {

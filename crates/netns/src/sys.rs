@@ -2,6 +2,7 @@
 //! a port, which are closed to take that back.
 
 mod cookie;
+mod legacy;
 mod link;
 mod namespace;
 mod nfnetlink;
@@ -21,6 +22,7 @@ use netlink_packet_netfilter::nftables::NfTablesMessage;
 use rustix::io::Errno;
 
 pub(crate) use cookie::own_cookie;
+pub(crate) use legacy::drops_forwarded;
 pub(crate) use link::Kind;
 pub(crate) use namespace::{Opened, enter, names, open_namespace, same_as_own};
 pub(crate) use sockets::{bind, has_ipv6, listen_at, listen_beside};
@@ -96,7 +98,9 @@ impl Kernel for Linux {
                 self.filter()?.transact(&elements::add(table, &[element]))
             }
             Step::RouteLocalnet(name) => sysctl::route_localnet(name),
-            Step::PassUserChain { family, bridge } => self.pass_user_chain(*family, bridge),
+            Step::PassUserChain { family, bridge, uplinks } => {
+                self.pass_user_chain(*family, bridge, uplinks)
+            }
             Step::LeaveUserChain { family, bridge } => self.leave_user_chain(*family, bridge),
             Step::LoadTable { table, found, ownership } => {
                 self.filter()?.transact(&ruleset::load(table, *found, *ownership))
@@ -162,6 +166,13 @@ impl Linux {
         Ok(prefixes)
     }
 
+    /// The bridges that the host's default routes of that family lead out by.
+    pub(crate) fn bridged_uplinks(&mut self, family: IpFamily) -> io::Result<Vec<InterfaceName>> {
+        let routes = self.routes()?;
+        let indexes = routes.default_interfaces(family)?;
+        if indexes.is_empty() { Ok(Vec::new()) } else { routes.bridges_among(&indexes) }
+    }
+
     /// What is there under the name of `table`.
     pub(crate) fn find_table(&mut self, table: &TableName) -> io::Result<Found> {
         let replies = match self.filter()?.get(ruleset::get_table(table)) {
@@ -198,14 +209,19 @@ impl Linux {
         Ok(found)
     }
 
-    /// Rules that are there stay as they are.
-    fn pass_user_chain(&mut self, family: IpFamily, bridge: &InterfaceName) -> io::Result<()> {
-        let filter = self.filter()?;
-        let present = filter.dump_in(nfnetlink::tables_of(family), docker::get_rules())?;
-        if docker::of_bridge(bridge, &present).is_empty() {
-            filter.transact_in(nfnetlink::tables_of(family), &docker::pass(bridge, &present))?;
+    /// Rules that are there stay as they are, if it is all of them.
+    fn pass_user_chain(
+        &mut self,
+        family: IpFamily,
+        bridge: &InterfaceName,
+        uplinks: &[InterfaceName],
+    ) -> io::Result<()> {
+        let (filter, tables) = (self.filter()?, nfnetlink::tables_of(family));
+        let present = filter.dump_in(tables, docker::get_rules())?;
+        if docker::is_passed(bridge, uplinks, &present) {
+            return Ok(());
         }
-        Ok(())
+        filter.transact_in(tables, &docker::pass(bridge, uplinks, &present))
     }
 
     fn leave_user_chain(&mut self, family: IpFamily, bridge: &InterfaceName) -> io::Result<()> {

@@ -6,7 +6,7 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use super::docker;
-use crate::sys::Linux;
+use crate::sys::{self, Linux};
 use crate::undo::{UndoStack, apply, is_gone};
 use crate::{Error, InterfaceName, IpFamily, Step, TableName};
 
@@ -30,7 +30,8 @@ pub struct ForeignChain {
 }
 
 /// The chains of all tables but `ours` that forwarded packets come along, in the network namespace of
-/// the calling thread. Those of the old `iptables` (legacy) are not known to `nf_tables`.
+/// the calling thread. Of the old `iptables` (legacy) `nf_tables` knows nothing: see
+/// [`legacy_iptables_drops`].
 ///
 /// # Errors
 ///
@@ -44,16 +45,28 @@ pub fn foreign_forward_chains(ours: &TableName) -> Result<Vec<ForeignChain>, Err
     Ok(forward.filter(is_foreign).collect())
 }
 
-/// Lets what passes a bridge pass Docker's firewall, too, by rules in the chain that is there for that; but
-/// not what goes on to a bridge of somebody else. Can be repeated, and is to be: whoever sets that firewall
-/// up anew may forget it.
+/// Whether the old `iptables` (legacy) drops what the host forwards and none of its rules lets pass, in
+/// the network namespace of the calling thread. Nobody tells when that changes.
 ///
 /// # Errors
 ///
-/// [`Error::Step`].
+/// [`Error::ReadLegacy`].
+pub fn legacy_iptables_drops(family: IpFamily) -> Result<bool, Error> {
+    sys::drops_forwarded(family).map_err(|source| Error::ReadLegacy { family, source })
+}
+
+/// Lets what passes a bridge pass Docker's firewall, too, by rules in the chain that is there for that; but
+/// not what goes on to a bridge of somebody else, unless the host itself gets out by that. Can be repeated,
+/// and is to be: whoever sets that firewall up anew may forget it, and the host's way out may be another.
+///
+/// # Errors
+///
+/// [`Error::ReadRoutes`], [`Error::Step`].
 pub fn pass_user_chain(family: IpFamily, bridge: &InterfaceName) -> Result<(), Error> {
-    let step = Step::PassUserChain { family, bridge: bridge.clone() };
-    apply(&mut Linux::default(), vec![step])?.commit();
+    let mut kernel = Linux::default();
+    let uplinks = kernel.bridged_uplinks(family).map_err(|source| Error::ReadRoutes { source })?;
+    let step = Step::PassUserChain { family, bridge: bridge.clone(), uplinks };
+    apply(&mut kernel, vec![step])?.commit();
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Interfaces by rtnetlink: bridges, veth pairs, macvlan.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -131,13 +132,24 @@ impl Routes {
 
     /// The host's interfaces of the kinds that are created here.
     pub(super) fn list(&self) -> io::Result<Vec<(InterfaceName, Kind)>> {
+        Ok(self.all()?.iter().filter_map(named).collect())
+    }
+
+    /// Those bridges of the host that have one of these numbers.
+    pub(super) fn bridges_among(&self, indexes: &BTreeSet<u32>) -> io::Result<Vec<InterfaceName>> {
+        let mut all = self.all()?;
+        all.retain(|message| indexes.contains(&message.header.index));
+        let bridges = all.iter().filter_map(named).filter(|(_, kind)| *kind == Kind::Bridge);
+        Ok(bridges.map(|(name, _)| name).collect())
+    }
+
+    fn all(&self) -> io::Result<Vec<LinkMessage>> {
         let request = self
             .host
             .link()
             .get()
             .set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]);
-        let messages: Vec<LinkMessage> = self.wait(request.execute().try_collect())?;
-        Ok(messages.iter().filter_map(named).collect())
+        self.wait(request.execute().try_collect())
     }
 
     /// One message for both ends: the kernel creates all of it or nothing.

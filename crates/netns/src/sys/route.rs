@@ -3,6 +3,7 @@
 //! The crate `rtnetlink` is asynchronous; here it runs on a runtime of its own that is driven by
 //! the calling thread alone, and every function blocks until the kernel has answered.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,7 +19,7 @@ use rtnetlink::{AddressMessageBuilder, Handle, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
 
 use super::namespace::{self, Inside};
-use crate::{InterfaceName, NamespaceName, Place};
+use crate::{InterfaceName, IpFamily, NamespaceName, Place};
 
 /// Connections to the routing part of the kernel: on the host, and in the one namespace that was
 /// created with it.
@@ -133,6 +134,17 @@ impl Routes {
         Ok(destinations)
     }
 
+    /// The numbers of the interfaces that the host's default routes of that family lead out by.
+    pub(super) fn default_interfaces(&self, family: IpFamily) -> io::Result<BTreeSet<u32>> {
+        let message = match family {
+            IpFamily::V4 => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            IpFamily::V6 => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        };
+        let request = self.host.route().get(message).execute();
+        let messages: Vec<RouteMessage> = self.wait(request.try_collect())?;
+        Ok(messages.iter().filter(|it| is_default(it)).flat_map(interfaces).collect())
+    }
+
     pub(super) fn at(&mut self, place: &Place) -> io::Result<Handle> {
         match place {
             Place::Host => Ok(self.host.clone()),
@@ -210,4 +222,18 @@ fn destination(message: &RouteMessage) -> Option<IpNet> {
         _ => None,
     });
     IpNet::new(address?, message.header.destination_prefix_length).ok()
+}
+
+fn is_default(message: &RouteMessage) -> bool {
+    let header = &message.header;
+    header.kind == RouteType::Unicast && header.destination_prefix_length == 0
+}
+
+/// The numbers of the interfaces that a route leads out by.
+fn interfaces(message: &RouteMessage) -> impl Iterator<Item = u32> {
+    message.attributes.iter().flat_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => vec![*index],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    })
 }

@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_packet_netfilter::NetfilterMessageInner;
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, NfTablesMessage, RuleAttribute, SetAttribute, SetElementList, TableAttribute,
+    ChainAttribute, NfTablesMessage, NfTablesMessage as M, RuleAttribute, SetAttribute,
+    SetElementList, TableAttribute,
 };
+use netlink_packet_netfilter::{NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use rtnetlink::packet_core::NetlinkPayload;
@@ -28,6 +29,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Of whoever changes nothing.
+    pub(crate) fn of_others() -> io::Result<Self> {
+        Self::connect(0)
+    }
+
     pub(super) fn connect(own: u32) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
@@ -38,12 +44,32 @@ impl Watch {
 
     /// Takes all that there is to be told now: whether somebody else changed `table`.
     pub(crate) fn others_changed(&mut self, table: &TableName) -> io::Result<bool> {
+        self.any(|message, change| {
+            message.header.port_number != self.own && table_of(change) == Some(table.as_str())
+        })
+    }
+
+    /// The same: whether rules of another table than `ours` changed. Elements of sets are no rules.
+    pub(crate) fn rules_of_others_changed(&mut self, ours: &TableName) -> io::Result<bool> {
+        self.any(|message, change| {
+            let NetlinkPayload::InnerMessage(inner) = &message.payload else { return false };
+            let is_ours = inner.header.family == NetfilterProtoFamily::Inet
+                && table_of(change) == Some(ours.as_str());
+            let is_element = matches!(change, M::NewSetElement(_) | M::DeleteSetElement(_));
+            !is_ours && !is_element && table_of(change).is_some()
+        })
+    }
+
+    fn any(&self, matters: impl Fn(&Reply, &NfTablesMessage) -> bool) -> io::Result<bool> {
+        let told = |message: &Reply| {
+            let NetlinkPayload::InnerMessage(inner) = &message.payload else { return false };
+            let NetfilterMessageInner::NfTables(change) = &inner.inner else { return false };
+            matters(message, change)
+        };
         let mut changed = false;
         loop {
             match receive(&self.socket, RecvFlags::DONTWAIT) {
-                Ok(Some(messages)) => {
-                    changed |= messages.iter().any(|message| self.is_theirs(message, table));
-                }
+                Ok(Some(messages)) => changed |= messages.iter().any(told),
                 Ok(None) => return Ok(changed),
                 // So much happened that some of it was lost.
                 Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
@@ -52,12 +78,6 @@ impl Watch {
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    fn is_theirs(&self, message: &Reply, table: &TableName) -> bool {
-        let NetlinkPayload::InnerMessage(inner) = &message.payload else { return false };
-        let NetfilterMessageInner::NfTables(change) = &inner.inner else { return false };
-        message.header.port_number != self.own && table_of(change) == Some(table.as_str())
     }
 }
 
@@ -69,7 +89,6 @@ impl AsFd for Watch {
 
 /// The table that a change is made to.
 fn table_of(change: &NfTablesMessage) -> Option<&str> {
-    use NfTablesMessage as M;
     match change {
         M::NewTable(m) | M::DeleteTable(m) => m.attributes.iter().find_map(|a| match a {
             TableAttribute::Name(name) => Some(name.as_str()),

@@ -1,7 +1,9 @@
 //! What others have in the way.
 
+use rustix::event::{PollFd, PollFlags, poll};
 use tare_netns::{
-    Firewall, IpFamily, Protocol, Reach, foreign_forward_chains, leave_user_chain, pass_user_chain,
+    Firewall, ForeignWatcher, IpFamily, Protocol, Reach, foreign_forward_chains, leave_user_chain,
+    legacy_iptables_drops, pass_user_chain,
 };
 
 use crate::common::{command, name, on_scratch_host};
@@ -115,9 +117,74 @@ fn privileged_docker_and_the_administrator_have_their_say() {
         let [outside, closed] = [80, 81].map(|port| listen(Some(&lab.client), to(CLIENT[0], port)));
         tcp_exchange(None, &outside, to(CLIENT[0], 80));
         assert!(tcp_is_lost(Some(&web.namespace), to(CLIENT[0], 80)), "it is behind a bridge");
+        // Unless that is the way out of the host itself.
+        command("ip", &["route", "add", "default", "via", CLIENT[0]]);
+        for _ in 0..2 {
+            pass_user_chain(IpFamily::V4, &name("tare0")).unwrap();
+        }
+        let ours = || command("nft", &["list table ip filter"]).matches("tare-netns tare0").count();
+        assert_eq!(ours(), 4);
+        tcp_exchange(Some(&web.namespace), &outside, to(CLIENT[0], 80));
+        assert!(tcp_is_lost(Some(&web.namespace), to(CLIENT[0], 81)), "it is forbidden");
+        command("ip", &["route", "del", "default"]);
+        pass_user_chain(IpFamily::V4, &name("tare0")).unwrap();
+        assert_eq!(ours(), 3);
+        assert!(tcp_is_lost(Some(&web.namespace), to(CLIENT[0], 80)), "it is just a bridge again");
         unbridge();
         tcp_exchange(Some(&web.namespace), &outside, to(CLIENT[0], 80));
         tcp_exchange(None, &closed, to(CLIENT[0], 81));
         assert!(tcp_is_lost(Some(&web.namespace), to(CLIENT[0], 81)), "it is forbidden");
+    });
+}
+
+#[test]
+fn privileged_changes_of_others_are_told_and_ours_are_not() {
+    on_scratch_host(|| {
+        let firewall = Firewall::open(&name("tare")).unwrap();
+        let mut watcher = ForeignWatcher::new(&name("tare")).unwrap();
+        assert!(!watcher.changed().unwrap());
+        firewall.add(&[name("10.88.0.2")]).unwrap();
+        assert!(!watcher.changed().unwrap(), "it is ours");
+        for (change, is_told) in [
+            ("add table ip other", true),
+            ("add chain ip other f { type filter hook forward priority 0; policy drop; }", true),
+            ("chain ip other f { policy accept; }", true),
+            ("add rule ip other f counter", true),
+            ("add set ip other s { type ipv4_addr; }", true),
+            ("add element ip other s { 192.0.2.1 }", false),
+            ("add table ip tare", true),
+            ("delete table ip other", true),
+        ] {
+            command("nft", &[change]);
+            assert_eq!(poll(&mut [PollFd::new(&watcher, PollFlags::IN)], None).unwrap(), 1);
+            assert_eq!(watcher.changed().unwrap(), is_told, "{change}");
+        }
+        firewall.delete_table().unwrap();
+        command("nft", &["delete table ip tare"]);
+    });
+}
+
+#[test]
+fn privileged_the_policy_of_the_old_iptables_is_known() {
+    on_scratch_host(|| {
+        for (family, program) in
+            [(IpFamily::V4, "iptables-legacy"), (IpFamily::V6, "ip6tables-legacy")]
+        {
+            let drops = || legacy_iptables_drops(family).unwrap();
+            assert!(!drops(), "nobody uses it");
+            command(program, &["-A", "INPUT", "-j", "DROP"]);
+            command(program, &["-P", "INPUT", "DROP"]);
+            assert!(!drops(), "that is not about what is forwarded");
+            command(program, &["-P", "FORWARD", "DROP"]);
+            assert!(drops());
+            for port in 0..50 {
+                let port = port.to_string();
+                let rule = ["-A", "FORWARD", "-p", "tcp", "--sport", &port, "-j", "ACCEPT"];
+                command(program, &rule);
+            }
+            assert!(drops(), "behind rules");
+            command(program, &["-P", "FORWARD", "ACCEPT"]);
+            assert!(!drops());
+        }
     });
 }
