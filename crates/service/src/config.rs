@@ -4,12 +4,17 @@
 //! last in the order of their names. A key that is not known is an error that names it: a setting
 //! that is silently ignored is a setting somebody relies on in vain.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
+use serde::de::Error as _;
+use tare_specgen::MAX_NAMESERVERS;
+
+use crate::names::is_server;
 
 /// What the daemon runs with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -36,6 +41,10 @@ pub struct Network {
     pub quarantine: Duration,
     /// Who answers names of containers. It counts from the next start of the daemon.
     pub names: Answerer,
+    /// Who is asked about other names where the host names nobody whom that reaches: nobody, if this is
+    /// empty.
+    #[serde(rename = "fallback-dns", deserialize_with = "resolvers")]
+    pub fallback_dns: Vec<IpAddr>,
 }
 
 /// Who answers names of containers: `auto`, `local`, or the path of a socket.
@@ -70,6 +79,7 @@ impl Default for Network {
             pool: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 88, 0, 0), 16),
             quarantine: Duration::from_secs(60),
             names: Answerer::Auto,
+            fallback_dns: Vec::new(),
         }
     }
 }
@@ -165,6 +175,18 @@ impl Default for Containers {
             ],
         }
     }
+}
+
+/// As many as a `resolv.conf` can have, at addresses where containers reach somebody.
+fn resolvers<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<IpAddr>, D::Error> {
+    let listed = Vec::<IpAddr>::deserialize(from)?;
+    if let Some(unheard) = listed.iter().find(|it| !is_server(**it)) {
+        return Err(D::Error::custom(format!("no container reaches a resolver at {unheard}")));
+    }
+    if listed.len() > MAX_NAMESERVERS {
+        return Err(D::Error::custom(format!("more than {MAX_NAMESERVERS} resolvers")));
+    }
+    Ok(listed)
 }
 
 fn seconds<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
@@ -364,6 +386,13 @@ mod tests {
             ("unknown key", "[network]\npoool = 1\n", "poool"),
             ("wrong type", "[network]\npool = 7\n", "pool"),
             ("unknown runtime", "[runtime]\npreferred = [\"kata\"]\n", "kata"),
+            ("no address", "[network]\nfallback-dns = [\"dns.example\"]\n", "IP address"),
+            ("a loopback", "[network]\nfallback-dns = [\"::1\"]\n", "::1"),
+            (
+                "four",
+                "[network]\nfallback-dns = [\"1.1.1.1\", \"1.1.1.2\", \"1.1.1.3\", \"1.1.1.4\"]\n",
+                "3 resolvers",
+            ),
             ("unknown choice", "[runtime]\ntrial = \"maybe\"\n", "maybe"),
             ("not TOML", "[", ""),
         ] {

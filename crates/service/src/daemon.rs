@@ -219,6 +219,7 @@ fn reload_settings(engine: &Engine, sources: &Sources) {
     match sources.load() {
         Ok(config) => {
             engine.set_config(config);
+            engine.ask_by_settings();
             tracing::info!("settings read again");
         }
         Err(error) => {

@@ -1,5 +1,6 @@
 //! Who answers the names of containers: `tare-names`, or the daemon itself.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +39,16 @@ pub fn choose(setting: &Answerer, bus: &Bus, run_dir: &Path) -> Result<Arc<dyn N
 /// The daemon itself.
 pub(crate) fn local() -> Local {
     Local::new(DOMAIN, PathBuf::from(RESOLV_CONF))
+}
+
+/// Whether containers can ask somebody there.
+pub(crate) fn is_server(address: IpAddr) -> bool {
+    let nobody = match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let address = address.to_canonical();
+    !(nobody || address.is_unspecified() || address.is_loopback() || address.is_multicast())
 }
 
 /// The socket to be used, if one is.

@@ -52,6 +52,9 @@ pub struct HostFacts {
     pub resolv_conf: Option<String>,
     /// Text of the host's own `/etc/resolv.conf`, for containers in its network; nothing: the same.
     pub own_resolv_conf: Option<String>,
+    /// Whom containers ask where that names nobody whom they reach; nobody if it is empty. What the
+    /// host does not know is then told to whoever they are.
+    pub fallback_resolvers: Vec<IpAddr>,
     /// The host's `/etc/hosts`, for [`crate::BaseHosts::Host`]; at most [`crate::MAX_HOSTS_FILE`]
     /// bytes are looked at.
     pub hosts: Option<Vec<u8>>,
@@ -91,6 +94,7 @@ impl HostFacts {
             hostname: None,
             resolv_conf: None,
             own_resolv_conf: None,
+            fallback_resolvers: Vec::new(),
             hosts: None,
             selinux: false,
             fips: false,

@@ -18,17 +18,17 @@ use zbus::{OwnedObjectPath, Variant};
 use super::networks::namespace_of;
 use super::started;
 
-type Row = HashMap<String, Variant<'static>>;
+pub(crate) type Row = HashMap<String, Variant<'static>>;
 
 /// A place on a network.
-fn on(network: &'static str, aliases: &[&'static str]) -> Row {
+pub(crate) fn on(network: &'static str, aliases: &[&'static str]) -> Row {
     HashMap::from([
         ("Network".to_owned(), Variant::from(network)),
         ("Aliases".to_owned(), Variant::from(aliases.to_vec())),
     ])
 }
 
-async fn running(client: &Client, name: &str, networks: Vec<Row>) -> OwnedObjectPath {
+pub(crate) async fn running(client: &Client, name: &str, networks: Vec<Row>) -> OwnedObjectPath {
     let command = ("Command", vec!["sleep", "1000"].into());
     let options = Options::from([command, ("Networks", networks.into())]);
     let path = client.create_with(name, options).await.unwrap();
@@ -36,12 +36,16 @@ async fn running(client: &Client, name: &str, networks: Vec<Row>) -> OwnedObject
     path
 }
 
-async fn network(client: &Client, name: &str, options: Options<'_>) -> OwnedObjectPath {
+pub(crate) async fn network(client: &Client, name: &str, options: Options<'_>) -> OwnedObjectPath {
     client.manager("CreateNetwork", &(name, options)).await.unwrap()
 }
 
 /// Addresses of a container on one of its networks, without their prefixes.
-async fn addresses(client: &Client, path: &OwnedObjectPath, interface: &str) -> Vec<String> {
+pub(crate) async fn addresses(
+    client: &Client,
+    path: &OwnedObjectPath,
+    interface: &str,
+) -> Vec<String> {
     let rows: Variant<'static> = client.container(path).await.get("IPAddresses");
     let rows: Vec<Row> = rows.try_into().unwrap();
     let text = |row: &Row, key: &str| String::try_from(row[key].try_clone().unwrap()).unwrap();
@@ -50,7 +54,7 @@ async fn addresses(client: &Client, path: &OwnedObjectPath, interface: &str) -> 
 }
 
 /// What `nslookup` says, below its line about the server: addresses or names, else what failed.
-async fn lookup(client: &Client, from: &OwnedObjectPath, question: &str) -> Vec<String> {
+pub(crate) async fn lookup(client: &Client, from: &OwnedObjectPath, question: &str) -> Vec<String> {
     let said = client.exec(from, &format!("nslookup {question} 2>&1")).await.stdout;
     let answers = said.lines().skip(2).filter_map(|line| {
         let failed = line.strip_prefix("** server can't find ").map(|f| f.rsplit(' ').next());

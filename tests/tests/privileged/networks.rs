@@ -77,7 +77,7 @@ fn said_by(address: &str, port: u16) -> String {
     })
 }
 
-fn connect(address: &str, port: u16) -> Option<TcpStream> {
+pub(crate) fn connect(address: &str, port: u16) -> Option<TcpStream> {
     let to = (address.parse::<IpAddr>().unwrap(), port).into();
     let stream = TcpStream::connect_timeout(&to, Duration::from_secs(2)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
@@ -427,6 +427,7 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
         };
         network(&client, "web", subnet(vec![("Subnet", "10.99.0.0/24")])).await.unwrap();
         let bridge = run("ip", &["-o", "link"]);
+        let rules = run("nft", &["list", "ruleset"]);
         for (name, options, error) in [
             ("web", Options::new(), "NameInUse"),
             ("a/b", Options::new(), "InvalidName"),
@@ -443,6 +444,42 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
             ("n", subnet(vec![("Subnet", "10.99.0.128/25")]), "SubnetOverlap"),
             ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("Gateway", "10.8.0.1")]), "InvalidArgs"),
             ("n", subnet(vec![("Subnet", "127.0.0.0/24")]), "InvalidArgs"),
+            (
+                "n",
+                Options::from([(
+                    "Subnets",
+                    vec![
+                        row([("Subnet", "10.7.0.0/24".into())]),
+                        row([("Subnet", "10.7.0.128/25".into())]),
+                    ]
+                    .into(),
+                )]),
+                "InvalidArgs",
+            ),
+            ("n", subnet(vec![("Subnet", "10.7.0.0/33")]), "InvalidArgs"),
+            ("n", subnet(vec![("Subnet", "10.7.0.0/32")]), "InvalidArgs"),
+            ("n", subnet(vec![("Gateway", "10.7.0.1")]), "InvalidArgs"),
+            ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("Gateway", "10.7.0.0")]), "InvalidArgs"),
+            (
+                "n",
+                subnet(vec![("Subnet", "10.7.0.0/24"), ("RangeStart", "10.7.0.20")]),
+                "InvalidArgs",
+            ),
+            (
+                "n",
+                subnet(vec![
+                    ("Subnet", "10.7.0.0/24"),
+                    ("RangeStart", "10.7.0.20"),
+                    ("RangeEnd", "10.7.1.20"),
+                ]),
+                "InvalidArgs",
+            ),
+            ("n", Options::from([("VLAN", 0_u16.into())]), "InvalidArgs"),
+            ("n", Options::from([("VLAN", 4095_u16.into())]), "InvalidArgs"),
+            ("n", Options::from([("MTU", 10_u32.into())]), "InvalidArgs"),
+            ("n", Options::from([("Driver", "vxlan".into())]), "InvalidArgs"),
+            ("n", Options::from([("Interface", "a\nb".into())]), "InvalidArgs"),
+            ("n", Options::from([("Interface", "..".into())]), "InvalidArgs"),
             ("n", Options::from([("Interface", "lo".into())]), "NameInUse"),
             ("n", Options::from([("Interface", "abcdefghijklmnop".into())]), "InvalidArgs"),
             (
@@ -453,7 +490,7 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
             ("n", Options::from([("Drivr", "bridge".into())]), "UnknownOption"),
         ] {
             let about = format!("{name} {options:?}");
-            let refused = network(&client, name, options).await.unwrap_err();
+            let refused = network(&client, name, options).await.expect_err(&about);
             assert_eq!(refused.short(), error, "{about}: {refused:?}");
         }
         let asked = |pairs: Vec<(&'static str, Variant<'static>)>| on("true", vec![row(pairs)]);
@@ -463,6 +500,13 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
                 asked(vec![("Network", "web".into()), ("MAC", "01:00:00:00:00:00".into())]),
                 "InvalidArgs",
             ),
+            (asked(vec![("Network", "web".into()), ("MAC", "02:00:00".into())]), "InvalidArgs"),
+            (asked(vec![("Network", "w\nb".into())]), "NoSuchNetwork"),
+            (
+                asked(vec![("Network", "web".into()), ("Interface", "abcdefghijklmnop".into())]),
+                "InvalidArgs",
+            ),
+            (on("true", vec![row([("Network", "web".into())]); 2].clone()), "InvalidArgs"),
             (asked(vec![("Network", "web".into()), ("Interface", "lo".into())]), "InvalidArgs"),
             (
                 asked(vec![("Network", "web".into()), ("Addresses", vec!["10.98.0.2"].into())]),
@@ -497,6 +541,7 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
         assert_eq!(client.list("ListNetworks").await.len(), 2);
         assert_eq!(client.list("ListContainers").await.len(), 0);
         assert_eq!(run("ip", &["-o", "link"]), bridge, "nothing is made");
+        assert_eq!(run("nft", &["list", "ruleset"]), rules);
         let refused: Refused = client
             .call("/org/tare/Containers1/network/tare", "Network", "Remove", &0_u64)
             .await

@@ -50,7 +50,9 @@ impl<'s> Kept<'s> {
         let made = &self.scope.made;
         let is_made = |id: &str| made.images.contains(id);
         match table {
-            "meta" => ["tag", "boot", "firewall-table"].contains(&key),
+            "meta" => {
+                ["tag", "boot", "firewall-table", "closed-ipv4", "closed-ipv6"].contains(&key)
+            }
             "networks" => key == FIRST_NETWORK || made.networks.contains(key),
             "images" => is_made(key),
             "image_layers" | "image_blobs" => is_made(key.split(' ').next().unwrap_or_default()),

@@ -76,7 +76,9 @@ impl Running {
             "link" => how.contains("kind bridge ") && self.bridges.iter().any(|it| it == name),
             "address" => self.is_on_bridge(name, " on "),
             "route" => self.is_on_bridge(name, " dev "),
-            "firewall" => self.tables.iter().any(|table| is_of_table(table, name)),
+            "firewall" => {
+                self.tables.iter().any(|table| is_of_table(table, name)) || self.passes(name)
+            }
             "descriptor" => self.may_have(name),
             // That of all names, which is there for others to see.
             "mount" => name == "/run/netns" && how.starts_with("tmpfs /netns of "),
@@ -88,6 +90,15 @@ impl Running {
     fn is_on_bridge(&self, name: &str, word: &str) -> bool {
         let interface = name.split_once(word).and_then(|(_, rest)| rest.split(' ').next());
         interface.is_some_and(|it| self.bridges.iter().any(|bridge| bridge == it))
+    }
+
+    /// Whether a line of the listing is a rule that lets a bridge pass Docker's firewall.
+    fn passes(&self, name: &str) -> bool {
+        let comment = name.split_once("/chain DOCKER-USER: ").and_then(|(_, rule)| {
+            let (_, comment) = rule.split_once("comment \"tare-netns ")?;
+            comment.split([' ', '"']).next()
+        });
+        comment.is_some_and(|it| self.bridges.iter().any(|bridge| bridge == it))
     }
 
     fn may_have(&mut self, kind: &str) -> bool {

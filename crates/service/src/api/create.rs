@@ -141,6 +141,9 @@ fn surroundings(o: &mut Options, request: &mut Request) -> Result<(), ApiError> 
         BaseHosts::Path(_) => return Err(wrong("BaseHosts", &"must be none, host or image")),
         base => base,
     };
+    request.resolv_conf = text(o, "ResolvConf")?.unwrap_or_default();
+    request.hosts_file = text(o, "HostsFile")?.unwrap_or_default();
+    request.hostname_file = text(o, "HostnameFile")?.unwrap_or_default();
     request.read_only_tmpfs = match o.boolean("ReadOnlyTmpfs")? {
         Some(wanted) => wanted.into(),
         None => request.read_only_tmpfs,

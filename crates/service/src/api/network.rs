@@ -14,6 +14,7 @@ use super::text::{list, parsed, text, wrong};
 use crate::engine::{
     AskedConnection, AskedDriver, AskedNetwork, AskedSubnet, Error, NetworkChanges,
 };
+use crate::names::is_server;
 
 /// The name of a network to be made.
 pub(crate) fn name(name: &str) -> Result<NetworkName, ApiError> {
@@ -56,16 +57,6 @@ pub(crate) fn update(options: Values) -> Result<NetworkChanges, ApiError> {
         Some(server) => Err(wrong("AddDNSServers", &format!("no container reaches {server}"))),
         None => Ok(changes),
     }
-}
-
-/// Whether containers can ask somebody there.
-fn is_server(address: IpAddr) -> bool {
-    let nobody = match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    let address = address.to_canonical();
-    !(nobody || address.is_unspecified() || address.is_loopback() || address.is_multicast())
 }
 
 fn driver(o: &mut Options) -> Result<AskedDriver, ApiError> {

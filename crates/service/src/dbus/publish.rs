@@ -43,7 +43,9 @@ pub(crate) async fn run(
     context: Arc<Context>,
     mut told: mpsc::UnboundedReceiver<Event>,
 ) {
-    let mut publisher = Publisher { connection, context, counts: Counts::default(), due: None };
+    let taints = context.taints();
+    let mut publisher =
+        Publisher { connection, context, counts: Counts::default(), taints, due: None };
     loop {
         let shown = tokio::select! {
             event = told.recv() => match event {
@@ -71,6 +73,8 @@ struct Publisher {
     context: Arc<Context>,
     /// As they were told last.
     counts: Counts,
+    /// The same.
+    taints: Vec<String>,
     /// When they are told again, if they have changed.
     due: Option<Instant>,
 }
@@ -81,8 +85,16 @@ impl Publisher {
             let _ = shown.send(());
             return Ok(());
         }
-        let result = self.show_change(event).await;
+        if let Event::Tainted = event {
+            return self.tell_taints().await;
+        }
+        // Whether names are answered on a network is a reason, too.
+        let may_taint = matches!(event, Event::Network(_));
+        let mut result = self.show_change(event).await;
         self.context.registry.event_shown();
+        if may_taint {
+            result = result.and(self.tell_taints().await);
+        }
         if self.due.is_none() && self.context.registry.counts() != self.counts {
             self.due = Some(Instant::now() + COUNTS_INTERVAL);
         }
@@ -100,7 +112,7 @@ impl Publisher {
             Event::Job(change) => self.apply::<Job>(change).await,
             Event::JobLogged { id, to, line } => self.job_logged(id, to, line).await,
             Event::JobFinished(view) => self.job_finished(&view).await,
-            Event::Barrier(_) => Ok(()),
+            Event::Barrier(_) | Event::Tainted => Ok(()),
         }
     }
 
@@ -243,6 +255,21 @@ impl Publisher {
         self.connection.emit_signal(nobody, path, properties, "PropertiesChanged", &body).await
     }
 
+    async fn tell_taints(&mut self) -> zbus::Result<()> {
+        let now = self.context.taints();
+        if now == self.taints {
+            return Ok(());
+        }
+        self.taints.clone_from(&now);
+        let changed = [("Tainted".into(), Variant::from(now).try_into_owned()?)].into();
+        self.manager_changed(changed).await
+    }
+
+    async fn manager_changed(&self, changed: Properties) -> zbus::Result<()> {
+        let root = OwnedObjectPath::try_from(paths::ROOT)?;
+        self.properties_changed(&root, &Manager::name(), changed, Vec::new()).await
+    }
+
     async fn tell_counts(&mut self) -> zbus::Result<()> {
         self.due = None;
         let now = self.context.registry.counts();
@@ -254,8 +281,7 @@ impl Publisher {
             .filter(|(before, now)| before != now)
             .map(|(_, (name, number))| Ok((name.into(), Variant::from(number).try_into_owned()?)))
             .collect::<zbus::Result<Properties>>()?;
-        let root = OwnedObjectPath::try_from(paths::ROOT)?;
-        self.properties_changed(&root, &Manager::name(), changed, Vec::new()).await
+        self.manager_changed(changed).await
     }
 }
 

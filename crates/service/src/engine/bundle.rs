@@ -132,6 +132,7 @@ impl Inner {
         let mut host = self.host.facts();
         self.confinement.tell(&mut host);
         host.hosts = inside::host_hosts(effective);
+        host.fallback_resolvers.clone_from(&self.config().network.fallback_dns);
         host
     }
 

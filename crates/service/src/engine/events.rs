@@ -35,6 +35,8 @@ pub enum Event {
     },
     /// A job is finished; its object stays for a while.
     JobFinished(Arc<JobView>),
+    /// The service may be degraded for other reasons than before.
+    Tainted,
     /// Answered when all that was told before has been shown.
     Barrier(oneshot::Sender<()>),
 }

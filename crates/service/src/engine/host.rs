@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -340,14 +341,23 @@ impl Resolvers {
         });
         Self { reachable: reachable.or(first), own }
     }
+
+    /// Whether the host has anybody whom it asks, be it a stub on loopback.
+    pub(super) fn has_any(&self) -> bool {
+        self.own.as_deref().is_some_and(|text| servers(text).next().is_some())
+    }
 }
 
 fn names_another_host(resolv_conf: &str) -> bool {
-    resolv_conf
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("nameserver"))
-        .filter_map(|server| server.trim().parse::<std::net::IpAddr>().ok())
-        .any(|server| !server.is_loopback())
+    servers(resolv_conf).any(|server| !server.is_loopback())
+}
+
+fn servers(resolv_conf: &str) -> impl Iterator<Item = IpAddr> {
+    let lines = resolv_conf.lines().map(str::split_whitespace);
+    lines.filter_map(|mut words| {
+        let server = words.next().filter(|it| *it == "nameserver").and_then(|_| words.next());
+        server?.parse().ok()
+    })
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ use super::records::volatile::NetworkRecord;
 pub(super) struct Names {
     server: Arc<dyn NameServer>,
     answered: Mutex<BTreeMap<NetworkName, Answered>>,
+    /// Who is asked in place of the host's resolvers, while the host has none.
+    fallback: Mutex<Vec<IpAddr>>,
 }
 
 /// What was made of answering a network.
@@ -36,7 +38,7 @@ enum Answered {
 impl Names {
     /// Of no networks yet.
     pub(super) fn new(server: Arc<dyn NameServer>) -> Self {
-        Self { server, answered: Mutex::default() }
+        Self { server, answered: Mutex::default(), fallback: Mutex::default() }
     }
 
     /// What goes on since before this daemon is known.
@@ -53,10 +55,22 @@ impl Names {
         let subnets = network.subnets().iter().map(tare_netns::Subnet::subnet).collect();
         let foreign = match network.reach() {
             Reach::Internal => Foreign::Refused,
-            Reach::Open | Reach::Isolated if definition.servers.is_empty() => Foreign::Forwarded,
-            Reach::Open | Reach::Isolated => Foreign::Asked(definition.servers.clone()),
+            Reach::Open | Reach::Isolated => asked([&definition.servers, &self.fallback()]),
         };
         self.server.set_network(name.as_str(), subnets, foreign);
+    }
+
+    /// From now on these are asked in place of the host's resolvers, where a network has none of its
+    /// own. Whether they were others before; then all networks are to be [known](Self::know) again.
+    pub(super) fn fall_back_to(&self, servers: &[IpAddr]) -> bool {
+        let mut fallback = self.fallback();
+        let changes = *fallback != servers;
+        servers.clone_into(&mut fallback);
+        changes
+    }
+
+    fn fallback(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.fallback.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// There is no such network any more.
@@ -136,6 +150,12 @@ impl Names {
     }
 }
 
+/// The first of these lists that names anybody; else the host's resolvers.
+fn asked(lists: [&[IpAddr]; 2]) -> Foreign {
+    let named = lists.into_iter().find(|list| !list.is_empty());
+    named.map_or(Foreign::Forwarded, |list| Foreign::Asked(list.to_vec()))
+}
+
 /// Where a network is asked: at its first gateway of each family.
 fn servers(definition: &NetworkDefinition) -> Vec<IpAddr> {
     let gateways = || definition.network.subnets().iter().map(tare_netns::Subnet::gateway);
@@ -193,6 +213,29 @@ mod tests {
         }
         names.hide(&row.id);
         assert_eq!(ask("web"), Answer::Unknown);
+    }
+
+    #[test]
+    fn the_fallback_is_asked_where_a_network_has_nobody_of_its_own() {
+        let server = Arc::new(crate::names::local());
+        let names = Names::new(server.clone());
+        let (name, mut definition) =
+            (NetworkRow::sample("n").name, NetworkRow::sample("n").definition);
+        let [own, fallback]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [203, 0, 113, 7].into()];
+        let elsewhere = |definition: &NetworkDefinition| {
+            names.know(&name, definition);
+            let directory = server.directory().read().unwrap();
+            directory.answer("n", own, Question::Addresses("example.org"))
+        };
+        assert_eq!(elsewhere(&definition), Answer::Elsewhere(vec![]));
+        assert!(names.fall_back_to(&[fallback]) && !names.fall_back_to(&[fallback]));
+        assert_eq!(elsewhere(&definition), Answer::Elsewhere(vec![fallback]));
+        definition.servers = vec![own];
+        assert_eq!(elsewhere(&definition), Answer::Elsewhere(vec![own]));
+        let mut options: tare_netns::NetworkOptions = definition.network.into();
+        options.reach = Reach::Internal;
+        definition.network = options.try_into().unwrap();
+        assert_eq!(elsewhere(&definition), Answer::Refused);
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl Engine {
         engine.make_cgroup().await?;
         engine.load_profile().await;
         engine.load_images().await?;
+        engine.fall_back_now().await;
         engine.adopt().await?;
         let watch = Watch::new();
         tokio::spawn(follow(Arc::downgrade(&engine.0), watch));

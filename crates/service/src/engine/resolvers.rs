@@ -43,6 +43,7 @@ pub(super) async fn follow(engine: Weak<Inner>, first: io::Result<Watch>) {
         let Ok(now) = brief(|| Ok::<_, Error>(Resolvers::now())).await else { return };
         {
             let Some(engine) = engine.upgrade().map(Engine) else { return };
+            engine.fall_back(&now);
             match &known {
                 None => engine.refresh_all(&LiveFile::ALL).await,
                 Some(before) if *before == now => {}
@@ -69,6 +70,28 @@ async fn unwatched(error: &io::Error) {
 }
 
 impl Engine {
+    /// The settings were read again: whom containers ask follows from them, too. Not waited for.
+    pub fn ask_by_settings(&self) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            engine.fall_back_now().await;
+            engine.refresh_all(&[LiveFile::ResolvConf]).await;
+        });
+    }
+
+    /// Who is asked about names of nobody here is known.
+    pub(super) async fn fall_back_now(&self) {
+        if let Ok(now) = brief(|| Ok::<_, Error>(Resolvers::now())).await {
+            self.fall_back(&now);
+        }
+    }
+
+    /// Where the host has nobody whom it asks, others are asked if the settings name them.
+    fn fall_back(&self, now: &Resolvers) {
+        let named = self.config().network.fallback_dns.clone();
+        self.networks.fall_back_to(if now.has_any() { &[] } else { &named });
+    }
+
     /// Brings these files of all containers that live to what they are to be; those that say who
     /// answers them themselves keep their `resolv.conf`.
     async fn refresh_all(&self, files: &[LiveFile]) {

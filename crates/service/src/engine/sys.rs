@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use tare_netns::Watcher;
+use tare_netns::{ForeignWatcher, Watcher};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -17,24 +17,37 @@ pub(super) fn readable(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
 
 /// A watcher that stays where it is.
 #[derive(Debug)]
-pub(super) struct Watched(Watcher);
+pub(super) struct Watched<W>(W);
 
-impl Watched {
+impl Watched<Watcher> {
     /// See [`Watcher::others_changed`].
     pub(super) fn others_changed(&mut self) -> Result<bool, tare_netns::Error> {
         self.0.others_changed()
     }
 }
 
-impl AsRawFd for Watched {
+impl Watched<ForeignWatcher> {
+    /// See [`ForeignWatcher::changed`].
+    pub(super) fn changed(&mut self) -> Result<bool, tare_netns::Error> {
+        self.0.changed()
+    }
+}
+
+/// What keeps one descriptor for all its life.
+pub(super) trait Watches: AsFd {}
+
+impl Watches for Watcher {}
+impl Watches for ForeignWatcher {}
+
+impl<W: Watches> AsRawFd for Watched<W> {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
     }
 }
 
 /// Becomes ready when anybody changes the host's firewall.
-pub(super) fn watched(watcher: Watcher) -> io::Result<AsyncFd<Watched>> {
+pub(super) fn watched<W: Watches>(watcher: W) -> io::Result<AsyncFd<Watched<W>>> {
     // SAFETY: a watcher keeps one descriptor for all its life, and nobody can take it out of the
-    // `Watched`, whose inside is reached by reference alone.
+    // `Watched`, whose inside is reached by the methods above alone.
     Ok(unsafe { AsyncFd::register_with_interest(Watched(watcher), Interest::READABLE) }?)
 }

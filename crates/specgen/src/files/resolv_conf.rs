@@ -21,18 +21,18 @@ struct ResolvConf {
     options: Vec<String>,
 }
 
-/// The text of the file. There is no fallback to a public resolver: what the host does not know,
-/// nobody is told.
+/// The text of the file. There is no fallback to a public resolver (B13): what the host does not know,
+/// nobody is told but those whom the administrator has named for that.
 pub(crate) fn resolv_conf(
     effective: &Effective,
-    host: &HostFacts,
+    facts: &HostFacts,
     placement: &Placement,
     warnings: &mut Vec<Warning>,
 ) -> String {
     let request = &effective.request;
-    let host = parse(of_host(&request.network_mode, host, placement).unwrap_or_default());
+    let host = parse(of_host(&request.network_mode, facts, placement).unwrap_or_default());
     let mut file = ResolvConf {
-        nameservers: nameservers(effective, &host, placement),
+        nameservers: nameservers(effective, (&host, &facts.fallback_resolvers), placement),
         search: search(&request.dns_search, host.search, placement),
         options: either(request.dns_options.iter().map(DnsOption::to_string), host.options),
     };
@@ -63,8 +63,12 @@ fn of_host<'a>(
 }
 
 /// What was asked for, else those of the container's networks, else those of the host that it can
-/// reach.
-fn nameservers(effective: &Effective, host: &ResolvConf, placement: &Placement) -> Vec<String> {
+/// reach, else those that are named for that.
+fn nameservers(
+    effective: &Effective,
+    (host, fallback): (&ResolvConf, &[IpAddr]),
+    placement: &Placement,
+) -> Vec<String> {
     let request = &effective.request;
     if !request.dns.is_empty() {
         return request.dns.iter().map(ToString::to_string).collect();
@@ -86,7 +90,18 @@ fn nameservers(effective: &Effective, host: &ResolvConf, placement: &Placement) 
         NetworkMode::Private | NetworkMode::Container(_) => is_reachable(server, has_v6),
         NetworkMode::Path(_) => placement.netns_resolv_conf.is_some() || is_reachable(server, true),
     };
-    host.nameservers.iter().filter(reachable).cloned().collect()
+    let of_host: Vec<_> = host.nameservers.iter().filter(reachable).cloned().collect();
+    // Where a file is taken as it is, it also counts if it names nobody.
+    let is_its_own = match &request.network_mode {
+        NetworkMode::Host => true,
+        NetworkMode::Path(_) => placement.netns_resolv_conf.is_some(),
+        _ => false,
+    };
+    if is_its_own || !of_host.is_empty() {
+        return of_host;
+    }
+    let fallback: Vec<_> = fallback.iter().map(ToString::to_string).collect();
+    fallback.iter().filter(reachable).cloned().collect()
 }
 
 /// Whether a server can be reached from a network namespace of one's own: not on the host's
@@ -308,6 +323,35 @@ mod tests {
         let own = "nameserver 127.0.0.9\nnameserver fe80::1%eth0\n";
         assert_eq!(get(path, Some(own)), own, "B16: what somebody wrote for that namespace");
         assert_eq!(get(path, None), "nameserver 192.0.2.1\n");
+    }
+
+    #[test]
+    fn b13_who_is_named_for_that_is_asked_where_the_host_names_nobody() {
+        let get = |of_host: Option<&str>, request: &str, fallback: &[&str]| {
+            let mut host = testing::host();
+            host.resolv_conf = of_host.map(str::to_owned);
+            host.own_resolv_conf = host.resolv_conf.clone();
+            host.fallback_resolvers = fallback.iter().map(|it| it.parse().unwrap()).collect();
+            let effective = testing::effective(request);
+            resolv_conf(&effective, &host, &testing::placement(), &mut Vec::new())
+        };
+        let named = ["203.0.113.7", "2001:db8::7", "127.0.0.1"];
+        let want = "nameserver 203.0.113.7\n";
+        for (about, of_host) in [
+            ("missing", None),
+            ("empty", Some("")),
+            ("loopback alone", Some("nameserver 127.0.0.53\n")),
+        ] {
+            assert_eq!(get(of_host, "", &[]), "", "{about}: off");
+            assert_eq!(get(of_host, "", &named), want, "{about}: those it reaches");
+            let alone = r#""NetworkMode":"none""#;
+            assert_eq!(get(of_host, alone, &named), "", "{about}: it reaches nobody");
+            let with_host = get(of_host, r#""NetworkMode":"host""#, &named);
+            assert_eq!(with_host, of_host.unwrap_or_default(), "{about}: what the host has");
+        }
+        assert_eq!(get(Some("nameserver 192.0.2.1\n"), "", &named), "nameserver 192.0.2.1\n");
+        let own = r#""DNS":["192.0.2.9"]"#;
+        assert_eq!(get(None, own, &named), "nameserver 192.0.2.9\n");
     }
 
     #[test]

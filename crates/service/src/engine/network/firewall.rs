@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::Connection;
 use tare_netns::{
     ContainerRules, Element, Firewall, Forwarding, InterfaceName, Network, NetworkRules,
 };
@@ -16,6 +17,15 @@ use crate::instance::Tag;
 
 /// Key of the note that there is a firewall table of ours.
 const TABLE: &str = "firewall-table";
+const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
+
+/// Key of the note that the host did not forward packets of a family before us.
+fn closed(family: IpFamily) -> &'static str {
+    match family {
+        IpFamily::V4 => "closed-ipv4",
+        IpFamily::V6 => "closed-ipv6",
+    }
+}
 
 /// The table, made when a container first needs it.
 #[derive(Debug)]
@@ -57,6 +67,31 @@ impl HostFirewall {
         }
     }
 
+    /// Notes that the host is no router and will forward packets all the same, before a network makes
+    /// it do so: nobody could tell that from the host afterwards, if somebody took the table away.
+    pub(super) async fn note_forwarding(&self, network: &Network) -> Result<(), Error> {
+        let forwarded = FAMILIES.into_iter().filter(|family| forwards(network, *family));
+        let is_new = |family: &IpFamily| !tare_netns::is_forwarding(*family).unwrap_or(true);
+        let new: Vec<_> = forwarded.filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let note = move |c: &Connection| {
+            new.into_iter().try_for_each(|family| records::set_meta(c, closed(family), "ours"))
+        };
+        Ok(self.run.run(note).await?)
+    }
+
+    /// The families of which that was noted.
+    pub(super) async fn closed(&self) -> Result<Vec<IpFamily>, Error> {
+        let noted = |c: &Connection| {
+            let found = FAMILIES.map(|family| Ok((family, records::meta(c, closed(family))?)));
+            found.into_iter().collect::<Result<Vec<_>, crate::db::Error>>()
+        };
+        let noted = self.run.run(noted).await?;
+        Ok(noted.into_iter().filter_map(|(family, note)| note.map(|_| family)).collect())
+    }
+
     /// With a note, written before the effect, for whoever leaves the host as it was.
     async fn first_use(&self) -> Result<Arc<Rules>, tare_netns::Error> {
         if let Err(error) = self.run.run(|c| records::set_meta(c, TABLE, "made")).await {
@@ -77,13 +112,9 @@ impl Rules {
     /// Lets the containers of a network out, as far as its reach goes.
     pub(super) fn add_network(&self, network: &Network) -> Result<(), tare_netns::Error> {
         let Some(rules) = network.rules() else { return Ok(()) };
-        if network.reach() != Reach::Internal {
-            for family in [IpFamily::V4, IpFamily::V6] {
-                if network.has(family)
-                    && self.firewall.enable_forwarding(family)? == Forwarding::SwitchedOn
-                {
-                    self.wanted().insert(Element::Closed(family));
-                }
+        for family in FAMILIES.into_iter().filter(|family| forwards(network, *family)) {
+            if self.firewall.enable_forwarding(family)? == Forwarding::SwitchedOn {
+                self.wanted().insert(Element::Closed(family));
             }
         }
         self.wanted().extend(rules.elements());
@@ -114,26 +145,26 @@ impl Rules {
         self.firewall.remove_elements(&elements)
     }
 
-    /// Brings the table to what these containers and networks want, and nothing else.
+    /// Brings the table to what these containers want, and networks whose bridges are there, and
+    /// nothing else; where the host forwards because of us, it goes on being no router. What was found
+    /// in it says nothing: somebody may have taken it away while there was no daemon.
     pub(super) fn settle(
         &self,
         containers: &[ContainerRules],
         networks: &[NetworkRules],
+        closed: &[IpFamily],
     ) -> Result<(), tare_netns::Error> {
         let found = self.firewall.elements()?;
-        let used: Vec<&NetworkRules> = networks
-            .iter()
-            .filter(|network| found.contains(&Element::Network(network.bridge.clone())))
-            .collect();
         let wanted: BTreeSet<Element> = containers
             .iter()
             .flat_map(|rules| rules.elements().into_iter().chain(guards(rules)))
-            .chain(used.iter().flat_map(|network| network.elements()))
+            .chain(networks.iter().flat_map(NetworkRules::elements))
+            .chain(closed.iter().copied().map(Element::Closed))
             .collect();
         let stray = |element: &&Element| match element {
             Element::Closed(_) => false,
             // Goes with its network.
-            Element::Localnet(bridge) => !used.iter().any(|network| network.bridge == *bridge),
+            Element::Localnet(bridge) => !networks.iter().any(|network| network.bridge == *bridge),
             other => !wanted.contains(other),
         };
         let strays: Vec<Element> = found.iter().filter(stray).cloned().collect();
@@ -159,6 +190,11 @@ impl Rules {
     fn wanted(&self) -> MutexGuard<'_, BTreeSet<Element>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the host has to forward packets of that family for a network.
+fn forwards(network: &Network, family: IpFamily) -> bool {
+    network.reach() != Reach::Internal && network.has(family)
 }
 
 /// Where everybody can change the table: puts back what others took away, as long as it is used.

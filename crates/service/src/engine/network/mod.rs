@@ -93,7 +93,7 @@ impl Networks {
         let networks = Self {
             state: state.clone(),
             firewall: HostFirewall::new(run.clone(), tag.clone()),
-            others: Others::new(tag.table(), zones),
+            others: Others::new(tag.table(), zones, events.clone()),
             run,
             tag,
             pool: config.network.pool,
@@ -104,6 +104,7 @@ impl Networks {
             changing: tokio::sync::Mutex::default(),
             resting: Arc::default(),
         };
+        networks.others.watch();
         for found in state.run(durable::networks).await? {
             match found {
                 Ok(row) => networks.insert(row, config),
@@ -266,6 +267,7 @@ impl Networks {
         let by = by.clone();
         let failed = move |source| Error::Network { name: by.clone(), source: Box::new(source) };
         if definition.bridge().is_some() {
+            self.firewall.note_forwarding(&definition.network).await?;
             let rules = self.firewall.open().await.map_err(&failed)?;
             let (names, network) = (self.names.clone(), network.clone());
             brief(move || {
@@ -429,6 +431,15 @@ impl Networks {
         });
     }
 
+    /// From now on these are asked in place of the host's resolvers.
+    pub(super) fn fall_back_to(&self, servers: &[IpAddr]) {
+        if self.names.fall_back_to(servers) {
+            for network in self.all() {
+                self.names.know(&network.name, &network.definition());
+            }
+        }
+    }
+
     /// Whether a firewall of somebody else may stop what containers send and get.
     pub(super) fn is_blocked(&self) -> bool {
         self.others.block()
@@ -483,11 +494,17 @@ impl Networks {
             Ok(Some(Err(error))) => return tracing::warn!("the firewall is not swept: {error}"),
             Err(error) => return tracing::warn!("the firewall is not swept: {}", error.chain()),
         };
-        let networks: Vec<_> =
+        let closed = match self.firewall.closed().await {
+            Ok(closed) => closed,
+            Err(error) => return tracing::warn!("the firewall is not swept: {}", error.chain()),
+        };
+        let mut networks: Vec<_> =
             self.all().iter().filter_map(|network| network.definition().network.rules()).collect();
         let work = move || {
+            // A bridge that cannot be looked for may be there.
+            networks.retain(|it| tare_netns::has_interface(&it.bridge).unwrap_or(true));
             let containers: Vec<_> = records.iter().map(NetworkRecord::rules).collect();
-            if let Err(error) = rules.settle(&containers, &networks) {
+            if let Err(error) = rules.settle(&containers, &networks, &closed) {
                 tracing::warn!("the firewall is not swept: {error}");
             }
             Ok(())

@@ -5,17 +5,20 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tare_netns::{ForeignChain, InterfaceName, IpFamily, TableName};
+use tare_netns::{ForeignChain, ForeignWatcher, InterfaceName, IpFamily, TableName};
 
 use crate::engine::Error;
 use crate::engine::blocking::brief;
+use crate::engine::events::{Event, Events};
 use crate::engine::scope::Answer;
 
 /// A look costs less than a start, and starts come many at a time.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long the next look waits after a change; what happens meanwhile is then seen.
+const REST: Duration = Duration::from_millis(500);
 /// The table of firewalld: none of its chains has a policy, and all that is not in a zone that lets it
 /// through is rejected.
 const FIREWALLD: &str = "firewalld";
@@ -38,17 +41,35 @@ pub trait Zones: Send + Sync + fmt::Debug {
 pub(super) struct Others {
     ours: TableName,
     zones: Option<Arc<dyn Zones>>,
+    events: Events,
     /// Held while they are let pass, so that none is that is forgotten: for threads that may wait.
     bridges: Mutex<BTreeSet<InterfaceName>>,
     blocks: AtomicBool,
     looked: Mutex<Option<Instant>>,
+    /// Held while they are looked at.
+    looking: Mutex<()>,
 }
 
 impl Others {
-    pub(super) fn new(ours: TableName, zones: Option<Arc<dyn Zones>>) -> Arc<Self> {
-        let (bridges, blocks, looked) =
-            (Mutex::default(), AtomicBool::new(false), Mutex::default());
-        Arc::new(Self { ours, zones, bridges, blocks, looked })
+    pub(super) fn new(ours: TableName, zones: Option<Arc<dyn Zones>>, events: Events) -> Arc<Self> {
+        Arc::new(Self {
+            ours,
+            zones,
+            events,
+            bridges: Mutex::default(),
+            blocks: AtomicBool::new(false),
+            looked: Mutex::default(),
+            looking: Mutex::default(),
+        })
+    }
+
+    /// Looks now, and again whenever somebody else has changed rules, for as long as this is there.
+    pub(super) fn watch(self: &Arc<Self>) {
+        self.look();
+        match ForeignWatcher::new(&self.ours) {
+            Ok(watcher) => drop(tokio::spawn(keep(watcher, Arc::downgrade(self)))),
+            Err(error) => tracing::warn!("the rules of others are not watched: {error}"),
+        }
     }
 
     /// A bridge of ours is there.
@@ -100,17 +121,22 @@ impl Others {
     fn look(self: &Arc<Self>) {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let this = self.clone();
-        tokio::task::spawn_blocking(move || match tare_netns::foreign_forward_chains(&this.ours) {
-            Ok(chains) => this.judge(&chains),
-            Err(error) => tracing::warn!("the rules of others cannot be looked at: {error}"),
+        tokio::task::spawn_blocking(move || {
+            // What was seen last is what counts.
+            let _alone = this.looking.lock().unwrap_or_else(PoisonError::into_inner);
+            match found(&this.ours) {
+                Ok((chains, legacy)) => this.judge(&chains, legacy),
+                Err(error) => tracing::warn!("the rules of others cannot be looked at: {error}"),
+            }
         });
     }
 
-    fn judge(&self, chains: &[ForeignChain]) {
+    fn judge(&self, chains: &[ForeignChain], legacy: Vec<IpFamily>) {
         let blocking: Vec<String> = chains
             .iter()
             .filter(|chain| self.may_block(chain) && !self.is_passed(chain))
             .map(named)
+            .chain(legacy.into_iter().map(named_legacy))
             .collect();
         let before = self.blocks.swap(!blocking.is_empty(), Ordering::Relaxed);
         // Once, not at every look.
@@ -118,6 +144,7 @@ impl Others {
             let list = blocking.join(", ");
             tracing::warn!("containers may reach nobody, and nobody them: look at {list}");
         }
+        self.events.tell(Event::Tainted);
     }
 
     /// Lets our bridges pass where the chain is Docker's. What fails is said.
@@ -135,6 +162,50 @@ impl Others {
     fn may_block(&self, chain: &ForeignChain) -> bool {
         chain.drops || (chain.table == FIREWALLD && self.zones.is_none())
     }
+}
+
+async fn keep(watcher: ForeignWatcher, others: Weak<Others>) {
+    if let Err(error) = follow(watcher, &others).await {
+        tracing::warn!("the rules of others are not watched any more: {}", error.chain());
+    }
+}
+
+/// Who changes rules changes many of them: they are looked at when that is done.
+async fn follow(watcher: ForeignWatcher, others: &Weak<Others>) -> Result<(), Error> {
+    let failed = |source| Error::Host { what: "watch the rules of others", source };
+    let mut watcher = crate::engine::sys::watched(watcher).map_err(failed)?;
+    loop {
+        let mut ready = watcher.readable_mut().await.map_err(failed)?;
+        let changed = ready.get_inner_mut().changed();
+        ready.clear_ready();
+        if !changed.map_err(|error| failed(std::io::Error::other(error)))? {
+            continue;
+        }
+        let Some(others) = others.upgrade() else { return Ok(()) };
+        others.look();
+        drop(others);
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// What there is that may block: chains, and the families of which the old `iptables` drops.
+fn found(ours: &TableName) -> Result<(Vec<ForeignChain>, Vec<IpFamily>), tare_netns::Error> {
+    let mut legacy = Vec::new();
+    for family in [IpFamily::V4, IpFamily::V6] {
+        if tare_netns::legacy_iptables_drops(family)? {
+            legacy.push(family);
+        }
+    }
+    Ok((tare_netns::foreign_forward_chains(ours)?, legacy))
+}
+
+/// As the program is asked for it.
+fn named_legacy(family: IpFamily) -> String {
+    let program = match family {
+        IpFamily::V4 => "iptables-legacy",
+        IpFamily::V6 => "ip6tables-legacy",
+    };
+    format!("chain FORWARD of {program}")
 }
 
 /// As nft(8) is asked for it.
