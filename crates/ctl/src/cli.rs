@@ -458,6 +458,11 @@ pub(crate) struct Create {
     /// Who its process is: USER, UID, USER:GROUP or UID:GID.
     #[arg(short, long)]
     pub(crate) user: Option<String>,
+    /// Whether its user is added to its passwd and group if it is not in them; it is, if nothing is
+    /// said.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub(crate) passwd: Option<bool>,
     /// Where its process starts.
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,

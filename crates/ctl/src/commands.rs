@@ -124,6 +124,9 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
             options.insert(key, true.into());
         }
     }
+    if let Some(wanted) = command.passwd {
+        options.insert("PasswdEntry", wanted.into());
+    }
     if let Some(health) = health::option(command.health) {
         options.insert("Healthcheck", health);
     }

@@ -1,6 +1,7 @@
 //! The service as a whole: a real daemon, real programs, over a real bus.
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
+mod accounts;
 mod bad_input;
 mod binds;
 mod bus;

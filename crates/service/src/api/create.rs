@@ -118,6 +118,10 @@ fn process(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
     let score = o.number::<i32>("OOMScoreAdjust")?;
     request.oom_score_adjust = score.map(|score| bounded("OOMScoreAdjust", score)).transpose()?;
     request.ulimits = ulimits(o)?;
+    request.passwd_entry = match o.boolean("PasswdEntry")? {
+        Some(wanted) => wanted.into(),
+        None => request.passwd_entry,
+    };
     request.systemd = text(o, "Systemd")?.unwrap_or_default();
     request.privileged = o.boolean("Privileged")?.unwrap_or_default().into();
     request.spec_patch = text(o, "SpecPatch")?;

@@ -96,13 +96,17 @@ impl Engine {
             (self.instance.run_dir().to_path_buf(), spawn_id(&record.container), record.number);
         let name = container.name();
         let image_hosts = live_files::image_hosts(&facts)?;
-        let rootfs = brief(move || {
-            let failed = |source| Error::Mount { name, source };
+        let (rootfs, left) = brief(move || {
+            let failed = |source| Error::Mount { name: name.clone(), source };
+            let left = inside::write(&rootfs, &generated.rootfs_files).map_err(failed)?;
             inside::link(&rootfs, &generated.links).map_err(failed)?;
             write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated, image_hosts)?;
-            Ok::<_, Error>(rootfs)
+            Ok::<_, Error>((rootfs, left))
         })
         .await?;
+        for path in left {
+            job.log(4, format!("{path} of the image is no regular file: the user is not in it"));
+        }
         let own = [(Place::Rootfs, rootfs.into()), (Place::Shm, shm)];
         let sources = (0..).map(Place::Mount).zip(sources.into_iter().map(|source| source.mount));
         let placed = own.into_iter().chain(sources);

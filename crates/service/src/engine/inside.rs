@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use tare_specgen::{
-    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountTarget, Placement, RootfsFacts, SeenAt,
-    Timezone, ZoneName, seen_at,
+    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountTarget, Placement, RootfsFacts, RootfsFile,
+    SeenAt, Timezone, ZoneName, seen_at,
 };
-use tare_storage::{Kind, Rootfs};
+use tare_storage::{Kind, NewEntry, Rootfs};
 
 use super::bundle::MAX_ACCOUNTS;
 use super::mount::Source;
@@ -132,6 +132,28 @@ pub(super) fn place_zone(effective: &Effective, placement: &mut Placement) {
 pub(super) fn host_hosts(effective: &Effective) -> Option<Vec<u8>> {
     let wanted = effective.request.base_hosts == BaseHosts::Host;
     wanted.then(|| fs::read("/etc/hosts").ok()).flatten()
+}
+
+/// Writes files into a root file system; tells those that cannot be written, since something else is
+/// there.
+pub(super) fn write(
+    rootfs: &Rootfs,
+    files: &[RootfsFile],
+) -> Result<Vec<MountTarget>, tare_storage::Error> {
+    let mut left = Vec::new();
+    for RootfsFile { path, content, mode, .. } in files {
+        // An image may be a single program.
+        if let Some((above, _)) = path.as_str().rsplit_once('/')
+            && !above.is_empty()
+        {
+            rootfs.make_directories(above, NewEntry::DIRECTORY)?;
+        }
+        let new = NewEntry { mode: *mode, ..NewEntry::FILE };
+        if rootfs.replace_file(path.as_str(), new, content)?.is_none() {
+            left.push(path.clone());
+        }
+    }
+    Ok(left)
 }
 
 /// Makes links in a root file system, in place of a file but not of a directory.

@@ -1,7 +1,8 @@
 //! Making and removing what is in a root.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -9,7 +10,10 @@ use rustix::io::Errno;
 use super::Rootfs;
 use crate::error::{Error, Failure};
 use crate::remove::{self, Removed};
-use crate::sys::{self, NewFd, Step, Target, perform, write_all_at};
+use crate::sys::{self, NewFd, Stat, Step, Target, perform, write_all_at};
+
+/// Bytes that a name can have in every file system that containers have.
+const MAX_NAME: usize = 255;
 
 /// Owner and mode of something to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +105,32 @@ impl Rootfs {
         })
     }
 
+    /// Puts this content in the place of that of a regular file, which keeps its owner and mode, or
+    /// makes the file like `new`; `None` if something else is there, a link included: that is left.
+    ///
+    /// Who opens the file gets the old or the new one as a whole. Other names of it, and its extended
+    /// attributes, stay with the old one. Nobody else may be changing the root.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChangeRoot`]; the file is then as it was.
+    pub fn replace_file(
+        &self,
+        path: &str,
+        new: NewEntry,
+        content: &[u8],
+    ) -> Result<Option<Within>, Error> {
+        match self.stat_link(path)? {
+            None => self.make_file(path, new, content).map(Some),
+            Some(stat) if stat.kind != sys::Kind::Regular => Ok(None),
+            Some(Stat { uid, gid, mode, .. }) => {
+                let like_old = NewEntry { uid, gid, mode };
+                self.at(path, |dir, name| replace(dir, name, like_old, content))?;
+                Ok(Some(Within::Made))
+            }
+        }
+    }
+
     /// Makes a symbolic link, unless something is there.
     ///
     /// # Errors
@@ -186,6 +216,34 @@ fn make_named(
             Ok(Within::Made)
         }
     }
+}
+
+/// What is not finished has a name beside it, which a later try may find.
+fn replace(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    new: NewEntry,
+    content: &[u8],
+) -> Result<(), Failure> {
+    let unfinished = &unfinished(name);
+    remove::tree(dir, unfinished)?;
+    let filled = make_named(dir, unfinished, new, content);
+    let replaced = filled.and_then(|_| {
+        perform(&Step::Replace { from: dir, name: unfinished, to: dir, new_name: name })
+    });
+    if replaced.is_err() {
+        // What failed first is told; the next try, or the end of the root, takes the rest away.
+        let _ = remove::tree(dir, unfinished);
+    }
+    replaced
+}
+
+/// A name that fits wherever names do.
+fn unfinished(name: &OsStr) -> OsString {
+    let mut unfinished = OsString::from(".tare-");
+    let kept = &name.as_bytes()[..name.len().min(MAX_NAME - unfinished.len())];
+    unfinished.push(OsStr::from_bytes(kept));
+    unfinished
 }
 
 fn settle(file: BorrowedFd<'_>, new: NewEntry) -> Result<(), Failure> {

@@ -116,6 +116,39 @@ fn what_is_made_is_made_inside_whatever_links_say() {
 }
 
 #[test]
+fn a_file_is_replaced_as_a_whole_and_nothing_else_is() {
+    let (world, rootfs) = world();
+    let root = world.path().join("root");
+    symlink("../../secret", root.join("link")).unwrap();
+    symlink("/etc", root.join("dir")).unwrap();
+    fs::write(root.join("etc/passwd"), "old").unwrap();
+    fs::hard_link(root.join("etc/passwd"), root.join("other")).unwrap();
+    rootfs.set_owner_and_mode("etc/passwd", own(0o640)).unwrap();
+    // What an earlier try may have left, and an image may have.
+    fs::create_dir_all(root.join("etc/.tare-passwd/full")).unwrap();
+    let put = |path: &str| rootfs.replace_file(path, own(0o604), b"new").unwrap();
+    let mode = |path: &str| {
+        let meta = fs::metadata(root.join(path)).unwrap();
+        std::os::unix::fs::MetadataExt::mode(&meta) & 0o7777
+    };
+    for path in ["dir/passwd", "etc/new"] {
+        assert_eq!(put(path), Some(Within::Made), "{path}");
+    }
+    for (path, bits) in [("etc/passwd", 0o640), ("etc/new", 0o604)] {
+        assert_eq!((fs::read(root.join(path)).unwrap(), mode(path)), (b"new".to_vec(), bits));
+    }
+    assert_eq!(fs::read_to_string(root.join("other")).unwrap(), "old", "no other name of it");
+    for path in ["link", "dir", "etc"] {
+        assert_eq!(put(path), None, "{path}");
+    }
+    assert_eq!(fs::read_to_string(world.path().join("secret")).unwrap(), "host");
+    assert!(rootfs.replace_file("no/where", own(0o644), b"").is_err());
+    let long = "x".repeat(255);
+    assert_eq!((put(&long), put(&long)), (Some(Within::Made), Some(Within::Made)));
+    assert_eq!(rootfs.list("etc").unwrap().unwrap(), ["new", "passwd"], "nothing is left");
+}
+
+#[test]
 fn what_is_removed_is_inside_and_links_go_themselves() {
     let (world, rootfs) = world();
     let root = world.path().join("root");
