@@ -7,7 +7,7 @@ set -eu
 # To build: a linker and C headers, for SQLite and zstd. Rust itself is yours to install.
 # To run: what a host of tared has, and busybox as the content of images.
 packages='gcc libc6-dev
-conmon crun runc dbus-daemon
+conmon crun runc catatonit dbus-daemon
 busybox-static iproute2 mount nftables systemd util-linux'
 
 missing() {

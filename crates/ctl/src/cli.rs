@@ -455,6 +455,18 @@ pub(crate) struct Create {
     /// Environment, NAME=VALUE.
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
+    /// A file with such lines; those of --env win.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// An init that reaps processes is put in front of the command.
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// The OCI runtime: crun or runc.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime: Option<String>,
+    /// Its hardware address on the first of its networks.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) mac_address: Option<String>,
     /// Who its process is: USER, UID, USER:GROUP or UID:GID.
     #[arg(short, long)]
     pub(crate) user: Option<String>,

@@ -11,7 +11,7 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
 use crate::{
-    Failure, Outcome, exec, files, health, images, job, look, mount, network, update, volume,
+    Failure, Outcome, env, exec, files, health, images, job, look, mount, network, update, volume,
 };
 
 /// `Stop`: as long as the container's own settings say.
@@ -108,6 +108,8 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("Timezone", command.tz),
         ("RestartPolicy", command.restart),
         ("SpecPatch", command.spec_patch),
+        ("Runtime", command.runtime),
+        ("MAC", command.mac_address),
     ];
     for (key, value) in texts {
         if let Some(value) = value {
@@ -118,11 +120,15 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("ReadOnlyRootfs", command.read_only),
         ("Privileged", command.privileged),
         ("AutoRemove", command.rm),
+        ("Init", command.init),
     ];
     for (key, on) in switches {
         if on {
             options.insert(key, true.into());
         }
+    }
+    if let Some(file) = env::option(&command.env_file)? {
+        options.insert("EnvFile", file);
     }
     if let Some(wanted) = command.passwd {
         options.insert("PasswdEntry", wanted.into());

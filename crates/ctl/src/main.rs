@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod commands;
+mod env;
 mod exec;
 mod files;
 mod health;

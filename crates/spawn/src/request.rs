@@ -19,6 +19,11 @@ pub enum OciRuntime {
 }
 
 impl OciRuntime {
+    /// The one of that name, if it is one of these.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Crun, Self::Runc].into_iter().find(|runtime| runtime.as_str() == name)
+    }
+
     /// The name of the program.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -30,6 +30,7 @@ mod networks;
 mod other_firewalls;
 mod pausing;
 mod ports;
+mod process;
 mod programs;
 mod pull;
 mod push;

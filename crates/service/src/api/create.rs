@@ -1,6 +1,7 @@
 //! `CreateContainer`.
 
-use tare_specgen::{BaseHosts, HealthRequest, NamespaceMode, Request, Ulimit};
+use tare_spawn::OciRuntime;
+use tare_specgen::{BaseHosts, HealthRequest, NamespaceMode, Request, RuntimeName, Ulimit};
 
 use super::error::ApiError;
 use super::network::{connections, ports};
@@ -26,6 +27,8 @@ pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
         volumes: volumes(&mut o)?,
         lifecycle: lifecycle(&mut o)?,
         mounts: mounts(&mut o)?,
+        env_file: o.fd("EnvFile")?,
+        mac: text(&mut o, "MAC")?,
     };
     o.finish()?;
     asked.request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;
@@ -125,7 +128,20 @@ fn process(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
     request.systemd = text(o, "Systemd")?.unwrap_or_default();
     request.privileged = o.boolean("Privileged")?.unwrap_or_default().into();
     request.spec_patch = text(o, "SpecPatch")?;
+    request.init = o.boolean("Init")?.unwrap_or_default().into();
+    request.runtime = runtime(o)?;
     Ok(())
+}
+
+/// Those that there is a way to call.
+fn runtime(o: &mut Options) -> Result<Option<RuntimeName>, ApiError> {
+    let name: Option<RuntimeName> = text(o, "Runtime")?;
+    match name {
+        Some(name) if OciRuntime::named(name.as_str()).is_none() => {
+            Err(wrong("Runtime", &"must be crun or runc"))
+        }
+        known => Ok(known),
+    }
 }
 
 /// What is around the process: namespaces that need no other container and no path, settings of

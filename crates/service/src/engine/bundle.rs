@@ -137,6 +137,7 @@ impl Inner {
         self.confinement.tell(&mut host);
         host.hosts = inside::host_hosts(effective);
         host.fallback_resolvers.clone_from(&self.config().network.fallback_dns);
+        host.init = host::init(effective);
         host
     }
 

@@ -3,10 +3,11 @@
 //! The order is the protocol: a container's directories are made before its row and deleted after
 //! it, so whatever directory has no row is left over from a crash and can be taken away.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tare_netns::{Connection, PortRequest};
+use tare_netns::{Connection, MacAddress, PortRequest};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::{
     Effective, Foreign, ForeignKind, ImageDefaults, Reason, Request, effective, reasons,
@@ -18,13 +19,14 @@ use super::container::Container;
 use super::device::{self, AskedDevice};
 use super::images::Image;
 use super::lifecycle::Lifecycle;
+use super::network::default_name;
 use super::mount::{self, AskedMount, HostSource, Opened, Source};
 use super::records::durable::{
     self, Connections, ContainerRow, DefinitionRow, LifeRow, Root, VolumeRow,
 };
 use super::shared;
 use super::volume::{AskedVolume, Claim};
-use super::{Error, Inner, Reference, key, random_id};
+use super::{Error, Inner, Reference, env_file, key, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::effects;
 
@@ -66,6 +68,10 @@ pub struct Asked {
     pub lifecycle: Lifecycle,
     /// Files and directories of the host, and images.
     pub mounts: Vec<AskedMount>,
+    /// A file of variables, under those of the request.
+    pub env_file: Option<OwnedFd>,
+    /// The hardware address it is to have on the first of its networks.
+    pub mac: Option<MacAddress>,
 }
 
 /// A place in a network as somebody asks for it.
@@ -191,6 +197,11 @@ impl Inner {
         mut asked: Asked,
     ) -> Result<Draft, Error> {
         let opened = mount::open(by, std::mem::take(&mut asked.mounts)).await?;
+        if let Some(file) = asked.env_file.take() {
+            let mut env = env_file::read(file).await?;
+            env.append(&mut asked.request.env);
+            asked.request.env = env;
+        }
         self.draft_of(name, image, asked, opened)
     }
 
@@ -201,7 +212,8 @@ impl Inner {
         asked: Asked,
         opened: Vec<Opened>,
     ) -> Result<Draft, Error> {
-        let Asked { mut request, joins, networks, ports, devices, volumes, lifecycle, .. } = asked;
+        let Asked { mut request, joins, networks, ports, devices, volumes, lifecycle, mac, .. } =
+            asked;
         let name = match name {
             "" => None,
             name => Some(container_name(name)?),
@@ -225,6 +237,10 @@ impl Inner {
             (Ok(reference), _) => reference.to_string(),
             (Err(_), Ok(found)) => found.id.to_string(),
             (Err(_), Err(_)) => image.to_string(),
+        };
+        let networks = match mac {
+            Some(mac) => with_mac(networks, mac)?,
+            None => networks,
         };
         let mut connections = self.connections(&request, networks, ports)?;
         let (joins, missing) = match joins {
@@ -463,6 +479,21 @@ impl Inner {
         }
         Err(taken.unwrap_or(Error::Bug("no name".into())))
     }
+}
+
+/// On the first network, which is the default one where none is said.
+fn with_mac(
+    mut networks: Vec<AskedConnection>,
+    mac: MacAddress,
+) -> Result<Vec<AskedConnection>, Error> {
+    if networks.is_empty() {
+        let network = default_name().to_string();
+        networks.push(AskedConnection { network, connection: Connection::default() });
+    }
+    if networks[0].connection.mac.replace(mac).is_some() {
+        return Err(Error::TwoMacs);
+    }
+    Ok(networks)
 }
 
 /// The name of a container, from a caller.

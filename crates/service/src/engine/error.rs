@@ -230,6 +230,15 @@ pub enum Error {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// A hardware address is said twice.
+    #[error("option 'MAC': the first of 'Networks' has a 'MAC', too")]
+    TwoMacs,
+    /// A file of variables is none.
+    #[error("option 'EnvFile' {0}")]
+    EnvFile(String),
+    /// A file of variables cannot be read.
+    #[error("option 'EnvFile' cannot be read")]
+    ReadEnvFile(#[source] std::io::Error),
     /// What is to be mounted is nowhere on the host.
     #[error("what option 'Mounts[{0}].Source' is has no path on the host, or none that is text")]
     NoSourcePath(usize),
@@ -555,6 +564,9 @@ impl Error {
             | Self::Unreachable
             | Self::SourcePath(_)
             | Self::OpenSource { .. }
+            | Self::TwoMacs
+            | Self::EnvFile(_)
+            | Self::ReadEnvFile(_)
             | Self::NoSourcePath(_)
             | Self::PinSource { .. }
             | Self::RemovedAtEnd(_)

@@ -16,8 +16,8 @@ use tare_spawn::{
     Verdict,
 };
 use tare_specgen::{
-    AbsolutePath, Architecture, Argument, CapabilitySet, CgroupMode, Foreign, HostFacts,
-    ImageDefaults, KernelVersion, NetworkMode, Placement, Request, RlimitKind, RootfsFacts,
+    AbsolutePath, Architecture, Argument, CapabilitySet, CgroupMode, Effective, Foreign, HostFacts,
+    ImageDefaults, Init, KernelVersion, NetworkMode, Placement, Request, RlimitKind, RootfsFacts,
     SeccompProfile, effective, generate,
 };
 
@@ -36,6 +36,14 @@ pub(super) const RESOLV_CONFS: [&str; 3] = [
     "/etc/resolv.conf",
     "/run/systemd/resolve/resolv.conf",
     "/run/NetworkManager/no-stub-resolv.conf",
+];
+
+/// Where distributions and podman keep catatonit.
+const INITS: [&str; 4] = [
+    "/usr/libexec/podman/catatonit",
+    "/usr/local/libexec/podman/catatonit",
+    "/usr/libexec/catatonit/catatonit",
+    "/usr/bin/catatonit",
 ];
 
 /// How long the scope of a trial may take to stop: nothing of it asks for time.
@@ -288,6 +296,13 @@ fn swap_limits(kind: cgroup::Kind) -> bool {
         _ => "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes",
     };
     Path::new(file).exists()
+}
+
+/// The program that reaps processes, if the container wants one, and the host has one by now.
+pub(super) fn init(effective: &Effective) -> Option<AbsolutePath> {
+    let wanted = effective.request.init == Init::Yes;
+    let found = INITS.iter().find(|path| wanted && Path::new(path).is_file());
+    found.and_then(|path| path.parse().ok())
 }
 
 /// The site's profile if it has one that can be used, else ours.

@@ -16,6 +16,7 @@ mod create;
 mod device;
 mod dry_run;
 mod end;
+mod env_file;
 mod error;
 pub mod events;
 mod exec;

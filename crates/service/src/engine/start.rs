@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tare_spawn::{CgroupPath, Place, PlacedMount, Prepared};
+use tare_spawn::{CgroupPath, OciRuntime, Place, PlacedMount, Prepared};
 use tare_specgen::{Effective, NetworkMode};
 
 use super::bundle::FileSystems;
@@ -172,7 +172,10 @@ impl Engine {
         life: &mut Life,
         effective: &Effective,
     ) -> Result<Begun, Error> {
-        let runtime = self.host.runtime().ok_or(Error::NoRuntime)?;
+        // One that was asked for by name may not work here, and will say so.
+        let asked = effective.request.runtime.as_ref();
+        let asked = asked.and_then(|name| OciRuntime::named(name.as_str()));
+        let runtime = asked.or_else(|| self.host.runtime()).ok_or(Error::NoRuntime)?;
         life.incarnation += 1;
         let id = container.id.clone();
         let record = Incarnation {
