@@ -526,9 +526,13 @@ pub(crate) struct Create {
     /// Memory: TARGET[:OPTION,...], as in /tmp:size=64m.
     #[arg(long, value_name = "TARGET")]
     pub(crate) tmpfs: Vec<String>,
-    /// A device of the host: PATH[:TARGET[:ACCESS]], where ACCESS is of r, w and m.
+    /// A device of the host: PATH[:TARGET[:ACCESS]], where ACCESS is of r, w and m; or its name in
+    /// the Container Device Interface, as in vendor.com/class=device.
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Vec<String>,
+    /// A directory with OCI hooks that it gets.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) hooks_dir: Vec<String>,
     /// Its time zone, or local for the host's.
     #[arg(long, value_name = "ZONE")]
     pub(crate) tz: Option<String>,

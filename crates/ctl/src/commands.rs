@@ -85,10 +85,13 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
     if !command.env.is_empty() {
         options.insert("Env", command.env.into());
     }
+    let (devices, by_name) = volume::devices(&command.device);
     let lists = [
         ("CapAdd", command.cap_add),
         ("CapDrop", command.cap_drop),
         ("GroupAdd", command.group_add),
+        ("HooksDirs", command.hooks_dir),
+        ("CDIDevices", by_name),
     ];
     for (key, list) in lists {
         if !list.is_empty() {
@@ -138,7 +141,7 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
     }
     options.extend(network::of_container(&command.network, &command.publish)?);
     let mut rows = mount::options(&command.volume, &command.mount, &command.tmpfs)?;
-    rows.insert("Devices", volume::devices(&command.device));
+    rows.insert("Devices", devices);
     for (key, rows) in rows {
         if !rows.is_empty() {
             options.insert(key, rows.into());

@@ -87,12 +87,13 @@ async fn usage(bus: &Connection, volumes: &[String]) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Option `Devices`.
-pub(crate) fn devices(said: &[String]) -> Vec<Entry> {
+/// Options `Devices` and `CDIDevices`: what begins with no `/` is a name.
+pub(crate) fn devices(said: &[String]) -> (Vec<Entry>, Vec<String>) {
     let entry = |text: &String| {
         let keys = ["Path", "Target", "Access"];
         let parts = text.splitn(3, ':').filter(|part| !part.is_empty());
         keys.into_iter().zip(parts.map(|part| part.to_owned().into())).collect()
     };
-    said.iter().map(entry).collect()
+    let (paths, names): (Vec<_>, Vec<_>) = said.iter().partition(|text| text.starts_with('/'));
+    (paths.into_iter().map(entry).collect(), names.into_iter().cloned().collect())
 }

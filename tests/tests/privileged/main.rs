@@ -12,6 +12,7 @@ mod failures;
 mod files;
 mod guards;
 mod health;
+mod hooks;
 mod images;
 mod leftovers;
 mod life;

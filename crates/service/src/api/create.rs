@@ -154,6 +154,8 @@ fn surroundings(o: &mut Options, request: &mut Request) -> Result<(), ApiError> 
     own.cgroup = private_or_host(o, "CgroupMode")?;
     request.sysctls = map(o, "Sysctls", str::parse)?;
     request.device_cgroup_rules = list(o, "DeviceCgroupRules")?.unwrap_or_default();
+    request.cdi_devices = list(o, "CDIDevices")?.unwrap_or_default();
+    request.hooks_dirs = list(o, "HooksDirs")?.unwrap_or_default();
     request.mounts = tmpfs(o)?;
     request.timezone = text(o, "Timezone")?;
     request.base_hosts = match text(o, "BaseHosts")?.unwrap_or_default() {

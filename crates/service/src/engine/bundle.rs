@@ -17,6 +17,7 @@ use super::inside::{self, Problem};
 use super::jobs::Job;
 use super::live_files;
 use super::mount::{Source, Wanted};
+use super::of_host::OfHost;
 use super::records::volatile::{self, Incarnation};
 use super::{Engine, Error, Inner, key, spawn_id};
 use crate::names::DOMAIN;
@@ -82,6 +83,7 @@ impl Engine {
         let mut placement = self.placement(container, record)?;
         self.place_sources(record, &sources, &mut placement)?;
         inside::place_zone(effective, &mut placement);
+        OfHost::read(effective).await?.place(&mut placement);
         if let Err(error) = self.ensure_profile(effective).await {
             job.log(4, error.chain());
         }

@@ -196,6 +196,9 @@ impl Inner {
         image: &str,
         mut asked: Asked,
     ) -> Result<Draft, Error> {
+        if by.uid != 0 && !asked.request.hooks_dirs.is_empty() {
+            return Err(Error::PathsOfOthers("HooksDirs"));
+        }
         let opened = mount::open(by, std::mem::take(&mut asked.mounts)).await?;
         if let Some(file) = asked.env_file.take() {
             let mut env = env_file::read(file).await?;

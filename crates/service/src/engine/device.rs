@@ -34,15 +34,27 @@ pub(super) fn look(asked: &[AskedDevice]) -> Result<Vec<DeviceRequest>, Error> {
     asked.iter().map(|device| one(&dev, device)).collect()
 }
 
+/// Kind and number of a device in `/dev`, if there is one.
+pub(super) fn number_of(path: &AbsolutePath) -> Option<(DeviceKind, DeviceNumber)> {
+    let dev = Rootfs::from_fd(File::open("/dev").ok()?.into());
+    let (kind, found) = find(&dev, path)?;
+    let (major, minor) = found.node;
+    Some((kind, DeviceNumber { major, minor }))
+}
+
+fn find(dev: &Rootfs, path: &AbsolutePath) -> Option<(DeviceKind, Stat)> {
+    let within = path.as_str().strip_prefix("/dev/")?;
+    let found = dev.stat(within).ok().flatten()?;
+    match found.kind {
+        Kind::Character => Some((DeviceKind::Character, found)),
+        Kind::Block => Some((DeviceKind::Block, found)),
+        _ => None,
+    }
+}
+
 fn one(dev: &Rootfs, asked: &AskedDevice) -> Result<DeviceRequest, Error> {
     let none = || Error::NoDevice(asked.path.clone());
-    let within = asked.path.as_str().strip_prefix("/dev/").ok_or_else(none)?;
-    let found = dev.stat(within).ok().flatten().ok_or_else(none)?;
-    let kind = match found.kind {
-        Kind::Character => DeviceKind::Character,
-        Kind::Block => DeviceKind::Block,
-        _ => return Err(none()),
-    };
+    let (kind, found) = find(dev, &asked.path).ok_or_else(none)?;
     let target = match &asked.target {
         Some(target) => target.clone(),
         None => asked.path.as_str().parse().map_err(|_| none())?,

@@ -12,6 +12,7 @@ use super::blocking::unbounded;
 use super::create::Draft;
 use super::inside::{self, Problem};
 use super::mount::{Source, has_source};
+use super::of_host::OfHost;
 use super::{Error, Inner, host, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -91,11 +92,12 @@ impl Inner {
             Ok(((seen(&rootfs, &asked, &sources)?, asked), plain.map(of_plain).transpose()?))
         };
         let ((facts, asked), plain) = unbounded("look into an image", look).await?;
-        let (spec, warnings) = self.spec_of(&asked, &facts)?;
+        let of_host = OfHost::read(&asked).await?;
+        let (spec, warnings) = self.spec_of(&asked, &facts, of_host)?;
         let spec = match plain {
             None => spec,
             Some((facts, plain)) => {
-                let plain = self.spec_of(&plain, &facts)?.0;
+                let plain = self.spec_of(&plain, &facts, OfHost::default())?.0;
                 spec_difference(&plain, &spec).map_err(Error::InvalidSpec)?
             }
         };
@@ -107,8 +109,10 @@ impl Inner {
         &self,
         effective: &Effective,
         facts: &RootfsFacts,
+        of_host: OfHost,
     ) -> Result<(Vec<u8>, Vec<String>), Error> {
         let mut placement = self.no_placement(effective)?;
+        of_host.place(&mut placement);
         inside::place_zone(effective, &mut placement);
         let host = self.host_facts_for(effective);
         let made = generate(effective, &host, facts, &placement).map_err(Error::InvalidSpec)?;

@@ -230,6 +230,20 @@ pub enum Error {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// A path of the host was given by somebody who is not root.
+    #[error("option '{0}': only root gives paths")]
+    PathsOfOthers(&'static str),
+    /// Files that say what is done on the host for a container cannot be used.
+    #[error("what option '{option}' names cannot be read, or is not root's alone")]
+    HostFiles {
+        /// The option.
+        option: &'static str,
+        /// Which file, and why.
+        source: super::of_host::Untrusted,
+    },
+    /// A hook that would change the configuration.
+    #[error("option 'HooksDirs': hooks of the stage precreate are not run")]
+    PrecreateHook,
     /// A hardware address is said twice.
     #[error("option 'MAC': the first of 'Networks' has a 'MAC', too")]
     TwoMacs,
@@ -565,6 +579,7 @@ impl Error {
             | Self::SourcePath(_)
             | Self::OpenSource { .. }
             | Self::TwoMacs
+            | Self::PathsOfOthers(_)
             | Self::EnvFile(_)
             | Self::ReadEnvFile(_)
             | Self::NoSourcePath(_)
@@ -593,6 +608,8 @@ impl Error {
             Self::InvalidSpec(_)
             | Self::NoCommand
             | Self::NoDevice(_)
+            | Self::HostFiles { .. }
+            | Self::PrecreateHook
             | Self::NoRelabel
             | Self::ShownTarget { .. }
             | Self::NoNamespace(_) => "InvalidSpec",

@@ -36,6 +36,7 @@ mod mount;
 mod names;
 mod network;
 pub mod object;
+mod of_host;
 mod open;
 mod pause;
 mod ports;
