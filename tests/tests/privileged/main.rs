@@ -36,6 +36,7 @@ mod programs;
 mod pull;
 mod push;
 mod resolvers;
+mod repeats;
 mod running;
 mod seed_network;
 mod sessions;

@@ -17,6 +17,7 @@ pub(crate) mod logs;
 pub(crate) mod look;
 pub(crate) mod network;
 mod options;
+mod request_id;
 mod resources;
 mod storage;
 mod text;
@@ -26,4 +27,5 @@ pub(crate) mod volume;
 
 pub(crate) use error::{ApiError, full_name};
 pub(crate) use options::{Values, flags, no_options};
+pub(crate) use request_id::{RequestId, request_id};
 pub(crate) use value::Value;

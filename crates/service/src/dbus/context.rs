@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zbus::fdo::DBusProxy;
 use zbus::message::{Flags, Header};
@@ -13,7 +13,8 @@ use zbus::{Connection, OwnedObjectPath};
 use super::admission::Admission;
 use super::paths;
 use super::registry::Registry;
-use crate::api::ApiError;
+use super::repeats::{Call, Repeats};
+use crate::api::{ApiError, RequestId};
 use crate::authority::{Ask, Audit, Authority, Authorized, Caller, Interactive};
 use crate::engine::object::ObjectId;
 use crate::engine::{self, Engine, Pending};
@@ -39,6 +40,7 @@ pub(crate) struct Context {
     bus: DBusProxy<'static>,
     uids: Mutex<HashMap<String, u32>>,
     admission: Admission,
+    repeats: Repeats,
 }
 
 impl Context {
@@ -56,6 +58,7 @@ impl Context {
             bus: DBusProxy::new(&client).await?,
             uids: Mutex::default(),
             admission: Admission::default(),
+            repeats: Repeats::default(),
         })
     }
 
@@ -173,13 +176,66 @@ impl Context {
         resolve: impl AsyncFnOnce(&Caller) -> Result<T, ApiError>,
         begin: fn(&Engine, Authorized<T>) -> Result<Pending, engine::Error>,
     ) -> Result<JobPath, ApiError> {
+        Ok(reply_then_run(self.begin_job(header, resolve, begin).await?))
+    }
+
+    /// The same, once for all calls with this id.
+    ///
+    /// # Errors
+    ///
+    /// As of [`act`](Self::act).
+    pub(crate) async fn job_once<T: Ask>(
+        &self,
+        header: &Header<'_>,
+        (method, id): (&'static str, Option<RequestId>),
+        resolve: impl AsyncFnOnce(&Caller) -> Result<T, ApiError>,
+        begin: fn(&Engine, Authorized<T>) -> Result<Pending, engine::Error>,
+    ) -> Result<JobPath, ApiError> {
+        let mut begun = None;
+        let path = self.once(header, (method, id), async {
+            let pending = self.begin_job(header, resolve, begin).await?;
+            let path = paths::of(&ObjectId::Job(pending.id()));
+            begun = Some(pending);
+            Ok(path)
+        });
+        let path = Box::pin(path).await?;
+        Ok(match begun {
+            Some(pending) => reply_then_run(pending),
+            None => ResponseDispatchNotifier::new(path).0,
+        })
+    }
+
+    /// What `run` makes, or what it made when the same user called the method with the same id
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// Of `run`.
+    pub(crate) async fn once(
+        &self,
+        header: &Header<'_>,
+        (method, id): (&'static str, Option<RequestId>),
+        run: impl Future<Output = Result<OwnedObjectPath, ApiError>>,
+    ) -> Result<OwnedObjectPath, ApiError> {
+        let Some(id) = id else { return run.await };
+        let uid = self.caller(header).await?.uid;
+        let first = self.repeats.first(Call { uid, method, id }, Instant::now());
+        first.get_or_try_init(|| run).await.cloned()
+    }
+
+    async fn begin_job<T: Ask>(
+        &self,
+        header: &Header<'_>,
+        resolve: impl AsyncFnOnce(&Caller) -> Result<T, ApiError>,
+        begin: fn(&Engine, Authorized<T>) -> Result<Pending, engine::Error>,
+    ) -> Result<Pending, ApiError> {
         let run = async |engine: Engine, request| begin(&engine, request);
         let (pending, audit) = self.decide_and_run(header, resolve, run).await?;
         let id = pending.as_ref().ok().map(Pending::id);
         audit.write(pending.as_ref().map_or_else(ApiError::short_name, |_| "begun"), id);
         // JobNew comes before the reply.
         self.engine.shown().await;
-        Ok(reply_then_run(pending?))
+        pending
     }
 
     async fn decide_and_run<T: Ask, R>(

@@ -13,7 +13,7 @@ use super::context::{Context, JobPath};
 use super::value::{Dict, values};
 use super::{container, image, job, network, paths, stats, volume};
 use crate::api;
-use crate::api::ApiError;
+use crate::api::{ApiError, Values};
 use crate::authority::Caller;
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::{CreateNetwork, Defaults, Draft, DryRun, Engine, Start, view};
@@ -49,9 +49,9 @@ impl Manager {
         by: &Caller,
         name: &str,
         image: &str,
-        options: Dict,
+        options: Values,
     ) -> Result<Draft, ApiError> {
-        let asked = api::create::create(values(options)?)?;
+        let asked = api::create::create(options)?;
         Ok(self.context.engine.draft(by, name, image, asked).await?)
     }
 }
@@ -97,11 +97,16 @@ impl Manager {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, ApiError> {
+        let mut options = values(options)?;
+        let id = api::request_id(&mut options)?;
         let draft = async |by: &Caller| self.draft(by, name, image, options).await;
         let create = async |engine: Engine, draft| engine.create(draft).await;
         // What is asked for is large, and would be moved about with every future around it.
-        let id = Box::pin(self.context.act_by(&header, draft, create)).await?;
-        Ok(paths::of(&ObjectId::Container(id)))
+        let made = Box::pin(async {
+            let id = self.context.act_by(&header, draft, create).await?;
+            Ok(paths::of(&ObjectId::Container(id)))
+        });
+        self.context.once(&header, ("CreateContainer", id), made).await
     }
 
     #[zbus(out_args("job"))]
@@ -112,8 +117,10 @@ impl Manager {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<JobPath, ApiError> {
+        let mut options = values(options)?;
+        let call = ("RunContainer", api::request_id(&mut options)?);
         let draft = async |by: &Caller| self.draft(by, name, image, options).await;
-        Box::pin(self.context.job_by(&header, draft, Engine::run_container)).await
+        self.context.job_once(&header, call, draft, Engine::run_container).await
     }
 
     #[zbus(out_args("spec", "warnings", "action"))]
@@ -129,6 +136,8 @@ impl Manager {
                 WITHOUT_DEFAULTS => Defaults::Omitted,
                 _ => Defaults::Shown,
             };
+            let mut options = values(options)?;
+            api::request_id(&mut options)?;
             Ok(DryRun::new(self.draft(by, "", image, options).await?, with))
         };
         let generate = async |engine: Engine, dry_run| engine.generate_spec(dry_run).await;

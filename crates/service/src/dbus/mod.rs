@@ -21,6 +21,7 @@ mod paths;
 mod process;
 mod publish;
 mod registry;
+mod repeats;
 mod stats;
 mod value;
 mod volume;
