@@ -4,6 +4,7 @@
 mod accounts;
 mod bad_input;
 mod binds;
+mod bound;
 mod bus;
 mod changes;
 mod contract;

@@ -29,6 +29,7 @@ pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
         mounts: mounts(&mut o)?,
         env_file: o.fd("EnvFile")?,
         mac: text(&mut o, "MAC")?,
+        bind_to_caller: o.boolean("BindToCaller")?.unwrap_or_default(),
     };
     o.finish()?;
     asked.request.check().map_err(|error| ApiError::invalid_args(error.to_string()))?;
@@ -40,6 +41,7 @@ fn lifecycle(o: &mut Options) -> Result<Lifecycle, ApiError> {
     let lifecycle = Lifecycle {
         auto_remove: o.boolean("AutoRemove")?.unwrap_or_default(),
         restart: text(o, "RestartPolicy")?.unwrap_or_default(),
+        bound_to: None,
     };
     if lifecycle.is_contradictory() {
         return Err(wrong("AutoRemove", &"what is removed cannot be started again"));

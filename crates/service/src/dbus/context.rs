@@ -11,11 +11,13 @@ use zbus::object_server::ResponseDispatchNotifier;
 use zbus::{Connection, OwnedObjectPath};
 
 use super::admission::Admission;
+use super::bound::Watched;
 use super::paths;
 use super::registry::Registry;
 use super::repeats::{Call, Repeats};
 use crate::api::{ApiError, RequestId};
 use crate::authority::{Ask, Audit, Authority, Authorized, Caller, Interactive};
+use crate::engine::lifecycle::Bond;
 use crate::engine::object::ObjectId;
 use crate::engine::{self, Engine, Pending};
 use crate::journal::LogControl;
@@ -37,7 +39,10 @@ pub(crate) struct Context {
     pub(crate) log: LogControl,
     pub(crate) registry: Registry,
     authority: Authority,
-    bus: DBusProxy<'static>,
+    pub(super) bus: DBusProxy<'static>,
+    /// Tells this bus from others.
+    pub(super) bus_id: String,
+    pub(super) watched: Watched,
     uids: Mutex<HashMap<String, u32>>,
     admission: Admission,
     repeats: Repeats,
@@ -50,16 +55,24 @@ impl Context {
         client: Connection,
         log: LogControl,
     ) -> zbus::Result<Self> {
+        let bus = DBusProxy::new(&client).await?;
         Ok(Self {
             engine,
             log,
             registry: Registry::default(),
             authority,
-            bus: DBusProxy::new(&client).await?,
+            bus_id: bus.get_id().await?.to_string(),
+            bus,
+            watched: Watched::default(),
             uids: Mutex::default(),
             admission: Admission::default(),
             repeats: Repeats::default(),
         })
+    }
+
+    /// A caller, as one of all connections to all buses.
+    pub(crate) fn bond(&self, caller: &Caller) -> Bond {
+        Bond { bus: self.bus_id.clone(), name: caller.bus_name.clone() }
     }
 
     /// Who calls, as the bus vouches for it.

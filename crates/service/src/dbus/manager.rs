@@ -51,7 +51,10 @@ impl Manager {
         image: &str,
         options: Values,
     ) -> Result<Draft, ApiError> {
-        let asked = api::create::create(options)?;
+        let mut asked = api::create::create(options)?;
+        if asked.bind_to_caller {
+            asked.lifecycle.bound_to = Some(self.context.bond(by));
+        }
         Ok(self.context.engine.draft(by, name, image, asked).await?)
     }
 }

@@ -4,6 +4,7 @@
 //! whoever asks for all properties then waits for it.
 
 mod admission;
+mod bound;
 mod container;
 mod context;
 mod counts;

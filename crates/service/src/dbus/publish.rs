@@ -25,7 +25,7 @@ use super::object_manager::ObjectManager;
 use super::process::Process;
 use super::registry::Shown;
 use super::volume::Volume;
-use super::{introspect, paths};
+use super::{bound, introspect, paths};
 use crate::engine::events::Event;
 use crate::engine::jobs::{JobView, LogLine};
 use crate::engine::object::{Change, End, ObjectId, Seen};
@@ -103,7 +103,14 @@ impl Publisher {
 
     async fn show_change(&self, event: Event) -> zbus::Result<()> {
         match event {
-            Event::Container(change) => self.apply::<Container>(change).await,
+            Event::Container(change) => {
+                if let Change::Added(view) = &change
+                    && let Some(bond) = &view.lifecycle.bound_to
+                {
+                    bound::watch(&self.context, bond);
+                }
+                self.apply::<Container>(change).await
+            }
             Event::Image(change) => self.apply::<Image>(change).await,
             Event::Network(change) => self.apply::<Network>(change).await,
             Event::Volume(change) => self.apply::<Volume>(change).await,

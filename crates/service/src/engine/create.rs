@@ -70,6 +70,8 @@ pub struct Asked {
     pub mounts: Vec<AskedMount>,
     /// A file of variables, under those of the request.
     pub env_file: Option<OwnedFd>,
+    /// Whether it goes when whoever asks leaves.
+    pub bind_to_caller: bool,
     /// The hardware address it is to have on the first of its networks.
     pub mac: Option<MacAddress>,
 }

@@ -156,6 +156,7 @@ fn public(view: &view::Container) -> Map<String, Value> {
         "RestartPolicy": view.lifecycle.restart.to_string(),
         "RestartCount": view.restarts,
         "AutoRemove": view.lifecycle.auto_remove,
+        "BindToCaller": view.lifecycle.bound_to.is_some(),
         "CGroupPath": view.cgroup,
         "Networks": view.networks.iter().map(NetworkName::as_str).collect::<Vec<_>>(),
         "IPAddresses": view.addresses.iter().map(address).collect::<Vec<_>>(),

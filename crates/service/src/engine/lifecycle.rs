@@ -15,13 +15,26 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
 
 /// What is to be done with a container when it ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lifecycle {
     /// Remove it, with the volumes that were made for it alone.
     pub auto_remove: bool,
     /// Whether it is started again.
     pub restart: RestartPolicy,
+    /// Whose leaving is its end, and that of all that is kept of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_to: Option<Bond>,
+}
+
+/// A connection to a bus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bond {
+    /// Which bus, by its own id.
+    pub bus: String,
+    /// The connection's unique name there.
+    pub name: String,
 }
 
 /// Whether a container that ended is started again.
@@ -79,12 +92,12 @@ pub(super) enum Boot {
 
 impl Lifecycle {
     /// Whether both can be had.
-    pub fn is_contradictory(self) -> bool {
+    pub fn is_contradictory(&self) -> bool {
         self.auto_remove && self.restart != RestartPolicy::No
     }
 
     /// What follows such an end.
-    pub(super) fn after(self, end: End, boot: Boot) -> Next {
+    pub(super) fn after(&self, end: End, boot: Boot) -> Next {
         if self.auto_remove {
             return Next::Remove;
         }
@@ -168,7 +181,7 @@ mod tests {
     const FAILED: End = End { failed: true, asked: false, restarts: 0, short: 0 };
 
     fn restart(policy: &str) -> Lifecycle {
-        Lifecycle { restart: policy.parse().unwrap(), auto_remove: false }
+        Lifecycle { restart: policy.parse().unwrap(), ..Lifecycle::default() }
     }
 
     #[test]
@@ -227,10 +240,18 @@ mod tests {
 
     #[test]
     fn it_is_written_as_text() {
-        let both = Lifecycle { auto_remove: true, restart: "on-failure:2".parse().unwrap() };
+        let both = Lifecycle { auto_remove: true, ..restart("on-failure:2") };
         let json = serde_json::to_string(&both).unwrap();
         assert_eq!(json, r#"{"auto_remove":true,"restart":"on-failure:2"}"#);
         assert_eq!(serde_json::from_str::<Lifecycle>(&json).unwrap(), both);
         assert!(both.is_contradictory());
+        let bond = Bond { bus: "b".into(), name: ":1.7".into() };
+        let bound = Lifecycle { bound_to: Some(bond), ..Lifecycle::default() };
+        let json = serde_json::to_string(&bound).unwrap();
+        assert_eq!(
+            json,
+            r#"{"auto_remove":false,"restart":"no","bound_to":{"bus":"b","name":":1.7"}}"#
+        );
+        assert_eq!(serde_json::from_str::<Lifecycle>(&json).unwrap(), bound);
     }
 }

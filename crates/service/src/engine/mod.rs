@@ -4,6 +4,7 @@
 //! happened as [`events`]. Each container has a lock, held by whoever changes it and never while
 //! another's is held; what is seen of it is an immutable [`view`], read without any lock.
 
+mod abandon;
 mod adopt;
 mod amend;
 mod apparmor;

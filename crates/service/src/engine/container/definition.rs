@@ -23,7 +23,7 @@ impl Definition {
         view.revision = self.row.revision;
         view.name = self.row.name.clone();
         view.privileged = self.privileged;
-        view.lifecycle = self.row.lifecycle;
+        view.lifecycle.clone_from(&self.row.lifecycle);
         view.limits.clone_from(&self.row.request.resources);
         view.stop_timeout_usec = self.row.request.stop_timeout_usec;
         view.networks = connections.networks.iter().map(|joined| joined.network.clone()).collect();

@@ -288,7 +288,7 @@ fn first_view(row: &ContainerRow, definition: &Definition, life: &Life) -> view:
         started: None,
         started_monotonic: None,
         finished: None,
-        lifecycle: row.definition.lifecycle,
+        lifecycle: row.definition.lifecycle.clone(),
         limits: tare_specgen::Resources::default(),
         stop_timeout_usec: None,
         health: super::Health::None,

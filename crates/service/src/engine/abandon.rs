@@ -1,0 +1,46 @@
+//! Removes what is bound to a caller that has left.
+
+use std::sync::Arc;
+
+use super::jobs::{JobKind, Origin, Output};
+use super::lifecycle::Bond;
+use super::object::ObjectId;
+use super::remove::{IfRunning, OwnVolumes, Remove};
+use super::{Engine, Error, Pending, view};
+
+impl Engine {
+    /// Begins to remove all containers that are bound to this caller, with the volumes that were made
+    /// for them alone.
+    pub fn abandon(&self, bond: &Bond) {
+        let is_bound = |view: &Arc<view::Container>| view.lifecycle.bound_to.as_ref() == Some(bond);
+        for container in self.containers().into_iter().filter(is_bound) {
+            let (name, id) = (container.name.clone(), container.id.clone());
+            tracing::info!(
+                container = %name, container_id = %id, "is removed: whoever made it has left the bus"
+            );
+            match self.remove_abandoned(container) {
+                Ok(job) => job.run(),
+                Err(error) => tracing::error!(
+                    container = %name, container_id = %id, "{}", error.chain()
+                ),
+            }
+        }
+    }
+
+    fn remove_abandoned(&self, container: Arc<view::Container>) -> Result<Pending, Error> {
+        self.check_serving()?;
+        let (engine, id) = (self.clone(), container.id.clone());
+        let object = ObjectId::Container(id.clone());
+        self.pending(JobKind::RemoveContainer, Some(object), Origin::Host, move |job| async move {
+            // As it is when its turn comes: it may have been renamed.
+            let Ok(known) = engine.container(&id) else { return Ok(Output::default()) };
+            let request = Remove {
+                container: known.view(),
+                running: IfRunning::Kill,
+                volumes: OwnVolumes::Remove,
+            };
+            engine.remove_container(&request, &job).await?;
+            Ok(Output::default())
+        })
+    }
+}

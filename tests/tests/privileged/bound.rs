@@ -1,0 +1,81 @@
+//! Containers that go with whoever made them.
+
+use std::time::{Duration, Instant};
+
+use system_tests::{Client, Options, Tared, on_scratch_host};
+use zbus::Variant;
+
+fn bound() -> Options<'static> {
+    Options::from([
+        ("Command", Variant::from(vec!["sleep", "1000"])),
+        ("BindToCaller", Variant::from(true)),
+        (
+            "Volumes",
+            vec![std::collections::HashMap::from([("Target", Variant::from("/v"))])].into(),
+        ),
+    ])
+}
+
+/// Waits until there are only these.
+async fn names_become(client: &Client, wanted: &[&str]) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let rows = client.list("ListContainers").await;
+        let mut names: Vec<String> = rows.iter().map(|row| row.get("Name")).collect();
+        names.sort();
+        if names == wanted {
+            return;
+        }
+        assert!(Instant::now() < end, "there are {names:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn privileged_a_container_goes_when_its_caller_leaves() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let (client, other) = (tared.client().await, tared.client().await);
+        client.import_busybox().await;
+        let kept = client.create("kept", "sleep 1000").await;
+        let mine = client.create_with("mine", bound()).await.unwrap();
+        let running = other.create_with("running", bound()).await.unwrap();
+        other.start(&running).await.done();
+        other.create_with("made", bound()).await.unwrap();
+        // That it is bound to has no say over its name.
+        client.call(&running, "Container", "Rename", &("renamed", 0_u64)).await.unwrap();
+        assert_eq!(client.list("ListVolumes").await.len(), 3);
+        drop(other);
+        names_become(&client, &["kept", "mine"]).await;
+        assert_eq!(client.list("ListVolumes").await.len(), 1, "with what was made for them alone");
+        for path in [kept, mine] {
+            client.remove(&path).await.done();
+        }
+        for volume in client.list("ListVolumes").await {
+            let path = volume.get::<zbus::ObjectPath<'static>>("Path");
+            client.job(path.as_str(), "Volume", "Remove", &0_u64).await.unwrap().done();
+        }
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_a_container_goes_when_its_caller_left_while_nobody_looked() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = client.create_with("c", bound()).await.unwrap();
+        client.start(&path).await.done();
+        client.create("kept", "true").await;
+        drop(client);
+        // Its bus goes with it.
+        tared.kill();
+        tared.start_again();
+        let client = tared.client().await;
+        names_become(&client, &["kept"]).await;
+        let kept: zbus::OwnedObjectPath = client.manager("GetContainer", &"kept").await.unwrap();
+        client.remove(&kept).await.done();
+        tared.stop();
+    });
+}
