@@ -530,6 +530,9 @@ pub(crate) struct Create {
     /// the Container Device Interface, as in vendor.com/class=device.
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Vec<String>,
+    /// Where its control group is made: a slice of systemd, or without that a path.
+    #[arg(long, value_name = "PARENT")]
+    pub(crate) cgroup_parent: Option<String>,
     /// A directory with OCI hooks that it gets.
     #[arg(long, value_name = "DIR")]
     pub(crate) hooks_dir: Vec<String>,

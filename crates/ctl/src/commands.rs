@@ -112,6 +112,7 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("RestartPolicy", command.restart),
         ("SpecPatch", command.spec_patch),
         ("Runtime", command.runtime),
+        ("CgroupParent", command.cgroup_parent),
         ("MAC", command.mac_address),
     ];
     for (key, value) in texts {

@@ -326,6 +326,11 @@ impl Tag {
         parsed(&format!("/{}", self.mark("tare", '-')))
     }
 
+    /// The name of a container's control group in one that is not only ours.
+    pub fn cgroup_name(&self, id: &ContainerId) -> String {
+        format!("{}-{id}", self.mark("tare", '-'))
+    }
+
     /// The control group of a container there.
     pub fn cgroup(&self, id: &ContainerId) -> CgroupPath {
         parsed(&format!("{}/{id}", self.cgroup_root()))

@@ -132,7 +132,7 @@ impl Systemd {
     async fn ask(&self, scope: &Scope) -> zbus::Result<OwnedObjectPath> {
         let properties = [
             ("Description", Variant::from(scope.description.as_str())),
-            ("Slice", Variant::from(SLICE)),
+            ("Slice", Variant::from(scope.slice.as_deref().unwrap_or(SLICE))),
             ("PIDFDs", Variant::from(vec![Fd::from(&scope.process)])),
             ("Delegate", Variant::from(true)),
             ("Controller", Variant::from(self.us.as_str())),
@@ -152,12 +152,12 @@ impl Systemd {
 }
 
 impl ServiceManager for Systemd {
-    fn group(&self, scope: &str) -> String {
-        format!("{}/{scope}", self.groups())
+    fn group(&self, slice: Option<&str>, scope: &str) -> String {
+        format!("{}{}/{scope}", self.root, slice_group(slice.unwrap_or(SLICE)))
     }
 
     fn groups(&self) -> String {
-        format!("{}/{SLICE}", self.root)
+        format!("{}{}", self.root, slice_group(SLICE))
     }
 
     fn register(&self, scope: Scope) -> Answer<'_, io::Result<()>> {
@@ -180,6 +180,16 @@ impl ServiceManager for Systemd {
             }
         })
     }
+}
+
+/// Where a slice is below the root of all: `a-b.slice` is in `a.slice`. See systemd.slice(5).
+fn slice_group(slice: &str) -> String {
+    let name = slice.strip_suffix(".slice").unwrap_or(slice);
+    if name == "-" {
+        return String::new();
+    }
+    let ends = name.match_indices('-').map(|(at, _)| at).chain([name.len()]);
+    ends.map(|end| format!("/{}.slice", &name[..end])).collect()
 }
 
 fn usec(time: Duration) -> u64 {
@@ -344,6 +354,17 @@ mod tests {
             assert_eq!(unit_of(&format!("{UNITS}{path}")).as_deref(), unit, "{path}");
         }
         assert_eq!(unit_of("/org/freedesktop/systemd1/job/1"), None);
+    }
+
+    #[test]
+    fn slices_are_in_those_that_their_names_begin_with() {
+        for (slice, group) in [
+            ("machine.slice", "/machine.slice"),
+            ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice"),
+            ("-.slice", ""),
+        ] {
+            assert_eq!(slice_group(slice), group, "{slice}");
+        }
     }
 
     #[test]

@@ -104,6 +104,35 @@ fn lab_a_container_is_a_scope_of_its_own() {
 }
 
 #[test]
+fn lab_a_container_is_in_the_slice_that_is_asked_for() {
+    in_lab(System, async |lab| {
+        let client = lab.client().await;
+        client.import_busybox().await;
+        let options = |parent: &'static str| {
+            Options::from([
+                ("Command", vec!["sleep", "1000"].into()),
+                ("CgroupParent", parent.into()),
+            ])
+        };
+        let path = client.create_with("c", options("tare-test.slice")).await.unwrap();
+        client.start(&path).await.done();
+        let (unit, group) = (scope(&path), client.container(&path).await.text("CGroupPath"));
+        assert_eq!(group, format!("/tare.slice/tare-test.slice/{unit}"));
+        assert_eq!(show(&unit, "ControlGroup"), group);
+        assert_eq!(show(&unit, "Slice"), "tare-test.slice");
+        client.stop(&path).await.done();
+        gone(&unit).await;
+        client.start(&path).await.done();
+        client.remove(&path).await.done();
+        gone(&unit).await;
+        run("systemctl", &["stop", "tare.slice"]);
+        assert!(!Path::new("/sys/fs/cgroup/tare.slice").exists());
+        let refused = client.create_with("c", options("/tare")).await.unwrap_err();
+        assert!(refused.message.contains("slice"), "{refused:?}");
+    });
+}
+
+#[test]
 fn lab_one_that_starts_again_at_once_has_its_scope_again() {
     in_lab(System, async |lab| {
         let client = lab.client().await;

@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 use system_tests::{Client, Options, Tared, on_scratch_host};
 use zbus::Variant;
 
+/// `Remove`.
+const KILL_FIRST: u64 = 1;
+const WITH_VOLUMES: u64 = 2;
+
 fn bound() -> Options<'static> {
     Options::from([
         ("Command", Variant::from(vec!["sleep", "1000"])),
@@ -49,11 +53,8 @@ fn privileged_a_container_goes_when_its_caller_leaves() {
         names_become(&client, &["kept", "mine"]).await;
         assert_eq!(client.list("ListVolumes").await.len(), 1, "with what was made for them alone");
         for path in [kept, mine] {
-            client.remove(&path).await.done();
-        }
-        for volume in client.list("ListVolumes").await {
-            let path = volume.get::<zbus::ObjectPath<'static>>("Path");
-            client.job(path.as_str(), "Volume", "Remove", &0_u64).await.unwrap().done();
+            let flags = KILL_FIRST | WITH_VOLUMES;
+            client.job(&path, "Container", "Remove", &flags).await.unwrap().done();
         }
         tared.stop();
     });
@@ -70,8 +71,8 @@ fn privileged_a_container_goes_when_its_caller_left_while_nobody_looked() {
         client.create("kept", "true").await;
         drop(client);
         // Its bus goes with it.
-        tared.kill();
-        tared.start_again();
+        tared.kill9();
+        let mut tared = tared.restart();
         let client = tared.client().await;
         names_become(&client, &["kept"]).await;
         let kept: zbus::OwnedObjectPath = client.manager("GetContainer", &"kept").await.unwrap();

@@ -31,6 +31,7 @@ mod network_update;
 mod networks;
 mod other_firewalls;
 mod pausing;
+mod placing;
 mod ports;
 mod process;
 mod programs;

@@ -132,6 +132,7 @@ fn process(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
     request.spec_patch = text(o, "SpecPatch")?;
     request.init = o.boolean("Init")?.unwrap_or_default().into();
     request.runtime = runtime(o)?;
+    request.cgroup_parent = text(o, "CgroupParent")?;
     Ok(())
 }
 

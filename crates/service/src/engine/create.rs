@@ -227,6 +227,7 @@ impl Inner {
             Err(malformed @ Error::InvalidReference { .. }) => return Err(malformed),
             found => found,
         };
+        self.groups.check(request.cgroup_parent.as_ref())?;
         // Nothing that an image says is a reason.
         let nothing = ImageDefaults::default();
         let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);

@@ -125,7 +125,8 @@ impl Inner {
         let id: ContainerId = "0".repeat(ContainerId::LEN).parse().map_err(|e| bug(&e))?;
         let spawn_id = spawn_id(&id);
         let layout = Layout::new(self.instance.run_dir(), &spawn_id, Incarnation(1));
-        let mut placement = host::placement(&layout, &id, &self.groups.of(&id))?;
+        let group = self.groups.of(&id, effective.request.cgroup_parent.as_ref());
+        let mut placement = host::placement(&layout, &id, &group)?;
         let with_source = effective.request.mounts.iter().filter(|mount| has_source(&mount.source));
         for (number, mount) in (0..).zip(with_source) {
             let path = host::path(&layout.place(tare_spawn::Place::Mount(number)))?;

@@ -244,6 +244,9 @@ pub enum Error {
     /// A hook that would change the configuration.
     #[error("option 'HooksDirs': hooks of the stage precreate are not run")]
     PrecreateHook,
+    /// Containers cannot be put there.
+    #[error("option 'CgroupParent' {0}")]
+    CgroupParent(&'static str),
     /// A hardware address is said twice.
     #[error("option 'MAC': the first of 'Networks' has a 'MAC', too")]
     TwoMacs,
@@ -609,6 +612,7 @@ impl Error {
             | Self::NoCommand
             | Self::NoDevice(_)
             | Self::HostFiles { .. }
+            | Self::CgroupParent(_)
             | Self::PrecreateHook
             | Self::NoRelabel
             | Self::ShownTarget { .. }

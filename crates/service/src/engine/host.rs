@@ -145,6 +145,7 @@ impl Host {
         let probed = trial(&self.facts, runtime, instance, groups).and_then(|(id, trial)| {
             let register = |conmon: &Started| {
                 let outline = Outline {
+                    slice: None,
                     description: format!("Trial of {runtime}"),
                     stop_timeout: TRIAL_STOP,
                     stop_signal: Signal::TERM.as_raw(),
@@ -184,7 +185,7 @@ fn trial(
     let id = tare_runtime::ContainerId::random().map_err(|error| Error::Bug(error.to_string()))?;
     let spawn_id = super::spawn_id(&id);
     let layout = Layout::new(instance.run_dir(), &spawn_id, Incarnation(1));
-    let cgroup = groups.of(&id);
+    let cgroup = groups.of(&id, None);
     let config_json = trial_config(facts, &layout, &id, &cgroup)?;
     let create = Create {
         id: spawn_id.clone(),

@@ -15,7 +15,7 @@ use super::blocking::brief;
 use super::container::{Container, Running};
 use super::ports::Ports;
 use super::records::volatile::Incarnation;
-use super::scope::Outline;
+use super::scope::{Outline, slice};
 use super::stop::KILL_TIMEOUT;
 use super::watched::{Watched, has_ended};
 use super::{Engine, Error, Inner, spawn_id};
@@ -155,7 +155,9 @@ pub(super) async fn give_up(conmon: Box<dyn Prepared>) {
 
 fn outline(container: &Container, effective: &Effective) -> Outline {
     let stop_timeout = Duration::from_micros(effective.stop_timeout_usec);
+    let parent = effective.request.cgroup_parent.as_ref();
     Outline {
+        slice: parent.and_then(slice).map(ToOwned::to_owned),
         description: format!("Container {}", container.name()),
         // The service manager kills only after all that we do would have.
         stop_timeout: stop_timeout.saturating_add(KILL_TIMEOUT + TEAR_DOWN),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tare_runtime::ContainerId;
 use tare_spawn::{CgroupPath, Extent, Started};
+use tare_specgen::CgroupParent;
 
 use super::Error;
 use crate::instance::Tag;
@@ -23,8 +24,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The service manager of the host, as far as containers need it.
 pub trait ServiceManager: Send + Sync + fmt::Debug {
-    /// The control group of a scope of that name, absolute below the root of cgroup2.
-    fn group(&self, scope: &str) -> String;
+    /// The control group of a scope of that name in that slice, or in the one of containers; absolute
+    /// below the root of cgroup2.
+    fn group(&self, slice: Option<&str>, scope: &str) -> String;
 
     /// The directory of all such groups, below the root of cgroup2.
     fn groups(&self) -> String;
@@ -46,6 +48,8 @@ pub trait ServiceManager: Send + Sync + fmt::Debug {
 pub struct Scope {
     /// Its name, which ends in `.scope`.
     pub name: String,
+    /// The slice it is in; nothing: that of containers.
+    pub slice: Option<String>,
     /// For people.
     pub description: String,
     /// Its first process.
@@ -59,6 +63,7 @@ pub struct Scope {
 /// What is told of a container to people and to the service manager.
 #[derive(Clone, Debug)]
 pub(super) struct Outline {
+    pub(super) slice: Option<String>,
     pub(super) description: String,
     pub(super) stop_timeout: Duration,
     pub(super) stop_signal: i32,
@@ -80,17 +85,54 @@ impl Groups {
         self.manager.as_ref()
     }
 
-    /// The group of a container. conmon and the container's processes are in groups below it.
-    pub(super) fn of(&self, id: &ContainerId) -> CgroupPath {
+    /// The group of a container, in that of its parent if it has one. conmon and the container's
+    /// processes are in groups below it.
+    pub(super) fn of(&self, id: &ContainerId, parent: Option<&CgroupParent>) -> CgroupPath {
+        // What a daemon with, or without, a service manager was asked for means nothing without one,
+        // or with one; such a container does not start.
+        let own = parent.and_then(|parent| self.below(id, parent).ok());
+        own.unwrap_or_else(|| self.usual(id))
+    }
+
+    fn usual(&self, id: &ContainerId) -> CgroupPath {
         match &self.manager {
-            Some(manager) => parsed(&manager.group(&self.tag.scope(id))),
+            Some(manager) => parsed(&manager.group(None, &self.tag.scope(id))),
             None => self.tag.cgroup(id),
         }
     }
 
+    /// An error if nothing can be put there by whoever makes the groups of containers here.
+    pub(super) fn check(&self, parent: Option<&CgroupParent>) -> Result<(), Error> {
+        let Some(parent) = parent else { return Ok(()) };
+        let any = "0".repeat(ContainerId::LEN).parse::<ContainerId>();
+        let any = any.map_err(|error| Error::Bug(format!("an id of zeros: {error}")))?;
+        self.below(&any, parent).map(drop).map_err(Error::CgroupParent)
+    }
+
+    fn below(&self, id: &ContainerId, parent: &CgroupParent) -> Result<CgroupPath, &'static str> {
+        let path = match (&self.manager, slice(parent)) {
+            (Some(manager), Some(slice)) => manager.group(Some(slice), &self.tag.scope(id)),
+            (None, None) => format!("{parent}/{}", self.tag.cgroup_name(id)),
+            (Some(_), None) => return Err("must be a slice, as in 'machine.slice'"),
+            (None, Some(_)) => return Err("must be a path: there is no systemd to make slices"),
+        };
+        path.parse().map_err(|_| "has no place for a group of a container below it")
+    }
+
+    /// The group that has to be there before a container is put in that parent: what we have made
+    /// nobody would take away. systemd makes its own.
+    pub(super) fn needed(&self, parent: Option<&CgroupParent>) -> Option<CgroupPath> {
+        let parent = parent.filter(|_| self.manager.is_none())?;
+        parent.as_str().parse().ok()
+    }
+
     /// All groups that a container can be in: an earlier daemon may have had no service manager.
-    pub(super) fn all_of(&self, id: &ContainerId) -> Vec<CgroupPath> {
-        let mut all = vec![self.of(id), self.tag.cgroup(id)];
+    pub(super) fn all_of(
+        &self,
+        id: &ContainerId,
+        parent: Option<&CgroupParent>,
+    ) -> Vec<CgroupPath> {
+        let mut all = vec![self.of(id, parent), self.usual(id), self.tag.cgroup(id)];
         all.dedup();
         all
     }
@@ -107,11 +149,8 @@ impl Groups {
 
     /// How much of a container's group is ours to remove: the service manager removes its own.
     pub(super) fn extent(&self, group: &CgroupPath) -> Extent {
-        let managed = self.manager.as_ref().is_some_and(|manager| {
-            let below = group.as_str().strip_prefix(&manager.groups());
-            below.is_some_and(|below| below.starts_with('/'))
-        });
-        if managed { Extent::Below } else { Extent::Whole }
+        let is_scope = || group.as_str().rsplit('/').next().is_some_and(|it| self.tag.is_scope(it));
+        if self.manager.is_some() && is_scope() { Extent::Below } else { Extent::Whole }
     }
 
     /// The groups of containers that are not `known`. Those of another daemon are none of ours.
@@ -124,7 +163,7 @@ impl Groups {
         let scopes = self.manager.iter().flat_map(|manager| {
             names(cgroup2, &manager.groups())
                 .filter(|name| self.tag.is_scope(name) && !ours.contains(name))
-                .map(|name| manager.group(&name))
+                .map(|name| manager.group(None, &name))
         });
         plain.chain(scopes).filter_map(|path| path.parse().ok()).collect()
     }
@@ -137,10 +176,11 @@ impl Groups {
         outline: Outline,
     ) -> io::Result<()> {
         let Some(manager) = &self.manager else { return Ok(()) };
-        let Outline { description, stop_timeout, stop_signal } = outline;
+        let Outline { slice, description, stop_timeout, stop_signal } = outline;
         let process = conmon.pidfd.as_fd().try_clone_to_owned()?;
         let name = self.tag.scope(id);
-        manager.register(Scope { name, description, process, stop_timeout, stop_signal }).await
+        let scope = Scope { name, slice, description, process, stop_timeout, stop_signal };
+        manager.register(scope).await
     }
 
     /// Takes the scope back of a container that was half made, after its conmon.
@@ -149,6 +189,11 @@ impl Groups {
         let taken = manager.take_back(&self.tag.scope(id)).await;
         taken.map_err(|source| Error::Host { what: "take back the scope of a container", source })
     }
+}
+
+/// The slice of systemd that this is the name of, if it is one.
+pub(super) fn slice(parent: &CgroupParent) -> Option<&str> {
+    Some(parent.as_str()).filter(|name| name.ends_with(".slice") && !name.starts_with('/'))
 }
 
 fn parsed(path: &str) -> CgroupPath {
@@ -171,8 +216,8 @@ mod tests {
     struct Manager;
 
     impl ServiceManager for Manager {
-        fn group(&self, scope: &str) -> String {
-            format!("/machine.slice/{scope}")
+        fn group(&self, slice: Option<&str>, scope: &str) -> String {
+            format!("/{}/{scope}", slice.unwrap_or("machine.slice"))
         }
 
         fn groups(&self) -> String {
@@ -230,15 +275,30 @@ mod tests {
     fn a_container_is_in_a_scope_or_below_our_own_group() {
         let id: ContainerId = "0123456789abcdef".repeat(4).parse().unwrap();
         let plain = Groups::new(Tag::NONE, None);
-        assert_eq!(plain.of(&id).to_string(), format!("/tare/{id}"));
+        assert_eq!(plain.of(&id, None).to_string(), format!("/tare/{id}"));
         assert_eq!(plain.shared().unwrap().to_string(), "/tare");
         let scopes = Groups::new(Tag::NONE, Some(Arc::new(Manager)));
-        assert_eq!(scopes.of(&id).to_string(), "/machine.slice/tare-0123456789ab.scope");
+        let of = |groups: &Groups, parent: &str| {
+            let parent = parent.parse().unwrap();
+            groups.check(Some(&parent)).map(|()| groups.of(&id, Some(&parent)).to_string()).ok()
+        };
+        assert_eq!(of(&plain, "/a/b").unwrap(), format!("/a/b/tare-{id}"));
+        assert_eq!(of(&scopes, "a.slice").unwrap(), "/a.slice/tare-0123456789ab.scope");
+        let long = format!("/{}", "x/".repeat(250) + "x");
+        for (groups, parent) in [(&plain, "a.slice"), (&scopes, "/a"), (&plain, &long)] {
+            assert_eq!(of(groups, parent), None, "{parent}");
+        }
+        assert_eq!(scopes.of(&id, None).to_string(), "/machine.slice/tare-0123456789ab.scope");
         assert_eq!(scopes.shared(), None);
-        assert_eq!(plain.all_of(&id), [plain.of(&id)]);
-        assert_eq!(scopes.all_of(&id), [scopes.of(&id), plain.of(&id)]);
-        assert_eq!(scopes.extent(&scopes.of(&id)), Extent::Below);
-        assert_eq!(scopes.extent(&plain.of(&id)), Extent::Whole, "of an earlier daemon");
-        assert_eq!(plain.extent(&scopes.of(&id)), Extent::Whole);
+        assert_eq!(plain.all_of(&id, None), [plain.of(&id, None)]);
+        assert_eq!(scopes.all_of(&id, None), [scopes.of(&id, None), plain.of(&id, None)]);
+        let parent = "a.slice".parse().unwrap();
+        let own = scopes.of(&id, Some(&parent));
+        let all = [own.clone(), scopes.of(&id, None), plain.of(&id, None)];
+        assert_eq!(scopes.all_of(&id, Some(&parent)), all);
+        assert_eq!(scopes.extent(&own), Extent::Below);
+        assert_eq!(scopes.extent(&scopes.of(&id, None)), Extent::Below);
+        assert_eq!(scopes.extent(&plain.of(&id, None)), Extent::Whole, "of an earlier daemon");
+        assert_eq!(plain.extent(&scopes.of(&id, None)), Extent::Whole);
     }
 }

@@ -108,6 +108,7 @@ impl Engine {
         container.check_unwritten(&life)?;
         self.mend(container, &mut life).await?;
         self.check_alone(container)?;
+        self.check_parent(container)?;
         self.check_foreign_network(container)?;
         life.root.is_let_go().await;
         by.count(&mut life);
@@ -150,7 +151,9 @@ impl Engine {
             let group = self.host.cgroups().open(group.as_str())?;
             group.map_or(Ok(false), |group| group.is_populated())
         };
-        for group in self.groups.all_of(&container.id) {
+        let definition = container.definition();
+        let parent = definition.row.request.cgroup_parent.as_ref();
+        for group in self.groups.all_of(&container.id, parent) {
             match is_populated(&group) {
                 Ok(false) => {}
                 Ok(true) => return Err(Error::StillThere(container.name())),
@@ -163,6 +166,22 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// An error if the group that a container is to be put in is not there.
+    fn check_parent(&self, container: &Container) -> Result<(), Error> {
+        let definition = container.definition();
+        let parent = definition.row.request.cgroup_parent.as_ref();
+        self.groups.check(parent)?;
+        let Some(needed) = self.groups.needed(parent) else { return Ok(()) };
+        match self.host.cgroups().open(needed.as_str()) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Error::CgroupParent("is not there")),
+            Err(error) => Err(Error::Host {
+                what: "look for the control group a container is to be in",
+                source: std::io::Error::other(error),
+            }),
+        }
     }
 
     /// Decides what will be made and writes it down.
@@ -180,7 +199,7 @@ impl Engine {
         let id = container.id.clone();
         let record = Incarnation {
             v: Version,
-            cgroup: self.groups.of(&id),
+            cgroup: self.groups.of(&id, effective.request.cgroup_parent.as_ref()),
             container: id.clone(),
             number: life.incarnation,
             stage: Stage::Preparing,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tare_netns::Wanted;
 use tare_runtime::ContainerId;
-use tare_spawn::{OciRuntime, Spawner, TERMINAL_SOCKETS};
+use tare_spawn::{CgroupPath, OciRuntime, Spawner, TERMINAL_SOCKETS};
 
 use super::blocking::brief;
 use super::bundle::file_name;
@@ -93,7 +93,13 @@ impl Engine {
             for stray in strays {
                 tell(
                     "what was left of a container",
-                    clear(spawner.as_ref(), &groups, &tag, &dirs, &stray),
+                    clear(
+                        spawner.as_ref(),
+                        (&groups, &groups.all_of(&stray, None)),
+                        &tag,
+                        &dirs,
+                        &stray,
+                    ),
                 );
             }
             Ok(())
@@ -106,7 +112,10 @@ impl Engine {
         let (spawner, groups) = (self.spawner.clone(), self.groups.clone());
         let (tag, id) = (self.tag.clone(), id.clone());
         let dirs = run_dirs(self.instance.run_dir());
-        brief(move || clear(spawner.as_ref(), &groups, &tag, &dirs, &id)).await
+        let known = self.containers.get(&id);
+        let parent = known.and_then(|known| known.definition().row.request.cgroup_parent.clone());
+        let all = groups.all_of(&id, parent.as_ref());
+        brief(move || clear(spawner.as_ref(), (&groups, &all), &tag, &dirs, &id)).await
     }
 }
 
@@ -118,7 +127,7 @@ fn run_dirs(run: &Path) -> Vec<PathBuf> {
 
 fn clear(
     spawner: &dyn Spawner,
-    groups: &Groups,
+    (groups, all): (&Groups, &[CgroupPath]),
     tag: &Tag,
     dirs: &[PathBuf],
     id: &ContainerId,
@@ -127,9 +136,9 @@ fn clear(
         what: "take away what was left of a container",
         source: std::io::Error::other(source),
     };
-    for group in groups.all_of(id) {
+    for group in all {
         spawner
-            .cleanup_cgroup(&group, groups.extent(&group))
+            .cleanup_cgroup(group, groups.extent(group))
             .map_err(|error| failed(error.into()))?;
     }
     let namespace = Wanted { namespace: tag.namespace(id), attachments: Vec::new() };
