@@ -198,6 +198,9 @@ pub(crate) enum Command {
     /// List, make, remove networks, and put containers on them.
     #[command(subcommand)]
     Network(Network),
+    /// List, make and remove what containers may know and nobody is told again.
+    #[command(subcommand)]
+    Secret(Secret),
     /// List, make, remove and show volumes.
     #[command(subcommand)]
     Volume(Volume),
@@ -290,6 +293,28 @@ pub(crate) struct CreateNetwork {
     pub(crate) parent: Option<String>,
     /// Its name.
     pub(crate) name: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// List secrets.
+    Ls,
+    /// Make a secret; prints its name.
+    Create {
+        /// If it is there, it gets the new value.
+        #[arg(long)]
+        replace: bool,
+        /// Its name.
+        name: String,
+        /// A file with what it says; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Remove secrets.
+    Rm {
+        /// Their names.
+        #[arg(required = true)]
+        secrets: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -536,6 +561,9 @@ pub(crate) struct Create {
     /// A directory with OCI hooks that it gets.
     #[arg(long, value_name = "DIR")]
     pub(crate) hooks_dir: Vec<String>,
+    /// A secret it is given: NAME[,type=mount|env][,target=TARGET][,uid=UID][,gid=GID][,mode=MODE].
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
     /// Its time zone, or local for the host's.
     #[arg(long, value_name = "ZONE")]
     pub(crate) tz: Option<String>,

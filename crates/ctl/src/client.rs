@@ -75,6 +75,15 @@ pub(crate) trait Manager {
     fn list_volumes(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
     fn create_volume(&self, name: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    fn get_secret(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    fn list_secrets(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
+    #[zbus(allow_interactive_auth)]
+    fn create_secret(
+        &self,
+        name: &str,
+        data: Fd<'_>,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
     fn get_image(&self, reference: &str) -> zbus::Result<OwnedObjectPath>;
     fn list_images(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
@@ -225,6 +234,23 @@ pub(crate) async fn network<'c>(
         .cache_properties(zbus::proxy::CacheProperties::No)
         .build()
         .await
+}
+
+#[proxy(interface = "org.tare.Containers1.Secret", default_service = "org.tare.Containers1")]
+pub(crate) trait Secret {
+    #[zbus(allow_interactive_auth)]
+    fn remove(&self, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn replace(&self, data: Fd<'_>, flags: u64) -> zbus::Result<()>;
+}
+
+/// The secret of that name.
+pub(crate) async fn secret<'c>(
+    connection: &'c Connection,
+    name: &str,
+) -> zbus::Result<SecretProxy<'c>> {
+    let path = ManagerProxy::new(connection).await?.get_secret(name).await?;
+    SecretProxy::builder(connection).path(path).build().await
 }
 
 #[proxy(interface = "org.tare.Containers1.Volume", default_service = "org.tare.Containers1")]

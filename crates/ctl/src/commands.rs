@@ -11,7 +11,8 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
 use crate::{
-    Failure, Outcome, env, exec, files, health, images, job, look, mount, network, update, volume,
+    Failure, Outcome, env, exec, files, health, images, job, look, mount, network, secret, update,
+    volume,
 };
 
 /// `Stop`: as long as the container's own settings say.
@@ -68,6 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
             files::export(bus, output, &container).await
         }
         Command::Network(command) => network::run(bus, command).await,
+        Command::Secret(command) => secret::run(bus, command).await,
         Command::Volume(command) => volume::run(bus, command).await,
     }
 }
@@ -143,6 +145,9 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
     options.extend(network::of_container(&command.network, &command.publish)?);
     let mut rows = mount::options(&command.volume, &command.mount, &command.tmpfs)?;
     rows.insert("Devices", devices);
+    let secrets =
+        command.secret.iter().map(|said| secret::option(said)).collect::<Result<_, _>>()?;
+    rows.insert("Secrets", secrets);
     for (key, rows) in rows {
         if !rows.is_empty() {
             options.insert(key, rows.into());

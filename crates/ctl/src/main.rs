@@ -12,6 +12,7 @@ mod job;
 mod look;
 mod mount;
 mod network;
+mod secret;
 mod terminal;
 mod update;
 mod volume;

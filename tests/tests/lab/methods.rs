@@ -107,6 +107,7 @@ fn lab_every_method_of_the_contract_works_as_shipped() {
         let caller = Caller { client: &client, done: RefCell::default() };
         images(&caller).await;
         volumes(&caller).await;
+        secrets(&caller).await;
         life(&caller).await;
         by_name(&caller).await;
         sessions(&caller).await;
@@ -172,6 +173,18 @@ async fn volumes(caller: &Caller<'_>) {
     let json: String = caller.get(&volume, "Volume.Inspect", &0_u64).await;
     assert!(json.contains("\"v\""), "{json}");
     caller.job(&volume, "Volume.Remove", &0_u64).await;
+}
+
+async fn secrets(caller: &Caller<'_>) {
+    let value = file_of(b"hush");
+    let made: OwnedObjectPath =
+        caller.get(ROOT, "Manager.CreateSecret", &("s", fd(&value), none())).await;
+    let secret: OwnedObjectPath = caller.get(ROOT, "Manager.GetSecret", &"s").await;
+    assert_eq!(made, secret);
+    let (listed, _): (Vec<Row>, u64) = caller.get(ROOT, "Manager.ListSecrets", &none()).await;
+    assert_eq!(listed.len(), 1);
+    caller.call(&secret, "Secret.Replace", &(fd(&value), 0_u64)).await;
+    caller.call(&secret, "Secret.Remove", &0_u64).await;
 }
 
 async fn life(caller: &Caller<'_>) {

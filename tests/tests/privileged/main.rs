@@ -40,6 +40,7 @@ mod push;
 mod resolvers;
 mod repeats;
 mod running;
+mod secrets;
 mod seed_network;
 mod sessions;
 mod sharing;

@@ -68,7 +68,10 @@ fn privileged_an_init_reaps_what_the_command_leaves_behind() {
         options.insert("Command", vec!["sh", "-c", script].into());
         let path = running(&client, "c", options).await;
         let names = client.exec(&path, "cat /proc/1/comm; grep -c zombie /proc/*/status").await;
-        assert!(names.stdout.starts_with("catatonit\n") || names.stdout.starts_with("tare-init\n"), "{names:?}");
+        assert!(
+            names.stdout.starts_with("catatonit\n") || names.stdout.starts_with("tare-init\n"),
+            "{names:?}"
+        );
         let zombies = "sleep 0.5; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l";
         assert_eq!(client.exec(&path, zombies).await.stdout, "0\n");
         let written = client.exec(&path, "echo x > /run/tare-init || echo refused").await;

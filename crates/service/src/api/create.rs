@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::network::{connections, ports};
 use super::options::{Options, Values};
 use super::resources::resources;
+use super::secret::secrets;
 use super::storage::{devices, mounts, tmpfs, volumes};
 use super::text::{bounded, list, map, number, parsed, text, wrong};
 use super::value::SoftAndHard;
@@ -133,6 +134,7 @@ fn process(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
     request.init = o.boolean("Init")?.unwrap_or_default().into();
     request.runtime = runtime(o)?;
     request.cgroup_parent = text(o, "CgroupParent")?;
+    request.secrets = secrets(o)?;
     Ok(())
 }
 

@@ -140,6 +140,27 @@ impl VolumeFilter {
     }
 }
 
+/// Filter of `ListSecrets`.
+#[derive(Debug)]
+pub(crate) struct SecretFilter {
+    name: Option<Glob>,
+    in_use: Option<bool>,
+}
+
+impl SecretFilter {
+    pub(crate) fn parse(filter: Values) -> Result<Self, ApiError> {
+        let mut o = Options::new(filter);
+        let parsed = Self { name: o.string("Name")?.map(Glob), in_use: o.boolean("InUse")? };
+        o.finish()?;
+        Ok(parsed)
+    }
+
+    pub(crate) fn fits(&self, view: &view::Secret) -> bool {
+        self.name.as_ref().is_none_or(|glob| glob.fits(view.name.as_str()))
+            && self.in_use.is_none_or(|in_use| in_use != view.containers.is_empty())
+    }
+}
+
 /// Filter of `ListJobs`.
 #[derive(Debug)]
 pub(crate) struct JobFilter {

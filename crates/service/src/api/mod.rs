@@ -19,6 +19,7 @@ pub(crate) mod network;
 mod options;
 mod request_id;
 mod resources;
+pub(crate) mod secret;
 mod storage;
 mod text;
 pub(crate) mod update;

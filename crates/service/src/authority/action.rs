@@ -61,6 +61,8 @@ actions! {
     AccessVolumeData = "access-volume-data",
     /// Manage volumes.
     ManageVolumes = "manage-volumes",
+    /// Manage what containers may know and nobody is told again.
+    ManageSecrets = "manage-secrets",
     /// Cancel jobs of others, and read their logs.
     CancelJob = "cancel-job",
 }

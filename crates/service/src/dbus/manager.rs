@@ -11,7 +11,7 @@ use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::{Context, JobPath};
 use super::value::{Dict, values};
-use super::{container, image, job, network, paths, stats, volume};
+use super::{container, image, job, network, paths, secret, stats, volume};
 use crate::api;
 use crate::api::{ApiError, Values};
 use crate::authority::Caller;
@@ -339,6 +339,35 @@ impl Manager {
         let create = async |engine: Engine, create| engine.create_volume(create).await;
         let name = self.context.act(&header, request, create).await?;
         Ok(paths::of(&ObjectId::Volume(name)))
+    }
+
+    #[zbus(out_args("secret"))]
+    fn get_secret(&self, name: &str) -> Result<OwnedObjectPath, ApiError> {
+        let name = api::secret::name(name)?;
+        Ok(paths::of(&self.context.engine.find_secret(&name)?.id()))
+    }
+
+    #[zbus(out_args("secrets", "seqnum"))]
+    fn list_secrets(&self, filter: Dict) -> Result<(List, u64), ApiError> {
+        let filter = api::list::SecretFilter::parse(values(filter)?)?;
+        let seqnum = self.context.registry.events();
+        let all = self.context.engine.secrets();
+        let list = all.iter().filter(|view| filter.fits(view));
+        Ok((list.map(|view| secret::row(view)).collect(), seqnum))
+    }
+
+    #[zbus(out_args("secret"))]
+    async fn create_secret(
+        &self,
+        name: &str,
+        data: OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, ApiError> {
+        let request = || api::secret::create(name, data.into(), values(options)?);
+        let create = async |engine: Engine, create| engine.create_secret(create).await;
+        let name = self.context.act(&header, request, create).await?;
+        Ok(paths::of(&ObjectId::Secret(name)))
     }
 
     #[zbus(out_args("job"))]

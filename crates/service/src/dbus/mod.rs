@@ -23,6 +23,7 @@ mod process;
 mod publish;
 mod registry;
 mod repeats;
+mod secret;
 mod stats;
 mod value;
 mod volume;

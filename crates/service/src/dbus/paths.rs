@@ -21,6 +21,7 @@ pub(crate) fn of(object: &ObjectId) -> OwnedObjectPath {
         ObjectId::Image(id) => format!("{ROOT}/image/sha256_{}", id.hex()),
         ObjectId::Network(name) => format!("{ROOT}/network/{}", escaped(name.as_str())),
         ObjectId::Volume(name) => format!("{ROOT}/volume/{}", escaped(name.as_str())),
+        ObjectId::Secret(name) => format!("{ROOT}/secret/{}", escaped(name.as_str())),
         ObjectId::Job(number) => format!("{ROOT}/job/_{number}"),
     })
 }
@@ -44,6 +45,7 @@ pub(crate) fn thing(path: &str) -> Option<ObjectId> {
         "image" => ObjectId::Image(rest.replacen('_', ":", 1).parse().ok()?),
         "network" => ObjectId::Network(unescaped(rest)?.parse().ok()?),
         "volume" => ObjectId::Volume(unescaped(rest)?.parse().ok()?),
+        "secret" => ObjectId::Secret(unescaped(rest)?.parse().ok()?),
         "job" => ObjectId::Job(rest.strip_prefix('_')?.parse().ok()?),
         _ => return None,
     };
@@ -127,6 +129,7 @@ mod tests {
             ObjectId::Image(image.parse().unwrap()),
             ObjectId::Network("my-net".parse().unwrap()),
             ObjectId::Volume("my.data".parse().unwrap()),
+            ObjectId::Secret("my.key".parse().unwrap()),
             ObjectId::Job(4),
         ] {
             assert_eq!(thing(of(&known).as_str()), Some(known));

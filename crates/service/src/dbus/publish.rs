@@ -24,6 +24,7 @@ use super::network::Network;
 use super::object_manager::ObjectManager;
 use super::process::Process;
 use super::registry::Shown;
+use super::secret::Secret;
 use super::volume::Volume;
 use super::{bound, introspect, paths};
 use crate::engine::events::Event;
@@ -114,6 +115,7 @@ impl Publisher {
             Event::Image(change) => self.apply::<Image>(change).await,
             Event::Network(change) => self.apply::<Network>(change).await,
             Event::Volume(change) => self.apply::<Volume>(change).await,
+            Event::Secret(change) => self.apply::<Secret>(change).await,
             Event::Process(change) => self.apply::<Process>(change).await,
             Event::Job(Change::Added(view)) => self.job_added(view).await,
             Event::Job(change) => self.apply::<Job>(change).await,

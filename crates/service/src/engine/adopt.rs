@@ -85,6 +85,7 @@ impl Engine {
         let definition = self.define(&row.root, row.owner_uid, row.definition.clone())?;
         self.volumes.join(&row.id, &row.definition.request);
         self.sharers.join(&row.id, &row.definition.request);
+        self.secrets.join(&row.id, &row.definition.request);
         self.networks.rejoin(&row.id, &row.definition.connections);
         let (events, names) = (self.events.clone(), self.networks.names.clone());
         let container = Arc::new(Container::new(row, definition, last, events, names));

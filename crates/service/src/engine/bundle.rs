@@ -83,6 +83,7 @@ impl Engine {
         let mut placement = self.placement(container, record)?;
         self.place_sources(record, &sources, &mut placement)?;
         inside::place_zone(effective, &mut placement);
+        self.place_secrets(&effective.request, &mut placement).await?;
         OfHost::read(effective).await?.place(&mut placement);
         if let Err(error) = self.ensure_profile(effective).await {
             job.log(4, error.chain());

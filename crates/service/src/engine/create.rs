@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tare_netns::{Connection, MacAddress, PortRequest};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::{
-    Effective, Foreign, ForeignKind, ImageDefaults, Reason, Request, effective, reasons,
+    Effective, Foreign, ForeignKind, ImageDefaults, Reason, Request, SecretName, effective, reasons,
 };
 
 use super::blocking::brief;
@@ -19,11 +19,12 @@ use super::container::Container;
 use super::device::{self, AskedDevice};
 use super::images::Image;
 use super::lifecycle::Lifecycle;
-use super::network::default_name;
 use super::mount::{self, AskedMount, HostSource, Opened, Source};
+use super::network::default_name;
 use super::records::durable::{
     self, Connections, ContainerRow, DefinitionRow, LifeRow, Root, VolumeRow,
 };
+use super::secret;
 use super::shared;
 use super::volume::{AskedVolume, Claim};
 use super::{Error, Inner, Reference, env_file, key, random_id};
@@ -46,6 +47,8 @@ pub struct Draft {
     sources: Vec<HostSource>,
     /// Whose network it shares, if it shares one.
     joins: Option<(ContainerName, u32)>,
+    /// The secrets it is given that are there, and whose they are.
+    secrets: Vec<(SecretName, u32)>,
     reasons: Vec<Reason>,
 }
 
@@ -92,7 +95,10 @@ impl Ask for Draft {
         let joins = self.joins.iter().filter(|(_, owner)| *owner != by.uid);
         let joins =
             joins.map(|(name, _)| Reason::Foreign(ForeignKind::Container, name.to_string()));
-        let all = self.reasons.iter().cloned().chain(others).chain(joins);
+        let secrets = self.secrets.iter().filter(|(_, owner)| *owner != by.uid);
+        let secrets =
+            secrets.map(|(name, _)| Reason::Foreign(ForeignKind::Secret, name.to_string()));
+        let all = self.reasons.iter().cloned().chain(others).chain(joins).chain(secrets);
         let reasons: Vec<String> = all.map(|it| it.to_string()).collect();
         let action = if reasons.is_empty() {
             Action::CreateContainer
@@ -120,6 +126,7 @@ pub(super) struct ReadyDraft {
     volumes: Vec<Claim>,
     lifecycle: Lifecycle,
     sources: Vec<HostSource>,
+    secrets: Vec<(SecretName, u32)>,
 }
 
 impl Draft {
@@ -149,6 +156,7 @@ impl Draft {
             volumes,
             lifecycle,
             sources,
+            secrets,
             ..
         } = self;
         let (image, request) = (image?, request?);
@@ -165,6 +173,7 @@ impl Draft {
             volumes,
             lifecycle,
             sources,
+            secrets,
         })
     }
 }
@@ -253,7 +262,12 @@ impl Inner {
             Ok(other) => (other.map(|it| (it.name(), it.view().owner_uid)), None),
             Err(error) => (None, Some(error)),
         };
+        let secrets = secret::used(&request).into_iter();
+        let secrets = secrets
+            .filter_map(|name| self.secrets.owner_of(&name).map(|owner| (name, owner)))
+            .collect();
         let request = unknown.or(missing).map_or(Ok(()), Err).and_then(|()| {
+            self.check_secrets(&request)?;
             connections.namespace = shared::pin(&request.network_mode)?;
             request.devices = device::look(&devices)?;
             Ok(request)
@@ -268,6 +282,7 @@ impl Inner {
             lifecycle,
             sources,
             joins,
+            secrets,
             reasons,
         })
     }
@@ -320,6 +335,7 @@ impl Inner {
             volumes,
             lifecycle,
             sources,
+            secrets,
         } = draft;
         self.expect_start();
         let pins = self.pin(sources).await?;
@@ -345,20 +361,21 @@ impl Inner {
         let definition = self.define(&row.root, by.uid, definition)?;
         let networks = &row.definition.connections.networks;
         self.networks.join(&id, networks).await.map_err(|error| self.name_holder(error))?;
-        let made = match &claimed {
-            Some((_, claims)) => self.make_claimed(claims, by).await,
-            None => Ok(Vec::new()),
+        let written = async {
+            let _held = self.secrets.hold(&secrets).await?;
+            let volumes = match &claimed {
+                Some((_, claims)) => self.make_claimed(claims, by).await?,
+                None => Vec::new(),
+            };
+            self.write_container(&row, volumes).await
         };
-        let written = match made {
-            Ok(volumes) => self.write_container(&row, volumes).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = written {
+        if let Err(error) = written.await {
             self.networks.leave(&id, networks);
             return Err(error);
         }
         self.volumes.join(&id, &row.definition.request);
         self.sharers.join(&id, &row.definition.request);
+        self.secrets.join(&id, &row.definition.request);
         let (events, names) = (self.events.clone(), self.networks.names.clone());
         let container = Container::new(&row, definition, LifeRow::default(), events, names);
         reservation.fulfil(Arc::new(container));
@@ -408,6 +425,7 @@ impl Inner {
             // It may have been removed meanwhile, and then there was nothing to refer to.
             self.image_of(&row.root)?;
             self.network_owner(&row.definition.request)?;
+            self.check_secrets(&row.definition.request)?;
         }
         Ok(done?)
     }

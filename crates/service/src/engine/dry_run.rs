@@ -4,7 +4,7 @@ use tare_runtime::ContainerId;
 use tare_spawn::{Incarnation, Layout};
 use tare_specgen::{
     AbsolutePath, Effective, Foreign, NamespaceKind, NetworkMode, Placement, Request, RootfsFacts,
-    effective, generate, spec_difference,
+    SecretValue, effective, generate, spec_difference,
 };
 use tare_storage::Rootfs;
 
@@ -13,7 +13,7 @@ use super::create::Draft;
 use super::inside::{self, Problem};
 use super::mount::{Source, has_source};
 use super::of_host::OfHost;
-use super::{Error, Inner, host, spawn_id};
+use super::{Error, Inner, host, secret, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
 /// A container that is not to be made, but to be shown.
@@ -113,6 +113,10 @@ impl Inner {
     ) -> Result<(Vec<u8>, Vec<String>), Error> {
         let mut placement = self.no_placement(effective)?;
         of_host.place(&mut placement);
+        // It is shown, and not what they say.
+        let nothing = || SecretValue::new(Vec::new());
+        let secrets = secret::used(&effective.request).into_iter();
+        placement.secrets = secrets.map(|name| (name, nothing())).collect();
         inside::place_zone(effective, &mut placement);
         let host = self.host_facts_for(effective);
         let made = generate(effective, &host, facts, &placement).map_err(Error::InvalidSpec)?;

@@ -31,17 +31,20 @@ fn content(file: &File) -> Result<Vec<u8>, Error> {
         // What is at the other end of a pipe may let us wait for ever.
         return Err(Error::EnvFile("must be a regular file".into()));
     }
-    let mut bytes = vec![0; MAX + 1];
-    let length = read_up_to(file, &mut bytes).map_err(Error::ReadEnvFile)?;
-    if length > MAX {
-        return Err(Error::EnvFile(format!("has more than {MAX} bytes")));
-    }
+    let bytes = up_to(file, MAX).map_err(Error::ReadEnvFile)?;
+    bytes.ok_or_else(|| Error::EnvFile(format!("has more than {MAX} bytes")))
+}
+
+/// What is in a file, from its beginning; `None` if that is more than so many bytes.
+pub(super) fn up_to(file: &File, max: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; max + 1];
+    let length = fill(file, &mut bytes)?;
     bytes.truncate(length);
-    Ok(bytes)
+    Ok((length <= max).then_some(bytes))
 }
 
 /// How much of that could be filled.
-fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
+fn fill(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {
         match file.read_at(&mut bytes[filled..], filled as u64) {
@@ -67,6 +70,7 @@ fn parse(content: &[u8]) -> Result<Vec<EnvVar>, Error> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
     use std::io::Write;

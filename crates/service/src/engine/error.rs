@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use tare_netns::{InterfaceName, NetworkName};
 use tare_runtime::ContainerName;
+use tare_specgen::SecretName;
 use tare_storage::VolumeName;
 
 use super::view::State;
@@ -244,6 +245,23 @@ pub enum Error {
     /// A hook that would change the configuration.
     #[error("option 'HooksDirs': hooks of the stage precreate are not run")]
     PrecreateHook,
+    /// No secret of that name.
+    #[error("no secret '{0}'")]
+    NoSuchSecret(SecretName),
+    /// Another secret has the name.
+    #[error("there is a secret '{0}' already")]
+    SecretExists(SecretName),
+    /// Containers are given the secret.
+    #[error("secret '{secret}' is in use by {by}")]
+    SecretInUse {
+        /// Which secret.
+        secret: SecretName,
+        /// Names of the containers.
+        by: String,
+    },
+    /// What a secret is to say cannot be taken.
+    #[error("argument 'data' {0}")]
+    GivenValue(&'static str, #[source] Option<std::io::Error>),
     /// Containers cannot be put there.
     #[error("option 'CgroupParent' {0}")]
     CgroupParent(&'static str),
@@ -557,6 +575,7 @@ impl Error {
             Self::AmbiguousName(_) => "AmbiguousName",
             Self::NameInUse(_)
             | Self::VolumeExists(_)
+            | Self::SecretExists(_)
             | Self::NetworkExists(_)
             | Self::InterfaceInUse(_)
             | Self::AliasInUse { .. } => "NameInUse",
@@ -567,6 +586,8 @@ impl Error {
             Self::NoSuchJob(_) => "NoSuchJob",
             Self::NoSuchNetwork(_) => "NoSuchNetwork",
             Self::NoSuchVolume(_) => "NoSuchVolume",
+            Self::NoSuchSecret(_) => "NoSuchSecret",
+            Self::SecretInUse { .. } => "SecretInUse",
             Self::VolumeInUse { .. } => "VolumeInUse",
             Self::NetworkInUse { .. } | Self::DefaultNetwork(_) => "NetworkInUse",
             Self::InvalidNetwork(_)
@@ -582,6 +603,7 @@ impl Error {
             | Self::SourcePath(_)
             | Self::OpenSource { .. }
             | Self::TwoMacs
+            | Self::GivenValue(..)
             | Self::PathsOfOthers(_)
             | Self::EnvFile(_)
             | Self::ReadEnvFile(_)

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::jobs::{JobView, LogLine};
 use super::object::Change;
-use super::view::{Container, ExecSession, Image, Network, Volume};
+use super::view::{Container, ExecSession, Image, Network, Secret, Volume};
 
 /// One change of the world, after it has become true.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub enum Event {
     Network(Change<Network>),
     /// What became of a volume.
     Volume(Change<Volume>),
+    /// What became of a secret.
+    Secret(Change<Secret>),
     /// What became of an exec session.
     Process(Change<ExecSession>),
     /// What became of a job.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tare_netns::NetworkName;
-use tare_specgen::reasons;
+use tare_specgen::{Request, SecretTarget, reasons};
 
 use super::container::{Container, Running};
 use super::view::{self, State};
@@ -51,7 +51,10 @@ impl Engine {
         container.check_unchanged(&asked)?;
         match what {
             Part::Whole => Ok(self.whole(&container)?.to_string()),
-            Part::Config => self.config_of(&container),
+            Part::Config => {
+                let config = self.config_of(&container)?;
+                without_secrets(config, &container.definition().row.request)
+            }
             Part::State => self.state_of(&container),
         }
     }
@@ -113,6 +116,32 @@ impl Engine {
         });
         Ok(state.to_string())
     }
+}
+
+/// A configuration in which variables that are secrets say nothing.
+fn without_secrets(config: String, request: &Request) -> Result<String, Error> {
+    let names: Vec<String> = request
+        .secrets
+        .iter()
+        .filter_map(|secret| match &secret.target {
+            SecretTarget::Env(name) => Some(format!("{name}=")),
+            _ => None,
+        })
+        .collect();
+    if names.is_empty() {
+        return Ok(config);
+    }
+    let mut config: Value =
+        serde_json::from_str(&config).map_err(|error| Error::Bug(error.to_string()))?;
+    for entry in config["process"]["env"].as_array_mut().into_iter().flatten() {
+        let secret = names
+            .iter()
+            .find(|name| entry.as_str().is_some_and(|entry| entry.starts_with(name.as_str())));
+        if let Some(name) = secret {
+            *entry = name.as_str().into();
+        }
+    }
+    Ok(config.to_string())
 }
 
 /// What everybody may see, by the names of the properties.

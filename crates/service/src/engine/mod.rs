@@ -23,6 +23,7 @@ pub mod events;
 mod exec;
 mod files;
 mod follow;
+mod given;
 mod health;
 mod host;
 mod images;
@@ -53,6 +54,7 @@ mod resolvers;
 mod restart;
 mod run;
 pub mod scope;
+mod secret;
 mod session_calls;
 mod sessions;
 mod shared;
@@ -101,6 +103,7 @@ pub use network::{
     AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, NetworkChanges,
     RemoveNetwork, UpdateNetwork, Zones,
 };
+pub use of_host::Untrusted;
 pub use open::Means;
 pub use pause::{Pause, Resume};
 pub use processes::{ListProcesses, ProcessRow};
@@ -109,6 +112,7 @@ pub use redefine::Rename;
 pub use reference::Reference;
 pub use remove::{IfRunning, OwnVolumes, Remove};
 pub use restart::Restart;
+pub use secret::{CreateSecret, RemoveSecret, ReplaceSecret};
 pub use session_calls::{KillSession, ResizeSession, SessionOf};
 pub use start::Start;
 pub use stats::{Cell, Figure, Stats};
@@ -156,6 +160,7 @@ pub struct Inner {
     host: Arc<host::Host>,
     networks: network::Networks,
     volumes: volume::Volumes,
+    secrets: secret::Secrets,
     sharers: shared::Sharers,
     containers: table::Table,
     images: images::Images,
@@ -320,7 +325,7 @@ impl Inner {
         let busy = self.networks.names.is_busy().then_some("dns-busy");
         let blocked = self.networks.is_blocked().then_some("firewall-blocks");
         let of_host = self.host.taints().into_iter().chain(self.confinement.taint());
-        of_host.chain(busy).chain(blocked).collect()
+        of_host.chain(busy).chain(blocked).chain(self.secrets.taint()).collect()
     }
 
     /// What the service can do here.

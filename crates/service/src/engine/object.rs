@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
+use tare_specgen::SecretName;
 use tare_storage::{Digest, VolumeName};
 use tokio::sync::watch;
 
@@ -26,6 +27,8 @@ pub enum ObjectId {
     Network(NetworkName),
     /// A volume.
     Volume(VolumeName),
+    /// A secret.
+    Secret(SecretName),
     /// A job.
     Job(u32),
 }

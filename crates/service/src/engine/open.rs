@@ -16,6 +16,7 @@ use super::network::{Networks, Zones};
 use super::records::{self, durable, volatile};
 use super::resolvers::{Watch, follow};
 use super::scope::{Groups, ServiceManager};
+use super::secret::Secrets;
 use super::volume::Volumes;
 use super::{Engine, Error, Inner, blocking};
 use crate::config::Config;
@@ -49,6 +50,7 @@ impl Engine {
             Networks::open(&state, run.clone(), tag.clone(), around, &config, told_by, &host)
                 .await?;
         let volumes = Volumes::open(&state, &config, events.clone(), &host).await?;
+        let secrets = Secrets::open(&state, events.clone(), &host).await?;
         let jobs = Jobs::open(events.clone(), run.clone()).await?;
         let confinement = Confinement::new(&tag)?;
         let engine = Self(Arc::new(Inner {
@@ -65,6 +67,7 @@ impl Engine {
             host: Arc::new(host),
             networks,
             volumes,
+            secrets,
             sharers: super::shared::Sharers::default(),
             containers: super::table::Table::default(),
             images: super::images::Images::default(),

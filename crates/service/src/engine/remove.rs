@@ -141,6 +141,7 @@ impl Engine {
             self.networks.leave(&container.id, &row.connections.networks);
             self.leave_images(&container.id, &container.root, &row.request);
             self.sharers.leave(&container.id, &row.request);
+            self.secrets.leave(&container.id, &row.request);
             self.containers.remove(container);
             container.remove();
         }

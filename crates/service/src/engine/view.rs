@@ -9,7 +9,7 @@ use tare_netns::{
     InterfaceName, MacAddress, NetworkName, PortRequest, Protocol, PublishedPort, Subnet,
 };
 use tare_runtime::{ContainerId, ContainerName};
-use tare_specgen::Resources;
+use tare_specgen::{Resources, SecretName};
 use tare_storage::{Digest, VolumeName};
 
 use super::Health;
@@ -330,6 +330,21 @@ pub struct Volume {
     pub public_labels: BTreeMap<String, String>,
 }
 
+/// A secret, as every local user may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// Unique, and never changes.
+    pub name: SecretName,
+    /// Who made it.
+    pub owner_uid: u32,
+    /// When.
+    pub created: Usec,
+    /// When it got what it says.
+    pub modified: Usec,
+    /// The containers that are given it, running or not.
+    pub containers: Vec<ContainerId>,
+}
+
 /// An exec session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecSession {
@@ -388,6 +403,16 @@ impl Seen for Volume {
 
     fn event(change: Change<Self>) -> Event {
         Event::Volume(change)
+    }
+}
+
+impl Seen for Secret {
+    fn id(&self) -> ObjectId {
+        ObjectId::Secret(self.name.clone())
+    }
+
+    fn event(change: Change<Self>) -> Event {
+        Event::Secret(change)
     }
 }
 

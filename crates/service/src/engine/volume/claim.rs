@@ -13,7 +13,7 @@ use crate::authority::Caller;
 use crate::engine::blocking::brief;
 use crate::engine::clock::Usec;
 use crate::engine::records::durable::{self, VolumeDefinition, VolumeRow};
-use crate::engine::{Engine, Error, Inner, random_id};
+use crate::engine::{Engine, Error, Inner, random_id, secret};
 
 /// A volume as somebody asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,11 @@ impl Inner {
             .filter(|container| container.view().owner_uid != owner)
             .map(|container| (ForeignKind::Container, container.name().to_string()));
         foreign.things.extend(containers);
+        let secrets = secret::used(request)
+            .into_iter()
+            .filter(|name| self.secrets.owner_of(name).is_some_and(|other| other != owner))
+            .map(|name| (ForeignKind::Secret, name.to_string()));
+        foreign.things.extend(secrets);
         foreign
     }
 }

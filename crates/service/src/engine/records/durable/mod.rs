@@ -5,6 +5,7 @@ mod containers;
 mod images;
 mod networks;
 mod pins;
+mod secrets;
 mod uses;
 mod volumes;
 
@@ -26,6 +27,9 @@ pub(crate) use networks::{
 };
 
 pub(crate) use pins::Pins;
+pub(crate) use secrets::{
+    SecretRow, Value, delete_secret, insert_secret, replace_secret, secret_value, secrets,
+};
 pub(crate) use volumes::{
     VolumeDefinition, VolumeRow, begin_volumes, doom_unused, doom_volume, forget_remains,
     insert_volume, volume_remains, volumes,
@@ -39,6 +43,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("0004_lifecycle.sql"),
     include_str!("0005_mounts.sql"),
     include_str!("0006_shared_networks.sql"),
+    include_str!("0007_secrets.sql"),
 ];
 
 /// A column that holds the text of something with a grammar.

@@ -6,11 +6,12 @@
 use rusqlite::{Connection, params};
 use tare_netns::NetworkName;
 use tare_runtime::ContainerId;
+use tare_specgen::SecretName;
 use tare_storage::{Digest, VolumeName};
 
 use super::DefinitionRow;
 use crate::db::Error;
-use crate::engine::{mount, volume};
+use crate::engine::{mount, secret, volume};
 
 /// Something a container needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(super) enum Use {
     Volume(VolumeName),
     /// An image that it mounts; the one it is made from is in its row.
     Image(Digest),
+    /// The secret of that name.
+    Secret(SecretName),
     /// The container of that id: it shares namespaces of it.
     Container(ContainerId),
 }
@@ -33,7 +36,8 @@ pub(super) fn uses(definition: &DefinitionRow) -> Vec<Use> {
     let images = mount::mounted_images(&definition.request).into_iter().map(Use::Image);
     let others = definition.request.shares_with().into_iter();
     let others = others.filter_map(|id| id.as_str().parse().ok()).map(Use::Container);
-    networks.chain(volumes).chain(images).chain(others).collect()
+    let secrets = secret::used(&definition.request).into_iter().map(Use::Secret);
+    networks.chain(volumes).chain(secrets).chain(images).chain(others).collect()
 }
 
 /// Writes down what a container needs, instead of what it did before.
@@ -44,6 +48,7 @@ pub(super) fn replace(c: &Connection, id: &ContainerId, uses: &[Use]) -> Result<
             Use::Network(name) => ("network", name.to_string()),
             Use::Volume(name) => ("volume", name.to_string()),
             Use::Image(id) => ("image", id.to_string()),
+            Use::Secret(name) => ("secret", name.to_string()),
             Use::Container(id) => ("other", id.to_string()),
         };
         c.prepare_cached(&format!("INSERT INTO uses (container, {column}) VALUES (?1, ?2)"))?
