@@ -2,7 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use system_tests::{Client, ERROR, Options, Tared, file_of, on_scratch_host};
+use system_tests::image::file_of;
+use system_tests::{Client, ERROR, Options, Tared, on_scratch_host};
 use zbus::{Fd, OwnedObjectPath, Variant};
 
 const WRONG: &str = "org.freedesktop.DBus.Error.InvalidArgs";
