@@ -472,6 +472,7 @@ pub(crate) struct Import {
     pub(crate) archive: PathBuf,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "they are switches")]
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// Its name; without it, one is made up.

@@ -189,7 +189,7 @@ fn slice_group(slice: &str) -> String {
         return String::new();
     }
     let ends = name.match_indices('-').map(|(at, _)| at).chain([name.len()]);
-    ends.map(|end| format!("/{}.slice", &name[..end])).collect()
+    ends.flat_map(|end| ["/", &name[..end], ".slice"]).collect()
 }
 
 fn usec(time: Duration) -> u64 {

@@ -110,6 +110,7 @@ fn privileged_a_device_comes_by_its_name_with_what_belongs_to_it() {
         assert_eq!(start_error(&client, absent).await, invalid);
         fs::set_permissions(dir.join("zero.json"), fs::Permissions::from_mode(0o664)).unwrap();
         assert_eq!(start_error(&client, device()).await, invalid);
+        write(&dir.join("zero.json"), CDI, 0o644);
         let wrong = client.create_with("c", with("CDIDevices", vec!["zero"])).await.unwrap_err();
         assert_eq!(wrong.name, "org.freedesktop.DBus.Error.InvalidArgs");
         tared.stop();

@@ -204,15 +204,15 @@ impl Context {
         resolve: impl AsyncFnOnce(&Caller) -> Result<T, ApiError>,
         begin: fn(&Engine, Authorized<T>) -> Result<Pending, engine::Error>,
     ) -> Result<JobPath, ApiError> {
-        let mut begun = None;
+        let mut made = None;
         let path = self.once(header, (method, id), async {
             let pending = self.begin_job(header, resolve, begin).await?;
             let path = paths::of(&ObjectId::Job(pending.id()));
-            begun = Some(pending);
+            made = Some(pending);
             Ok(path)
         });
         let path = Box::pin(path).await?;
-        Ok(match begun {
+        Ok(match made {
             Some(pending) => reply_then_run(pending),
             None => ResponseDispatchNotifier::new(path).0,
         })

@@ -106,7 +106,7 @@ impl Manager {
         let create = async |engine: Engine, draft| engine.create(draft).await;
         // What is asked for is large, and would be moved about with every future around it.
         let made = Box::pin(async {
-            let id = self.context.act_by(&header, draft, create).await?;
+            let id = Box::pin(self.context.act_by(&header, draft, create)).await?;
             Ok(paths::of(&ObjectId::Container(id)))
         });
         self.context.once(&header, ("CreateContainer", id), made).await

@@ -18,7 +18,7 @@ impl Engine {
             tracing::info!(
                 container = %name, container_id = %id, "is removed: whoever made it has left the bus"
             );
-            match self.remove_abandoned(container) {
+            match self.remove_abandoned(&container) {
                 Ok(job) => job.run(),
                 Err(error) => tracing::error!(
                     container = %name, container_id = %id, "{}", error.chain()
@@ -27,7 +27,7 @@ impl Engine {
         }
     }
 
-    fn remove_abandoned(&self, container: Arc<view::Container>) -> Result<Pending, Error> {
+    fn remove_abandoned(&self, container: &view::Container) -> Result<Pending, Error> {
         self.check_serving()?;
         let (engine, id) = (self.clone(), container.id.clone());
         let object = ObjectId::Container(id.clone());

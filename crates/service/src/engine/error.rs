@@ -563,6 +563,7 @@ pub enum Error {
 }
 
 impl Error {
+    #[expect(clippy::too_many_lines, reason = "a line for each")]
     /// The last part of its name on the bus, below `org.tare.Containers1.Error`.
     pub fn name(&self) -> &'static str {
         match self {

@@ -193,7 +193,8 @@ impl Groups {
 
 /// The slice of systemd that this is the name of, if it is one.
 pub(super) fn slice(parent: &CgroupParent) -> Option<&str> {
-    Some(parent.as_str()).filter(|name| name.ends_with(".slice") && !name.starts_with('/'))
+    let name = Some(parent.as_str()).filter(|name| !name.starts_with('/'));
+    name.filter(|name| name.strip_suffix(".slice").is_some())
 }
 
 fn parsed(path: &str) -> CgroupPath {

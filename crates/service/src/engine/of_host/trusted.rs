@@ -44,7 +44,7 @@ pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)
     for entry in Dir::read_from(&opened).map_err(|errno| failed("")(errno.into()))? {
         let entry = entry.map_err(|errno| failed("")(errno.into()))?;
         let Ok(name) = entry.file_name().to_str() else { continue };
-        if !name.ends_with(".json") {
+        if Path::new(name).extension().is_none_or(|it| it != "json") {
             continue;
         }
         if files.len() >= MAX_FILES {
