@@ -70,8 +70,17 @@ pub(crate) enum Command {
     Image(ImageCommand),
     /// Create a container from an image; prints its id.
     Create(Box<Create>),
-    /// Create a container from an image and start it; prints its id.
-    Run(Box<Create>),
+    /// Create a container from an image and start it. With -i or -t, stays and ends as it ends, unless
+    /// Ctrl-P and Ctrl-Q are typed at its terminal; else prints its id.
+    Run(Box<Run>),
+    /// Stay with a container that runs, and end as it ends; at a terminal, Ctrl-P and Ctrl-Q leave it.
+    Attach {
+        /// It reads nothing of what is typed here.
+        #[arg(long)]
+        no_stdin: bool,
+        /// Name or id.
+        container: String,
+    },
     /// Show the configuration that a container would be made with; nothing is made.
     Spec {
         /// Only what the options change, as a JSON merge patch.
@@ -80,6 +89,12 @@ pub(crate) enum Command {
         /// As for create.
         #[command(flatten)]
         container: Box<Create>,
+    },
+    /// Make containers ready to run; they wait to be started.
+    Init {
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
     },
     /// Start containers.
     Start {
@@ -175,6 +190,15 @@ pub(crate) enum Command {
     },
     /// Run a command in a container; ends with its exit code.
     Exec(Exec),
+    /// Show what happens: number, type, action, object, and what that is since.
+    Events {
+        /// First those that followed this number; 0: all that are kept.
+        #[arg(long, value_name = "NUMBER")]
+        since: Option<u64>,
+        /// Do not wait for more.
+        #[arg(long)]
+        no_stream: bool,
+    },
     /// Show what a container has written.
     Logs(Logs),
     /// Show what a container changed: A is added, C changed, D deleted.
@@ -374,6 +398,18 @@ pub(crate) enum Volume {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
+    /// Take down what there is on the host of containers that do not run.
+    Cleanup {
+        /// Names or ids.
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Remove all containers that do not run; prints their ids.
+    Prune {
+        /// Only say which.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Write the root file system of a container as a tar.
     Export {
         /// The file to write; without it, standard output.
@@ -474,7 +510,22 @@ pub(crate) struct Import {
 
 #[expect(clippy::struct_excessive_bools, reason = "they are switches")]
 #[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Do not stay, also with -i or -t.
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    #[command(flatten)]
+    pub(crate) container: Create,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Create {
+    /// What it reads is what those write who stay with it.
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// It has a terminal.
+    #[arg(short, long)]
+    pub(crate) tty: bool,
     /// Its name; without it, one is made up.
     #[arg(long)]
     pub(crate) name: Option<String>,

@@ -105,6 +105,19 @@ pub(crate) trait Manager {
     #[zbus(allow_interactive_auth)]
     fn create_network(&self, name: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
 
+    fn get_events(&self, since: u64, max: u32) -> zbus::Result<(u64, Vec<Row>)>;
+    fn subscribe(&self, flags: u64) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    fn event(
+        &self,
+        seqnum: u64,
+        timestamp: u64,
+        r#type: &str,
+        action: &str,
+        object: OwnedObjectPath,
+        attributes: HashMap<String, OwnedVariant>,
+    ) -> zbus::Result<()>;
     #[zbus(signal)]
     fn job_removed(
         &self,
@@ -120,6 +133,10 @@ pub(crate) trait Manager {
 
 #[proxy(interface = "org.tare.Containers1.Container", default_service = "org.tare.Containers1")]
 pub(crate) trait Container {
+    #[zbus(allow_interactive_auth)]
+    fn prepare(&self, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn cleanup(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn start(&self, flags: u64, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
@@ -144,6 +161,10 @@ pub(crate) trait Container {
         argv: &[&str],
         options: Options<'_>,
     ) -> zbus::Result<(OwnedObjectPath, HashMap<String, OwnedFd>)>;
+    #[zbus(allow_interactive_auth)]
+    fn attach(&self, options: Options<'_>) -> zbus::Result<HashMap<String, OwnedFd>>;
+    #[zbus(allow_interactive_auth)]
+    fn resize(&self, rows: u16, columns: u16) -> zbus::Result<()>;
     #[zbus(allow_interactive_auth)]
     fn get_changes(&self, max: u32, flags: u64) -> zbus::Result<(Vec<(String, Vec<u8>)>, bool)>;
     #[zbus(allow_interactive_auth)]
@@ -184,6 +205,8 @@ pub(crate) trait Container {
     fn state(&self) -> zbus::Result<String>;
     #[zbus(property(emits_changed_signal = "false"))]
     fn exit_code(&self) -> zbus::Result<i32>;
+    #[zbus(property(emits_changed_signal = "const"), name = "TTY")]
+    fn tty(&self) -> zbus::Result<bool>;
 }
 
 #[proxy(interface = "org.tare.Containers1.Network", default_service = "org.tare.Containers1")]

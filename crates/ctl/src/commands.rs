@@ -8,11 +8,11 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use zbus::{Connection, OwnedObjectPath, Variant};
 
-use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs};
+use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs, Run};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
 use crate::{
-    Failure, Outcome, env, exec, files, health, images, job, look, mount, network, secret, update,
-    volume,
+    Failure, Outcome, attach, env, events, exec, files, health, images, job, look, mount, network,
+    secret, update, volume,
 };
 
 /// `Stop`: as long as the container's own settings say.
@@ -42,8 +42,13 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         }
         Command::Image(ImageCommand::Inspect { image }) => images::inspect(bus, &image).await,
         Command::Create(command) => create(bus, *command).await,
-        Command::Run(command) => start_new(bus, *command).await,
+        Command::Run(command) => run_new(bus, *command).await,
+        Command::Attach { no_stdin, container } => attach::attach(bus, &container, no_stdin).await,
         Command::Spec { changes, container } => spec(bus, changes, *container).await,
+        Command::Init { containers } => init(bus, &containers).await,
+        Command::Container(ContainerCommand::Cleanup { containers }) => {
+            clean_up(bus, &containers).await
+        }
         Command::Start { containers } => start(bus, &containers).await,
         Command::Stop { time, containers } => stop(bus, time, &containers).await,
         Command::Restart { time, containers } => restart(bus, time, &containers).await,
@@ -61,12 +66,16 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Top { container } => look::top(bus, &container).await,
         Command::Stats { containers } => look::stats(bus, &containers).await,
         Command::Exec(command) => exec::exec(bus, command).await,
+        Command::Events { since, no_stream } => events::show(bus, since, no_stream).await,
         Command::Logs(command) => logs(bus, command).await,
         Command::Diff { container } => files::changes(bus, &container).await,
         Command::Commit(command) => files::commit(bus, command).await,
         Command::Cp { from, to } => files::copy(bus, &from, &to).await,
         Command::Container(ContainerCommand::Export { output, container }) => {
             files::export(bus, output, &container).await
+        }
+        Command::Container(ContainerCommand::Prune { dry_run }) => {
+            images::prune_kind(bus, "containers", dry_run).await
         }
         Command::Network(command) => network::run(bus, command).await,
         Command::Secret(command) => secret::run(bus, command).await,
@@ -123,6 +132,8 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         }
     }
     let switches = [
+        ("TTY", command.tty),
+        ("OpenStdin", command.interactive),
         ("ReadOnlyRootfs", command.read_only),
         ("Privileged", command.privileged),
         ("AutoRemove", command.rm),
@@ -180,11 +191,19 @@ async fn spec(bus: &Connection, changes: bool, command: Create) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn start_new(bus: &Connection, mut command: Create) -> Outcome {
-    let (name, image) = (command.name.take().unwrap_or_default(), command.image.clone());
+async fn run_new(bus: &Connection, command: Run) -> Outcome {
+    let Run { detach, mut container } = command;
+    let (name, image) = (container.name.take().unwrap_or_default(), container.image.clone());
+    let want = attach::Want { input: container.interactive, tty: container.tty };
+    if detach || !(want.input || want.tty) {
+        return start_new(bus, &name, &image, options(container)?).await;
+    }
+    attach::run(bus, &name, &image, options(container)?, want).await
+}
+
+async fn start_new(bus: &Connection, name: &str, image: &str, options: Options<'_>) -> Outcome {
     let manager = ManagerProxy::new(bus).await?;
-    let options = options(command)?;
-    let job = job::run(bus, || manager.run_container(&name, &image, options)).await?;
+    let job = job::run(bus, || manager.run_container(name, image, options)).await?;
     let mut output = JobProxy::builder(bus).path(job).build().await?.output().await?;
     match output.remove("Container") {
         Some(container) => say_id(&OwnedObjectPath::try_from(container)?),
@@ -194,6 +213,22 @@ async fn start_new(bus: &Connection, mut command: Create) -> Outcome {
 
 fn say_id(path: &OwnedObjectPath) -> Outcome {
     say(path.as_str().rsplit('/').next().unwrap_or_default())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn init(bus: &Connection, containers: &[String]) -> Outcome {
+    for name in containers {
+        let container = client::container(bus, name).await?;
+        job::run(bus, || container.prepare(Options::new())).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn clean_up(bus: &Connection, containers: &[String]) -> Outcome {
+    for name in containers {
+        let container = client::container(bus, name).await?;
+        job::run(bus, || container.cleanup(0)).await?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,9 +1,11 @@
 //! `tarectl`: a client of the bus contract of `tared`.
 
+mod attach;
 mod cli;
 mod client;
 mod commands;
 mod env;
+mod events;
 mod exec;
 mod files;
 mod health;

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::Failure;
 
 /// Ctrl-D.
-const END_OF_INPUT: u8 = 4;
+pub(crate) const END_OF_INPUT: u8 = 4;
 
 /// How large our own is: lines, and characters a line; nothing if we have none.
 pub(crate) fn own_size() -> Option<(u16, u16)> {
@@ -22,11 +22,11 @@ pub(crate) fn own_size() -> Option<(u16, u16)> {
 }
 
 /// Our own terminal, while each key goes to the other one as it is pressed.
-struct Raw(Termios);
+pub(crate) struct Raw(Termios);
 
 impl Raw {
     /// Nothing if we have none.
-    fn set() -> Result<Option<Self>, Failure> {
+    pub(crate) fn set() -> Result<Option<Self>, Failure> {
         let stdin = std::io::stdin();
         if !isatty(&stdin) {
             return Ok(None);

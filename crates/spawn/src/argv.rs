@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::launch::{Fd, Launch, Stdio};
 use crate::{Create, Exec, Force, Layout, Profile, ProfileName, Settings, Stdin, Streams, Target};
 
+/// Where conmon makes its socket for a terminal.
+const TMPDIR: &str = "TMPDIR";
 /// For what the runtimes call themselves (hooks have theirs from `config.json`).
 const PATH: (&str, &str) = ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 /// conmon stamps its log in local time; UTC has no gaps.
@@ -36,8 +38,18 @@ impl Programs<'_> {
         push(&mut args, "-l", log);
         // Sockets lie in the bundle; without this conmon leaves a symbolic link elsewhere.
         args.push("--full-attach".into());
-        args.extend((request.stdin == Stdin::Open).then(|| "-i".into()));
-        self.conmon(args, layout.exit_dir(), Stdio::Captured, fds)
+        let mut env = Vec::new();
+        match request.stdin {
+            Stdin::Null => {}
+            Stdin::Open => args.push("-i".into()),
+            Stdin::Terminal => {
+                args.push("-t".into());
+                // Where the runtime sends the terminal.
+                env.push((TMPDIR, layout.console_dir().into()));
+            }
+        }
+        let launch = self.conmon(args, layout.exit_dir(), Stdio::Captured, fds);
+        Launch { env: launch.env.into_iter().chain(env).collect(), ..launch }
     }
 
     /// conmon that runs one more process in the container; its pipes are `fds`.
@@ -102,7 +114,7 @@ impl Programs<'_> {
 
     /// conmon leaves its note of a lack of memory in its working directory.
     fn conmon(&self, args: Vec<OsString>, cwd: PathBuf, stdio: Stdio, fds: [Fd; 2]) -> Launch {
-        let env = vec![PATH, TZ, SYNC_PIPE, START_PIPE];
+        let env = env(&[PATH, TZ, SYNC_PIPE, START_PIPE]);
         let program = self.settings.conmon.clone();
         Launch { program, args, env, cwd, stdio, fds: fds.into(), group: None }
     }
@@ -135,9 +147,13 @@ pub(crate) fn exec_log(dir: &Path) -> PathBuf {
 }
 
 fn plain(program: &Path, args: Vec<OsString>) -> Launch {
-    let (env, cwd) = (vec![PATH], "/".into());
+    let (env, cwd) = (env(&[PATH]), "/".into());
     let (stdio, fds, group) = (Stdio::Captured, vec![], None);
     Launch { program: program.into(), args, env, cwd, stdio, fds, group }
+}
+
+fn env(pairs: &[(&'static str, &str)]) -> Vec<(&'static str, OsString)> {
+    pairs.iter().map(|(name, value)| (*name, value.into())).collect()
 }
 
 fn push(args: &mut Vec<OsString>, name: &str, value: impl Into<OsString>) {
@@ -205,11 +221,16 @@ mod tests {
         assert_eq!(text(&create, &id), want);
         assert_eq!(create.program, Path::new("/usr/bin/conmon"));
         assert!(create.cwd.ends_with("2/exit"));
-        assert_eq!(create.env, [PATH, TZ, SYNC_PIPE, START_PIPE]);
+        assert_eq!(create.env, env(&[PATH, TZ, SYNC_PIPE, START_PIPE]));
 
         request.stdin = Stdin::Open;
         let create = programs.create(&request, [null(), null()]);
-        assert_eq!(text(&create, &id), want + " -i");
+        assert_eq!(text(&create, &id), format!("{want} -i"));
+        request.stdin = Stdin::Terminal;
+        let create = programs.create(&request, [null(), null()]);
+        assert_eq!(text(&create, &id), want + " -t");
+        let console = (TMPDIR, "/run/tare/tty-abababababab-2");
+        assert_eq!(create.env, env(&[PATH, TZ, SYNC_PIPE, START_PIPE, console]));
 
         let mut request =
             Exec { target: target.clone(), session: 5, cgroup, streams: Streams::Given };

@@ -77,6 +77,15 @@ pub enum Error {
         /// What could not be taken back. Empty: nothing remains.
         leftovers: Vec<Leftover>,
     },
+    /// Nobody could be attached to a container.
+    #[error("cannot attach to container {id}")]
+    Attach {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
     /// Another file could not be put into the place of one of a container's.
     #[error("cannot change {} of container {id}{}", file.target(), left(leftovers))]
     SwapFile {
@@ -301,6 +310,13 @@ pub enum Refusal {
     /// More descriptors than [`MAX_KEPT`](crate::MAX_KEPT) for conmon to keep.
     #[error("conmon is to keep too many descriptors")]
     TooManyKept,
+    /// So many have attached already: [`MAX_ATTACHED`](crate::MAX_ATTACHED) to this container, or too many
+    /// to all of them.
+    #[error("too many have attached")]
+    TooManyAttached,
+    /// What somebody attaches with is not the right end of a pipe.
+    #[error("there must be pipes to attach with")]
+    NoPipe,
 }
 
 /// Something that is still there because taking it back failed.
@@ -368,6 +384,7 @@ impl Error {
             | Self::Start { cause, .. }
             | Self::Delete { cause, .. }
             | Self::Exec { cause, .. }
+            | Self::Attach { cause, .. }
             | Self::SwapFile { cause, .. }
             | Self::Version { cause, .. }
             | Self::Limits { cause }
@@ -392,6 +409,7 @@ impl Error {
             Self::Connect { cause, .. }
             | Self::Listen { cause, .. }
             | Self::Start { cause, .. }
+            | Self::Attach { cause, .. }
             | Self::Delete { cause, .. }
             | Self::Version { cause, .. }
             | Self::Limits { cause }

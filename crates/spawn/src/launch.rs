@@ -25,7 +25,7 @@ pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
     /// The whole environment.
-    pub(crate) env: Vec<(&'static str, &'static str)>,
+    pub(crate) env: Vec<(&'static str, OsString)>,
     pub(crate) cwd: PathBuf,
     pub(crate) stdio: Stdio,
     /// What becomes descriptors 3, 4, ... of the program.
@@ -199,7 +199,7 @@ mod tests {
         let launch = Launch {
             program: "/bin/sh".into(),
             args: ["-c", script].map(Into::into).into(),
-            env: vec![("PATH", "/usr/bin:/bin")],
+            env: vec![("PATH", "/usr/bin:/bin".into())],
             cwd: "/".into(),
             stdio,
             fds: vec![],

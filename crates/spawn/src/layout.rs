@@ -2,14 +2,15 @@ use std::path::{Path, PathBuf};
 
 use crate::{ContainerId, Incarnation, LiveFile, OciRuntime, Place};
 
-/// What the names of sockets for terminals begin with, in the run directory.
+/// What the names of sockets for terminals, and of directories of such, begin with, in the run directory.
 pub const TERMINAL_SOCKETS: &str = "tty-";
 
 /// Where everything of one start of one container lies, below the run directory.
 ///
 /// ```text
 /// <run>/oci/<runtime>/                     state of the OCI runtime
-/// <run>/tty-<id12>-<incarnation>-<n>       while a session gets a terminal
+/// <run>/tty-<id12>-<incarnation>/          while the container gets a terminal
+/// <run>/tty-<id12>-<incarnation>-<n>       while a session gets one
 /// <run>/containers/<id>/<incarnation>/     the bundle
 ///     config.json.new  files/              written by the caller, before `create`
 ///     files/<file>.next                    written by the caller, before `swap_file`
@@ -121,6 +122,13 @@ impl<'a> Layout<'a> {
     /// conmon's attach socket; its path may be too long to connect to by name.
     pub fn attach_socket(&self) -> PathBuf {
         self.bundle().join("attach")
+    }
+
+    /// The directory in which conmon makes the socket that the runtime sends the container's terminal to.
+    /// It is there for as long as that takes, and its path is short enough for a socket's.
+    pub fn console_dir(&self) -> PathBuf {
+        let Incarnation(number) = self.incarnation;
+        self.run_dir.join(format!("{TERMINAL_SOCKETS}{:.12}-{number}", self.id.as_str()))
     }
 
     /// The directory of one exec session.

@@ -53,6 +53,7 @@ mod limits;
 mod local;
 mod message;
 mod profile;
+mod relay;
 mod remote;
 mod request;
 mod server;
@@ -76,8 +77,9 @@ pub use local::Local;
 pub use profile::{InvalidProfile, MAX_PROFILE, Profile, ProfileName};
 pub use remote::Remote;
 pub use request::{
-    Create, Created, Deleted, Exec, Execed, Extent, FIRST_KEPT, Force, LiveFile, MAX_KEPT,
-    MAX_MOUNTS, OciRuntime, Place, PlacedMount, Started, Stdin, Streams, Swapped, Target,
+    Attach, AttachedStreams, Create, Created, Deleted, Exec, Execed, Extent, FIRST_KEPT, Force,
+    LiveFile, MAX_ATTACHED, MAX_KEPT, MAX_MOUNTS, OciRuntime, Place, PlacedMount, Started, Stdin,
+    Streams, Swapped, Target,
 };
 pub use server::{Listener, Server};
 pub use settings::{CgroupView, Settings};

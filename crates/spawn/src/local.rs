@@ -1,5 +1,6 @@
 //! The spawner that forks from this process.
 
+mod attach;
 mod calls;
 mod create;
 mod exec;
@@ -14,13 +15,15 @@ mod swap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use self::attach::Attached;
 use self::reaper::Reaper;
 use crate::step::Step;
 use crate::undo::{failed, run};
 use crate::view;
 use crate::{
-    CgroupPath, Create, Deleted, Error, Exec, Execed, Extent, Force, Limits, LiveFile, OciRuntime,
-    Prepared, Profile, ProfileName, Settings, Spawner, Swapped, Target,
+    Attach, AttachedStreams, CgroupPath, Create, Deleted, Error, Exec, Execed, Extent, Force,
+    Limits, LiveFile, OciRuntime, Prepared, Profile, ProfileName, Settings, Spawner, Swapped,
+    Target,
 };
 
 /// Starts programs from this process; they outlive it.
@@ -30,12 +33,13 @@ use crate::{
 pub struct Local {
     settings: Arc<Settings>,
     reaper: Arc<Reaper>,
+    attached: Arc<Attached>,
 }
 
 impl Local {
     /// A spawner with these settings.
     pub fn new(settings: Settings) -> Self {
-        Self { settings: Arc::new(settings), reaper: Arc::default() }
+        Self { settings: Arc::new(settings), reaper: Arc::default(), attached: Arc::default() }
     }
 
     /// What it may run, and where it keeps things.
@@ -107,6 +111,15 @@ impl Spawner for Local {
         stdio: [OwnedFd; 3],
     ) -> Result<Execed, Error> {
         exec::exec(&self.settings, &self.reaper, request, supervisor, stdio)
+    }
+
+    fn attach(
+        &self,
+        request: &Attach,
+        init: BorrowedFd<'_>,
+        streams: AttachedStreams,
+    ) -> Result<(), Error> {
+        attach::attach(&self.settings, &self.attached, request, init, streams)
     }
 
     fn swap_file(

@@ -11,11 +11,13 @@ use rustix::process::geteuid;
 
 use crate::sys::socket::{self, Packet, Received};
 use crate::undo::{Failure, failed};
-use crate::wire::{self, Answer, Call, Hello, KEEPS, OLDEST, Reply, TERMINALS, VERSION, Welcome};
+use crate::wire::{
+    self, ATTACHES, Answer, Call, Hello, KEEPS, OLDEST, Reply, TERMINALS, VERSION, Welcome,
+};
 use crate::{
-    Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec, Execed, Extent, Force,
-    Limits, LiveFile, OciRuntime, PlacedMount, Prepared, Profile, ProfileName, Rejection, Spawner,
-    Started, Streams, Swapped, Target,
+    Attach, AttachedStreams, Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec,
+    Execed, Extent, Force, Limits, LiveFile, OciRuntime, PlacedMount, Prepared, Profile,
+    ProfileName, Rejection, Spawner, Started, Stdin, Streams, Swapped, Target,
 };
 
 /// How long `tare-spawn` may be away: for a restart, or because it is only now being started.
@@ -173,6 +175,11 @@ fn unheard(source: io::Error) -> Cause {
     }
 }
 
+/// What this `tare-spawn` does not do yet.
+fn too_old(verb: &str) -> Failure {
+    Cause::Rejected(Rejection::UnknownVerb { verb: verb.into() }).into()
+}
+
 fn out_of_turn() -> Failure {
     Cause::Rejected(Rejection::OutOfTurn).into()
 }
@@ -215,6 +222,9 @@ impl Spawner for Remote {
     fn prepare(&self, request: &Create, kept: Vec<OwnedFd>) -> Result<Box<dyn Prepared>, Error> {
         let prepare = || -> Result<Waits, Failure> {
             let connection = self.reach()?;
+            if request.stdin == Stdin::Terminal && connection.version < ATTACHES {
+                return Err(too_old("create with a terminal"));
+            }
             let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
             let kept = if connection.version >= KEEPS { &kept[..] } else { &[] };
             let (answer, mut fds) = connection.ask(&Call::Prepare(request.clone()), kept)?;
@@ -264,8 +274,7 @@ impl Spawner for Remote {
             Streams::Given => self.ask(&call, &[supervisor, input, output, error]),
             Streams::Terminal => self.reach().map_err(Failure::from).and_then(|connection| {
                 if connection.version < TERMINALS {
-                    let verb = "exec with a terminal".into();
-                    return Err(Cause::Rejected(Rejection::UnknownVerb { verb }).into());
+                    return Err(too_old("exec with a terminal"));
                 }
                 connection.ask(&call, &[supervisor, input, output, error])
             }),
@@ -276,6 +285,26 @@ impl Spawner for Remote {
                 Error::Exec { id, session, cause, leftovers }
             },
         )
+    }
+
+    fn attach(
+        &self,
+        request: &Attach,
+        init: BorrowedFd<'_>,
+        streams: AttachedStreams,
+    ) -> Result<(), Error> {
+        let given = streams.each_ref().map(Option::is_some);
+        let call = Call::Attach { attach: request.clone(), streams: given };
+        let pipes = streams.iter().flatten().map(AsFd::as_fd);
+        let fds: Vec<_> = std::iter::once(init).chain(pipes).collect();
+        let answer = self.reach().map_err(Failure::from).and_then(|connection| {
+            if connection.version < ATTACHES {
+                return Err(too_old("attach"));
+            }
+            connection.ask(&call, &fds).map(|(answer, _)| answer)
+        });
+        nothing(answer)
+            .map_err(|Failure { cause, .. }| Error::Attach { id: request.target.id.clone(), cause })
     }
 
     fn swap_file(

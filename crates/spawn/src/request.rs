@@ -48,6 +48,8 @@ pub enum Stdin {
     Null,
     /// It is a pipe that conmon holds open for whoever attaches.
     Open,
+    /// It is a terminal, as are its standard output and error; conmon has the other side.
+    Terminal,
 }
 
 /// A container to create.
@@ -232,6 +234,28 @@ pub enum Swapped {
     /// The container has something else there, or nothing, and keeps it.
     NotOurs,
 }
+
+/// Somebody who wants to have what a container reads and writes pass through pipes.
+///
+/// What is written from then on comes, nothing of it twice and nothing left out; so whoever wants all of it
+/// attaches between [`Prepared::create`](crate::Prepared::create) and
+/// [`Spawner::start`](crate::Spawner::start). Who does not read holds the container up, but not its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// The container.
+    pub target: Target,
+    /// As it was created.
+    pub stdin: Stdin,
+}
+
+/// What somebody who attaches has for the container's standard input, output and error: the ends of pipes
+/// that the container would have, or nothing. When the input ends, so does that of a container with
+/// [`Stdin::Open`], unless nobody reads its output any more: then somebody has only gone away.
+pub type AttachedStreams = [Option<OwnedFd>; 3];
+
+/// Most that can be attached to one container.
+pub const MAX_ATTACHED: usize = 16;
 
 /// A process to run in a container that runs.
 ///

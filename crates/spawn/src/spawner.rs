@@ -2,8 +2,9 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::{
-    CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Extent, Force, Limits, LiveFile,
-    OciRuntime, PlacedMount, Profile, ProfileName, Started, Swapped, Target,
+    Attach, AttachedStreams, CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Extent,
+    Force, Limits, LiveFile, OciRuntime, PlacedMount, Profile, ProfileName, Started, Swapped,
+    Target,
 };
 
 /// The only place from which a container manager starts programs.
@@ -67,6 +68,20 @@ pub trait Spawner: Send + Sync + fmt::Debug {
         supervisor: BorrowedFd<'_>,
         stdio: [OwnedFd; 3],
     ) -> Result<Execed, Error>;
+
+    /// Passes on what the container writes, and what it is to read, for as long as it lives and somebody
+    /// reads. `init` is the pidfd of its first process. This is the one thing that ends with the process
+    /// that does it; the container does not notice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Attach`]; with [`Cause::Gone`](crate::Cause::Gone) if conmon has ended.
+    fn attach(
+        &self,
+        request: &Attach,
+        init: BorrowedFd<'_>,
+        streams: AttachedStreams,
+    ) -> Result<(), Error>;
 
     /// Puts the file that the caller has written at
     /// [`Layout::next_live_file`](crate::Layout::next_live_file) into the place of the one that is

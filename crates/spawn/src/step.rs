@@ -74,6 +74,8 @@ pub(crate) enum Step {
     ListenForTerminal(PathBuf),
     /// Remove the socket at a path.
     RemoveSocket(PathBuf),
+    /// Connect to the conmon of a bundle, to hear what its container writes.
+    Attach(PathBuf),
     /// Make this process the parent of what its descendants leave behind.
     AdoptOrphans,
     /// Run a program and wait for its end.
@@ -114,6 +116,7 @@ impl Step {
             | Self::EnterView(_)
             | Self::CloneFile(_)
             | Self::Listen(_)
+            | Self::Attach(_)
             | Self::Launch(_) => None,
             Self::Call(_) => Some(Done::Finished(Finished { code: Some(0), output: Vec::new() })),
             _ => Some(Done::Changed),
@@ -189,6 +192,7 @@ impl fmt::Display for Step {
             Self::ListenForTerminal(path) => {
                 write!(f, "listen for a terminal at {}", path.display())
             }
+            Self::Attach(bundle) => write!(f, "attach to conmon in {}", bundle.display()),
             Self::Listen(path) => write!(f, "listen at {}", path.display()),
             Self::RemoveSocket(path) => write!(f, "remove socket {}", path.display()),
             Self::AdoptOrphans => f.write_str("become the parent of orphans"),

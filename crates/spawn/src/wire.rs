@@ -17,18 +17,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::undo::Failure;
 use crate::{
-    CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, LiveFile, MAX_KEPT,
+    Attach, CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, LiveFile, MAX_KEPT,
     MAX_MOUNTS, OciRuntime, Place, Profile, ProfileName, Rejection, Swapped, Target,
 };
 
 /// The newest version of the protocol that is spoken here.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 /// The oldest.
 pub(crate) const OLDEST: u32 = 1;
 /// From this version on, what conmon keeps comes beside [`Call::Prepare`].
 pub(crate) const KEEPS: u32 = 2;
 /// From this version on, processes that are run in containers can have terminals.
 pub(crate) const TERMINALS: u32 = 3;
+/// From this version on, containers can have terminals, and can be attached to.
+pub(crate) const ATTACHES: u32 = 4;
 /// Longest message, in bytes: the longest question has two paths, of 4 KiB and 512 bytes, each byte
 /// escaped by at most six; the longest answer is a failure, cut to fit.
 pub(crate) const MAX_MESSAGE: usize = 64 << 10;
@@ -73,6 +75,9 @@ pub(crate) enum Call {
     Delete { target: Target, force: Force },
     /// [`Spawner::exec`](crate::Spawner::exec), with conmon and three files.
     Exec(Exec),
+    /// [`Spawner::attach`](crate::Spawner::attach), with the container's first process, and with pipes for
+    /// those of its three streams that are passed on.
+    Attach { attach: Attach, streams: [bool; 3] },
     /// [`Spawner::version`](crate::Spawner::version).
     Version { runtime: OciRuntime },
     /// [`Spawner::limits`](crate::Spawner::limits).
@@ -92,12 +97,13 @@ pub(crate) enum Call {
 }
 
 /// All verbs.
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "prepare",
     "create",
     "start",
     "delete",
     "exec",
+    "attach",
     "version",
     "limits",
     "cleanup-cgroup",
@@ -126,6 +132,10 @@ impl Call {
             Self::Start(_) | Self::SwapFile { .. } => 1..=1,
             Self::Delete { .. } => 0..=1,
             Self::Exec(_) => 4..=4,
+            Self::Attach { streams, .. } => {
+                let given = 1 + streams.iter().filter(|given| **given).count();
+                given..=given
+            }
             Self::Prepare(_) => 0..=MAX_KEPT,
             Self::Version { .. }
             | Self::Limits {}
@@ -145,6 +155,7 @@ impl Call {
                 | Self::Create { .. }
                 | Self::Start(_)
                 | Self::Exec(_)
+                | Self::Attach { .. }
                 | Self::SwapFile { .. }
         )
     }
@@ -302,6 +313,10 @@ mod tests {
             Call::Start(target()),
             Call::Delete { target: target(), force: Force::Kill },
             Call::Exec(exec(cgroup.clone())),
+            Call::Attach {
+                attach: Attach { target: target(), stdin: crate::Stdin::Open },
+                streams: [false, true, true],
+            },
             Call::Version { runtime: OciRuntime::Runc },
             Call::Limits {},
             Call::CleanupCgroup { cgroup: cgroup.clone(), extent: Extent::Below },
@@ -338,6 +353,7 @@ mod tests {
             format!(r#"{{"verb":"start","args":{target}}}"#),
             format!(r#"{{"verb":"delete","args":{{"target":{target},"force":"kill"}}}}"#),
             format!(r#"{{"verb":"exec","args":{{"target":{target},"session":1,"cgroup":"/tare/x"}}}}"#),
+            format!(r#"{{"verb":"attach","args":{{"attach":{{"target":{target},"stdin":"open"}},"streams":[false,true,true]}}}}"#),
             r#"{"verb":"version","args":{"runtime":"runc"}}"#.into(),
             r#"{"verb":"limits","args":{}}"#.into(),
             r#"{"verb":"cleanup-cgroup","args":{"cgroup":"/tare/x","extent":"below"}}"#.into(),

@@ -107,8 +107,9 @@ pub use namespace::{ContainerRef, NamespaceKind, NamespaceMode, Namespaces, owne
 pub use patch::{MAX_SPEC_PATCH, SpecPatch, spec_difference};
 pub use reason::{Foreign, ForeignKind, Reason, RootSource, reasons};
 pub use request::{
-    CgroupParent, FileChoice, Init, NetworkMode, NewPrivileges, OomScoreAdjust, Privileged,
-    ReadOnlyTmpfs, Request, RootfsAccess, RuntimeName, Seccomp, Terminal, TimeOffsets, Umask,
+    CgroupParent, FileChoice, Init, NetworkMode, NewPrivileges, OomScoreAdjust, OpenStdin,
+    Privileged, ReadOnlyTmpfs, Request, RootfsAccess, RuntimeName, Seccomp, Terminal, TimeOffsets,
+    Umask,
 };
 pub use resources::{
     CgroupFile, CgroupValue, CpuQuota, DeviceNumber, MemoryLimit, NumberList, PageSize, PidsLimit,

@@ -119,6 +119,9 @@ pub struct Request {
     /// Whether it has a terminal of its own.
     #[serde(default, rename = "TTY", skip_serializing_if = "is_default")]
     pub terminal: Terminal,
+    /// Whether its standard input is kept open for whoever attaches; with a terminal it is in any case.
+    #[serde(default, rename = "OpenStdin", skip_serializing_if = "is_default")]
+    pub stdin: OpenStdin,
     /// Whether an init that reaps processes is put in front of the command.
     #[serde(default, skip_serializing_if = "is_default")]
     pub init: Init,
@@ -269,6 +272,16 @@ switch! {
     /// It has pipes.
     false => No,
     /// It has.
+    true => Yes,
+    default No
+}
+
+switch! {
+    /// Whether the container has a standard input that somebody can write to.
+    OpenStdin,
+    /// It is `/dev/null`.
+    false => No,
+    /// It is a pipe.
     true => Yes,
     default No
 }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, pipe};
+use std::io::{BufRead, BufReader, Read, Write, pipe};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
@@ -111,6 +111,7 @@ fn lab_every_method_of_the_contract_works_as_shipped() {
         life(&caller).await;
         by_name(&caller).await;
         sessions(&caller).await;
+        attaching(&caller).await;
         looking(&caller).await;
         files(&caller).await;
         networks(&caller).await;
@@ -215,6 +216,10 @@ async fn by_name(caller: &Caller<'_>) {
     assert_eq!(listed.len(), 1);
     let json: String = caller.get(ROOT, "Manager.InspectContainer", &("n", 0_u64)).await;
     assert!(json.contains("busybox"), "{json}");
+    caller.call(ROOT, "Manager.Subscribe", &0_u64).await;
+    let (_, events): (u64, Vec<Row>) = caller.get(ROOT, "Manager.GetEvents", &(0_u64, 9_u32)).await;
+    assert_eq!(events.len(), 9);
+    caller.call(ROOT, "Manager.Unsubscribe", &()).await;
     let stats: Vec<Row> = caller.get(ROOT, "Manager.GetStats", &(vec![&path], 0_u64)).await;
     assert_eq!(stats.len(), 1);
     caller.job(ROOT, "Manager.RestartContainer", &("n", 1_000_000_u64, 0_u64)).await;
@@ -226,7 +231,12 @@ async fn by_name(caller: &Caller<'_>) {
 
 async fn sessions(caller: &Caller<'_>) {
     let path = caller.create("sessions").await;
-    caller.job(&path, "Container.Start", &(0_u64, none())).await;
+    caller.job(&path, "Container.Prepare", &none()).await;
+    caller.job(&path, "Container.Cleanup", &0_u64).await;
+    let (_output, writer) = pipe().unwrap();
+    let stdout = Variant::from(Fd::from(std::os::fd::OwnedFd::from(writer)));
+    let options = Options::from([("Stdout", stdout)]);
+    caller.job(&path, "Container.Start", &(0_u64, options)).await;
     let options = Options::from([("TTY", true.into())]);
     let (process, fds): (OwnedObjectPath, HashMap<String, OwnedFd>) =
         caller.get(&path, "Container.Exec", &(vec!["sleep", "1000"], options)).await;
@@ -236,6 +246,23 @@ async fn sessions(caller: &Caller<'_>) {
     let stream: OwnedFd = caller.get(&process, "Process.WaitFD", &("stopped", 0_u64)).await;
     caller.call(&process, "Process.Kill", &(9, 0_u64)).await;
     assert!(first_line(stream).contains("\"ExitSignal\":9"));
+    caller.job(&path, "Container.Remove", &1_u64).await;
+}
+
+async fn attaching(caller: &Caller<'_>) {
+    let script = "read a; echo got $a";
+    let options =
+        Options::from([("Command", vec!["sh", "-c", script].into()), ("TTY", true.into())]);
+    let path = caller.client.create_with("attaching", options).await.unwrap();
+    caller.job(&path, "Container.Start", &(0_u64, none())).await;
+    caller.call(&path, "Container.Resize", &(40_u16, 100_u16)).await;
+    let options = Options::from([("Stdin", true.into())]);
+    let mut fds: HashMap<String, OwnedFd> = caller.get(&path, "Container.Attach", &options).await;
+    let mut take = |name| File::from(std::os::fd::OwnedFd::from(fds.remove(name).unwrap()));
+    take("stdin").write_all(b"in\n").unwrap();
+    let mut text = String::new();
+    take("stdout").read_to_string(&mut text).unwrap();
+    assert_eq!(text, "in\r\ngot in\r\n");
     caller.job(&path, "Container.Remove", &1_u64).await;
 }
 

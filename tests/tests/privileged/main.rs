@@ -2,13 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 mod accounts;
+mod attaching;
 mod bad_input;
+mod bad_luck;
 mod binds;
 mod bound;
 mod bus;
 mod changes;
 mod contract;
 mod crash;
+mod events;
 mod failures;
 mod files;
 mod guards;
@@ -34,7 +37,9 @@ mod pausing;
 mod placing;
 mod ports;
 mod process;
+mod preparing;
 mod programs;
+mod pruning;
 mod pull;
 mod push;
 mod resolvers;

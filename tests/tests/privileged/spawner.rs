@@ -10,14 +10,14 @@ use system_tests::{ERROR, Host, Setup, Tared, bin, failure, on_scratch_host, run
 use crate::crash::pid;
 
 /// A `tare-spawn`, and what tells a daemon to use it.
-struct TareSpawn {
+pub(crate) struct TareSpawn {
     child: Child,
     socket: PathBuf,
-    setup: Setup,
+    pub(crate) setup: Setup,
 }
 
 impl TareSpawn {
-    fn start(host: &Host) -> Self {
+    pub(crate) fn start(host: &Host) -> Self {
         let (socket, config) = (host.path("spawn.sock"), host.path("tared.toml"));
         let setting = format!("[runtime]\nspawner = {:?}\n", socket.display().to_string());
         fs::write(&config, setting).unwrap();
@@ -35,7 +35,7 @@ impl TareSpawn {
         self.child = command(&self.socket, &self.setup).spawn().unwrap();
     }
 
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         assert!(self.child.wait().unwrap().success());
     }

@@ -118,6 +118,8 @@ fn network_mode(o: &mut Options, request: &mut Request) -> Result<Option<String>
 
 /// What the container's process is.
 fn process(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
+    request.terminal = o.boolean("TTY")?.unwrap_or_default().into();
+    request.stdin = o.boolean("OpenStdin")?.unwrap_or_default().into();
     request.group_add = list(o, "GroupAdd")?.unwrap_or_default();
     let umask = o.number::<u32>("Umask")?;
     request.umask = umask.map(|mask| bounded("Umask", mask)).transpose()?;
@@ -305,6 +307,8 @@ mod tests {
             ("Systemd", "off".into()),
             ("PIDMode", "host".into()),
             ("DeviceCgroupRules", texts(&["c 1:3 r"])),
+            ("TTY", Value::Bool(true)),
+            ("OpenStdin", Value::Bool(true)),
         ]))
         .unwrap()
         .request;
@@ -312,6 +316,8 @@ mod tests {
         for (key, want) in [
             ("GroupAdd", serde_json::json!(["video", "7"])),
             ("Umask", serde_json::json!(63)),
+            ("TTY", serde_json::json!(true)),
+            ("OpenStdin", serde_json::json!(true)),
             ("OOMScoreAdjust", serde_json::json!(5)),
             ("Ulimits", serde_json::json!([["RLIMIT_NOFILE", 1, 2]])),
             ("Systemd", serde_json::json!("off")),

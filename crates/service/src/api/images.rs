@@ -129,9 +129,10 @@ fn credentials(file: OwnedFd) -> Result<Credentials, ApiError> {
 
 /// Arguments of `Prune`.
 pub(crate) fn prune(kinds: &[String], filter: Values) -> Result<Prune, ApiError> {
-    let (mut images, mut volumes) = (None, false);
+    let (mut containers, mut images, mut volumes) = (false, None, false);
     for kind in kinds {
         match kind.as_str() {
+            "containers" => containers = true,
             "images" => images = images.or(Some(Pruned::Nameless)),
             "images-all" => images = Some(Pruned::All),
             "volumes" => volumes = true,
@@ -141,11 +142,12 @@ pub(crate) fn prune(kinds: &[String], filter: Values) -> Result<Prune, ApiError>
             }
         }
     }
-    if images.is_none() && !volumes {
+    if !containers && images.is_none() && !volumes {
         return Err(ApiError::invalid_args("no kind is named"));
     }
     let mut o = Options::new(filter);
     let prune = Prune {
+        containers,
         images,
         volumes,
         until: o.number("Until")?.map(Usec),
@@ -168,6 +170,7 @@ mod tests {
         };
         assert_eq!(prune(&["images"]).unwrap(), Some(Pruned::Nameless));
         assert_eq!(prune(&["volumes"]).unwrap(), None);
+        assert_eq!(prune(&["containers"]).unwrap(), None);
         for both in [["images", "images-all"], ["images-all", "images"]] {
             assert_eq!(prune(&both).unwrap(), Some(Pruned::All));
         }

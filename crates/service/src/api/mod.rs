@@ -4,6 +4,7 @@
 //! Nothing here looks anything up: a text becomes a type that cannot be wrong, or an error that
 //! says which option is, and what it may be.
 
+pub(crate) mod attach;
 pub(crate) mod change;
 pub(crate) mod create;
 mod error;

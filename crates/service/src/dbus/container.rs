@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tare_netns::PortRequest;
 use tare_runtime::ContainerId;
+use tare_specgen::TerminalSize;
 use tare_storage::{Change, ChangeKind};
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
@@ -23,8 +24,8 @@ use crate::authority::Caller;
 use crate::engine::object::{ObjectId, Seen};
 use crate::engine::view::{self, State};
 use crate::engine::{
-    AskedConnection, Connect, Disconnect, Engine, Exec, ListProcesses, OpenLogs, Pause, ProcessRow,
-    Publish, Rename, Resume, Start, Unpublish,
+    AskedConnection, Cleanup, Connect, Disconnect, Engine, Exec, ListProcesses, OpenLogs, Pause,
+    Prepare, ProcessRow, Publish, Rename, Resize, Resume, Unpublish,
 };
 
 /// One container.
@@ -69,17 +70,39 @@ impl Container {
 #[interface(name = "org.tare.Containers1.Container", introspection_docs = false)]
 impl Container {
     #[zbus(out_args("job"))]
+    async fn prepare(
+        &self,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || {
+            no_options(values(options)?)?;
+            Ok(Prepare { container: self.view()? })
+        };
+        self.context.job(&header, request, Engine::prepare_container).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn cleanup(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || {
+            self::flags(flags, 0)?;
+            Ok(Cleanup { container: self.view()? })
+        };
+        self.context.job(&header, request, Engine::clean_up).await
+    }
+
+    #[zbus(out_args("job"))]
     async fn start(
         &self,
         flags: u64,
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<JobPath, ApiError> {
-        let request = || {
-            self::flags(flags, 0)?;
-            no_options(values(options)?)?;
-            Ok(Start { container: self.view()? })
-        };
+        let request = || api::attach::start(flags, values(options)?, || self.view());
         self.context.job(&header, request, Engine::start).await
     }
 
@@ -178,10 +201,32 @@ impl Container {
         };
         let exec = async |engine: Engine, exec| engine.exec(exec).await;
         let executed = self.context.act(&header, request, exec).await?;
-        let fds = ["stdin", "stdout", "stderr"].into_iter().zip(executed.pipes);
-        let fds = fds.chain([("pty", executed.terminal)]);
-        let fds = fds.filter_map(|(name, fd)| Some((name, fd?.into())));
+        let pty = executed.terminal.map(|fd| ("pty", fd.into()));
+        let fds = named(executed.pipes).chain(pty);
         Ok((paths::of(&ObjectId::Process(self.id.clone(), executed.number)), fds.collect()))
+    }
+
+    #[zbus(out_args("fds"))]
+    async fn attach(
+        &self,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<HashMap<&'static str, Fd<'static>>, ApiError> {
+        let request = || api::attach::attach(values(options)?, || self.view());
+        let attach = async |engine: Engine, attach| engine.attach(attach).await;
+        let pipes = self.context.act(&header, request, attach).await?;
+        Ok(named(pipes).collect())
+    }
+
+    async fn resize(
+        &self,
+        rows: u16,
+        columns: u16,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let size = TerminalSize { rows, columns };
+        let request = || Ok(Resize { container: self.view()?, size });
+        self.context.act(&header, request, async |engine, resize| engine.resize(resize).await).await
     }
 
     #[zbus(out_args("json"))]
@@ -518,6 +563,11 @@ impl Container {
         self.shown.get().health.as_str()
     }
 
+    #[zbus(property(emits_changed_signal = "const"), name = "TTY")]
+    fn tty(&self) -> bool {
+        self.shown.get().terminal
+    }
+
     #[zbus(property, name = "CGroupPath")]
     fn cgroup_path(&self) -> String {
         self.shown.get().cgroup.clone()
@@ -560,6 +610,14 @@ impl Container {
     fn public_labels(&self) -> BTreeMap<String, String> {
         self.shown.get().public_labels.clone()
     }
+}
+
+/// Pipes by the names of what they lead to.
+fn named(
+    pipes: [Option<std::os::fd::OwnedFd>; 3],
+) -> impl Iterator<Item = (&'static str, Fd<'static>)> {
+    let fds = ["stdin", "stdout", "stderr"].into_iter().zip(pipes);
+    fds.filter_map(|(name, fd)| Some((name, fd?.into())))
 }
 
 fn change(change: Change) -> (&'static str, Vec<u8>) {

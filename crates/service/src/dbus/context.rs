@@ -12,11 +12,14 @@ use zbus::{Connection, OwnedObjectPath};
 
 use super::admission::Admission;
 use super::bound::Watched;
+use super::history::History;
 use super::paths;
 use super::registry::Registry;
 use super::repeats::{Call, Repeats};
+use super::subscribers::Subscribers;
 use crate::api::{ApiError, RequestId};
 use crate::authority::{Ask, Audit, Authority, Authorized, Caller, Interactive};
+use crate::engine::clock::Usec;
 use crate::engine::lifecycle::Bond;
 use crate::engine::object::ObjectId;
 use crate::engine::{self, Engine, Pending};
@@ -38,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) engine: Engine,
     pub(crate) log: LogControl,
     pub(crate) registry: Registry,
+    pub(crate) history: History,
+    pub(crate) subscribers: Subscribers,
     authority: Authority,
     pub(super) bus: DBusProxy<'static>,
     /// Tells this bus from others.
@@ -57,9 +62,11 @@ impl Context {
     ) -> zbus::Result<Self> {
         let bus = DBusProxy::new(&client).await?;
         Ok(Self {
+            history: History::since(Usec::now()),
             engine,
             log,
             registry: Registry::default(),
+            subscribers: Subscribers::default(),
             authority,
             bus_id: bus.get_id().await?.to_string(),
             bus,
@@ -101,6 +108,15 @@ impl Context {
         let caller = self.caller(header).await?;
         let _admitted = self.admission.admit(&caller)?;
         answer(&self.engine, &caller).await
+    }
+
+    /// The caller is told of events from now on.
+    ///
+    /// # Errors
+    ///
+    /// `LimitsExceeded`.
+    pub(crate) async fn subscribe(&self, caller: &Caller) -> Result<(), ApiError> {
+        self.subscribers.add(&self.bus, caller).await
     }
 
     /// The process that calls, by its number; a later one may have that by now.

@@ -16,7 +16,7 @@ use crate::api;
 use crate::api::{ApiError, Values};
 use crate::authority::Caller;
 use crate::engine::object::{ObjectId, Seen};
-use crate::engine::{CreateNetwork, Defaults, Draft, DryRun, Engine, Start, view};
+use crate::engine::{AtStart, CreateNetwork, Defaults, Draft, DryRun, Engine, Start, view};
 
 /// Goes up whenever a method, option, property or flag is added.
 const API_LEVEL: u32 = 1;
@@ -86,7 +86,7 @@ impl Manager {
     #[zbus(out_args("containers", "seqnum"))]
     fn list_containers(&self, filter: Dict) -> Result<(List, u64), ApiError> {
         let filter = api::list::ContainerFilter::parse(values(filter)?)?;
-        let seqnum = self.context.registry.events();
+        let seqnum = self.context.history.last();
         let all = self.context.engine.containers();
         let list = all.iter().filter(|view| filter.fits(view)).take(filter.limit());
         Ok((list.map(|view| container::row(view)).collect(), seqnum))
@@ -157,7 +157,7 @@ impl Manager {
     ) -> Result<JobPath, ApiError> {
         let request = || {
             api::flags(flags, 0)?;
-            Ok(Start { container: self.find(name)? })
+            Ok(Start { container: self.find(name)?, at_start: AtStart::default() })
         };
         self.context.job(&header, request, Engine::start).await
     }
@@ -244,7 +244,7 @@ impl Manager {
     #[zbus(out_args("images", "seqnum"))]
     fn list_images(&self, filter: Dict) -> Result<(List, u64), ApiError> {
         let filter = api::list::ImageFilter::parse(values(filter)?)?;
-        let seqnum = self.context.registry.events();
+        let seqnum = self.context.history.last();
         let all = self.context.engine.images();
         let list = all.iter().filter(|view| filter.fits(view)).take(filter.limit());
         Ok((list.map(|view| image::row(view)).collect(), seqnum))
@@ -292,7 +292,7 @@ impl Manager {
     #[zbus(out_args("networks", "seqnum"))]
     fn list_networks(&self, filter: Dict) -> Result<(List, u64), ApiError> {
         let filter = api::list::NetworkFilter::parse(values(filter)?)?;
-        let seqnum = self.context.registry.events();
+        let seqnum = self.context.history.last();
         let all = self.context.engine.networks();
         let list = all.iter().filter(|view| filter.fits(view));
         Ok((list.map(|view| network::row(view)).collect(), seqnum))
@@ -322,7 +322,7 @@ impl Manager {
     #[zbus(out_args("volumes", "seqnum"))]
     fn list_volumes(&self, filter: Dict) -> Result<(List, u64), ApiError> {
         let filter = api::list::VolumeFilter::parse(values(filter)?)?;
-        let seqnum = self.context.registry.events();
+        let seqnum = self.context.history.last();
         let all = self.context.engine.volumes();
         let list = all.iter().filter(|view| filter.fits(view));
         Ok((list.map(|view| volume::row(view)).collect(), seqnum))
@@ -389,7 +389,7 @@ impl Manager {
     #[zbus(out_args("jobs", "seqnum"))]
     fn list_jobs(&self, filter: Dict) -> Result<(List, u64), ApiError> {
         let filter = api::list::JobFilter::parse(values(filter)?)?;
-        let seqnum = self.context.registry.events();
+        let seqnum = self.context.history.last();
         let all = self.context.engine.jobs();
         let list = all.iter().filter(|view| filter.fits(view));
         Ok((list.map(|view| job::row(view)).collect(), seqnum))
@@ -403,6 +403,51 @@ impl Manager {
     ) -> Result<(), ApiError> {
         job::cancel(&self.context, id, flags, &header).await
     }
+
+    #[zbus(out_args("next", "events"))]
+    async fn get_events(
+        &self,
+        since: u64,
+        max: u32,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(u64, List), ApiError> {
+        let answer = async |_: &Engine, _: &Caller| {
+            let (next, events) = self.context.history.after(since, max)?;
+            Ok((next, events.iter().map(|event| event.row()).collect()))
+        };
+        self.context.answer(&header, answer).await
+    }
+
+    async fn subscribe(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let answer = async |_: &Engine, by: &Caller| {
+            api::flags(flags, 0)?;
+            self.context.subscribe(by).await
+        };
+        self.context.answer(&header, answer).await
+    }
+
+    async fn unsubscribe(&self, #[zbus(header)] header: Header<'_>) -> Result<(), ApiError> {
+        let answer = async |_: &Engine, by: &Caller| {
+            self.context.subscribers.remove(&by.bus_name);
+            Ok(())
+        };
+        self.context.answer(&header, answer).await
+    }
+
+    #[zbus(signal)]
+    pub(crate) async fn event(
+        emitter: &SignalEmitter<'_>,
+        seqnum: u64,
+        timestamp: u64,
+        r#type: &str,
+        action: &str,
+        object: ObjectPath<'_>,
+        attributes: HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<()>;
 
     #[zbus(signal)]
     pub(crate) async fn job_new(

@@ -9,6 +9,7 @@ mod container;
 mod context;
 mod counts;
 mod error;
+mod history;
 mod image;
 mod introspect;
 mod job;
@@ -25,6 +26,7 @@ mod registry;
 mod repeats;
 mod secret;
 mod stats;
+mod subscribers;
 mod value;
 mod volume;
 

@@ -16,6 +16,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 use super::container::Container;
 use super::context::Context;
 use super::counts::Counts;
+use super::history::{self, Happening};
 use super::image::Image;
 use super::job::{self, Job};
 use super::kind::{Kind, Node};
@@ -91,8 +92,12 @@ impl Publisher {
         }
         // Whether names are answered on a network is a reason, too.
         let may_taint = matches!(event, Event::Network(_));
+        let coming = history::coming(&event);
         let mut result = self.show_change(event).await;
-        self.context.registry.event_shown();
+        if let Some(coming) = coming {
+            let happening = self.context.history.add(coming);
+            result = result.and(self.tell_subscribers(&happening).await);
+        }
         if may_taint {
             result = result.and(self.tell_taints().await);
         }
@@ -100,6 +105,21 @@ impl Publisher {
             self.due = Some(Instant::now() + COUNTS_INTERVAL);
         }
         result
+    }
+
+    /// To each of them alone: nobody else is woken up by it. Whoever does not read is cut off by the bus,
+    /// and asks then for what it has missed.
+    async fn tell_subscribers(&self, happening: &Happening) -> zbus::Result<()> {
+        let Happening { seqnum, at, kind, action, object, .. } = happening;
+        let mut told = Ok(());
+        for name in self.context.subscribers.all() {
+            let emitter = self.manager()?.set_destination(name.into());
+            let (object, attributes) = (paths::of(object).into(), happening.attributes());
+            let sent =
+                Manager::event(&emitter, *seqnum, at.0, kind, action, object, attributes).await;
+            told = told.and(sent);
+        }
+        told
     }
 
     async fn show_change(&self, event: Event) -> zbus::Result<()> {

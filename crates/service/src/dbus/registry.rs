@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use zbus::OwnedObjectPath;
@@ -39,7 +38,6 @@ impl<T> Shown<T> {
 pub(crate) struct Registry {
     objects: RwLock<BTreeMap<String, Arc<dyn Node>>>,
     counts: Mutex<Counts>,
-    events: AtomicU64,
 }
 
 impl std::fmt::Debug for Registry {
@@ -109,15 +107,6 @@ impl Registry {
     pub(crate) fn count(&self, old: Counts, new: Counts) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts = *counts + new - old;
-    }
-
-    /// How many events have been shown.
-    pub(crate) fn events(&self) -> u64 {
-        self.events.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn event_shown(&self) {
-        self.events.fetch_add(1, Ordering::AcqRel);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<dyn Node>>> {

@@ -15,7 +15,7 @@ use super::end::Unwritten;
 use super::process::target;
 use super::records::durable::{self, ContainerRow, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
-use super::view::{Exit, ExitReason};
+use super::view::Exit;
 use super::watched::Watched;
 use super::{Engine, Error, spawn_id};
 use crate::db;
@@ -133,7 +133,7 @@ impl Engine {
         life.last.started = record.started.or(life.last.started);
         life.last.asked = record.to_end;
         let exit = match record.stage {
-            Stage::Preparing => Exit { code: -1, signal: 0, reason: ExitReason::StartFailed },
+            Stage::Preparing => Exit::NEVER_RAN,
             Stage::Ended { exit, finished } if life.last.finished == Some(finished) => {
                 // Known, and told: only the rest of it has to go.
                 life.now = Now::Broken(record);
@@ -144,6 +144,7 @@ impl Engine {
             Stage::Ended { exit, .. } => exit,
             Stage::Running => match self.liveness(&record) {
                 Liveness::Alive(running) => {
+                    let waits = !record.was_let_run() && self.waits_for_start(&record);
                     let settled = self.settle_running(container, &mut record, &running).await;
                     if let Err(error) = settled {
                         life.now = Now::Broken(record);
@@ -151,8 +152,12 @@ impl Engine {
                         return Err(error);
                     }
                     let ports = self.hold_again(&record, &running).await;
-                    let pace = self.pace_of(&running);
-                    self.now_runs(container, &mut life, record, running, pace, ports);
+                    if waits {
+                        self.now_waits(container, &mut life, record, running, ports);
+                    } else {
+                        let pace = self.pace_of(&running);
+                        self.now_runs(container, &mut life, record, running, pace, ports);
+                    }
                     let name = container.name();
                     tracing::info!(
                         container = %name,
@@ -161,6 +166,7 @@ impl Engine {
                     );
                     return Ok(());
                 }
+                Liveness::Gone if !record.was_let_run() => Exit::NEVER_RAN,
                 Liveness::Gone => self.exit_of_gone(&record),
                 Liveness::Unknown(error) => {
                     life.now = Now::Broken(record);

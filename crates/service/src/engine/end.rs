@@ -94,7 +94,11 @@ impl Engine {
         container.hide_names();
         // Whoever executes something in it is done first: it cannot take long any more.
         let _alone = running.in_use.write().await;
-        let exit = self.exit_of(&record, &running).await;
+        let exit = if record.was_let_run() {
+            self.exit_of(&record, &running).await
+        } else {
+            Exit::NEVER_RAN
+        };
         let supervisor = running.supervisor.as_ref();
         self.end_as(container, &mut life, record, exit, supervisor, unwritten).await
     }

@@ -551,6 +551,12 @@ pub enum Error {
     /// A process has no terminal.
     #[error("the process has no terminal")]
     NoTerminal,
+    /// A container's standard input is nothing that somebody can write to.
+    #[error("container '{0}' was created without a terminal and without an open standard input")]
+    NoInput(ContainerName),
+    /// So many have attached to a container that there is no room for one more.
+    #[error("too many have attached to container '{0}'")]
+    TooManyAttached(ContainerName),
     /// What goes away when it ends is not started again.
     #[error("container '{0}' is removed when it ends, and cannot be started again then")]
     RemovedAtEnd(ContainerName),
@@ -615,11 +621,14 @@ impl Error {
             Self::PortInUse { .. } => "PortInUse",
             Self::AddressInUse { .. } => "AddressInUse",
             Self::SubnetOverlap { .. } => "SubnetOverlap",
-            Self::TooManyJobs(_) | Self::TooManyStreams(_) => "LimitsExceeded",
+            Self::TooManyJobs(_) | Self::TooManyStreams(_) | Self::TooManyAttached(_) => {
+                "LimitsExceeded"
+            }
             Self::NotCancelable(_) => "NotCancelable",
             Self::Canceled => "Canceled",
             Self::InvalidState { .. }
             | Self::NoTerminal
+            | Self::NoInput(_)
             | Self::Changed(_)
             | Self::SourceMoved(_)
             | Self::NetworkShared { .. }

@@ -246,14 +246,20 @@ fn open(stdio: [Stdio; 3]) -> Result<([OwnedFd; 3], [Option<OwnedFd>; 3]), Error
     Ok(([input, output, errors], [to_input, from_output, from_errors]))
 }
 
+/// Which way a container's standard file goes.
 #[derive(Clone, Copy)]
-enum Direction {
+pub(super) enum Direction {
+    /// It reads.
     In,
+    /// It writes.
     Out,
 }
 
 /// The process's end, and the caller's if there is one.
-fn open_one(stdio: Stdio, direction: Direction) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
+pub(super) fn open_one(
+    stdio: Stdio,
+    direction: Direction,
+) -> Result<(OwnedFd, Option<OwnedFd>), Error> {
     let failed = |source| Error::Host { what: "make a pipe", source };
     match stdio {
         Stdio::Given(fd) => Ok((fd, None)),

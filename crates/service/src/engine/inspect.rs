@@ -105,7 +105,11 @@ impl Engine {
         let config: Value = serde_json::from_str(&self.config_of(container)?)
             .map_err(|error| Error::Bug(error.to_string()))?;
         let running = container.running().ok_or_else(|| Error::NotRunning(container.name()))?;
-        let status = if container.state() == State::Paused { "paused" } else { "running" };
+        let status = match container.state() {
+            State::Paused => "paused",
+            State::Created => "created",
+            _ => "running",
+        };
         let state = json!({
             "ociVersion": config["ociVersion"],
             "id": container.id.as_str(),
@@ -184,6 +188,7 @@ fn public(view: &view::Container) -> Map<String, Value> {
         "FinishedTimestamp": view.finished.unwrap_or_default().0,
         "RestartPolicy": view.lifecycle.restart.to_string(),
         "RestartCount": view.restarts,
+        "TTY": view.terminal,
         "AutoRemove": view.lifecycle.auto_remove,
         "BindToCaller": view.lifecycle.bound_to.is_some(),
         "CGroupPath": view.cgroup,

@@ -144,7 +144,8 @@ async fn follow(
 }
 
 fn is_alive(view: &view::Container) -> bool {
-    matches!(view.state, State::Starting | State::Running | State::Paused | State::Stopping)
+    use State::{Created, Paused, Running, Starting, Stopping};
+    matches!(view.state, Created | Starting | Running | Paused | Stopping)
 }
 
 async fn next(changes: Option<&Changes>) {

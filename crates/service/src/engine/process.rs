@@ -7,10 +7,11 @@ use std::time::Duration;
 use tare_runtime::identity::Identity;
 use tare_runtime::{BadCommand, ContainerName, cgroup};
 use tare_spawn::{
-    Cause, Create, Incarnation as Number, Layout, PlacedMount, Prepared, Started, Stdin, Target,
+    Cause, Create, Incarnation as Number, Layout, PlacedMount, Prepared, Started, Target,
 };
 use tare_specgen::Effective;
 
+use super::attach::stdin_of;
 use super::blocking::brief;
 use super::container::{Container, Running};
 use super::ports::Ports;
@@ -56,7 +57,7 @@ impl Engine {
             runtime: record.runtime,
             cgroup: record.cgroup.clone(),
             log_path: self.log_path(&record.container),
-            stdin: Stdin::Null,
+            stdin: stdin_of(&effective.request),
         };
         let (spawner, name) = (self.spawner.clone(), container.name());
         let run_dir = self.instance.run_dir().to_path_buf();

@@ -78,6 +78,7 @@ impl Engine {
         let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
         self.check_unshared(container)?;
         container.check_unwritten(&life)?;
+        self.take_down_waiting(container, &mut life).await?;
         if let Some(running) = life.running().cloned() {
             if *if_running == IfRunning::Refuse {
                 return Err(container.wrong_state("to be stopped"));

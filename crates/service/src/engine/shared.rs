@@ -307,7 +307,7 @@ impl Engine {
                 return Ok(());
             };
             let other = self.referred(id)?;
-            if other.running().is_some() {
+            if other.running().is_some() && other.state() != State::Created {
                 return Ok(());
             }
             match self.start_container(&other.view(), job, StartedBy::Somebody).await {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tare_spawn::{CgroupPath, OciRuntime, Place, PlacedMount, Prepared};
 use tare_specgen::{Effective, NetworkMode};
 
+use super::attach::AtStart;
 use super::bundle::FileSystems;
 use super::container::{Container, Life, Now, Pace, Running};
 use super::end::Unwritten;
@@ -24,7 +25,7 @@ use super::process::give_up;
 use super::records::Version;
 use super::records::durable::{self, Connections, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
-use super::view::{self, Exit, ExitReason};
+use super::view::{self, Exit};
 use super::{Engine, Error, Health, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -42,6 +43,8 @@ struct Begun {
 pub struct Start {
     /// Which.
     pub container: Arc<view::Container>,
+    /// What it has by the time it runs.
+    pub at_start: AtStart,
 }
 
 /// Who wants a container to start.
@@ -51,6 +54,15 @@ pub(super) enum StartedBy {
     Somebody,
     /// Its restart policy.
     Policy,
+}
+
+/// How far a container is brought.
+#[derive(Debug)]
+pub(super) enum Goal {
+    /// It runs.
+    Run(AtStart),
+    /// It is made, and its first process waits.
+    Wait,
 }
 
 impl StartedBy {
@@ -66,7 +78,11 @@ impl StartedBy {
 
 impl Ask for Start {
     fn question(&self, by: &Caller) -> Question {
-        Question::about(Action::ManageContainers, &self.container, by).with("verb", "start")
+        let mut question =
+            Question::about(Action::ManageContainers, &self.container, by).with("verb", "start");
+        let more = self.at_start.question(&self.container, by);
+        question.needs.extend(more.into_iter().flat_map(|more| more.needs));
+        question
     }
 }
 
@@ -75,9 +91,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::Host`] if there can be no job.
+    /// [`Error::Host`] if there can be no job, [`Error::NoInput`] and [`Error::NoTerminal`] if it has not
+    /// what it is started with.
     pub fn start(&self, request: Authorized<Start>) -> Result<Pending, Error> {
-        let (Start { container }, by) = request.into_parts();
+        let (Start { container, at_start }, by) = request.into_parts();
+        at_start.check(self.container(&container.id)?.as_ref())?;
         let engine = self.clone();
         let object = ObjectId::Container(container.id.clone());
         self.pending(
@@ -85,7 +103,8 @@ impl Engine {
             Some(object),
             Origin::Caller(&by),
             move |job| async move {
-                engine.start_container(&container, &job, StartedBy::Somebody).await?;
+                let goal = Goal::Run(at_start);
+                engine.start_for(&container, &job, StartedBy::Somebody, goal).await?;
                 Ok(Output::default())
             },
         )
@@ -97,13 +116,28 @@ impl Engine {
         job: &Job,
         by: StartedBy,
     ) -> Result<(), Error> {
+        self.start_for(asked, job, by, Goal::Run(AtStart::default())).await
+    }
+
+    pub(super) async fn start_for(
+        &self,
+        asked: &view::Container,
+        job: &Job,
+        by: StartedBy,
+        goal: Goal,
+    ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         self.expect_start();
         self.start_owner(container, job).await?;
         let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
-        if life.running().is_some() {
-            return Err(container.wrong_state("to be stopped"));
-        }
+        let goal = match goal {
+            Goal::Run(at_start) if life.waits() => {
+                by.count(&mut life);
+                return self.start_waiting(container, &mut life, job, at_start).await;
+            }
+            _ if life.running().is_some() => return Err(container.wrong_state("to be stopped")),
+            goal => goal,
+        };
         container.check_listed(&life)?;
         container.check_unwritten(&life)?;
         self.mend(container, &mut life).await?;
@@ -115,32 +149,54 @@ impl Engine {
         let effective = self.effective(container)?;
         let begun = self.begin(container, &mut life, &effective).await?;
         let Begun { mut record, unrested, ports } = begun;
-        match self.carry_out(container, &mut record, (unrested, &ports), &effective, job).await {
+        let made = (unrested, &ports);
+        let waits = matches!(goal, Goal::Wait);
+        match self.carry_out(container, &mut record, made, &effective, job, goal).await {
             Ok((running, root)) => {
                 life.root.hold(root);
                 if let Some(network) = &record.network {
                     self.networks.take_over(network).await;
                 }
-                self.now_runs(container, &mut life, record, running, Pace::Free, ports);
+                if waits {
+                    self.now_waits(container, &mut life, record, running, ports);
+                } else {
+                    self.now_runs(container, &mut life, record, running, Pace::Free, ports);
+                }
                 self.refresh_sharers(container);
                 Ok(())
             }
-            Err(error) => {
+            Err(Error::Canceled) => {
                 container.hide_names();
-                // Until it is taken down.
-                life.now = Now::Broken(record.clone());
-                let undone = if matches!(error, Error::Canceled) {
-                    self.mend(container, &mut life).await
-                } else {
-                    let exit = Exit { code: -1, signal: 0, reason: ExitReason::StartFailed };
-                    self.end_as(container, &mut life, record, exit, None, Unwritten::GoOn).await
-                };
-                if let Err(worse) = undone {
+                life.now = Now::Broken(record);
+                if let Err(worse) = self.mend(container, &mut life).await {
                     job.log(3, worse.chain());
                     container.show(&life);
                 }
+                Err(Error::Canceled)
+            }
+            Err(error) => {
+                // Until it is taken down.
+                life.now = Now::Broken(record.clone());
+                self.take_down_failed(container, &mut life, record, job).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Takes down what there is of a container whose start has failed, and tells that it has ended.
+    pub(super) async fn take_down_failed(
+        &self,
+        container: &Arc<Container>,
+        life: &mut Life,
+        record: Box<Incarnation>,
+        job: &Job,
+    ) {
+        container.hide_names();
+        let exit = Exit::NEVER_RAN;
+        let undone = self.end_as(container, life, record, exit, None, Unwritten::GoOn).await;
+        if let Err(worse) = undone {
+            job.log(3, worse.chain());
+            container.show(life);
         }
     }
 
@@ -255,6 +311,7 @@ impl Engine {
         (unrested, ports): (Vec<IpAddr>, &Ports),
         effective: &Effective,
         job: &Job,
+        goal: Goal,
     ) -> Result<(Arc<Running>, OwnedFd), Error> {
         job.stage("preparing");
         if record.network.is_some() {
@@ -278,6 +335,16 @@ impl Engine {
         let running = self.create_process(container, record, conmon, mounts).await?;
         self.check_joined(container, &running)?;
         self.borrow_addresses(container, &running);
+        let at_start = match goal {
+            Goal::Run(at_start) => at_start,
+            Goal::Wait => {
+                job.point_of_no_return()?;
+                record.stage = Stage::Running;
+                self.write_record(record).await?;
+                return Ok((running, root));
+            }
+        };
+        self.attach_at_start(container, &running, at_start).await?;
         // From here on the start is carried through, also by another daemon if this one dies.
         job.point_of_no_return()?;
         job.stage("starting");
@@ -339,6 +406,20 @@ impl Engine {
         record: Box<Incarnation>,
         running: Arc<Running>,
         pace: Pace,
+        ports: Ports,
+    ) {
+        self.runs(container, life, record, &running, pace, ports);
+        self.watch(container.clone(), running);
+    }
+
+    /// Shows that it runs.
+    pub(super) fn runs(
+        &self,
+        container: &Arc<Container>,
+        life: &mut Life,
+        record: Box<Incarnation>,
+        running: &Arc<Running>,
+        pace: Pace,
         mut ports: Ports,
     ) {
         ports.lead(record.network.as_ref().map_or(&[], |network| &network.publications));
@@ -349,8 +430,7 @@ impl Engine {
         self.state.post(move |c| durable::update_life(c, &id, &last));
         life.now = Now::Running { record, running: running.clone(), stopping: 0, pace, ports };
         container.show(life);
-        self.watch_health(container, &running);
-        self.watch(container.clone(), running);
+        self.watch_health(container, running);
     }
 }
 

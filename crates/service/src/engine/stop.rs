@@ -16,7 +16,7 @@ use super::follow::Plan;
 use super::jobs::{Job, JobKind, Origin, Output};
 use super::object::ObjectId;
 use super::records::durable;
-use super::view;
+use super::view::{self, State};
 use super::{Engine, Error, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -152,7 +152,8 @@ impl Engine {
         let container = self.container(&request.container.id)?;
         container.check_unchanged(&request.container)?;
         let name = &request.container.name;
-        let running = container.running().ok_or_else(|| Error::NotRunning(name.clone()))?;
+        let running = container.running().filter(|_| container.state() != State::Created);
+        let running = running.ok_or_else(|| Error::NotRunning(name.clone()))?;
         match request.whom {
             Whom::All => self.kill_all(&container, &running),
             Whom::Init => signal::send(running.init.as_fd(), request.signal).map_err(|error| {
@@ -185,6 +186,13 @@ impl Engine {
         request: &Stop,
         job: &Job,
     ) -> Result<(), Error> {
+        {
+            let asked = container.lock_unchanged(&request.container);
+            let mut life = job.or_canceled(asked).await??;
+            if self.take_down_waiting(container, &mut life).await? {
+                return Ok(());
+            }
+        }
         let Some(running) = self.begin_to_stop(container, request, job).await? else {
             return match request.needed {
                 // It would have been started again.

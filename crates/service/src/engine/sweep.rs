@@ -79,7 +79,12 @@ impl Engine {
             }
             // Whoever was to get a terminal there is not there any more.
             for stray in entries(&run).filter(|name| name.starts_with(TERMINAL_SOCKETS)) {
-                tell("a socket", effects::remove_file(&run.join(stray)));
+                let stray = run.join(stray);
+                if stray.is_dir() {
+                    tell("a directory", effects::remove_dir(&stray));
+                } else {
+                    tell("a socket", effects::remove_file(&stray));
+                }
             }
             let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
             for namespace in namespaces(&tag) {

@@ -25,6 +25,8 @@ use super::object::{Change, ObjectId, Seen};
 pub enum State {
     /// Made, and never started since the host booted.
     Configured,
+    /// All of it is there, and its first process waits.
+    Created,
     /// On the way to `Running`.
     Starting,
     /// Its first process runs.
@@ -46,6 +48,7 @@ impl State {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Configured => "configured",
+            Self::Created => "created",
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Paused => "paused",
@@ -109,6 +112,12 @@ pub struct Exit {
     pub signal: i32,
     /// Why.
     pub reason: ExitReason,
+}
+
+impl Exit {
+    /// Of a container that was made, and was never let run.
+    pub(super) const NEVER_RAN: Self =
+        Self { code: -1, signal: 0, reason: ExitReason::StartFailed };
 }
 
 /// The process a running container began with.
@@ -205,6 +214,8 @@ pub struct Container {
     pub started_monotonic: Option<Usec>,
     /// When it last ended; `None` while it runs or never ran.
     pub finished: Option<Usec>,
+    /// Whether it has a terminal of its own.
+    pub terminal: bool,
     /// What follows its end.
     pub lifecycle: Lifecycle,
     /// The limits it was asked to have.

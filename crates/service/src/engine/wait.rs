@@ -140,6 +140,7 @@ mod tests {
     fn each_state_is_one_or_the_other_or_on_the_way() {
         for (state, running, stopped) in [
             (State::Configured, false, true),
+            (State::Created, false, false),
             (State::Starting, false, false),
             (State::Running, true, false),
             (State::Paused, true, false),

@@ -18,7 +18,7 @@ use crate::undo::{Failure, Undo, failed};
 use crate::view;
 use crate::{
     Cause, Create, Created, Error, Extent, Force, Layout, MAX_KEPT, Place, PlacedMount, Prepared,
-    Refusal, Settings, Started, Target,
+    Refusal, Settings, Started, Stdin, Target,
 };
 
 /// A container whose conmon waits.
@@ -143,6 +143,9 @@ impl Plan {
         let cgroups = self.settings.cgroups;
         undo.run(&Step::EnsureDir(layout.runtime_root(self.request.runtime)))?;
         undo.run(&Step::MakeDir(layout.exit_dir()))?;
+        if self.request.stdin == Stdin::Terminal {
+            undo.run(&Step::MakeDir(layout.console_dir()))?;
+        }
         view::make(cgroups, &view::cgroup_root(cgroups)?)?;
         let conmon = start_conmon(undo, |fds| {
             let mut launch = programs.create(&self.request, fds);
@@ -173,10 +176,22 @@ impl Plan {
         self.place_mounts(undo, mounts)?;
         let root = view::cgroup_root(self.settings.cgroups)?;
         self.prepare_cgroups(undo, &root)?;
-        self.supervise(undo, kin, conmon, &root).inspect_err(|_| {
+        let created = self.supervise(undo, kin, conmon, &root).and_then(|created| {
+            self.forget_console()?;
+            Ok(created)
+        });
+        created.inspect_err(|_| {
             kin.add_group(&root, &self.request.cgroup);
             kin.add_doomed_group(self.request.cgroup.clone());
         })
+    }
+
+    /// The terminal has come; undoing this would find nothing, which is fine.
+    fn forget_console(&self) -> Result<(), Cause> {
+        if self.request.stdin != Stdin::Terminal {
+            return Ok(());
+        }
+        crate::undo::run(&Step::RemoveDir(self.layout().console_dir())).map(drop)
     }
 
     fn place_mounts(&self, undo: &mut Undo, mounts: Vec<PlacedMount>) -> Result<(), Cause> {

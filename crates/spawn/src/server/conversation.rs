@@ -10,7 +10,8 @@ use super::Inner;
 use crate::sys::socket::{self, Packet, Peer, Received};
 use crate::wire::{self, Answer, Call, Hello, OLDEST, Reply, VERSION, Welcome};
 use crate::{
-    ContainerId, Create, Created, Error, Exec, Execed, Place, PlacedMount, Rejection, Started,
+    Attach, ContainerId, Create, Created, Error, Exec, Execed, Place, PlacedMount, Rejection,
+    Started,
 };
 
 /// How long a caller may take to make ready what a container needs while its conmon waits.
@@ -110,6 +111,9 @@ impl Conversation<'_> {
                 self.alone(&target.id, || self.reply(swap(), |it| (Answer::Swapped(it), vec![])))
             }
             Call::Exec(request) => self.shared(&request.target.id, || self.exec(&request, fds)),
+            Call::Attach { attach, streams } => {
+                self.shared(&attach.target.id, || self.attach(&attach, streams, fds))
+            }
             Call::Version { runtime } => {
                 self.reply(spawner.version(runtime), |it| (Answer::Version(it), vec![]))
             }
@@ -153,6 +157,14 @@ impl Conversation<'_> {
             let pidfds = [supervisor, process].into_iter().flatten().map(|started| started.pidfd);
             (pids, pidfds.chain(terminal).collect())
         })
+    }
+
+    fn attach(&self, request: &Attach, given: [bool; 3], fds: Vec<OwnedFd>) -> Result<(), Stop> {
+        let mut fds = fds.into_iter();
+        let init = fds.next();
+        let init = pidfd(init.as_ref())?;
+        let streams = given.map(|given| given.then(|| fds.next()).flatten());
+        self.done(self.inner.spawner.attach(request, init.as_fd(), streams))
     }
 
     fn alone(&self, id: &ContainerId, work: impl FnOnce() -> Result<(), Stop>) -> Result<(), Stop> {

@@ -4,6 +4,7 @@ use super::*;
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +15,9 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use crate::sys::socket::{Packet, Received};
 use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, OLDEST, Reply, VERSION};
 use crate::{
-    CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed, Extent, Force, Incarnation,
-    Limits, LiveFile, OciRuntime, Place, PlacedMount, Prepared, Profile, ProfileName, Refusal,
-    Remote, Started, Stdin, Streams, Swapped, Target,
+    Attach, AttachedStreams, CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed,
+    Extent, Force, Incarnation, Limits, LiveFile, OciRuntime, Place, PlacedMount, Prepared,
+    Profile, ProfileName, Refusal, Remote, Started, Stdin, Streams, Swapped, Target,
 };
 
 /// The containers there are, as a spawner that has no programs knows them.
@@ -96,6 +97,12 @@ impl Spawner for Arc<Fake> {
 
     fn exec(&self, _: &Exec, _: BorrowedFd<'_>, _: [OwnedFd; 3]) -> Result<Execed, Error> {
         Ok(Execed { supervisor: None, process: Some(ourselves()), terminal: None })
+    }
+
+    fn attach(&self, _: &Attach, _: BorrowedFd<'_>, streams: AttachedStreams) -> Result<(), Error> {
+        let [_, Some(output), _] = streams else { panic!("{streams:?}") };
+        File::from(output).write_all(b"attached").unwrap();
+        Ok(())
     }
 
     fn swap_file(&self, _: &Target, file: LiveFile, _: BorrowedFd<'_>) -> Result<Swapped, Error> {
@@ -257,6 +264,12 @@ fn each_call_arrives_and_is_answered() {
     let null = || OwnedFd::from(File::open("/dev/null").unwrap());
     let execed = remote.exec(&exec, conmon.as_fd(), [null(), null(), null()]).unwrap();
     assert!(execed.supervisor.is_none() && execed.process.unwrap().pid == 7);
+    let attach = Attach { target: target.clone(), stdin: Stdin::Open };
+    let (mut output, pipe) = std::io::pipe().unwrap();
+    remote.attach(&attach, conmon.as_fd(), [None, Some(pipe.into()), None]).unwrap();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "attached");
     let delete = |conmon| remote.delete(&target, conmon, Force::No).unwrap();
     assert_eq!(delete(Some(conmon.as_fd())), Deleted::Deleted);
     assert_eq!(delete(None), Deleted::AlreadyGone);

@@ -1,5 +1,6 @@
 //! The only module that changes anything or talks to the kernel unsafely.
 
+mod attach;
 mod cgroup;
 mod files;
 mod mounts;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use crate::fault;
 use crate::step::{Done, Step};
 
+pub(crate) use attach::unblocked;
 pub(crate) use cgroup::processes;
 pub(crate) use files::is_directory;
 pub(crate) use mounts::{can_mount_beneath, seen_at, thread_fds};
@@ -56,6 +58,9 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::JoinCgroup { root, path, pid } => cgroup::join(root, path, *pid).map(changed),
         Step::ListenForTerminal(path) => {
             socket::listen_for_terminal(path).map(|fd| Done::Fd(Arc::new(fd)))
+        }
+        Step::Attach(bundle) => {
+            attach::connect_in(bundle, "attach").map(|fd| Done::Fd(Arc::new(fd)))
         }
         Step::Listen(path) => socket::listen_at(path).map(|fd| Done::Fd(Arc::new(fd))),
         Step::RemoveSocket(path) | Step::RemoveMountFile(path) | Step::RemoveFile(path) => {

@@ -30,8 +30,9 @@ impl Program {
         let high = |fd: &BorrowedFd<'_>| Ok(fcntl_dupfd_cloexec(fd, beyond)?);
         let args = std::iter::once(launch.program.as_os_str());
         let args = args.chain(launch.args.iter().map(AsRef::as_ref));
-        let env =
-            launch.env.iter().map(|(name, value)| Ok(CString::new(format!("{name}={value}"))?));
+        let env = launch.env.iter().map(|(name, value)| {
+            c_string(&[OsStr::new(name), value.as_os_str()].join(OsStr::new("=")))
+        });
         Ok(Self {
             path: c_string(launch.program.as_os_str())?,
             args: args.map(c_string).collect::<io::Result<_>>()?,

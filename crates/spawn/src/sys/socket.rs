@@ -153,7 +153,7 @@ fn is_deserted(path: &Path, address: &SocketAddrUnix) -> io::Result<bool> {
     }
 }
 
-fn new_socket() -> io::Result<OwnedFd> {
+pub(super) fn new_socket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 

@@ -1,4 +1,5 @@
 //! What every spawner must do, whoever forks.
 
+mod attach;
 mod containers;
 mod groups;

@@ -70,6 +70,8 @@ pub(in crate::engine) enum Now {
 /// Whether the processes of a container are let run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Pace {
+    /// Not yet: the first of them waits to be started.
+    Waiting,
     /// They are.
     Free,
     /// They are being stopped where they are.
@@ -102,6 +104,11 @@ impl Life {
         }
     }
 
+    /// Whether all of it is there, and it has not been let run.
+    pub(in crate::engine) fn waits(&self) -> bool {
+        matches!(self.now, Now::Running { pace: Pace::Waiting, .. })
+    }
+
     /// What it is made of, if it runs.
     pub(super) fn record(&self) -> Option<Arc<Incarnation>> {
         match &self.now {
@@ -113,6 +120,7 @@ impl Life {
     /// Its network, if it runs and has one of its own.
     pub(super) fn network(&self) -> Option<&NetworkRecord> {
         match &self.now {
+            Now::Running { pace: Pace::Waiting, .. } => None,
             Now::Running { record, .. } => record.network.as_ref(),
             _ => None,
         }
@@ -155,6 +163,7 @@ impl Life {
             Now::Idle if self.last.exit.is_some() => State::Exited,
             Now::Idle => State::Configured,
             Now::Starting => State::Starting,
+            Now::Running { pace: Pace::Waiting, .. } => State::Created,
             Now::Running { stopping: 0, pace: Pace::Frozen, .. } => State::Paused,
             Now::Running { stopping: 0, .. } => State::Running,
             Now::Running { .. } => State::Stopping,

@@ -288,6 +288,7 @@ fn first_view(row: &ContainerRow, definition: &Definition, life: &Life) -> view:
         started: None,
         started_monotonic: None,
         finished: None,
+        terminal: row.definition.request.terminal.into(),
         lifecycle: row.definition.lifecycle.clone(),
         limits: tare_specgen::Resources::default(),
         stop_timeout_usec: None,

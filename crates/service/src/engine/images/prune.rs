@@ -9,9 +9,11 @@ use crate::engine::clock::Usec;
 use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
 use crate::engine::{Pending, view};
 
-/// Images and volumes to be removed, if no container needs them.
+/// Containers that do not run, and images and volumes that no container needs, to be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prune {
+    /// Containers, before all else.
+    pub containers: bool,
     /// Which images.
     pub images: Option<Pruned>,
     /// Volumes, too.
@@ -36,9 +38,10 @@ pub enum Pruned {
 
 impl Ask for Prune {
     fn question(&self, _: &Caller) -> Question {
+        let containers = self.containers.then_some(Action::RemoveContainers);
         let images = self.images.map(|_| Action::ManageImages);
         let volumes = self.volumes.then_some(Action::ManageVolumes);
-        let needs = images.into_iter().chain(volumes).map(Into::into).collect();
+        let needs = containers.into_iter().chain(images).chain(volumes).map(Into::into).collect();
         Question { needs, ..Question::free() }.with("verb", "prune")
     }
 }
@@ -54,6 +57,9 @@ impl Engine {
         let engine = self.clone();
         self.pending(JobKind::Prune, None, Origin::Caller(&by), move |job| async move {
             let mut freed = Freed::default();
+            if request.containers {
+                freed.ids = engine.prune_containers(&request, &job).await?;
+            }
             if request.images.is_some() {
                 engine.prune_images(&request, &job, &mut freed).await?;
             }

@@ -25,12 +25,16 @@ pub enum JobKind {
     Prune,
     /// Remove an image.
     RemoveImage,
+    /// Make a container ready to run.
+    PrepareContainer,
     /// Start a container.
     StartContainer,
     /// Stop a container.
     StopContainer,
     /// Stop a container, and start it again.
     RestartContainer,
+    /// Take down what there is of a container that does not run.
+    CleanupContainer,
     /// Remove a container.
     RemoveContainer,
     /// Remove a volume.
@@ -60,6 +64,8 @@ impl JobKind {
             Self::ExportImages => "export-images",
             Self::Prune => "prune",
             Self::RemoveImage => "remove-image",
+            Self::PrepareContainer => "prepare-container",
+            Self::CleanupContainer => "cleanup-container",
             Self::StartContainer => "start-container",
             Self::StopContainer => "stop-container",
             Self::RestartContainer => "restart-container",

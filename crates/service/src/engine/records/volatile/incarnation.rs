@@ -89,6 +89,11 @@ impl Incarnation {
         self.doing = Some(doing);
     }
 
+    /// Whether its first process was, or may have been, told to go on.
+    pub(crate) fn was_let_run(&self) -> bool {
+        self.started.is_some() || self.doing == Some(Doing::Start)
+    }
+
     /// As it is written down after that.
     pub(crate) fn fulfil(&mut self, now: Usec, now_monotonic: Usec) {
         match self.doing.take() {
@@ -164,7 +169,9 @@ mod tests {
     fn a_change_is_written_down_before_it_is_begun_and_after_it_is_done() {
         let mut record = Incarnation { stage: Stage::Preparing, ..Incarnation::sample() };
         (record.started, record.started_monotonic) = (None, None);
+        assert!(!record.was_let_run(), "it waits");
         record.intend(Doing::Start);
+        assert!(record.was_let_run(), "nobody knows");
         assert_eq!((record.stage, record.started), (Stage::Running, None));
         let form = serde_json::to_value(&record).unwrap();
         assert_eq!(form["doing"], "start");
