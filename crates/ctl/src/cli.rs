@@ -519,6 +519,7 @@ pub(crate) struct Run {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Create {
     /// What it reads is what those write who stay with it.
     #[arg(short, long)]

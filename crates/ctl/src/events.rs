@@ -27,7 +27,10 @@ pub(crate) async fn show(bus: &Connection, since: Option<u64>, no_stream: bool) 
         None => manager.list_containers(Options::from([("Limit", 0_u32.into())])).await?.1,
     };
     last = show_after(&manager, last).await?;
-    while !no_stream {
+    if no_stream {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         tokio::select! {
             event = told.next() => match event {
                 Some(event) if event.args()?.seqnum <= last => {}
@@ -39,7 +42,6 @@ pub(crate) async fn show(bus: &Connection, since: Option<u64>, no_stream: bool) 
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The number of the last one shown.
@@ -63,11 +65,8 @@ fn line(event: &Row) -> String {
         Some(Variant::ObjectPath(path)) => path.to_string(),
         _ => String::new(),
     };
-    let mut line = format!("{seqnum}  {kind:<9}  {action:<7}  {object}");
-    for (key, value) in attributes(event) {
-        line.push_str(&format!("  {key}={value}"));
-    }
-    line
+    let attributes = attributes(event).into_iter().map(|(key, value)| format!("  {key}={value}"));
+    format!("{seqnum}  {kind:<9}  {action:<7}  {object}{}", attributes.collect::<String>())
 }
 
 /// What else is said about it, sorted.
