@@ -46,10 +46,8 @@ fn at_start(options: Values) -> Result<AtStart, ApiError> {
 /// Options of `Attach`.
 pub(crate) fn attach(options: Values, find: impl FnOnce() -> Found) -> Result<Attach, ApiError> {
     let mut o = Options::new(options);
-    let input = match o.boolean("Stdin")?.unwrap_or_default() {
-        true => Input::Wanted,
-        false => Input::Unwanted,
-    };
+    let wanted = o.boolean("Stdin")?.unwrap_or_default();
+    let input = if wanted { Input::Wanted } else { Input::Unwanted };
     o.finish()?;
     Ok(Attach { container: find()?, input })
 }

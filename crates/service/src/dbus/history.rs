@@ -153,10 +153,9 @@ pub(crate) fn coming(event: &Event) -> Option<Coming> {
         Event::Network(change) => of("network", change, Clone::clone, |view| name(&view.name)),
         Event::Volume(change) => of("volume", change, Clone::clone, |view| name(&view.name)),
         Event::Process(change) => of("process", change, Clone::clone, |_| Vec::new()),
-        Event::Job(Change::Changed { .. }) => None,
+        Event::Job(Change::Changed { .. }) | Event::JobLogged { .. } | Event::Barrier(_) => None,
         Event::Job(change) => of("job", change, Clone::clone, job),
         Event::JobFinished(view) => Some(finished(view)),
-        Event::JobLogged { .. } | Event::Barrier(_) => None,
     }
 }
 
