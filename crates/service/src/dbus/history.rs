@@ -153,7 +153,11 @@ pub(crate) fn coming(event: &Event) -> Option<Coming> {
         Event::Network(change) => of("network", change, Clone::clone, |view| name(&view.name)),
         Event::Volume(change) => of("volume", change, Clone::clone, |view| name(&view.name)),
         Event::Process(change) => of("process", change, Clone::clone, |_| Vec::new()),
-        Event::Job(Change::Changed { .. }) | Event::JobLogged { .. } | Event::Barrier(_) => None,
+        Event::Secret(change) => of("secret", change, Clone::clone, |view| name(&view.name)),
+        Event::Job(Change::Changed { .. })
+        | Event::JobLogged { .. }
+        | Event::Tainted
+        | Event::Barrier(_) => None,
         Event::Job(change) => of("job", change, Clone::clone, job),
         Event::JobFinished(view) => Some(finished(view)),
     }

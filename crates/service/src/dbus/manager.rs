@@ -350,7 +350,7 @@ impl Manager {
     #[zbus(out_args("secrets", "seqnum"))]
     fn list_secrets(&self, filter: Dict) -> Result<(List, u64), ApiError> {
         let filter = api::list::SecretFilter::parse(values(filter)?)?;
-        let seqnum = self.context.registry.events();
+        let seqnum = self.context.history.last();
         let all = self.context.engine.secrets();
         let list = all.iter().filter(|view| filter.fits(view));
         Ok((list.map(|view| secret::row(view)).collect(), seqnum))
