@@ -1,5 +1,5 @@
 //! How long an answer takes: by the directory alone, and from a socket to a socket.
-
+#![expect(clippy::disallowed_methods, reason = "a bench makes its own surroundings")]
 #![expect(clippy::unwrap_used, reason = "a bench has no caller to report to")]
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};

@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
 
 use crate::handover::{
-    self, Heard, Received, Said, VERSION, Whole, descriptors, invalid, is_trusted, receive, send,
-    set_patience,
+    self, Heard, Received, Said, VERSION, Whole, descriptors, invalid, is_trusted, receive,
 };
-use crate::{Directory, Error, Server, Serving, Sockets};
+use crate::{Directory, Error, Server, Serving, Sockets, effects};
 
 /// How long the other side may take for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -112,19 +110,19 @@ impl Daemon {
                 manager.has_greeted = true;
                 self.welcome(&manager.connection)?;
             }
-            said if manager.has_greeted => self.obey(said, fds)?,
+            said if manager.has_greeted => effects::obey(said, |said| self.obey(said, fds))?,
             _ => return Err(invalid("it does not say hello")),
         }
         Ok(true)
     }
 
     fn welcome(&self, connection: &OwnedFd) -> io::Result<()> {
-        send(connection, &Heard::Welcome { version: VERSION }, &[])?;
+        effects::reply(connection, &Heard::Welcome { version: VERSION }, &[])?;
         for (network, asked) in &self.networks {
             let has = Heard::Has { network: network.clone() };
-            send(connection, &has, &descriptors(&asked.sockets))?;
+            effects::reply(connection, &has, &descriptors(&asked.sockets))?;
         }
-        send(connection, &Heard::Ready {}, &[])
+        effects::reply(connection, &Heard::Ready {}, &[])
     }
 
     fn obey(&mut self, said: Said, mut fds: Vec<OwnedFd>) -> io::Result<()> {
@@ -168,11 +166,9 @@ impl Daemon {
 
 /// Who has come, if it is to be listened to.
 fn accept(listener: &OwnedFd) -> Option<Manager> {
-    let accepted = accept_with(listener, SocketFlags::CLOEXEC).map_err(io::Error::from);
-    let checked = accepted.and_then(|connection| {
-        set_patience(&connection, Some(PATIENCE))?;
-        Ok(is_trusted(&connection)?.then_some(connection))
-    });
+    let accepted = effects::accept(listener, PATIENCE);
+    let checked =
+        accepted.and_then(|connection| Ok(is_trusted(&connection)?.then_some(connection)));
     match checked {
         Ok(Some(connection)) => Some(Manager { connection, has_greeted: false }),
         Ok(None) => {

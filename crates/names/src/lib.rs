@@ -28,6 +28,11 @@
 //! It makes no interfaces, reads no settings, and keeps no cache: the host's resolver does. It
 //! signs nothing; what others signed is passed on.
 //!
+//! # Effects
+//!
+//! What it makes, and what one process tells the other, goes through one module, where a test makes
+//! it fail (feature `fault`). Answering is none: it changes nothing, and nobody waits for it but who asks.
+//!
 //! # Limits
 //!
 //! Whoever asks is not trusted. A network has so many questions under way to the resolvers and so
@@ -45,14 +50,19 @@
 //! - [RFC 6891](https://www.rfc-editor.org/rfc/rfc6891): EDNS
 //! - [RFC 7766](https://www.rfc-editor.org/rfc/rfc7766): TCP
 //! - [resolv.conf(5)](https://man7.org/linux/man-pages/man5/resolv.conf.5.html)
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own surroundings"))]
 
 mod daemon;
 mod directory;
+mod effects;
 mod error;
+pub mod fault;
 mod forward;
 mod handover;
 mod local;
 mod name_server;
+#[cfg(feature = "daemon")]
+pub mod program;
 mod remote;
 mod resolvers;
 mod server;

@@ -4,12 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::{Error, PORT};
-
-/// Most connections that wait to be taken.
-const BACKLOG: i32 = 64;
+use crate::{Error, PORT, effects};
 
 /// Where a network is asked: an address, over UDP and TCP.
 #[derive(Debug)]
@@ -29,14 +26,12 @@ impl Sockets {
     /// [`Error::Listen`]; [`Error::is_busy`] if somebody else answers there.
     pub fn listen(interface: &str, address: IpAddr) -> Result<Self, Error> {
         let address = SocketAddr::new(address, PORT);
-        let listen = || {
-            let udp = socket(interface, address, Type::DGRAM, Protocol::UDP)?;
-            let tcp = socket(interface, address, Type::STREAM, Protocol::TCP)?;
-            tcp.listen(BACKLOG)?;
-            Ok(Self { udp: udp.into(), tcp: tcp.into() })
-        };
-        let interface = interface.to_owned();
-        listen().map_err(|source| Error::Listen { address, interface, source })
+        let made = effects::listen(interface, address);
+        let (udp, tcp) = made.map_err(|source| {
+            let interface = interface.to_owned();
+            Error::Listen { address, interface, source }
+        })?;
+        Ok(Self { udp: udp.into(), tcp: tcp.into() })
     }
 }
 
@@ -79,23 +74,4 @@ impl Sockets {
 
 fn is_inet(domain: Domain) -> bool {
     domain == Domain::IPV4 || domain == Domain::IPV6
-}
-
-fn socket(
-    interface: &str,
-    address: SocketAddr,
-    kind: Type,
-    protocol: Protocol,
-) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    socket.bind_device(Some(interface.as_bytes()))?;
-    if kind == Type::STREAM {
-        // Connections of an earlier server may still wait for their end.
-        socket.set_reuse_address(true)?;
-    }
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket)
 }

@@ -1,6 +1,7 @@
 //! `tare-names` as a program, told by one manager after the other. In namespaces of the test's own: the
 //! loopback is the network.
 
+#![expect(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
 #![expect(clippy::unwrap_used, reason = "a test has no caller to report to")]
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

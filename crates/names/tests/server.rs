@@ -1,5 +1,6 @@
 //! A server, asked over loopback.
 
+#![expect(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
 #![expect(clippy::unwrap_used, reason = "a test has no caller to report to")]
 
 use std::io::{Read, Write};

@@ -25,6 +25,7 @@ mod hooked {
     /// only the first call counts. What `hook` returns as an error becomes the effect's failure.
     pub fn set_hook(hook: Hook) {
         if HOOK.set(hook).is_ok() {
+            tare_names::fault::set_hook(|step| ask("names", step));
             tare_netns::fault::set_hook(|step| ask("netns", step));
             tare_runtime::fault::set_hook(|step| ask("runtime", step));
             tare_spawn::fault::set_hook(|step| ask("spawn", step));

@@ -28,6 +28,7 @@ pub(crate) struct Whole {
 }
 
 /// A file with that in it.
+#[expect(clippy::disallowed_methods, reason = "called by `effects` alone")]
 pub(crate) fn sealed(whole: &Whole) -> io::Result<OwnedFd> {
     let mut file =
         File::from(memfd_create("names", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);

@@ -1,6 +1,7 @@
 //! The messages.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,31 @@ pub(crate) enum Heard {
     Has { network: String },
     /// Those were all.
     Ready {},
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello { .. } => f.write_str("hello"),
+            Self::Whole {} => f.write_str("all that is known"),
+            Self::Network { network, .. } => write!(f, "what network {network} is"),
+            Self::Forget { network } => write!(f, "that network {network} is no more"),
+            Self::Host { key, places } if places.is_empty() => write!(f, "that {key} is nowhere"),
+            Self::Host { key, .. } => write!(f, "where {key} is"),
+            Self::Serve { network } => write!(f, "to answer on network {network}"),
+            Self::Close { network } => write!(f, "to answer on network {network} no more"),
+        }
+    }
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Welcome { .. } => f.write_str("welcome"),
+            Self::Has { network } => write!(f, "that network {network} is answered"),
+            Self::Ready {} => f.write_str("that this was all"),
+        }
+    }
 }
 
 /// A network in a [`Whole`](super::Whole).

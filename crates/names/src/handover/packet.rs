@@ -43,6 +43,7 @@ pub(crate) fn set_patience(socket: &OwnedFd, limit: Option<Duration>) -> io::Res
 }
 
 /// Sends one message.
+#[expect(clippy::disallowed_methods, reason = "called by `effects` alone")]
 pub(crate) fn send(
     socket: &OwnedFd,
     message: &impl Serialize,

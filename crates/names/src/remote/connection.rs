@@ -6,12 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-
-use crate::Sockets;
-use crate::handover::{
-    self, Heard, Received, Said, VERSION, invalid, is_trusted, receive, send, set_patience,
-};
+use crate::handover::{self, Heard, Received, Said, VERSION, invalid, is_trusted, receive};
+use crate::{Sockets, effects};
 
 /// How long it may take for anything. It does nothing that takes time.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,10 +19,7 @@ pub(super) struct Connection(OwnedFd);
 impl Connection {
     /// With the sockets that are answered already, by network.
     pub(super) fn open(path: &Path) -> io::Result<(Self, BTreeMap<String, Vec<Sockets>>)> {
-        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
-        let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
-        set_patience(&socket, Some(PATIENCE))?;
-        connect(&socket, &SocketAddrUnix::new(path)?)?;
+        let socket = effects::connect(path, PATIENCE)?;
         // Who listens is who was there when the socket was made, be it the service manager.
         if !is_trusted(&socket)? {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -55,7 +48,7 @@ impl Connection {
     }
 
     pub(super) fn say(&self, said: &Said, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        send(&self.0, said, fds)
+        effects::say(&self.0, said, fds)
     }
 }
 

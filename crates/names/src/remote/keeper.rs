@@ -9,8 +9,8 @@ use rustix::io::Errno;
 
 use super::connection::Connection;
 use super::{News, Phase, Shared};
-use crate::Sockets;
-use crate::handover::{Said, descriptors, sealed};
+use crate::handover::{Said, descriptors};
+use crate::{Sockets, effects};
 
 /// First and longest pause between two tries to reach it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -107,7 +107,7 @@ impl Shared {
             let sockets = state.held.iter().map(|(name, it)| Ok((name.clone(), duplicates(it)?)));
             (whole, sockets.collect::<io::Result<Vec<_>>>()?)
         };
-        connection.say(&Said::Whole {}, &[sealed(&whole)?.as_fd()])?;
+        connection.say(&Said::Whole {}, &[effects::seal(&whole)?.as_fd()])?;
         for (network, sockets) in sockets {
             connection.say(&Said::Serve { network }, &descriptors(&sockets))?;
         }

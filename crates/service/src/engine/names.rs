@@ -19,6 +19,9 @@ use super::records::volatile::NetworkRecord;
 #[derive(Debug)]
 pub(super) struct Names {
     server: Arc<dyn NameServer>,
+    /// Who sees to it that a network is answered has this, one after the other.
+    turn: Mutex<()>,
+    /// Never locked while anything is done: properties are made of it.
     answered: Mutex<BTreeMap<NetworkName, Answered>>,
     /// Who is asked in place of the host's resolvers, while the host has none.
     fallback: Mutex<Vec<IpAddr>>,
@@ -38,7 +41,12 @@ enum Answered {
 impl Names {
     /// Of no networks yet.
     pub(super) fn new(server: Arc<dyn NameServer>) -> Self {
-        Self { server, answered: Mutex::default(), fallback: Mutex::default() }
+        Self {
+            server,
+            turn: Mutex::default(),
+            answered: Mutex::default(),
+            fallback: Mutex::default(),
+        }
     }
 
     /// What goes on since before this daemon is known.
@@ -102,9 +110,12 @@ impl Names {
         let (true, Some(interface)) = (definition.answers_names(), definition.bridge()) else {
             return false;
         };
-        let mut answered = self.answered();
-        let before = answered.get(name);
-        if matches!(before, Some(Answered::At(..))) && bridge == Ensured::AlreadyThere {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (was_tried, is_answered) = match self.answered().get(name) {
+            Some(before) => (true, matches!(before, Answered::At(..))),
+            None => (false, false),
+        };
+        if is_answered && bridge == Ensured::AlreadyThere {
             return true;
         }
         let addresses = servers(definition);
@@ -113,7 +124,7 @@ impl Names {
             Err(error) => {
                 let now = if error.is_busy() { Answered::Busy } else { Answered::Failed };
                 // Once, not at every start.
-                if before.is_none() {
+                if !was_tried {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     let cause = cause.unwrap_or_default();
                     tracing::warn!("network '{name}' is without names: {error}: {cause}");
@@ -122,7 +133,7 @@ impl Names {
             }
         };
         let done = matches!(now, Answered::At(..));
-        answered.insert(name.clone(), now);
+        self.answered().insert(name.clone(), now);
         done
     }
 

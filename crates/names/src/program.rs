@@ -1,9 +1,9 @@
-//! `tare-names`: answers names of containers for a container manager, and while that is restarted.
+//! The program `tare-names`: answers names of containers for a container manager, and while that is
+//! restarted.
 //!
 //! It needs no privilege: the manager makes the sockets, and tells it who is where. Nothing of that
 //! is kept; the manager tells it again.
 
-mod socket;
 #[expect(unsafe_code, reason = "descriptors that were handed over")]
 mod sys;
 
@@ -15,8 +15,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
-use tare_names::Daemon;
 use tracing::level_filters::LevelFilter;
+
+use crate::{Daemon, effects};
 
 /// Answers names of containers for a container manager, and while that is restarted.
 ///
@@ -37,7 +38,8 @@ struct Arguments {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-fn main() -> ExitCode {
+/// What `tare-names` does.
+pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // The journal has times of its own.
     tracing_subscriber::fmt()
@@ -66,7 +68,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Before anybody is told that it is ready: from then on it can be asked to end.
     let stop = stop_signal()?;
     let listener = match &arguments.socket {
-        Some(path) => socket::listen_at(path)?,
+        Some(path) => effects::listen_at(path)?,
         None => {
             sys::inherited_socket()?.ok_or("no socket was handed over: start tare-names.socket")?
         }
@@ -76,7 +78,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     tracing::info!("ready");
     daemon.serve(&listener, stop.as_fd())?;
     if let Some(path) = &arguments.socket {
-        std::fs::remove_file(path)?;
+        effects::remove_socket(path)?;
     }
     tracing::info!("ended");
     Ok(())

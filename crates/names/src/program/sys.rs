@@ -2,7 +2,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 /// The socket that the service manager listens on for us; see `sd_listen_fds(3)`.
-pub(crate) fn inherited_socket() -> io::Result<Option<OwnedFd>> {
+pub(super) fn inherited_socket() -> io::Result<Option<OwnedFd>> {
     let mut sockets = sd_notify::listen_fds()?;
     match (sockets.next(), sockets.next()) {
         (None, _) => Ok(None),
