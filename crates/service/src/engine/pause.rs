@@ -10,6 +10,7 @@ use std::time::Duration;
 use tare_runtime::cgroup::Cgroup;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::blocking::brief;
 use super::container::{Container, Pace, Running};
 use super::view;
 use super::{Engine, Error};
@@ -66,7 +67,8 @@ impl Engine {
                 Ok(())
             }
             (Some(Pace::Freezing), failed) => {
-                group.thaw().map_err(|error| failed_to("resume", &container, error))?;
+                let (thawed, _) = ordered(group, Cgroup::thaw).await?;
+                thawed.map_err(|error| failed_to("resume", &container, error))?;
                 life.set_pace(running.number(), Pace::Free);
                 failed.map_err(|error| failed_to("pause", &container, error))?;
                 Err(Error::FreezeTimeout(container.name()))
@@ -91,7 +93,8 @@ impl Engine {
         let alone = timeout(FREEZE_TIMEOUT, running.in_use.write()).await;
         let alone = alone.map_err(|_| Error::FreezeTimeout(container.name()))?;
         let group = self.payload(container, &running)?;
-        group.freeze().map_err(|error| failed_to("pause", container, error))?;
+        let (ordered, group) = ordered(group, Cgroup::freeze).await?;
+        ordered.map_err(|error| failed_to("pause", container, error))?;
         life.set_pace(running.number(), Pace::Freezing);
         drop(alone);
         Ok((running, group))
@@ -123,7 +126,8 @@ impl Engine {
             return Ok(());
         }
         let group = self.payload(container, running)?;
-        group.thaw().map_err(|error| failed_to("resume", container, error))?;
+        let (ordered, _) = ordered(group, Cgroup::thaw).await?;
+        ordered.map_err(|error| failed_to("resume", container, error))?;
         life.set_pace(running.number(), Pace::Free);
         container.show(&life);
         Ok(())
@@ -160,6 +164,15 @@ pub(super) fn failed_to(
     error: tare_runtime::Error,
 ) -> Error {
     Error::Process { what, name: container.name(), source: std::io::Error::other(error) }
+}
+
+/// Gives a group an order. The kernel does that under a lock of its own, for which no other caller is to
+/// wait.
+async fn ordered(
+    group: Cgroup,
+    order: fn(&Cgroup) -> Result<(), tare_runtime::Error>,
+) -> Result<(Result<(), tare_runtime::Error>, Cgroup), Error> {
+    brief(move || Ok((order(&group), group))).await
 }
 
 /// Whether all processes of a group have stopped, if they do so in time.
