@@ -5,6 +5,7 @@ mod handle;
 #[expect(unsafe_code, reason = "mount_setattr(2) has no wrapper")]
 mod mount;
 #[expect(unsafe_code, reason = "the calls for quotas of projects have no wrapper")]
+#[expect(clippy::disallowed_methods, reason = "this is where some of the effects are")]
 mod quota;
 mod read;
 mod step;

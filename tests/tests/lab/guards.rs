@@ -90,7 +90,7 @@ fn lab_planted_one_that_hangs() {
     in_lab(System, async |_| {
         println!("what it says itself");
         note("in its time");
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
 }
 

@@ -79,7 +79,7 @@ fn privileged_who_starts_a_container_with_a_pipe_gets_all_that_it_writes() {
         let client = tared.client().await;
         client.import_busybox().await;
         let path = client.create("c", "seq 20000; exit 3").await;
-        let want: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
+        let want = (1..=20_000).fold(String::new(), |all, n| all + &n.to_string() + "\n");
         for _ in 0..3 {
             let output = start_with_output(&client, &path, []).await;
             assert!(rest(output) == want, "something is missing, or too much");

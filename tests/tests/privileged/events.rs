@@ -85,8 +85,8 @@ fn privileged_events_are_numbered_without_a_gap_and_not_only_told() {
         assert_eq!(told(&client).len(), numbers.len(), "no more of them");
 
         for wrong in [1, last + 1000, u64::MAX] {
-            let lost = after(&client, wrong, 1).await.unwrap_err();
-            assert_eq!(lost.name, format!("{ERROR}.EventsLost"), "{wrong}");
+            let refused = after(&client, wrong, 1).await.unwrap_err();
+            assert_eq!(refused.name, format!("{ERROR}.EventsLost"), "{wrong}");
         }
         let refused = client.manager::<_, ()>("Subscribe", &1_u64).await.unwrap_err();
         assert_eq!(refused.short(), "InvalidArgs");
@@ -98,8 +98,8 @@ fn privileged_events_are_numbered_without_a_gap_and_not_only_told() {
         let mut tared = tared.restart();
         let client = tared.client().await;
         assert!(seqnum(&client).await > last);
-        let lost = after(&client, last, 1).await.unwrap_err();
-        assert_eq!(lost.name, format!("{ERROR}.EventsLost"));
+        let refused = after(&client, last, 1).await.unwrap_err();
+        assert_eq!(refused.name, format!("{ERROR}.EventsLost"));
         let (_, kept) = after(&client, 0, u32::MAX).await.unwrap();
         let seen = kept.iter().any(|event| event.get::<String>("Type") == "container");
         assert!(seen, "what it has found is told");

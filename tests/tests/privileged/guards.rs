@@ -110,7 +110,7 @@ fn privileged_planted_one_that_waits_for_a_message() {
     on_scratch_host(async |host| {
         println!("what it says itself");
         let _tared = Tared::start(host);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
 }
 

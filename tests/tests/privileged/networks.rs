@@ -415,125 +415,130 @@ fn privileged_a_running_container_is_connected_and_disconnected() {
     });
 }
 
+/// Options of a network of one subnet.
+fn subnet(pairs: Vec<(&'static str, &'static str)>) -> Options<'static> {
+    let pairs = pairs.into_iter().map(|(key, value)| (key, Variant::from(value)));
+    Options::from([("Subnets", vec![row(pairs)].into())])
+}
+
+/// Networks that cannot be where `web` has 10.99.0.0/24, and the names of the errors.
+fn no_networks() -> Vec<(&'static str, Options<'static>, &'static str)> {
+    vec![
+        ("web", Options::new(), "NameInUse"),
+        ("a/b", Options::new(), "InvalidName"),
+        ("a\nb", Options::new(), "InvalidName"),
+        (
+            "n",
+            subnet(vec![
+                ("Subnet", "10.7.0.0/24"),
+                ("RangeStart", "10.7.0.20"),
+                ("RangeEnd", "10.7.0.10"),
+            ]),
+            "InvalidArgs",
+        ),
+        ("n", subnet(vec![("Subnet", "10.99.0.128/25")]), "SubnetOverlap"),
+        ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("Gateway", "10.8.0.1")]), "InvalidArgs"),
+        ("n", subnet(vec![("Subnet", "127.0.0.0/24")]), "InvalidArgs"),
+        (
+            "n",
+            Options::from([(
+                "Subnets",
+                vec![
+                    row([("Subnet", "10.7.0.0/24".into())]),
+                    row([("Subnet", "10.7.0.128/25".into())]),
+                ]
+                .into(),
+            )]),
+            "InvalidArgs",
+        ),
+        ("n", subnet(vec![("Subnet", "10.7.0.0/33")]), "InvalidArgs"),
+        ("n", subnet(vec![("Subnet", "10.7.0.0/32")]), "InvalidArgs"),
+        ("n", subnet(vec![("Gateway", "10.7.0.1")]), "InvalidArgs"),
+        ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("Gateway", "10.7.0.0")]), "InvalidArgs"),
+        ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("RangeStart", "10.7.0.20")]), "InvalidArgs"),
+        (
+            "n",
+            subnet(vec![
+                ("Subnet", "10.7.0.0/24"),
+                ("RangeStart", "10.7.0.20"),
+                ("RangeEnd", "10.7.1.20"),
+            ]),
+            "InvalidArgs",
+        ),
+        ("n", Options::from([("VLAN", 0_u16.into())]), "InvalidArgs"),
+        ("n", Options::from([("VLAN", 4095_u16.into())]), "InvalidArgs"),
+        ("n", Options::from([("MTU", 10_u32.into())]), "InvalidArgs"),
+        ("n", Options::from([("Driver", "vxlan".into())]), "InvalidArgs"),
+        ("n", Options::from([("Interface", "a\nb".into())]), "InvalidArgs"),
+        ("n", Options::from([("Interface", "..".into())]), "InvalidArgs"),
+        ("n", Options::from([("Interface", "lo".into())]), "NameInUse"),
+        ("n", Options::from([("Interface", "abcdefghijklmnop".into())]), "InvalidArgs"),
+        (
+            "n",
+            Options::from([("Driver", "macvlan".into()), ("Parent", "lo".into())]),
+            "InvalidArgs",
+        ),
+        ("n", Options::from([("Drivr", "bridge".into())]), "UnknownOption"),
+    ]
+}
+
+/// Containers that cannot be on `web` as they want to.
+fn no_connections() -> Vec<(Options<'static>, &'static str)> {
+    let asked = |pairs: Vec<(&'static str, Variant<'static>)>| on("true", vec![row(pairs)]);
+    vec![
+        (asked(vec![("Network", "none-such".into())]), "NoSuchNetwork"),
+        (
+            asked(vec![("Network", "web".into()), ("MAC", "01:00:00:00:00:00".into())]),
+            "InvalidArgs",
+        ),
+        (asked(vec![("Network", "web".into()), ("MAC", "02:00:00".into())]), "InvalidArgs"),
+        (asked(vec![("Network", "w\nb".into())]), "NoSuchNetwork"),
+        (
+            asked(vec![("Network", "web".into()), ("Interface", "abcdefghijklmnop".into())]),
+            "InvalidArgs",
+        ),
+        (on("true", vec![row([("Network", "web".into())]); 2].clone()), "InvalidArgs"),
+        (asked(vec![("Network", "web".into()), ("Interface", "lo".into())]), "InvalidArgs"),
+        (
+            asked(vec![("Network", "web".into()), ("Addresses", vec!["10.98.0.2"].into())]),
+            "InvalidArgs",
+        ),
+        (
+            asked(vec![("Network", "web".into()), ("Aliases", vec!["db", "DB"].into())]),
+            "InvalidArgs",
+        ),
+        (asked(vec![("Network", "web".into()), ("Aliases", vec!["d\nb"].into())]), "InvalidArgs"),
+        (with_ports("true", vec![row([("ContainerPort", 0_u16.into())])]), "InvalidArgs"),
+        (with_ports("true", vec![port(8080, "tcp"), port(8080, "tcp")]), "InvalidArgs"),
+        (
+            with_ports(
+                "true",
+                vec![row([
+                    ("HostPort", 65_535_u16.into()),
+                    ("ContainerPort", 80_u16.into()),
+                    ("Range", 2_u16.into()),
+                ])],
+            ),
+            "InvalidArgs",
+        ),
+    ]
+}
+
 #[test]
 fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
     on_scratch_host(async |host| {
         let mut tared = Tared::start(host);
         let client = tared.client().await;
         client.import_busybox().await;
-        let subnet = |pairs: Vec<(&'static str, &'static str)>| {
-            let pairs = pairs.into_iter().map(|(key, value)| (key, Variant::from(value)));
-            Options::from([("Subnets", vec![row(pairs)].into())])
-        };
         network(&client, "web", subnet(vec![("Subnet", "10.99.0.0/24")])).await.unwrap();
         let bridge = run("ip", &["-o", "link"]);
         let rules = run("nft", &["list", "ruleset"]);
-        for (name, options, error) in [
-            ("web", Options::new(), "NameInUse"),
-            ("a/b", Options::new(), "InvalidName"),
-            ("a\nb", Options::new(), "InvalidName"),
-            (
-                "n",
-                subnet(vec![
-                    ("Subnet", "10.7.0.0/24"),
-                    ("RangeStart", "10.7.0.20"),
-                    ("RangeEnd", "10.7.0.10"),
-                ]),
-                "InvalidArgs",
-            ),
-            ("n", subnet(vec![("Subnet", "10.99.0.128/25")]), "SubnetOverlap"),
-            ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("Gateway", "10.8.0.1")]), "InvalidArgs"),
-            ("n", subnet(vec![("Subnet", "127.0.0.0/24")]), "InvalidArgs"),
-            (
-                "n",
-                Options::from([(
-                    "Subnets",
-                    vec![
-                        row([("Subnet", "10.7.0.0/24".into())]),
-                        row([("Subnet", "10.7.0.128/25".into())]),
-                    ]
-                    .into(),
-                )]),
-                "InvalidArgs",
-            ),
-            ("n", subnet(vec![("Subnet", "10.7.0.0/33")]), "InvalidArgs"),
-            ("n", subnet(vec![("Subnet", "10.7.0.0/32")]), "InvalidArgs"),
-            ("n", subnet(vec![("Gateway", "10.7.0.1")]), "InvalidArgs"),
-            ("n", subnet(vec![("Subnet", "10.7.0.0/24"), ("Gateway", "10.7.0.0")]), "InvalidArgs"),
-            (
-                "n",
-                subnet(vec![("Subnet", "10.7.0.0/24"), ("RangeStart", "10.7.0.20")]),
-                "InvalidArgs",
-            ),
-            (
-                "n",
-                subnet(vec![
-                    ("Subnet", "10.7.0.0/24"),
-                    ("RangeStart", "10.7.0.20"),
-                    ("RangeEnd", "10.7.1.20"),
-                ]),
-                "InvalidArgs",
-            ),
-            ("n", Options::from([("VLAN", 0_u16.into())]), "InvalidArgs"),
-            ("n", Options::from([("VLAN", 4095_u16.into())]), "InvalidArgs"),
-            ("n", Options::from([("MTU", 10_u32.into())]), "InvalidArgs"),
-            ("n", Options::from([("Driver", "vxlan".into())]), "InvalidArgs"),
-            ("n", Options::from([("Interface", "a\nb".into())]), "InvalidArgs"),
-            ("n", Options::from([("Interface", "..".into())]), "InvalidArgs"),
-            ("n", Options::from([("Interface", "lo".into())]), "NameInUse"),
-            ("n", Options::from([("Interface", "abcdefghijklmnop".into())]), "InvalidArgs"),
-            (
-                "n",
-                Options::from([("Driver", "macvlan".into()), ("Parent", "lo".into())]),
-                "InvalidArgs",
-            ),
-            ("n", Options::from([("Drivr", "bridge".into())]), "UnknownOption"),
-        ] {
+        for (name, options, error) in no_networks() {
             let about = format!("{name} {options:?}");
             let refused = network(&client, name, options).await.expect_err(&about);
             assert_eq!(refused.short(), error, "{about}: {refused:?}");
         }
-        let asked = |pairs: Vec<(&'static str, Variant<'static>)>| on("true", vec![row(pairs)]);
-        for (options, error) in [
-            (asked(vec![("Network", "none-such".into())]), "NoSuchNetwork"),
-            (
-                asked(vec![("Network", "web".into()), ("MAC", "01:00:00:00:00:00".into())]),
-                "InvalidArgs",
-            ),
-            (asked(vec![("Network", "web".into()), ("MAC", "02:00:00".into())]), "InvalidArgs"),
-            (asked(vec![("Network", "w\nb".into())]), "NoSuchNetwork"),
-            (
-                asked(vec![("Network", "web".into()), ("Interface", "abcdefghijklmnop".into())]),
-                "InvalidArgs",
-            ),
-            (on("true", vec![row([("Network", "web".into())]); 2].clone()), "InvalidArgs"),
-            (asked(vec![("Network", "web".into()), ("Interface", "lo".into())]), "InvalidArgs"),
-            (
-                asked(vec![("Network", "web".into()), ("Addresses", vec!["10.98.0.2"].into())]),
-                "InvalidArgs",
-            ),
-            (
-                asked(vec![("Network", "web".into()), ("Aliases", vec!["db", "DB"].into())]),
-                "InvalidArgs",
-            ),
-            (
-                asked(vec![("Network", "web".into()), ("Aliases", vec!["d\nb"].into())]),
-                "InvalidArgs",
-            ),
-            (with_ports("true", vec![row([("ContainerPort", 0_u16.into())])]), "InvalidArgs"),
-            (with_ports("true", vec![port(8080, "tcp"), port(8080, "tcp")]), "InvalidArgs"),
-            (
-                with_ports(
-                    "true",
-                    vec![row([
-                        ("HostPort", 65_535_u16.into()),
-                        ("ContainerPort", 80_u16.into()),
-                        ("Range", 2_u16.into()),
-                    ])],
-                ),
-                "InvalidArgs",
-            ),
-        ] {
+        for (options, error) in no_connections() {
             let about = format!("{options:?}");
             let refused = client.create_with("c", options).await.unwrap_err();
             assert_eq!(refused.short(), error, "{about}: {refused:?}");

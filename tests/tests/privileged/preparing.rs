@@ -68,7 +68,7 @@ fn privileged_a_container_that_is_prepared_waits_and_misses_nothing() {
             match way {
                 "Cleanup" => clean_up(&client, &path).await.done(),
                 _ => client.stop(&path).await.done(),
-            };
+            }
             gone(waits).await;
             let container = client.container(&path).await;
             assert_eq!(container.get::<String>("State"), "exited", "{way}");

@@ -103,7 +103,7 @@ fn privileged_a_container_knows_its_secrets_and_nobody_is_told() {
         assert!(used.message.contains("'key'") && used.message.contains('c'), "{used:?}");
         let users: Vec<OwnedObjectPath> =
             client.properties(&secret, "Secret").await.get("Containers");
-        assert_eq!(users, [path.clone()]);
+        assert_eq!(users, std::slice::from_ref(&path));
         client.remove(&path).await.done();
         client.call(&secret, "Secret", "Remove", &0_u64).await.unwrap();
         assert!(client.list("ListSecrets").await.is_empty());

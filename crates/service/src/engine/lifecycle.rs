@@ -245,8 +245,8 @@ mod tests {
         assert_eq!(json, r#"{"auto_remove":true,"restart":"on-failure:2"}"#);
         assert_eq!(serde_json::from_str::<Lifecycle>(&json).unwrap(), both);
         assert!(both.is_contradictory());
-        let bond = Bond { bus: "b".into(), name: ":1.7".into() };
-        let bound = Lifecycle { bound_to: Some(bond), ..Lifecycle::default() };
+        let to = Bond { bus: "b".into(), name: ":1.7".into() };
+        let bound = Lifecycle { bound_to: Some(to), ..Lifecycle::default() };
         let json = serde_json::to_string(&bound).unwrap();
         assert_eq!(
             json,

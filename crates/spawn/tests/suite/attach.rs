@@ -1,4 +1,5 @@
 //! What a container writes and reads, passed on to those who have attached.
+#![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` misses helpers")]
 
 use std::fs::{self, File};
 use std::io::{Read, Write, pipe};
@@ -73,6 +74,11 @@ fn end(world: &World, created: &Created) {
     world.assert_clean();
 }
 
+/// The numbers up to that one, a line each.
+fn numbers(last: u32) -> String {
+    (1..=last).fold(String::new(), |all, number| all + &number.to_string() + "\n")
+}
+
 #[test]
 fn privileged_who_attaches_before_the_start_gets_every_byte() {
     let mut world = crate::world();
@@ -80,7 +86,7 @@ fn privileged_who_attaches_before_the_start_gets_every_byte() {
     let created = created(&mut world, Stdin::Null, script);
     let several = [0; 3].map(|_| attach(&world, &created, false).unwrap());
     start(&world, &created);
-    let want: String = (1..=9999).map(|n| format!("{n}\n")).collect();
+    let want = numbers(9999);
     for ends in &several {
         assert!(rest(&ends.output) == want, "something is missing, or too much");
         assert_eq!(rest(&ends.errors), "last\n");
@@ -104,7 +110,7 @@ fn privileged_input_arrives_and_its_end_does_but_not_that_of_who_goes_away() {
     }
     drop(attach(&world, &created, false).unwrap());
     let Ends { input, output, errors } = attach(&world, &created, true).unwrap();
-    let much: String = (1..=40_000).map(|n| format!("{n}\n")).collect();
+    let much = numbers(40_000);
     let writer = std::thread::spawn({
         let (mut input, much) = (input.unwrap(), much.clone());
         move || input.write_all(much.as_bytes()).unwrap()
