@@ -508,7 +508,6 @@ pub(crate) struct Import {
     pub(crate) archive: PathBuf,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "they are switches")]
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Do not stay, also with -i or -t.

@@ -4,6 +4,8 @@
 //!
 //! `time_images diff FILES CHANGES` makes a root of so many files, changes some, and lists that.
 
+#![expect(clippy::disallowed_methods, reason = "it makes its own surroundings")]
+
 use std::error::Error;
 use std::fs;
 use std::io::Write as _;

@@ -44,6 +44,7 @@
 //! - [openat2(2)](https://man7.org/linux/man-pages/man2/openat2.2.html)
 //! - [overlayfs](https://docs.kernel.org/filesystems/overlayfs.html)
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make their own surroundings"))]
 #![expect(
     clippy::unnecessary_debug_formatting,
     reason = "names out of an archive may hold anything, so messages escape them"
