@@ -33,8 +33,10 @@ pub enum Connections {
 
 /// Makes the kernel forget connections, so that packets of old ones are judged anew.
 ///
-/// Before an address passes to another container: else an entry would go on leading packets
-/// there that were meant for the container that is gone.
+/// Before an address passes to another container, when the one that had it is off its network:
+/// else an entry would go on leading packets there that were meant for the container that is gone.
+/// What the kernel keeps for that address while it asks where that is goes too: by then such
+/// packets are translated, and would be sent to whoever answers.
 ///
 /// The kernel has no index of them: all its entries are gone through, once for each family, which
 /// takes milliseconds. Better many at once.
@@ -48,9 +50,19 @@ pub fn forget_connections(which: &[Connections]) -> Result<(), Error> {
 
 fn forget(kernel: &mut Linux, which: &[Connections]) -> Result<(), Error> {
     if !which.is_empty() {
-        apply(kernel, vec![Step::ForgetConnections(which.to_vec())])?.commit();
+        apply(kernel, plan_forgetting(which))?.commit();
     }
     Ok(())
+}
+
+/// Connections first: each goes on adding to what waits for a neighbour.
+fn plan_forgetting(which: &[Connections]) -> Vec<Step> {
+    let addresses: Vec<_> = which.iter().filter_map(Connections::container).collect();
+    let mut steps = vec![Step::ForgetConnections(which.to_vec())];
+    if !addresses.is_empty() {
+        steps.push(Step::ForgetNeighbours(addresses));
+    }
+    steps
 }
 
 /// Forgets what many threads ask for, together: while one goes through the kernel's entries, the
@@ -115,6 +127,14 @@ impl Connections {
         match *self {
             Self::Of(address) => Some(IpFamily::of(address)),
             Self::ToHost { at, .. } => at.map(IpFamily::of),
+        }
+    }
+
+    /// The address whose they are, if they are one's.
+    fn container(&self) -> Option<IpAddr> {
+        match *self {
+            Self::Of(address) => Some(address),
+            Self::ToHost { .. } => None,
         }
     }
 
@@ -284,6 +304,17 @@ mod tests {
             assert_eq!(which.contain(&led), want_led, "{about}");
             assert_eq!(which.contain(&local), want_local, "{about}");
         }
+    }
+
+    #[test]
+    fn what_waits_for_an_address_is_dropped_when_nothing_is_led_there_any_more() {
+        let of = Connections::Of(ip("10.88.0.2"));
+        let port = Connections::ToHost { at: None, protocol: Protocol::Udp, first: 1, count: 1 };
+        let connections = |which: &[Connections]| Step::ForgetConnections(which.to_vec());
+        let both = [port, of];
+        let neighbours = Step::ForgetNeighbours(vec![ip("10.88.0.2")]);
+        assert_eq!(plan_forgetting(&both), [connections(&both), neighbours]);
+        assert_eq!(plan_forgetting(&[port]), [connections(&[port])], "that is this host");
     }
 
     #[test]

@@ -186,6 +186,8 @@ pub enum Step {
     },
     /// Make the kernel forget connections.
     ForgetConnections(Vec<Connections>),
+    /// Make the host forget where neighbours of these addresses are, and drop what waits for them.
+    ForgetNeighbours(Vec<IpAddr>),
 }
 
 /// Where an interface is.
@@ -299,6 +301,7 @@ impl fmt::Display for Step {
                 write!(f, "remove {} elements from firewall table {table}", elements.len())
             }
             Self::ForgetConnections(which) => write!(f, "forget connections ({})", which.len()),
+            Self::ForgetNeighbours(which) => write!(f, "forget neighbours ({})", which.len()),
         }
     }
 }

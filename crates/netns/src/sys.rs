@@ -5,6 +5,7 @@ mod cookie;
 mod legacy;
 mod link;
 mod namespace;
+mod neighbour;
 mod nfnetlink;
 mod route;
 pub(crate) mod shelf;
@@ -111,6 +112,7 @@ impl Kernel for Linux {
             }
             Step::RemoveElements { table, elements } => self.remove_elements(table, elements),
             Step::ForgetConnections(which) => self.filter()?.forget(which),
+            Step::ForgetNeighbours(which) => self.routes()?.forget_neighbours(which),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +18,9 @@ use crate::networks::namespace_of;
 type Row = HashMap<String, Variant<'static>>;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than anything here is under way: once a second the kernel asks again who has an address
+/// that packets wait for.
+const A_WHILE: Duration = Duration::from_millis(1500);
 
 fn row<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Row {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
@@ -134,6 +139,89 @@ fn privileged_a_published_port_answers_in_both_families_and_sees_who_asks() {
             let to: SocketAddr = to.parse().unwrap();
             in_network("outside", || TcpStream::connect_timeout(&to, PATIENCE)).unwrap_err();
         }
+        tared.stop();
+        remove_outside();
+    });
+}
+
+/// Sockets that send to somebody on and on.
+struct Streams {
+    stop: Arc<AtomicBool>,
+    sends: Vec<thread::JoinHandle<()>>,
+}
+
+impl Streams {
+    fn begin(streams: [(Arc<UdpSocket>, SocketAddr); 2]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let begin = |(socket, to): (Arc<UdpSocket>, SocketAddr)| {
+            let stop = stop.clone();
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    // It is told that nobody is there.
+                    let _ = socket.send_to(b"more", to);
+                    thread::sleep(Duration::from_micros(200));
+                }
+            })
+        };
+        let sends = streams.map(begin).into();
+        Self { stop, sends }
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.sends.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// Whether anything arrives within a while.
+fn hears(socket: &UdpSocket) -> bool {
+    socket.set_read_timeout(Some(A_WHILE)).unwrap();
+    socket.recv_from(&mut [0; 16]).is_ok()
+}
+
+#[test]
+fn privileged_who_gets_the_address_of_another_hears_nothing_that_was_meant_for_that_one() {
+    on_scratch_host(async |host| {
+        make_outside_with_v6();
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let subnet = vec![row([("Subnet", "10.99.0.0/24".into())])];
+        network(&client, "net", Options::from([("Subnets", subnet.into())])).await;
+        // Whoever asks for an address gets it at once.
+        let place = || row([("Network", "net".into()), ("Addresses", vec!["10.99.0.9"].into())]);
+        let sockets = |path: &OwnedObjectPath| {
+            let at = |port: u16| UdpSocket::bind(("10.99.0.9", port)).unwrap();
+            in_network(&namespace_of(path), || [at(80), at(7000)])
+        };
+        let [far, near] = [7, 0].map(|port| {
+            Arc::new(in_network("outside", || UdpSocket::bind(("203.0.113.2", port)).unwrap()))
+        });
+        far.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut tenant = waiting(&client, "c0", place(), vec![port("udp")]).await;
+        for round in 1..4 {
+            let [serves, asks] = sockets(&tenant);
+            asks.send_to(b"hi", "203.0.113.2:7").unwrap();
+            let (_, peer) = far.recv_from(&mut [0; 16]).unwrap();
+            let streams = Streams::begin([
+                (near.clone(), "203.0.113.1:8080".parse().unwrap()),
+                (far.clone(), peer),
+            ]);
+            assert!(hears(&serves) && hears(&asks), "both arrive");
+            drop((serves, asks));
+            client.remove(&tenant).await.done();
+            // Nothing is published by it, and it asks nobody.
+            tenant = waiting(&client, &format!("c{round}"), place(), Vec::new()).await;
+            let [serves, asks] = sockets(&tenant);
+            assert!(!hears(&serves), "what was meant for the port of the one before");
+            assert!(!hears(&asks), "what answers the one before");
+            let more = (vec![port("udp")], 0_u64);
+            client.call(&tenant, "Container", "PublishPorts", &more).await.unwrap();
+            assert!(hears(&serves), "now it is meant for this one");
+            streams.end();
+        }
+        client.remove(&tenant).await.done();
+        drop((far, near));
         tared.stop();
         remove_outside();
     });

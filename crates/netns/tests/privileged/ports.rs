@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tare_netns::{
-    ContainerRules, Element, ErrorKind, IpFamily, Member, Namespace, Protocol, Reach,
-    enable_forwarding, forget_connections,
+    Connections, ContainerRules, Element, ErrorKind, IpFamily, Member, Namespace, Protocol, Reach,
+    enable_forwarding, forget_connections, teardown,
 };
 
 use crate::common::{command, name, on_scratch_host, set_bridge_netfilter, world};
@@ -258,6 +259,72 @@ fn privileged_the_next_tenant_of_an_address_gets_nothing_that_was_meant_for_the_
 }
 
 #[test]
+fn privileged_what_waits_for_the_last_tenant_of_an_address_is_not_sent_to_the_next() {
+    on_both_kinds_of_host(|| {
+        let lab = Lab::new();
+        let network = lab.network(0, Reach::Open);
+        for (at, any) in [(0, "0.0.0.0"), (1, "::")] {
+            let first = lab.publishing(&network, 2, &both_protocols());
+            let socket = udp(Some(&first.namespace), to(first.addresses[at], 53));
+            let asker = udp(Some(&lab.client), to(any, 0));
+            udp_exchange(&asker, &socket, to(HOST[at], 5353));
+            drop(socket);
+            lab.firewall.remove_elements(&first.rules.elements()).unwrap();
+            teardown(&first.wanted).unwrap();
+            // The connection is known, and who it leads to is nobody: the kernel asks who that is.
+            let waits = || {
+                asker.send_to(b"late", to(HOST[at], 5353)).unwrap();
+                neighbours("incomplete").contains(&format!("{} ", first.addresses[at]))
+            };
+            assert!(until(waits), "{}", neighbours("all"));
+            forget_connections(&first.addresses.map(Connections::Of)).unwrap();
+            let known = neighbours("all");
+            assert!(!known.contains(&format!("{} ", first.addresses[at])), "{known}");
+
+            let second = lab.container(&network, 2);
+            let socket = udp(Some(&second.namespace), to(second.addresses[at], 53));
+            // The kernel asks again once a second.
+            socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            let heard = socket.recv_from(&mut [0; 16]);
+            assert!(heard.is_err(), "{heard:?}");
+            lab.remove(&second);
+        }
+    });
+}
+
+#[test]
+fn privileged_a_neighbour_that_somebody_set_for_good_stays() {
+    on_scratch_host(|| {
+        let _network = Lab::new().network(0, Reach::Open);
+        for (address, state) in [("10.88.0.7", "permanent"), ("10.88.0.8", "stale")] {
+            let place = ["dev", "tare0", "lladdr", "02:00:00:00:00:07", "nud", state];
+            command("ip", &[&["neighbour", "add", address][..], &place].concat());
+        }
+        let both = ["10.88.0.7", "10.88.0.8"].map(|address| Connections::Of(name(address)));
+        forget_connections(&both).unwrap();
+        let known = neighbours("all");
+        assert!(known.contains("10.88.0.7 ") && !known.contains("10.88.0.8 "), "{known}");
+    });
+}
+
+/// Those of the first network that are in that state.
+fn neighbours(state: &str) -> String {
+    command("ip", &["neighbour", "show", "dev", "tare0", "nud", state])
+}
+
+/// Whether that comes true.
+fn until(mut comes: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        if comes() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+#[test]
 fn privileged_connections_of_others_are_not_cut() {
     on_scratch_host(|| {
         let lab = Lab::new();
@@ -269,7 +336,7 @@ fn privileged_connections_of_others_are_not_cut() {
         lab.remove(&goes);
         client.write_all(b"still").unwrap();
         server.read_exact(&mut [0; 5]).unwrap();
-        forget_connections(&[tare_netns::Connections::Of(name("203.0.113.1"))]).unwrap();
+        forget_connections(&[Connections::Of(name("203.0.113.1"))]).unwrap();
     });
 }
 
@@ -342,7 +409,7 @@ fn privileged_two_hundred_lives_leave_the_host_as_it_was() {
         lab.remove(&lab.publishing(&network, 2, &both_protocols()));
         // Link-local addresses are found to be free meanwhile.
         while command("ip", &["addr"]).contains("tentative") {
-            thread::sleep(std::time::Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         }
         let before = look();
         for round in 0..200 {
