@@ -10,6 +10,8 @@ use crate::network::in_network;
 
 /// A question whose answer takes longer is lost: resolvers wait 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Who does not answer within this is not there.
+const SOON: Duration = Duration::from_millis(500);
 /// Between an answer and the next question.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -55,6 +57,19 @@ impl Asking {
         self.end.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
+}
+
+/// Asks once from the network namespace of that name: the address, if it comes soon.
+///
+/// # Panics
+///
+/// If there is no such namespace.
+pub fn asked_in(namespace: &str, server: &str, name: &str) -> Option<Vec<u8>> {
+    let family = if server.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = in_network(namespace, || UdpSocket::bind(family).unwrap());
+    socket.connect((server, 53)).ok()?;
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    ask(&socket, 1, name)
 }
 
 /// RFC 1035, 4.1.

@@ -160,8 +160,17 @@ impl Client {
 
     /// Waits for a message of which `find` makes something; those that came already count.
     pub async fn until<T>(&self, what: &str, find: impl Fn(&Message) -> Option<T>) -> T {
+        self.until_after(0, what, find).await
+    }
+
+    /// The same among the messages after the first so many.
+    async fn until_after<T>(
+        &self,
+        mut seen: usize,
+        what: &str,
+        find: impl Fn(&Message) -> Option<T>,
+    ) -> T {
         let mut grown = self.grown.clone();
-        let mut seen = 0;
         let found = async {
             loop {
                 let messages = self.messages();
@@ -301,6 +310,14 @@ impl Client {
     pub async fn session_code(&self, process: &OwnedObjectPath) -> i32 {
         let exited = |message: &Message| signal::<(i32, i32, u64)>(message, process, "Exited");
         self.until("the end of a process", exited).await.0
+    }
+
+    /// Waits for the `Exited` signal of a container, among the messages after the first so many.
+    pub async fn exit_after(&self, seen: usize, path: &OwnedObjectPath) {
+        self.until_after(seen, "the end of a container", |message| {
+            signal::<(i32, i32, String, u64)>(message, path, "Exited")
+        })
+        .await;
     }
 
     /// Waits for the `Exited` signal of a container.

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 /// One effect of a daemon, among those of one operation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Effect {
-    /// Whose it is: `netns`, `storage`, `spawn`, `runtime`, `service`.
+    /// Whose it is: that of a crate, as in `netns` or `service`; `tare-names` of that program, `names` of
+    /// whoever tells it.
     pub part: String,
     /// What it does, without what is different each time.
     pub text: String,

@@ -46,7 +46,7 @@ mod resolver;
 mod sys;
 mod tared;
 
-pub use asking::Asking;
+pub use asking::{Asking, asked_in};
 pub use bins::bin;
 pub use client::{Client, ERROR, Options, ROOT, failure, read, signal, started};
 pub use host::{Host, RESOLV_CONF, as_user, on_busy_scratch_host, on_scratch_host, run};

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use system_tests::world::Scope;
 use system_tests::{Host, Setup, Tared, World};
 
+use crate::helper::Helper;
+
 /// A daemon and the programs it needs, as a test handles them.
 pub(crate) trait Daemon: fmt::Debug {
     /// Where it keeps what stays.
@@ -30,8 +32,9 @@ pub(crate) trait Daemon: fmt::Debug {
     /// Kills it where it is.
     fn kill(&mut self);
 
-    /// Kills whoever starts programs for it, where that is; it is started again by itself.
-    fn kill_spawner(&self);
+    /// Kills a program that does something for it, where that is one of its own; it is started again by
+    /// itself.
+    fn kill_helper(&self, helper: Helper);
 
     /// Asks it to end, and does not wait for that.
     fn terminate(&mut self);
@@ -89,7 +92,7 @@ impl Daemon for Private<'_> {
     }
 
     /// That is the daemon itself.
-    fn kill_spawner(&self) {}
+    fn kill_helper(&self, _helper: Helper) {}
 
     fn terminate(&mut self) {
         self.tared.terminate();

@@ -1,8 +1,8 @@
 //! The installed service of a lab system, with programs in the place of its own that ask before every
-//! effect: `tared` in its sandbox, and `tare-spawn` without one.
+//! effect: `tared` in its sandbox, `tare-names` in a narrower one, and `tare-spawn` without any.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,11 +13,20 @@ use system_tests::world::Scope;
 use system_tests::{SYSTEM_BUS, bin, run};
 
 use crate::daemon::Daemon;
+use crate::helper::Helper;
 
 const TARED: &str = "tared.service";
 const SPAWN: &str = "tare-spawn.service";
+const NAMES: &str = "tare-names.service";
+/// Each unit, what runs in the place of its program, and what else is different. One that is started at
+/// once does not keep the test waiting.
+const UNITS: [(&str, &str, &str); 3] = [
+    (TARED, "tared-faulty", "Restart=no\n"),
+    (SPAWN, "tare-spawn-faulty", ""),
+    (NAMES, "tare-names-faulty", "RestartSec=5ms\nRestartSteps=0\n"),
+];
 /// Where systemd looks for what is added to units until the next boot.
-const UNITS: &str = "/run/systemd/system";
+const FRAGMENTS: &str = "/run/systemd/system";
 const FRAGMENT: &str = "faults.conf";
 /// Settings of the service beside the administrator's.
 const SETTINGS: &str = "/etc/tare/tared.toml.d/faults.toml";
@@ -36,7 +45,8 @@ impl Installed {
         let dir = PathBuf::from("/run/tare-faults");
         // Of an earlier test of this system.
         let _ = fs::remove_dir_all(&dir);
-        DirBuilder::new().mode(0o700).create(&dir).unwrap();
+        // Also for `tare-names`, which is nobody in particular.
+        DirBuilder::new().mode(0o711).create(&dir).unwrap();
         dir
     }
 
@@ -44,15 +54,14 @@ impl Installed {
     pub(crate) fn start(faults: &Faults, settings: &str) -> Self {
         let mut installed = Self { logged: SystemTime::now() };
         installed.stop();
-        systemctl(&["stop", "--quiet", SPAWN]);
+        systemctl(&["stop", "--quiet", SPAWN, NAMES]);
         fs::create_dir_all(Path::new(SETTINGS).parent().unwrap()).unwrap();
         fs::write(SETTINGS, settings).unwrap();
-        for (unit, program, more) in
-            [(TARED, "tared-faulty", "Restart=no\n"), (SPAWN, "tare-spawn-faulty", "")]
-        {
-            let dir = Path::new(UNITS).join(format!("{unit}.d"));
+        let (name, value) = faults.variable();
+        fs::set_permissions(&value, Permissions::from_mode(0o666)).unwrap();
+        for (unit, program, more) in UNITS {
+            let dir = Path::new(FRAGMENTS).join(format!("{unit}.d"));
             fs::create_dir_all(&dir).unwrap();
-            let (name, value) = faults.variable();
             let program = bin(program);
             let fragment = format!(
                 "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=\nExecStart={}\n\
@@ -70,9 +79,9 @@ impl Installed {
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        let _ = Command::new("systemctl").args(["stop", "--quiet", TARED, SPAWN]).status();
-        for unit in [TARED, SPAWN] {
-            let dir = Path::new(UNITS).join(format!("{unit}.d"));
+        let _ = Command::new("systemctl").args(["stop", "--quiet", TARED, SPAWN, NAMES]).status();
+        for (unit, ..) in UNITS {
+            let dir = Path::new(FRAGMENTS).join(format!("{unit}.d"));
             let _ = fs::remove_file(dir.join(FRAGMENT));
             // Somebody else's may be in it.
             let _ = fs::remove_dir(dir);
@@ -95,7 +104,7 @@ impl Daemon for Installed {
     fn scope(&self) -> Scope {
         let mut scope = Scope::of_installed_service();
         // The programs themselves, of which open descriptors count.
-        for program in ["tared-faulty", "tare-spawn-faulty"] {
+        for (_, program, _) in UNITS {
             scope.marks.push(bin(program).display().to_string());
             scope.daemons.push(program.into());
         }
@@ -120,11 +129,15 @@ impl Daemon for Installed {
         systemctl(&["reset-failed", TARED]);
     }
 
-    fn kill_spawner(&self) {
-        let before = kill_main(SPAWN);
-        until("tare-spawn is there again", || {
-            let now = property(SPAWN, "MainPID");
-            property(SPAWN, "ActiveState") == "active" && now != "0" && now != before
+    fn kill_helper(&self, helper: Helper) {
+        let unit = match helper {
+            Helper::Spawn => SPAWN,
+            Helper::Names => NAMES,
+        };
+        let before = kill_main(unit);
+        until("it is there again", || {
+            let now = property(unit, "MainPID");
+            property(unit, "ActiveState") == "active" && now != "0" && now != before
         });
     }
 
@@ -145,8 +158,10 @@ impl Daemon for Installed {
         self.logged = SystemTime::now();
         let since = format!("--since=@{}.{:06}", since.as_secs(), since.subsec_micros());
         run("journalctl", &["--sync"]);
-        let units = [format!("--unit={TARED}"), format!("--unit={SPAWN}")];
-        run("journalctl", &["--quiet", "--no-pager", "--output=cat", &since, &units[0], &units[1]])
+        let units = UNITS.map(|(unit, ..)| format!("--unit={unit}"));
+        let mut arguments = vec!["--quiet", "--no-pager", "--output=cat", &since];
+        arguments.extend(units.iter().map(String::as_str));
+        run("journalctl", &arguments)
     }
 }
 

@@ -12,8 +12,9 @@ use tokio::sync::OnceCell;
 use zbus::OwnedObjectPath;
 
 use crate::daemon::{Daemon, Private, world};
+use crate::helper::Helper;
 use crate::installed::Installed;
-use crate::operations::{Exec, Operation, Publish};
+use crate::operations::ask_for_what_stays;
 
 /// What goes on after an operation takes no longer than this to come to an end.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -32,21 +33,21 @@ pub struct Lab<'h> {
 impl<'h> Lab<'h> {
     /// One on the scratch host of a test.
     pub async fn new(host: &'h Host) -> Self {
+        Self::with(host, []).await
+    }
+
+    /// The same, with more in the environment of the daemon.
+    pub async fn with(host: &'h Host, more: impl IntoIterator<Item = (String, String)>) -> Self {
         let faults = Faults::listen(host.scratch());
         let file = host.path("tared.toml");
         fs::write(&file, settings(runtime(host).await)).unwrap();
         let setup = Setup {
             program: bin("tared-faulty"),
             config: Some(file),
-            env: vec![faults.variable()],
+            env: more.into_iter().chain([faults.variable()]).collect(),
             ..Setup::private(host)
         };
-        let lab = Self::on(faults, Box::new(Private::start(host, setup))).await;
-        // What comes with the first published port stays, too.
-        Exec.prepare(&lab).await;
-        Publish.run(lab.client()).await.unwrap();
-        Exec.clear(lab.client()).await;
-        lab
+        Self::on(faults, Box::new(Private::start(host, setup))).await
     }
 
     /// Brings about what stays after its first use: an image, the bridge, the firewall, directories.
@@ -57,8 +58,7 @@ impl<'h> Lab<'h> {
             client.import(&file_of(&least_busybox_tar()), options).await.unwrap().done();
         }
         let lab = Self { faults, daemon, client: Some(client) };
-        Exec.prepare(&lab).await;
-        Exec.clear(lab.client()).await;
+        ask_for_what_stays(&lab).await;
         lab
     }
 
@@ -89,9 +89,10 @@ impl<'h> Lab<'h> {
         self.client = None;
     }
 
-    /// Kills whoever starts programs for it, where that is; it is started again by itself.
-    pub fn kill_spawner(&self) {
-        self.daemon.kill_spawner();
+    /// Kills a program that does something for it, where that is one of its own; it is started again by
+    /// itself.
+    pub fn kill_helper(&self, helper: Helper) {
+        self.daemon.kill_helper(helper);
     }
 
     /// Asks the daemon to end, and does not wait for it.

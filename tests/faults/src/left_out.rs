@@ -22,7 +22,9 @@ impl<O: Operation> Matrix<O> {
     pub async fn leave_out_everywhere(mut self, lab: &mut Lab<'_>) -> Told {
         let left_out = match O::OWES {
             Owes::Before => self.all_undo(lab).await,
-            Owes::Retry => self.effects.iter().map(|effect| (None, effect.clone())).collect(),
+            Owes::Retry | Owes::Again => {
+                self.effects.iter().map(|effect| (None, effect.clone())).collect()
+            }
         };
         let mut told = Told::new();
         for (failed, effect) in left_out.into_iter().filter(|(_, it)| can_be_left_out(it)) {

@@ -13,12 +13,14 @@
 #![expect(clippy::unwrap_used, reason = "where a fixture fails, the test has failed")]
 
 mod ask;
+pub mod begin;
 mod daemon;
+pub mod helper;
 mod installed;
 pub mod lab;
 pub mod left_out;
 pub mod matrix;
-pub mod network_update;
+pub mod methods;
 pub mod operations;
 
-pub use ask::ask_whoever_listens;
+pub use ask::{NEW_STEP_VARIABLE, ask_whoever_listens};

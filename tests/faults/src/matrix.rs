@@ -11,6 +11,7 @@ use system_tests::world::Difference;
 use system_tests::{Client, World};
 use zbus::OwnedObjectPath;
 
+use crate::helper::Helper;
 use crate::lab::Lab;
 use crate::operations::{Operation, Owes, Stop, Until};
 
@@ -39,6 +40,8 @@ pub struct Matrix<O> {
     cleared: World,
     /// After it.
     pub(crate) done: World,
+    /// Each effect that had its fate, in words.
+    tried: Vec<String>,
     problems: Vec<String>,
 }
 
@@ -50,8 +53,8 @@ enum Fate {
     FailsTwice(Effect),
     Hangs,
     Killed,
-    /// Whoever was about to have it, for the daemon, is killed.
-    SpawnerKilled,
+    /// The program that was about to have it, for the daemon, is killed.
+    HelperKilled(Helper),
 }
 
 impl fmt::Display for Fate {
@@ -61,7 +64,7 @@ impl fmt::Display for Fate {
             Self::FailsTwice(undo) => write!(f, "fails, and then '{undo}'"),
             Self::Hangs => f.write_str("hangs"),
             Self::Killed => f.write_str("is where the daemon is killed"),
-            Self::SpawnerKilled => f.write_str("is where tare-spawn is killed"),
+            Self::HelperKilled(helper) => write!(f, "is where {helper} is killed"),
         }
     }
 }
@@ -98,57 +101,76 @@ impl<O: Operation> Matrix<O> {
         operation.run(lab.client()).await.unwrap();
         let effects = lab.faults.all_seen(QUIET).await;
         // Without a hook, all of what follows would pass.
-        assert!(effects.iter().any(|effect| effect.part == "service"), "{effects:?}");
+        assert!(!effects.is_empty(), "nothing is asked before an effect");
         let done = lab.world();
-        let (undo, late_undo, problems) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { operation, effects, undo, late_undo, cleared, done, problems }
+        let (undo, late_undo) = (Vec::new(), BTreeMap::new());
+        let (tried, problems) = (Vec::new(), Vec::new());
+        Self { operation, effects, undo, late_undo, cleared, done, tried, problems }
     }
 
     /// Each effect fails once; and so does each by which those before it are taken back.
-    pub async fn fail_everywhere(mut self, lab: &mut Lab<'_>) {
+    pub async fn fail_everywhere(&mut self, lab: &mut Lab<'_>) {
         self.fail_each(lab).await;
         for (number, undo) in self.undo.clone() {
             self.expose(lab, number, Fate::FailsTwice(undo)).await;
         }
-        self.report(lab).await;
     }
 
     /// Each effect hangs once; meanwhile others are answered, and whoever asked changes their mind.
-    pub async fn hang_everywhere(mut self, lab: &mut Lab<'_>) {
+    pub async fn hang_everywhere(&mut self, lab: &mut Lab<'_>) {
         for number in 0..self.effects.len() {
             if can_hang(&self.effects[number]) {
                 self.expose(lab, number, Fate::Hangs).await;
             }
         }
-        self.report(lab).await;
     }
 
     /// The daemon is killed right before each effect.
-    pub async fn kill_everywhere(mut self, lab: &mut Lab<'_>) {
+    pub async fn kill_everywhere(&mut self, lab: &mut Lab<'_>) {
         for number in 0..self.effects.len() {
             self.expose(lab, number, Fate::Killed).await;
         }
-        self.report(lab).await;
     }
 
-    /// `tare-spawn` is killed right before each effect of its own; the daemon lives on.
-    pub async fn kill_spawner_everywhere(mut self, lab: &mut Lab<'_>) {
-        let of_spawner = |number: &usize| self.effects[*number].part == "spawn";
-        let numbers: Vec<usize> = (0..self.effects.len()).filter(of_spawner).collect();
-        assert!(!numbers.is_empty(), "tare-spawn has no part in it");
-        for number in numbers {
-            self.expose(lab, number, Fate::SpawnerKilled).await;
+    /// Each program that has a part in it is killed right before each effect of its own; the daemon lives
+    /// on.
+    pub async fn kill_helpers_everywhere(&mut self, lab: &mut Lab<'_>) {
+        let mut killed = Vec::new();
+        for helper in Helper::ALL {
+            let of_helper = |number: &usize| self.effects[*number].part == helper.part();
+            let numbers: Vec<usize> = (0..self.effects.len()).filter(of_helper).collect();
+            killed.extend((!numbers.is_empty()).then_some(helper));
+            for number in numbers {
+                self.expose(lab, number, Fate::HelperKilled(helper)).await;
+            }
         }
-        self.report(lab).await;
+        // One that is missing would be killed nowhere, and that would pass.
+        if killed != O::HELPERS {
+            let wanted = O::HELPERS;
+            self.problems.push(format!("{}: {killed:?} have a part, not {wanted:?}", O::NAME));
+        }
+    }
+
+    /// What was tried, in words: `service: commit state.db fails`.
+    pub fn tried(&self) -> &[String] {
+        &self.tried
     }
 
     async fn expose(&mut self, lab: &mut Lab<'_>, number: usize, fate: Fate) {
         for _ in 0..TRIES {
-            match self.attempt(lab, number, &fate).await {
+            let tried = self.attempt(lab, number, &fate).await;
+            if !matches!(tried, Err(Problem::Missed)) {
+                self.tried.push(format!("{} {fate}", self.effects[number]));
+            }
+            match tried {
                 Ok(()) => return,
                 // What can be repeated is compared with what it was done to.
                 Err(Problem::Missed) if O::OWES == Owes::Retry => {}
-                Err(Problem::Missed) => self.operation.clear(lab.client()).await,
+                Err(Problem::Missed) => {
+                    // Else it might come by now.
+                    lab.faults.count();
+                    self.operation.clear(lab.client()).await;
+                }
                 Err(problem) => return self.note(lab, number, &fate, &problem).await,
             }
         }
@@ -203,7 +225,7 @@ impl<O: Operation> Matrix<O> {
             Fate::FailsTwice(undo) => self.fail_twice(lab, number, undo, &before).await,
             Fate::Hangs => self.hang(lab, number, &before).await,
             Fate::Killed => self.kill(lab, number, &before).await,
-            Fate::SpawnerKilled => self.kill_spawner(lab, number, &before).await,
+            Fate::HelperKilled(helper) => self.kill_helper(lab, number, *helper, &before).await,
         }
     }
 
@@ -215,6 +237,8 @@ impl<O: Operation> Matrix<O> {
         self.check(lab, before, ran).await?;
         if failed && O::OWES == Owes::Before {
             self.note_undo(lab, number);
+            // That has effects of its own.
+            return self.check_undone(lab).await;
         }
         Ok(())
     }
@@ -255,7 +279,7 @@ impl<O: Operation> Matrix<O> {
         let mut left = lab.differences(wanted).await;
         // What could not be killed is not waited for, until whoever started it ends.
         if !left.is_empty() && left.iter().all(|it| it.to_string().ends_with(UNWAITED)) {
-            lab.kill_spawner();
+            lab.kill_helper(Helper::Spawn);
             lab.kill_and_restart().await;
             left = lab.differences(wanted).await;
         }
@@ -289,7 +313,7 @@ impl<O: Operation> Matrix<O> {
         };
         came?;
         answered.map_err(|_| Problem::Wrong("nobody else was answered".into()))?;
-        self.check(lab, before, ran).await
+        self.check_all(lab, before, ran).await
     }
 
     async fn kill(
@@ -312,13 +336,14 @@ impl<O: Operation> Matrix<O> {
         came?;
         let whole = self.operation.is_whole(lab.client()).await;
         let ran = if whole { Ok(()) } else { Err("killed".into()) };
-        self.check(lab, before, ran).await
+        self.check_all(lab, before, ran).await
     }
 
-    async fn kill_spawner(
+    async fn kill_helper(
         &self,
         lab: &Lab<'_>,
         number: usize,
+        helper: Helper,
         before: &World,
     ) -> Result<(), Problem> {
         lab.faults.arm([(&self.effects[number], Fault::Hang)]);
@@ -329,7 +354,7 @@ impl<O: Operation> Matrix<O> {
         };
         let came = came(lab, 1).await;
         if came.is_ok() {
-            lab.kill_spawner();
+            lab.kill_helper(helper);
         }
         lab.faults.let_go();
         let ran = match ended {
@@ -337,7 +362,7 @@ impl<O: Operation> Matrix<O> {
             None => run.await,
         };
         came?;
-        self.check(lab, before, ran).await
+        self.check_all(lab, before, ran).await
     }
 
     /// Whether a run that ended so left what it owes.
@@ -349,27 +374,58 @@ impl<O: Operation> Matrix<O> {
     ) -> Result<(), Problem> {
         match (ran, O::OWES) {
             (Err(_), Owes::Before) => nothing("it left something", &lab.differences(before).await),
-            (Err(why), Owes::Retry) => {
-                let again = self.operation.run(lab.client()).await;
-                // It may have been done, but for what was not heard of any more.
-                if let Err(again) = again
-                    && !self.operation.is_whole(lab.client()).await
-                {
-                    return Err(Problem::Wrong(format!("it failed: {why}\nand again: {again}")));
-                }
-                nothing("repeated, it left something", &lab.differences(&self.done).await)
-            }
+            (Ok(()), Owes::Before | Owes::Again) => self.take_away(lab).await,
             (Ok(()), Owes::Retry) => {
                 nothing("done, it left something", &lab.differences(&self.done).await)
             }
-            (Ok(()), Owes::Before) => {
-                if !self.operation.is_whole(lab.client()).await {
-                    return Err(Problem::Wrong("said to be done, it is not".into()));
-                }
-                self.operation.clear(lab.client()).await;
-                nothing("taken away, it left something", &lab.leftovers(&self.cleared).await)
+            (Err(why), Owes::Retry) => {
+                self.repeat(lab, &why).await?;
+                nothing("repeated, it left something", &lab.differences(&self.done).await)
+            }
+            (Err(why), Owes::Again) => {
+                self.repeat(lab, &why).await?;
+                self.take_away(lab).await
             }
         }
+    }
+
+    /// The same, and what a look at the host does not tell.
+    async fn check_all(
+        &self,
+        lab: &Lab<'_>,
+        before: &World,
+        ran: Result<(), String>,
+    ) -> Result<(), Problem> {
+        let failed = ran.is_err();
+        self.check(lab, before, ran).await?;
+        if failed && O::OWES == Owes::Before { self.check_undone(lab).await } else { Ok(()) }
+    }
+
+    async fn check_undone(&self, lab: &Lab<'_>) -> Result<(), Problem> {
+        if self.operation.is_undone(lab.client()).await {
+            return Ok(());
+        }
+        Err(Problem::Wrong("it failed, and not all is as before".into()))
+    }
+
+    async fn repeat(&self, lab: &Lab<'_>, why: &str) -> Result<(), Problem> {
+        let again = self.operation.run(lab.client()).await;
+        // It may have been done, but for what was not heard of any more.
+        if let Err(again) = again
+            && !self.operation.is_whole(lab.client()).await
+        {
+            return Err(Problem::Wrong(format!("it failed: {why}\nand again: {again}")));
+        }
+        Ok(())
+    }
+
+    /// It is whole, and goes without a trace.
+    async fn take_away(&self, lab: &Lab<'_>) -> Result<(), Problem> {
+        if !self.operation.is_whole(lab.client()).await {
+            return Err(Problem::Wrong("said to be done, it is not".into()));
+        }
+        self.operation.clear(lab.client()).await;
+        nothing("taken away, it left something", &lab.leftovers(&self.cleared).await)
     }
 
     /// Notes a problem, and makes sure that the next try does not suffer from it.
@@ -383,7 +439,8 @@ impl<O: Operation> Matrix<O> {
         self.begin_anew(lab).await;
     }
 
-    async fn report(mut self, lab: &mut Lab<'_>) {
+    /// What was wrong.
+    pub async fn problems(mut self, lab: &mut Lab<'_>) -> Vec<String> {
         self.operation.clear(lab.client()).await;
         let left = lab.leftovers(&self.cleared).await;
         if let Err(problem) = nothing("in the end, something was left", &left) {
@@ -391,7 +448,17 @@ impl<O: Operation> Matrix<O> {
         }
         // It is in the problems, as far as it has to do with them.
         lab.log();
-        assert!(self.problems.is_empty(), "{}", self.problems.join("\n"));
+        self.problems
+    }
+
+    /// Nothing was wrong.
+    ///
+    /// # Panics
+    ///
+    /// With all that was.
+    pub async fn report(self, lab: &mut Lab<'_>) {
+        let problems = self.problems(lab).await;
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 }
 
@@ -424,7 +491,13 @@ pub async fn came(lab: &Lab<'_>, number: usize) -> Result<(), Problem> {
 /// To make a descriptor of one's own takes no time and no lock: it is done where nothing may wait.
 fn can_hang(effect: &Effect) -> bool {
     let makes = ["make a pipe", "make an eventfd", "open /dev/null", "write to an eventfd"];
-    effect.part != "service" || !makes.contains(&effect.text.as_str())
+    let own = match effect.part.as_str() {
+        "service" => makes.contains(&effect.text.as_str()),
+        // So it is to put one into a socket whose other end is one's own.
+        "netns" => effect.text == "put ports on a shelf",
+        _ => false,
+    };
+    !own
 }
 
 /// Asks all jobs to stop; those past their point of no return go on.

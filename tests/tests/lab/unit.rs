@@ -35,7 +35,9 @@ fn lab_what_is_installed_asks_no_test_before_it_does_something() {
         for program in ["tared", "tare-spawn", "tare-names"] {
             assert!(!asks(&Path::new("/usr/libexec").join(program)), "{program}");
         }
-        assert!(asks(&bin("tare-spawn-faulty")), "one that does is not seen");
+        for program in ["tare-spawn-faulty", "tare-names-faulty"] {
+            assert!(asks(&bin(program)), "{program}: one that does is not seen");
+        }
     });
 }
 

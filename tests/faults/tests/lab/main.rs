@@ -1,37 +1,89 @@
-//! The same with the installed service, under systemd: effects of `tare-spawn`, which is a program of its
-//! own there, and what is asked of systemd.
+//! The same with the installed service, under systemd: effects of `tare-spawn` and `tare-names`, which are
+//! programs of their own there, and what is asked of systemd.
 
+use fault_tests::all_operations;
+use fault_tests::begin::{Fate, begin_everywhere, begin_names_everywhere};
 use fault_tests::lab::Lab;
 use fault_tests::matrix::Matrix;
-use fault_tests::operations::{Exec, Remove, Start, Stop};
+use fault_tests::operations::Operation;
 use system_tests::Ring::System;
 use system_tests::in_lab;
 
-/// One test for each operation and each kind of fault.
+/// For each operation, a test for each kind of fault.
 macro_rules! tests {
-    ($($name:ident: $operation:expr, $method:ident;)+) => {
-        $(#[test]
-        fn $name() {
-            in_lab(System, async |_| {
-                let mut lab = Lab::of_installed_service().await;
-                Matrix::record(&mut lab, $operation).await.$method(&mut lab).await;
-            });
-        })+
+    ($($name:ident: $operation:ty, $where:tt;)+) => {
+        $(test!($name: $operation, $where);)+
     };
 }
 
-tests! {
-    lab_a_start_that_fails_leaves_nothing: Start, fail_everywhere;
-    lab_a_start_that_hangs_holds_up_nobody: Start, hang_everywhere;
-    lab_a_start_that_is_cut_off_leaves_nothing: Start, kill_everywhere;
-    lab_a_start_without_tare_spawn_leaves_nothing: Start, kill_spawner_everywhere;
-    lab_an_exec_that_fails_leaves_nothing: Exec, fail_everywhere;
-    lab_an_exec_that_hangs_holds_up_nobody: Exec, hang_everywhere;
-    lab_an_exec_that_is_cut_off_leaves_nothing: Exec, kill_everywhere;
-    lab_an_exec_without_tare_spawn_leaves_nothing: Exec, kill_spawner_everywhere;
-    lab_a_stop_that_fails_can_be_repeated: Stop, fail_everywhere;
-    lab_a_stop_that_hangs_holds_up_nobody: Stop, hang_everywhere;
-    lab_a_stop_that_is_cut_off_can_be_repeated: Stop, kill_everywhere;
-    lab_a_stop_without_tare_spawn_can_be_repeated: Stop, kill_spawner_everywhere;
-    lab_a_removal_that_is_cut_off_can_be_repeated: Remove, kill_everywhere;
+macro_rules! test {
+    // It says why not.
+    ($name:ident: $operation:ty, $why:literal) => {};
+    ($name:ident: $operation:ty, installed) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn lab_fails() {
+                on_installed(async |lab, matrix: &mut Matrix<$operation>| {
+                    matrix.fail_everywhere(lab).await;
+                });
+            }
+
+            #[test]
+            fn lab_hangs() {
+                on_installed(async |lab, matrix: &mut Matrix<$operation>| {
+                    matrix.hang_everywhere(lab).await;
+                });
+            }
+
+            #[test]
+            fn lab_is_cut_off() {
+                on_installed(async |lab, matrix: &mut Matrix<$operation>| {
+                    matrix.kill_everywhere(lab).await;
+                });
+            }
+
+            #[test]
+            fn lab_has_its_helpers_killed() {
+                on_installed(async |lab, matrix: &mut Matrix<$operation>| {
+                    matrix.kill_helpers_everywhere(lab).await;
+                });
+            }
+        }
+    };
+}
+
+fn on_installed<O: Operation + Send>(
+    drive: impl AsyncFnOnce(&mut Lab<'static>, &mut Matrix<O>) + Send,
+) {
+    in_lab(System, async |_| {
+        let mut lab = Lab::of_installed_service().await;
+        let mut matrix = Matrix::record(&mut lab, O::default()).await;
+        drive(&mut lab, &mut matrix).await;
+        matrix.report(&mut lab).await;
+    });
+}
+
+all_operations!(tests);
+
+#[test]
+fn lab_a_daemon_that_fails_as_it_begins_is_followed_by_a_whole_one() {
+    in_lab(System, async |_| {
+        begin_everywhere(&mut Lab::of_installed_service().await, Fate::Fails).await;
+    });
+}
+
+#[test]
+fn lab_a_daemon_that_is_killed_as_it_begins_is_followed_by_a_whole_one() {
+    in_lab(System, async |_| {
+        begin_everywhere(&mut Lab::of_installed_service().await, Fate::Killed).await;
+    });
+}
+
+#[test]
+fn lab_a_server_of_names_that_begins_badly_is_told_again() {
+    in_lab(System, async |_| {
+        begin_names_everywhere(&mut Lab::of_installed_service().await).await;
+    });
 }

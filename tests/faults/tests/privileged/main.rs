@@ -3,75 +3,64 @@
 //! taken back.
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
-mod daemon;
 mod left_out;
+mod new_step;
 mod shared_firewall;
 
+use fault_tests::all_operations;
+use fault_tests::begin::{Fate, begin_everywhere, share_everywhere};
 use fault_tests::lab::Lab;
 use fault_tests::matrix::Matrix;
-use fault_tests::network_update::UpdateNetwork;
+use fault_tests::operations::Operation;
 use system_tests::on_busy_scratch_host;
 
-use fault_tests::operations::{
-    Connect, Create, CreateNetwork, Disconnect, Exec, Import, Publish, Remove, RemoveNetwork,
-    Start, Stop, Unpublish,
-};
-
-/// One test for each operation and each kind of fault.
+/// For each operation, a test for each kind of fault.
 macro_rules! tests {
-    ($($name:ident: $operation:expr, $method:ident;)+) => {
-        $(#[test]
-        fn $name() {
-            on_busy_scratch_host(async |host| {
-                let mut lab = Lab::new(host).await;
-                Matrix::record(&mut lab, $operation).await.$method(&mut lab).await;
-                lab.end();
-            });
+    ($($name:ident: $operation:ty, $where:tt;)+) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            fn privileged_fails() {
+                on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
+                    matrix.fail_everywhere(lab).await;
+                });
+            }
+
+            #[test]
+            fn privileged_hangs() {
+                on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
+                    matrix.hang_everywhere(lab).await;
+                });
+            }
+
+            #[test]
+            fn privileged_is_cut_off() {
+                on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
+                    matrix.kill_everywhere(lab).await;
+                });
+            }
         })+
     };
 }
 
-tests! {
-    privileged_a_create_that_fails_leaves_nothing: Create, fail_everywhere;
-    privileged_a_create_that_hangs_holds_up_nobody: Create, hang_everywhere;
-    privileged_a_create_that_is_cut_off_leaves_nothing: Create, kill_everywhere;
-    privileged_a_start_that_fails_leaves_nothing: Start, fail_everywhere;
-    privileged_a_start_that_hangs_holds_up_nobody: Start, hang_everywhere;
-    privileged_a_start_that_is_cut_off_leaves_nothing: Start, kill_everywhere;
-    privileged_an_exec_that_fails_leaves_nothing: Exec, fail_everywhere;
-    privileged_an_exec_that_hangs_holds_up_nobody: Exec, hang_everywhere;
-    privileged_an_exec_that_is_cut_off_leaves_nothing: Exec, kill_everywhere;
-    privileged_a_stop_that_fails_can_be_repeated: Stop, fail_everywhere;
-    privileged_a_stop_that_hangs_holds_up_nobody: Stop, hang_everywhere;
-    privileged_a_stop_that_is_cut_off_can_be_repeated: Stop, kill_everywhere;
-    privileged_a_removal_that_fails_can_be_repeated: Remove, fail_everywhere;
-    privileged_a_removal_that_hangs_holds_up_nobody: Remove, hang_everywhere;
-    privileged_a_removal_that_is_cut_off_can_be_repeated: Remove, kill_everywhere;
-    privileged_an_import_that_fails_leaves_nothing: Import::default(), fail_everywhere;
-    privileged_an_import_that_hangs_holds_up_nobody: Import::default(), hang_everywhere;
-    privileged_an_import_that_is_cut_off_leaves_nothing: Import::default(), kill_everywhere;
-    privileged_making_a_network_fails_and_leaves_nothing: CreateNetwork, fail_everywhere;
-    privileged_making_a_network_is_cut_off_and_leaves_nothing: CreateNetwork, kill_everywhere;
-    privileged_removing_a_network_fails_and_can_be_repeated: RemoveNetwork, fail_everywhere;
-    privileged_removing_a_network_is_cut_off_and_can_be_repeated: RemoveNetwork, kill_everywhere;
-    privileged_updating_a_network_fails_and_leaves_nothing: UpdateNetwork, fail_everywhere;
-    privileged_updating_a_network_is_cut_off_and_leaves_nothing: UpdateNetwork, kill_everywhere;
-    privileged_connecting_fails_and_leaves_nothing: Connect, fail_everywhere;
-    privileged_connecting_hangs_and_holds_up_nobody: Connect, hang_everywhere;
-    privileged_connecting_is_cut_off_and_leaves_nothing: Connect, kill_everywhere;
-    privileged_disconnecting_fails_and_can_be_repeated: Disconnect, fail_everywhere;
-    privileged_disconnecting_is_cut_off_and_can_be_repeated: Disconnect, kill_everywhere;
-    privileged_publishing_fails_and_leaves_nothing: Publish, fail_everywhere;
-    privileged_publishing_is_cut_off_and_leaves_nothing: Publish, kill_everywhere;
-    privileged_unpublishing_fails_and_can_be_repeated: Unpublish, fail_everywhere;
-    privileged_unpublishing_is_cut_off_and_can_be_repeated: Unpublish, kill_everywhere;
+fn on_daemon<O: Operation + Send>(drive: impl AsyncFnOnce(&mut Lab<'_>, &mut Matrix<O>) + Send) {
+    on_busy_scratch_host(async |host| {
+        let mut lab = Lab::new(host).await;
+        let mut matrix = Matrix::record(&mut lab, O::default()).await;
+        drive(&mut lab, &mut matrix).await;
+        matrix.report(&mut lab).await;
+        lab.end();
+    });
 }
+
+all_operations!(tests);
 
 #[test]
 fn privileged_a_daemon_that_fails_as_it_begins_is_followed_by_a_whole_one() {
     on_busy_scratch_host(async |host| {
         let mut lab = Lab::new(host).await;
-        daemon::begin_everywhere(&mut lab, daemon::Fate::Fails).await;
+        begin_everywhere(&mut lab, Fate::Fails).await;
         lab.end();
     });
 }
@@ -80,7 +69,7 @@ fn privileged_a_daemon_that_fails_as_it_begins_is_followed_by_a_whole_one() {
 fn privileged_a_daemon_that_is_killed_as_it_begins_is_followed_by_a_whole_one() {
     on_busy_scratch_host(async |host| {
         let mut lab = Lab::new(host).await;
-        daemon::begin_everywhere(&mut lab, daemon::Fate::Killed).await;
+        begin_everywhere(&mut lab, Fate::Killed).await;
         lab.end();
     });
 }
@@ -89,7 +78,7 @@ fn privileged_a_daemon_that_is_killed_as_it_begins_is_followed_by_a_whole_one() 
 fn privileged_what_containers_share_goes_with_the_daemon() {
     on_busy_scratch_host(async |host| {
         let mut lab = Lab::new(host).await;
-        daemon::share_everywhere(&mut lab).await;
+        share_everywhere(&mut lab).await;
         lab.end();
     });
 }

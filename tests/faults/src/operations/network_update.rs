@@ -5,20 +5,23 @@ use std::collections::HashMap;
 use system_tests::{Client, Options};
 use zbus::{OwnedObjectPath, Variant};
 
+use super::{CreateNetwork, Operation, Owes, Until};
+use crate::helper::Helper;
 use crate::lab::Lab;
-use crate::operations::{CreateNetwork, Operation, Owes, Until};
 
 const LABEL: &str = "org.tare.public.changed";
 const SERVER: &str = "192.0.2.1";
 
 /// Gives a network a resolver and a label.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct UpdateNetwork;
 
 impl Operation for UpdateNetwork {
     const NAME: &str = "update a network";
+    const METHODS: &[&str] = &["Network.Update"];
     const OWES: Owes = Owes::Before;
     const LEFTOVERS: Until = Until::Restarted;
+    const HELPERS: &[Helper] = &[Helper::Names];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         CreateNetwork.prepare(lab).await;
@@ -46,10 +49,6 @@ impl Operation for UpdateNetwork {
             .try_into()
             .unwrap();
         json.contains(SERVER) && labels.contains_key(LABEL)
-    }
-
-    async fn clear(&self, client: &Client) {
-        CreateNetwork.clear(client).await;
     }
 }
 

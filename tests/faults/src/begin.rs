@@ -5,16 +5,17 @@ use std::fs;
 use rustix::io::Errno;
 use system_tests::faults::{Effect, Fault};
 
-use fault_tests::lab::Lab;
-use fault_tests::matrix::{Problem, QUIET, TRIES, came, nothing};
-use fault_tests::operations::{Exec, Operation, Start, Stop};
+use crate::helper::Helper;
+use crate::lab::Lab;
+use crate::matrix::{Problem, QUIET, TRIES, came, nothing};
+use crate::operations::{Exec, Operation, Start, Stop, is_found};
 
 /// An id that no container has, and a digest that nothing has.
 const STRAY: &str = "5747a95747a95747a95747a95747a95747a95747a95747a95747a95747a95747";
 
 /// What becomes of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It fails.
     Fails,
     /// The daemon is killed right before it.
@@ -23,7 +24,11 @@ pub(crate) enum Fate {
 
 /// A daemon begins, takes over a container, and sweeps away what nothing has. Wherever that is cut
 /// off, the next one does it.
-pub(crate) async fn begin_everywhere(lab: &mut Lab<'_>, fate: Fate) {
+///
+/// # Panics
+///
+/// If anything is left, or the container is lost.
+pub async fn begin_everywhere(lab: &mut Lab<'_>, fate: Fate) {
     Exec.prepare(lab).await;
     // The directory of sessions comes with the first one.
     Exec.run(lab.client()).await.unwrap();
@@ -45,7 +50,7 @@ pub(crate) async fn begin_everywhere(lab: &mut Lab<'_>, fate: Fate) {
             }
         }
         problems.note(lab, &effect, fate, came);
-        let whole = Exec.is_whole(lab.client()).await;
+        let whole = Exec.is_whole(lab.client()).await && is_found(lab.client()).await;
         let lost = || Problem::Wrong("the container is lost".into());
         problems.note(lab, &effect, fate, whole.then_some(()).ok_or_else(lost));
         let left = lab.differences(&wanted).await;
@@ -115,9 +120,53 @@ impl Fate {
     }
 }
 
+/// `tare-names` begins while a container runs, and is told who is where. Wherever that fails or is cut
+/// off, it is told again.
+///
+/// # Panics
+///
+/// If anything is left, or the container is not found.
+pub async fn begin_names_everywhere(lab: &mut Lab<'_>) {
+    Exec.prepare(lab).await;
+    assert!(is_found(lab.client()).await, "it is not found at all");
+    let wanted = lab.world();
+    lab.faults.count();
+    lab.kill_helper(Helper::Names);
+    let beginning = lab.faults.all_seen(QUIET).await;
+    let parts = ["names", "tare-names"];
+    for part in parts {
+        assert!(beginning.iter().any(|it| it.part == part), "{part}: {beginning:?}");
+    }
+    let mut problems = Problems::default();
+    for effect in beginning.iter().filter(|it| parts.contains(&it.part.as_str())) {
+        for fate in [Fate::Fails, Fate::Killed] {
+            lab.log();
+            lab.faults.arm([(effect, fate.fault())]);
+            lab.kill_helper(Helper::Names);
+            let came = came(lab, 1).await;
+            if fate == Fate::Killed {
+                lab.kill_helper(Helper::Names);
+            }
+            lab.faults.let_go();
+            problems.note(lab, effect, fate, came);
+            let found = is_found(lab.client()).await;
+            let lost = || Problem::Wrong("the container is not found".into());
+            problems.note(lab, effect, fate, found.then_some(()).ok_or_else(lost));
+            let left = lab.differences(&wanted).await;
+            problems.note(lab, effect, fate, nothing("it leaves something", &left));
+        }
+    }
+    Exec.clear(lab.client()).await;
+    problems.report();
+}
+
 /// What all containers share comes with the first start of one, and goes when the daemon ends.
 /// Wherever one or the other fails or is cut off, it is gone after the next daemon has ended.
-pub(crate) async fn share_everywhere(lab: &mut Lab<'_>) {
+///
+/// # Panics
+///
+/// If anything is left.
+pub async fn share_everywhere(lab: &mut Lab<'_>) {
     Start.prepare(lab).await;
     lab.end();
     let off = lab.world();

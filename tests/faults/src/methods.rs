@@ -1,0 +1,171 @@
+//! All operations there are, and every method of the contract: what does it, or why nothing does.
+
+/// Calls a macro with all operations: what the module of its tests is called, the operation, and whether
+/// it is tried with the installed service as well, or why not. Tests are made of this list alone, so
+/// that every operation is tried with every fault there is.
+#[macro_export]
+macro_rules! all_operations {
+    ($then:ident) => {
+        $then! {
+            create: $crate::operations::Create, installed;
+            start: $crate::operations::Start, installed;
+            exec: $crate::operations::Exec, installed;
+            stop: $crate::operations::Stop, installed;
+            remove: $crate::operations::Remove, installed;
+            kill: $crate::operations::Kill, "one signal, and then as stop";
+            pause: $crate::operations::Pause, "one file, and nobody else";
+            resume: $crate::operations::Resume, "one file, and nobody else";
+            rename: $crate::operations::Rename, installed;
+            update: $crate::operations::UpdateContainer, "rows alone";
+            exec_on_terminal: $crate::operations::ExecOnTerminal, installed;
+            kill_session: $crate::operations::KillSession, "one signal, and then as exec";
+            connect: $crate::operations::Connect, installed;
+            disconnect: $crate::operations::Disconnect, installed;
+            publish: $crate::operations::Publish, "sockets and rows, and nobody else";
+            unpublish: $crate::operations::Unpublish, "sockets and rows, and nobody else";
+            create_network: $crate::operations::CreateNetwork, installed;
+            remove_network: $crate::operations::RemoveNetwork, installed;
+            update_network: $crate::operations::UpdateNetwork, installed;
+            import: $crate::operations::Import, "the store alone";
+            tag: $crate::operations::Tag, "rows alone";
+            untag: $crate::operations::Untag, "rows alone";
+            copy_out: $crate::operations::CopyOut, "the store alone";
+            export: $crate::operations::Export, "the store alone";
+            open_root: $crate::operations::OpenRoot, "the store alone";
+            get_changes: $crate::operations::GetChanges, "the store alone";
+            create_volume: $crate::operations::CreateVolume, "the store alone";
+            import_volume: $crate::operations::ImportVolume, "the store alone";
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use system_tests::contract::Interfaces;
+
+    use crate::operations::Operation;
+
+    /// Methods that no operation does, and why.
+    const OTHERS: &[(&str, &[&str])] = &[
+        (
+            "nothing changes but what the caller gets",
+            &[
+                "Container.GetProcesses",
+                "Container.GetStats",
+                "Container.Inspect",
+                "Container.OpenLogs",
+                "Container.OpenPIDFD",
+                "Container.OpenStats",
+                "Container.WaitFD",
+                "Image.GetHistory",
+                "Image.Inspect",
+                "Job.OpenLog",
+                "Manager.GenerateSpec",
+                "Manager.GetContainer",
+                "Manager.GetContainerByPID",
+                "Manager.GetContainerByPIDFD",
+                "Manager.GetImage",
+                "Manager.GetJob",
+                "Manager.GetNetwork",
+                "Manager.GetStats",
+                "Manager.GetVolume",
+                "Manager.InspectContainer",
+                "Manager.ListContainers",
+                "Manager.ListImages",
+                "Manager.ListJobs",
+                "Manager.ListNetworks",
+                "Manager.ListVolumes",
+                "Network.Inspect",
+                "Process.OpenPIDFD",
+                "Process.WaitFD",
+                "Volume.GetUsage",
+                "Volume.Inspect",
+            ],
+        ),
+        (
+            "the method of the container does it, which is looked up first",
+            &[
+                "Manager.KillContainer",
+                "Manager.RemoveContainer",
+                "Manager.RestartContainer",
+                "Manager.StartContainer",
+                "Manager.StopContainer",
+            ],
+        ),
+        (
+            "every operation that hangs is canceled, and so every step of one is where that finds it",
+            &["Job.Cancel", "Manager.CancelJob"],
+        ),
+        (
+            "a stop and then a start, by the steps of the two, each of which is tried; it would take as long \
+             as both together",
+            &["Container.Restart"],
+        ),
+        (
+            "not tried from here yet: their steps are the store's, whose own tests have each of them fail",
+            &[
+                "Container.Commit",
+                "Container.CopyIn",
+                "Image.Push",
+                "Image.Remove",
+                "Manager.ExportImages",
+                "Manager.Prune",
+                "Manager.PullImage",
+                "Volume.Export",
+                "Volume.Remove",
+            ],
+        ),
+        (
+            "not tried from here yet: it creates and then starts, by the steps of the two",
+            &["Manager.RunContainer"],
+        ),
+        (
+            "not tried from here yet: one call of the kernel, of which nothing stays",
+            &["Process.Resize"],
+        ),
+        ("a job is in memory alone", &["Job.Forget"]),
+    ];
+
+    macro_rules! methods {
+        ($($name:ident: $operation:ty, $where:tt;)+) => {
+            [$((<$operation>::NAME, <$operation>::METHODS)),+]
+        };
+    }
+
+    fn contract() -> BTreeSet<String> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/dbus");
+        let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|it| it == "xml"));
+        let interfaces = files.flat_map(|it| Interfaces::parse(&fs::read_to_string(it).unwrap()).0);
+        let methods = interfaces.flat_map(|(interface, members)| {
+            let short = interface.rsplit('.').next().unwrap().to_owned();
+            let names =
+                members.into_keys().filter_map(|it| Some(it.strip_prefix("method ")?.to_owned()));
+            names.map(|name| format!("{short}.{name}")).collect::<Vec<_>>()
+        });
+        methods.collect()
+    }
+
+    #[test]
+    fn every_method_is_tried_with_every_fault_or_says_why_not() {
+        let operations = all_operations!(methods);
+        let driven = operations.iter().flat_map(|(_, methods)| methods.iter());
+        let driven: BTreeSet<String> = driven.map(|it| (*it).to_owned()).collect();
+        let others: Vec<&str> = OTHERS.iter().flat_map(|(_, methods)| *methods).copied().collect();
+        let others_once: BTreeSet<String> = others.iter().map(|it| (*it).to_owned()).collect();
+        assert_eq!(others.len(), others_once.len(), "one is there twice");
+        let contract = contract();
+        assert!(contract.contains("Container.Start"), "{contract:?}");
+        let both: Vec<_> = driven.intersection(&others_once).collect();
+        assert!(both.is_empty(), "tried, and yet among those that are not: {both:?}");
+        let known: BTreeSet<String> = driven.union(&others_once).cloned().collect();
+        let missing: Vec<_> = contract.difference(&known).collect();
+        assert!(missing.is_empty(), "no operation does these, and nothing says why: {missing:?}");
+        let gone: Vec<_> = known.difference(&contract).collect();
+        assert!(gone.is_empty(), "there are no such methods: {gone:?}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Files in and out of a container.
+
+use std::os::fd::AsFd;
+
+use system_tests::image::file_of;
+use system_tests::{Client, Options};
+use zbus::Fd;
+
+use super::there::{call, container, create, job, small_tar, the_container};
+use super::{Exec, Operation, Owes, Until};
+use crate::lab::Lab;
+
+/// Unpacks an archive in a container that does not run.
+#[derive(Debug, Default)]
+pub struct CopyIn;
+
+impl Operation for CopyIn {
+    const NAME: &str = "copy in";
+    const METHODS: &[&str] = &["Container.CopyIn"];
+    const OWES: Owes = Owes::Again;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        // What is there already would be replaced.
+        self.clear(lab.client()).await;
+        is_there(lab).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let content = file_of(&small_tar(b"content"));
+        job(client, "CopyIn", &(Fd::from(content.as_fd()), "/root", Options::new())).await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        CopyOut::of("/root/d/file", client).await.is_ok()
+    }
+}
+
+/// Writes a file of a container that does not run into an archive.
+#[derive(Debug, Default)]
+pub struct CopyOut;
+
+impl CopyOut {
+    async fn of(path: &str, client: &Client) -> Result<(), String> {
+        let archive = file_of(b"");
+        job(client, "CopyOut", &(path, Fd::from(archive.as_fd()), Options::new())).await
+    }
+}
+
+impl Operation for CopyOut {
+    const NAME: &str = "copy out";
+    const METHODS: &[&str] = &["Container.CopyOut"];
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        is_there(lab).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        Self::of("/bin", client).await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        container(client).await.is_some()
+    }
+}
+
+/// Writes all that a container has into an archive.
+#[derive(Debug, Default)]
+pub struct Export;
+
+impl Operation for Export {
+    const NAME: &str = "export";
+    const METHODS: &[&str] = &["Container.Export"];
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        is_there(lab).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let archive = file_of(b"");
+        job(client, "Export", &(Fd::from(archive.as_fd()), Options::new())).await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        container(client).await.is_some()
+    }
+}
+
+/// Gives out the root directory of a container.
+#[derive(Debug, Default)]
+pub struct OpenRoot;
+
+impl Operation for OpenRoot {
+    const NAME: &str = "open a root directory";
+    const METHODS: &[&str] = &["Container.OpenRootDirectory"];
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        is_there(lab).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        call(client, "OpenRootDirectory", &1_u64).await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        container(client).await.is_some()
+    }
+}
+
+/// Compares a container that runs with its image.
+#[derive(Debug, Default)]
+pub struct GetChanges;
+
+impl Operation for GetChanges {
+    const NAME: &str = "get changes";
+    const METHODS: &[&str] = &["Container.GetChanges"];
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        Exec.prepare(lab).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let path = the_container(client).await;
+        super::there::refused(client.call(&path, "Container", "GetChanges", &(9_u32, 0_u64)).await)
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        container(client).await.is_some()
+    }
+}
+
+async fn is_there(lab: &Lab<'_>) {
+    if container(lab.client()).await.is_none() {
+        create(lab.client()).await.unwrap();
+    }
+}
