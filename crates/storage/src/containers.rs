@@ -72,7 +72,7 @@ impl Store {
         // Not flushed, unlike a layer: nobody mounts a container that is being removed, and
         // removing it again removes the rest.
         match self.move_out("container", self.containers.as_fd(), OsStr::new(key.as_str()))? {
-            Some(name) => self.dispose(&name),
+            Some(doomed) => doomed.remove(),
             None => Ok(Removed::WasAbsent),
         }
     }

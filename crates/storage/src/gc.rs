@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use crate::digest::{ChainId, Digest};
 use crate::error::{Error, Failure};
 use crate::remove::Removed;
-use crate::store::Store;
+use crate::store::{Doomed, Store};
 use crate::sys::{self, Step, perform};
 
 /// What images and containers need.
@@ -34,7 +34,8 @@ pub struct Collected {
 }
 
 impl Store {
-    /// Removes every layer and blob that nothing needs.
+    /// Removes every layer and blob that nothing needs, and before that what is left of removals that
+    /// have failed.
     ///
     /// `needed` is asked after this has taken a [`Hold`](crate::Hold) of its own. So whoever stores
     /// under a hold and names it, where `needed` looks, before dropping that hold, loses nothing;
@@ -48,6 +49,7 @@ impl Store {
         &self,
         needed: impl FnOnce() -> Result<Needed, E>,
     ) -> Result<Collected, E> {
+        self.finish_removals();
         let _hold = self.hold();
         let needed = needed()?;
         let mut collected = Collected::default();
@@ -75,10 +77,10 @@ impl Store {
         let name = OsString::from(layer.hex());
         let out =
             self.take_unheld("layer", &layer.digest(), self.layers.as_fd(), &name).map_err(fail)?;
-        let Some(out) = out else { return Ok(None) };
+        let Some(doomed) = out else { return Ok(None) };
         // A power cut must not bring it back with only part of its files.
         perform(&Step::Sync { file: self.layers.as_fd() }).map_err(fail)?;
-        match self.dispose(&out).map_err(fail)? {
+        match doomed.remove().map_err(fail)? {
             Removed::Tree { entries } => Ok(Some(entries)),
             Removed::WasAbsent => Ok(None),
         }
@@ -89,8 +91,8 @@ impl Store {
         let name = OsString::from(blob.hex());
         let size = sys::stat_at(&self.blobs, &name).map_or(0, |stat| stat.size);
         let out = self.take_unheld("blob", blob, self.blobs.as_fd(), &name).map_err(fail)?;
-        let Some(out) = out else { return Ok(None) };
-        self.dispose(&out).map_err(fail)?;
+        let Some(doomed) = out else { return Ok(None) };
+        doomed.remove().map_err(fail)?;
         Ok(Some(size))
     }
 
@@ -101,7 +103,7 @@ impl Store {
         digest: &Digest,
         dir: BorrowedFd<'_>,
         name: &OsStr,
-    ) -> Result<Option<OsString>, Failure> {
+    ) -> Result<Option<Doomed<'_>>, Failure> {
         let state = self.holds.lock();
         if state.keeps(digest) { Ok(None) } else { self.move_out(what, dir, name) }
     }

@@ -216,12 +216,12 @@ impl Store {
 
     fn take_layer_out(&self, layer: &ChainId) -> Result<Removed, Failure> {
         let layers = self.layers.as_fd();
-        let Some(name) = self.move_out("layer", layers, OsStr::new(&layer.hex()))? else {
+        let Some(doomed) = self.move_out("layer", layers, OsStr::new(&layer.hex()))? else {
             return Ok(Removed::WasAbsent);
         };
         // A power cut must not bring it back with only part of its files.
         perform(&Step::Sync { file: layers })?;
-        self.dispose(&name)
+        doomed.remove()
     }
 }
 

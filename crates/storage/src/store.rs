@@ -1,10 +1,11 @@
 //! The store: its directories, and what is half-way in or out of it.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{CWD, ResolveFlags};
 use rustix::io::Errno;
@@ -36,6 +37,8 @@ pub struct Store {
     pub(crate) volumes: OwnedFd,
     pub(crate) holds: Arc<Holds>,
     tmp: OwnedFd,
+    /// What is in `tmp` of removals that have failed, by name.
+    left: Mutex<BTreeSet<OsString>>,
     /// Numbers the names in `tmp`; nobody else makes names there.
     next: AtomicU64,
 }
@@ -92,6 +95,7 @@ impl Store {
                     volumes,
                     holds,
                     tmp,
+                    left: Mutex::default(),
                     next,
                 })
             }
@@ -119,8 +123,8 @@ impl Store {
         Ok(scratch)
     }
 
-    /// Moves `name` from `dir` into `tmp`; what it is called there. `None` if it is not there, and
-    /// no earlier removal of it has left anything.
+    /// Moves `name` from `dir` into `tmp`, to be removed there. `None` if it is not there, and no
+    /// earlier removal of it has left anything.
     ///
     /// `what` tells names from those in other directories.
     pub(crate) fn move_out(
@@ -128,30 +132,45 @@ impl Store {
         what: &str,
         dir: BorrowedFd<'_>,
         name: &OsStr,
-    ) -> Result<Option<OsString>, Failure> {
-        let mut new_name = OsString::from(format!("removed-{what}-"));
-        new_name.push(name);
-        let to = self.tmp.as_fd();
-        let rename = || perform(&Step::Rename { from: dir, name, to, new_name: &new_name });
+    ) -> Result<Option<Doomed<'_>>, Failure> {
+        let doomed = Doomed::claim(self, what, name);
+        let (to, new_name) = (self.tmp.as_fd(), &doomed.name);
+        let rename = || perform(&Step::Rename { from: dir, name, to, new_name });
         let moved = match rename() {
             // The last one of that name could not be removed for good.
             Err(failure) if failure.is(Errno::EXIST) => {
-                self.dispose(&new_name)?;
+                remove::tree(to, new_name)?;
                 rename()
             }
             moved => moved,
         };
         match moved {
             Err(failure) if failure.is(Errno::NOENT) => {
-                Ok(sys::stat_at(to, &new_name).is_ok().then_some(new_name))
+                if sys::stat_at(to, new_name).is_ok() {
+                    return Ok(Some(doomed));
+                }
+                doomed.is_gone();
+                Ok(None)
             }
-            moved => moved.map(|()| Some(new_name)),
+            moved => moved.map(|()| Some(doomed)),
         }
     }
 
-    /// Removes what [`move_out`](Self::move_out) moved.
-    pub(crate) fn dispose(&self, name: &OsStr) -> Result<remove::Removed, Failure> {
-        remove::tree(self.tmp.as_fd(), name)
+    /// Removes what is left of removals that have failed. What cannot be removed now, either, is left
+    /// for the next time.
+    pub(crate) fn finish_removals(&self) {
+        // Held meanwhile: none of them is removed by somebody else.
+        self.left().retain(|name| match remove::tree(self.tmp.as_fd(), name) {
+            Ok(_) => false,
+            Err(source) => {
+                tracing::warn!(?name, %source, "left behind");
+                true
+            }
+        });
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeSet<OsString>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file without a name in `tmp`, gone when it is closed.
@@ -232,6 +251,44 @@ pub(crate) fn open_directory(
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     sys::open_dir_at(dir, name, resolve)
         .map_err(Failure::read(format_args!("open directory {name:?}")))
+}
+
+/// What was moved into `tmp` to be removed; dropped before it is, it is removed at a later time.
+#[derive(Debug)]
+#[must_use = "dropping it leaves it for later"]
+pub(crate) struct Doomed<'s> {
+    store: &'s Store,
+    /// Empty once nothing is left.
+    name: OsString,
+}
+
+impl<'s> Doomed<'s> {
+    /// What an earlier removal may have left of it, too, is nobody else's from now on.
+    fn claim(store: &'s Store, what: &str, name: &OsStr) -> Self {
+        let mut new_name = OsString::from(format!("removed-{what}-"));
+        new_name.push(name);
+        store.left().remove(&new_name);
+        Self { store, name: new_name }
+    }
+
+    /// Removes it.
+    pub(crate) fn remove(self) -> Result<remove::Removed, Failure> {
+        let removed = remove::tree(self.store.tmp.as_fd(), &self.name)?;
+        self.is_gone();
+        Ok(removed)
+    }
+
+    fn is_gone(mut self) {
+        self.name.clear();
+    }
+}
+
+impl Drop for Doomed<'_> {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            self.store.left().insert(std::mem::take(&mut self.name));
+        }
+    }
 }
 
 /// A directory in `tmp`, until it is published or discarded; dropped without either (a panic), it

@@ -143,12 +143,12 @@ impl Store {
     pub fn remove_volume(&self, name: &VolumeName) -> Result<Removed, Error> {
         let remove = || {
             let volumes = self.volumes.as_fd();
-            let Some(out) = self.move_out("volume", volumes, OsStr::new(name.as_str()))? else {
+            let Some(doomed) = self.move_out("volume", volumes, OsStr::new(name.as_str()))? else {
                 return Ok(Removed::WasAbsent);
             };
             // A power cut must not bring it back with only part of its files.
             perform(&Step::Sync { file: volumes })?;
-            self.dispose(&out)
+            doomed.remove()
         };
         remove().map_err(|source| Error::RemoveVolume { name: name.clone(), source })
     }

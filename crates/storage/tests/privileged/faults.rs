@@ -249,3 +249,26 @@ fn privileged_a_failed_removal_can_be_repeated() {
     }
     assert!(failures > 3);
 }
+
+#[test]
+fn privileged_what_a_failed_collection_leaves_goes_with_the_next() {
+    fault::set_hook(hook);
+    let lab = Lab::new();
+    let collect = || lab.store.collect_garbage(|| Ok::<_, Error>(Needed::default()));
+    let before = lab.picture();
+    for steps in 0.. {
+        lab.import(&small_root()).unwrap();
+        lab.store.put_blob(b"nobody's").unwrap();
+        PLAN.set(Plan::Once(steps));
+        let result = collect();
+        let all_done = matches!(PLAN.replace(Plan::Off), Plan::Once(_));
+        assert_eq!(result.is_ok(), all_done, "step {steps}");
+        // Also what is not among the layers and blobs any more.
+        collect().unwrap();
+        assert!(lab.picture() == before, "step {steps} left something");
+        if all_done {
+            assert!(steps > 5, "{steps}");
+            return;
+        }
+    }
+}
