@@ -149,7 +149,7 @@ impl Store {
                 if sys::stat_at(to, new_name).is_ok() {
                     return Ok(Some(doomed));
                 }
-                doomed.is_gone();
+                doomed.forget();
                 Ok(None)
             }
             moved => moved.map(|()| Some(doomed)),
@@ -274,11 +274,11 @@ impl<'s> Doomed<'s> {
     /// Removes it.
     pub(crate) fn remove(self) -> Result<remove::Removed, Failure> {
         let removed = remove::tree(self.store.tmp.as_fd(), &self.name)?;
-        self.is_gone();
+        self.forget();
         Ok(removed)
     }
 
-    fn is_gone(mut self) {
+    fn forget(mut self) {
         self.name.clear();
     }
 }
