@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{Read, Write};
+use std::net::Ipv6Addr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -179,9 +180,11 @@ impl State {
     }
 }
 
-/// Text without what is different each time: ids become `*`, numbers `N`. Names of functions lose
-/// what the compiler adds to them.
+/// Text without what is different each time: ids become `*`, numbers and addresses `N`. Names of
+/// functions lose what the compiler adds to them.
 fn plain(text: &str) -> String {
+    let words: Vec<String> = text.split(' ').map(without_address_of_ipv6).collect();
+    let text = words.join(" ");
     let text = text.replace("::{{closure}}", "").replace("tare_service::", "");
     let text = text.split("<impl ").map(|part| part.split_once(">::").map_or(part, |it| it.1));
     let text: String = text.collect();
@@ -204,6 +207,15 @@ fn plain(text: &str) -> String {
     plain
 }
 
+/// A word that is such an address becomes `N::N`, whatever its digits are: some are letters.
+fn without_address_of_ipv6(word: &str) -> String {
+    let address = word.split('/').next().unwrap_or(word);
+    match address.parse::<Ipv6Addr>() {
+        Ok(_) => word.replacen(address, "N::N", 1),
+        Err(_) => word.into(),
+    }
+}
+
 /// How many bytes at the beginning of a text are such.
 fn run_of(text: &str, is_such: impl Fn(char) -> bool) -> usize {
     text.find(|c| !is_such(c)).unwrap_or(text.len())
@@ -220,6 +232,7 @@ mod tests {
             (format!("make directory /r/{id}/1"), "make directory /r/*/N"),
             (format!("create veth ve{}", &id[..12]), "create veth v*"),
             ("add 10.88.0.2/24 to eth0 as process 77".into(), "add N.N.N.N/N to eth0 as process N"),
+            ("add address fd12::b3:2a/64 to eth1".into(), "add address N::N/N to eth1"),
             ("write 39 bytes".into(), "write N bytes"),
             (
                 "use run.db in tare_service::engine::end::<impl tare_service::engine::Engine>\

@@ -2,12 +2,13 @@
 //! every case sees that.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use system_tests::faults::{Effect, Fault};
 
 use crate::lab::Lab;
 use crate::matrix::{FAIL, Matrix, TRIES, came};
-use crate::operations::{Operation, Owes};
+use crate::operations::{Operation, Owes, VOLUME};
 
 /// What is told, a line for each difference, by the effect that was left out.
 pub type Told = BTreeMap<String, Vec<String>>;
@@ -73,6 +74,8 @@ impl<O: Operation> Matrix<O> {
             lines.push(format!("it failed: {why}"));
         }
         lab.faults.count();
+        // A volume that nobody knows of would be in the way of the next.
+        let _ = fs::remove_dir_all(lab.state_dir().join("volumes").join(VOLUME));
         self.begin_anew(lab).await;
         came.ok().map(|()| lines)
     }

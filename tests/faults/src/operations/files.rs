@@ -6,35 +6,9 @@ use system_tests::image::file_of;
 use system_tests::{Client, Options};
 use zbus::Fd;
 
-use super::there::{call, container, create, job, small_tar, the_container};
+use super::there::{call, container, create, job, the_container};
 use super::{Exec, Operation, Owes, Until};
 use crate::lab::Lab;
-
-/// Unpacks an archive in a container that does not run.
-#[derive(Debug, Default)]
-pub struct CopyIn;
-
-impl Operation for CopyIn {
-    const NAME: &str = "copy in";
-    const METHODS: &[&str] = &["Container.CopyIn"];
-    const OWES: Owes = Owes::Again;
-    const LEFTOVERS: Until = Until::Removed;
-
-    async fn prepare(&mut self, lab: &Lab<'_>) {
-        // What is there already would be replaced.
-        self.clear(lab.client()).await;
-        is_there(lab).await;
-    }
-
-    async fn run(&self, client: &Client) -> Result<(), String> {
-        let content = file_of(&small_tar(b"content"));
-        job(client, "CopyIn", &(Fd::from(content.as_fd()), "/root", Options::new())).await
-    }
-
-    async fn is_whole(&self, client: &Client) -> bool {
-        CopyOut::of("/root/d/file", client).await.is_ok()
-    }
-}
 
 /// Writes a file of a container that does not run into an archive.
 #[derive(Debug, Default)]

@@ -1,15 +1,9 @@
 //! Images.
 
-use std::os::fd::AsFd;
-
-use system_tests::image::file_of;
 use system_tests::{Client, Options};
-use zbus::Fd;
 
-use super::there::{
-    clear, done, image, import, job, manage, refused, remove_image, the_container, the_image,
-};
-use super::{Exec, Operation, Owes, Until};
+use super::there::{done, image, import, manage, refused, remove_image, the_image};
+use super::{Operation, Owes, Until};
 use crate::lab::Lab;
 
 /// An image that is made and goes again.
@@ -88,7 +82,7 @@ impl Operation for Untag {
     const NAME: &str = "untag";
     const METHODS: &[&str] = &["Image.Untag"];
     const OWES: Owes = Owes::Retry;
-    const LEFTOVERS: Until = Until::Restarted;
+    const LEFTOVERS: Until = Until::Removed;
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         if !Tag.is_whole(lab.client()).await {
@@ -140,38 +134,6 @@ impl Operation for RemoveImage {
     }
 }
 
-/// Makes an image of a container.
-#[derive(Debug, Default)]
-pub struct Commit;
-
-impl Operation for Commit {
-    const NAME: &str = "commit";
-    const METHODS: &[&str] = &["Container.Commit"];
-    const OWES: Owes = Owes::Before;
-    const LEFTOVERS: Until = Until::Restarted;
-
-    async fn prepare(&mut self, lab: &Lab<'_>) {
-        remove_image(lab.client(), OTHER).await;
-        Exec.prepare(lab).await;
-        let touch = ["/bin/busybox", "touch", "/root/file"];
-        let path = the_container(lab.client()).await;
-        lab.client().exec_argv(&path, &touch, Options::new(), b"").await.unwrap();
-    }
-
-    async fn run(&self, client: &Client) -> Result<(), String> {
-        job(client, "Commit", &(OTHER, Options::new())).await
-    }
-
-    async fn is_whole(&self, client: &Client) -> bool {
-        image(client, OTHER).await.is_some()
-    }
-
-    async fn clear(&self, client: &Client) {
-        remove_image(client, OTHER).await;
-        clear(client).await;
-    }
-}
-
 /// Removes images that have no name any more.
 #[derive(Debug, Default)]
 pub struct PruneImages;
@@ -201,28 +163,5 @@ impl Operation for PruneImages {
         if !self.is_whole(client).await {
             self.run(client).await.unwrap();
         }
-    }
-}
-
-/// Writes images into an archive.
-#[derive(Debug, Default)]
-pub struct ExportImages;
-
-impl Operation for ExportImages {
-    const NAME: &str = "export images";
-    const METHODS: &[&str] = &["Manager.ExportImages"];
-    const OWES: Owes = Owes::Before;
-    const LEFTOVERS: Until = Until::Restarted;
-
-    async fn prepare(&mut self, _lab: &Lab<'_>) {}
-
-    async fn run(&self, client: &Client) -> Result<(), String> {
-        let archive = file_of(b"");
-        let body = (vec!["busybox"], Fd::from(archive.as_fd()), Options::new());
-        manage(client, "ExportImages", &body).await
-    }
-
-    async fn is_whole(&self, client: &Client) -> bool {
-        image(client, "busybox").await.is_some()
     }
 }

@@ -6,8 +6,8 @@ use system_tests::{Client, Options};
 use zbus::OwnedObjectPath;
 
 use super::there::{
-    call, clear, container, create, create_with_all, done, is_found, job, manage, plain, refused,
-    state, the_container,
+    call, clear, container, create, create_with_all, done, is_found, job, refused, state,
+    the_container,
 };
 use super::{Exec, Operation, Owes, Until};
 use crate::helper::Helper;
@@ -48,6 +48,9 @@ impl Operation for Start {
     const HELPERS: &[Helper] = &[Helper::Spawn, Helper::Names];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
+        if container(lab.client()).await.is_none() {
+            create_with_all(lab.client()).await.unwrap();
+        }
         // Not again if it has run already.
         if state(lab.client()).await != "exited" {
             Stop.prepare(lab).await;
@@ -76,6 +79,9 @@ impl Operation for Stop {
     const HELPERS: &[Helper] = &[Helper::Spawn, Helper::Names];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
+        if container(lab.client()).await.is_none() {
+            create_with_all(lab.client()).await.unwrap();
+        }
         Exec.prepare(lab).await;
     }
 
@@ -96,12 +102,13 @@ impl Operation for Remove {
     const NAME: &str = "remove";
     const METHODS: &[&str] = &["Container.Remove"];
     const OWES: Owes = Owes::Retry;
-    const LEFTOVERS: Until = Until::Stopped;
+    // The volumes that were its own alone are removed after it, and it is gone whatever becomes of that.
+    const LEFTOVERS: Until = Until::Restarted;
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         let client = lab.client();
         if container(client).await.is_none() {
-            create(client).await.unwrap();
+            create_with_all(client).await.unwrap();
         }
         let id = client.container(&the_container(client).await).await.text("Id");
         let state = lab.state_dir();
@@ -118,30 +125,6 @@ impl Operation for Remove {
 
     async fn is_whole(&self, client: &Client) -> bool {
         container(client).await.is_none()
-    }
-}
-
-/// Creates and starts a container in one.
-#[derive(Debug, Default)]
-pub struct Run;
-
-impl Operation for Run {
-    const NAME: &str = "run";
-    const METHODS: &[&str] = &["Manager.RunContainer"];
-    const OWES: Owes = Owes::Before;
-    const LEFTOVERS: Until = Until::Restarted;
-    const HELPERS: &[Helper] = &[Helper::Spawn, Helper::Names];
-
-    async fn prepare(&mut self, lab: &Lab<'_>) {
-        self.clear(lab.client()).await;
-    }
-
-    async fn run(&self, client: &Client) -> Result<(), String> {
-        manage(client, "RunContainer", &("c", "busybox", plain())).await
-    }
-
-    async fn is_whole(&self, client: &Client) -> bool {
-        Exec.is_whole(client).await && is_found(client).await
     }
 }
 

@@ -5,7 +5,6 @@ mod image;
 mod life;
 mod network;
 mod network_update;
-mod registry;
 mod session;
 mod there;
 mod volume;
@@ -15,14 +14,14 @@ use system_tests::Client;
 use crate::helper::Helper;
 use crate::lab::Lab;
 
-pub use files::{CopyIn, CopyOut, Export, GetChanges, OpenRoot};
-pub use image::{Commit, ExportImages, Import, PruneImages, RemoveImage, Tag, Untag};
-pub use life::{Create, Kill, Pause, Remove, Rename, Resume, Run, Start, Stop, UpdateContainer};
+pub use files::{CopyOut, Export, GetChanges, OpenRoot};
+pub use image::{Import, PruneImages, RemoveImage, Tag, Untag};
+pub use life::{Create, Kill, Pause, Remove, Rename, Resume, Start, Stop, UpdateContainer};
 pub use network::{Connect, CreateNetwork, Disconnect, Publish, RemoveNetwork, SECOND, Unpublish};
 pub use network_update::UpdateNetwork;
-pub use registry::{Pull, Push};
-pub use session::{Exec, ExecOnTerminal, KillSession, Resize};
-pub use there::{ask_for_what_stays, is_found};
+pub use session::{Exec, ExecOnTerminal, KillSession};
+pub(crate) use there::VOLUME;
+pub use there::{ask_for_what_stays, is_found, take_away_what_stays};
 pub use volume::{CreateVolume, ExportVolume, ImportVolume, PruneVolumes, RemoveVolume};
 
 /// What an operation owes if it fails.
@@ -36,7 +35,7 @@ pub enum Owes {
     Again,
 }
 
-/// Until when something stays that a failed operation could not take back.
+/// Until when something stays that an operation could not take back, or not take away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     /// Somebody stops the container.
@@ -56,7 +55,7 @@ pub trait Operation: Default {
     const METHODS: &[&str];
     /// What it owes if it fails.
     const OWES: Owes;
-    /// Until when something stays that could not be taken back.
+    /// Until when something stays that could not be taken back, or not taken away.
     const LEFTOVERS: Until;
     /// Who has a part in it, where that is a program of its own.
     const HELPERS: &[Helper] = &[];

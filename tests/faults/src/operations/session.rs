@@ -104,36 +104,6 @@ async fn state_of(client: &Client, session: Option<&Session>) -> String {
     }
 }
 
-/// Changes the size of a terminal.
-#[derive(Debug, Default)]
-pub struct Resize {
-    session: Option<Session>,
-}
-
-impl Operation for Resize {
-    const NAME: &str = "resize a terminal";
-    const METHODS: &[&str] = &["Process.Resize"];
-    const OWES: Owes = Owes::Again;
-    const LEFTOVERS: Until = Until::Removed;
-
-    async fn prepare(&mut self, lab: &Lab<'_>) {
-        Exec.prepare(lab).await;
-        if state_of(lab.client(), self.session.as_ref()).await != "running" {
-            let argv = ["/bin/busybox", "sleep", "1000"];
-            self.session = Some(begin_on_terminal(lab.client(), &argv).await.unwrap());
-        }
-    }
-
-    async fn run(&self, client: &Client) -> Result<(), String> {
-        let session = self.session.as_ref().expect("it was prepared");
-        refused(client.call(&session.path, "Process", "Resize", &(40_u16, 100_u16)).await)
-    }
-
-    async fn is_whole(&self, client: &Client) -> bool {
-        state_of(client, self.session.as_ref()).await == "running"
-    }
-}
-
 /// Kills a process that was run in a container.
 #[derive(Debug, Default)]
 pub struct KillSession {

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The volume that a container has.
-pub(super) const VOLUME: &str = "v";
+pub(crate) const VOLUME: &str = "v";
 
 /// Brings about what stays after its first use: another network, bridges, the firewall, what comes with
 /// the first published port.
@@ -34,6 +34,14 @@ pub async fn ask_for_what_stays(lab: &Lab<'_>) {
     Exec.prepare(lab).await;
     Publish.run(client).await.unwrap();
     Exec.clear(client).await;
+}
+
+/// Takes away what does not go with the daemon.
+pub async fn take_away_what_stays(client: &Client) {
+    clear(client).await;
+    if let Ok(second) = client.manager::<_, OwnedObjectPath>("GetNetwork", &SECOND).await {
+        refused(client.call(&second, "Network", "Remove", &0_u64).await).unwrap();
+    }
 }
 
 /// Nothing of what operations make is there any more.

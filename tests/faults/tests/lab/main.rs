@@ -5,13 +5,13 @@ use fault_tests::all_operations;
 use fault_tests::begin::{Fate, begin_everywhere, begin_names_everywhere};
 use fault_tests::lab::Lab;
 use fault_tests::matrix::Matrix;
-use fault_tests::operations::Operation;
+use fault_tests::operations::{Operation, take_away_what_stays};
 use system_tests::Ring::System;
 use system_tests::in_lab;
 
 /// For each operation, a test for each kind of fault.
 macro_rules! tests {
-    ($($name:ident: $operation:ty, $where:tt;)+) => {
+    ($($name:ident: $operation:ty, $how:ident, $where:tt;)+) => {
         $(test!($name: $operation, $where);)+
     };
 }
@@ -57,11 +57,18 @@ macro_rules! test {
 fn on_installed<O: Operation + Send>(
     drive: impl AsyncFnOnce(&mut Lab<'static>, &mut Matrix<O>) + Send,
 ) {
+    on_lab(async |lab| {
+        let mut matrix = Matrix::record(lab, O::default()).await;
+        drive(lab, &mut matrix).await;
+        matrix.report(lab).await;
+    });
+}
+
+fn on_lab(case: impl AsyncFnOnce(&mut Lab<'static>) + Send) {
     in_lab(System, async |_| {
         let mut lab = Lab::of_installed_service().await;
-        let mut matrix = Matrix::record(&mut lab, O::default()).await;
-        drive(&mut lab, &mut matrix).await;
-        matrix.report(&mut lab).await;
+        case(&mut lab).await;
+        take_away_what_stays(lab.client()).await;
     });
 }
 
@@ -69,21 +76,15 @@ all_operations!(tests);
 
 #[test]
 fn lab_a_daemon_that_fails_as_it_begins_is_followed_by_a_whole_one() {
-    in_lab(System, async |_| {
-        begin_everywhere(&mut Lab::of_installed_service().await, Fate::Fails).await;
-    });
+    on_lab(async |lab| begin_everywhere(lab, Fate::Fails).await);
 }
 
 #[test]
 fn lab_a_daemon_that_is_killed_as_it_begins_is_followed_by_a_whole_one() {
-    in_lab(System, async |_| {
-        begin_everywhere(&mut Lab::of_installed_service().await, Fate::Killed).await;
-    });
+    on_lab(async |lab| begin_everywhere(lab, Fate::Killed).await);
 }
 
 #[test]
 fn lab_a_server_of_names_that_begins_badly_is_told_again() {
-    in_lab(System, async |_| {
-        begin_names_everywhere(&mut Lab::of_installed_service().await).await;
-    });
+    on_lab(async |lab| begin_names_everywhere(lab).await);
 }

@@ -8,6 +8,9 @@ use fault_tests::matrix::Matrix;
 use fault_tests::operations::{Create, Operation, Remove, Start};
 use system_tests::on_busy_scratch_host;
 
+/// A power cut alone would tell of that.
+const FLUSH: &str = "storage: flush to disk";
+
 /// Leaves out each step that takes something away. Each that begins with one of `redundant` is done by
 /// another one, too; all others are told of, and those that begin with the first of a pair of `names` by
 /// a line that begins with the second.
@@ -48,7 +51,11 @@ fn leave_out(operation: impl Operation + Send) -> Told {
 fn privileged_a_step_left_out_of_the_undo_of_a_create_is_told() {
     let of_no_log = "service: remove /s/logs/";
     let removed = "storage: remove directory \"removed-container-";
-    is_told(Create, &[of_no_log], &[(removed, "new file: "), ("storage: rename ", "new file: ")]);
+    is_told(
+        Create,
+        &[of_no_log, FLUSH],
+        &[(removed, "new file: "), ("storage: rename ", "new file: ")],
+    );
 }
 
 #[test]
@@ -72,5 +79,5 @@ fn privileged_a_step_left_out_of_the_undo_of_a_start_is_told() {
 
 #[test]
 fn privileged_a_step_left_out_of_a_removal_is_told() {
-    is_told(Remove, &[], &[("service: remove /s/logs/", "new file: ")]);
+    is_told(Remove, &[FLUSH], &[("service: remove /s/logs/", "new file: ")]);
 }

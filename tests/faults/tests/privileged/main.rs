@@ -14,33 +14,52 @@ use fault_tests::matrix::Matrix;
 use fault_tests::operations::Operation;
 use system_tests::on_busy_scratch_host;
 
-/// For each operation, a test for each kind of fault.
+/// For each operation, a test for each kind of fault, or one for all of them.
 macro_rules! tests {
-    ($($name:ident: $operation:ty, $where:tt;)+) => {
+    ($($name:ident: $operation:ty, $how:ident, $where:tt;)+) => {
         $(mod $name {
             use super::*;
 
-            #[test]
-            fn privileged_fails() {
-                on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
-                    matrix.fail_everywhere(lab).await;
-                });
-            }
-
-            #[test]
-            fn privileged_hangs() {
-                on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
-                    matrix.hang_everywhere(lab).await;
-                });
-            }
-
-            #[test]
-            fn privileged_is_cut_off() {
-                on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
-                    matrix.kill_everywhere(lab).await;
-                });
-            }
+            $how!($operation);
         })+
+    };
+}
+
+macro_rules! apart {
+    ($operation:ty) => {
+        #[test]
+        fn privileged_fails() {
+            on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
+                matrix.fail_everywhere(lab).await;
+            });
+        }
+
+        #[test]
+        fn privileged_hangs() {
+            on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
+                matrix.hang_everywhere(lab).await;
+            });
+        }
+
+        #[test]
+        fn privileged_is_cut_off() {
+            on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
+                matrix.kill_everywhere(lab).await;
+            });
+        }
+    };
+}
+
+macro_rules! together {
+    ($operation:ty) => {
+        #[test]
+        fn privileged_fails_hangs_and_is_cut_off() {
+            on_daemon(async |lab, matrix: &mut Matrix<$operation>| {
+                matrix.fail_everywhere(lab).await;
+                matrix.hang_everywhere(lab).await;
+                matrix.kill_everywhere(lab).await;
+            });
+        }
     };
 }
 
