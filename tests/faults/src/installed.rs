@@ -79,7 +79,9 @@ impl Installed {
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        let _ = Command::new("systemctl").args(["stop", "--quiet", TARED, SPAWN, NAMES]).status();
+        // As long as that is there, it has the others started again.
+        let _ = Command::new("systemctl").args(["stop", "--quiet", TARED]).status();
+        let _ = Command::new("systemctl").args(["stop", "--quiet", SPAWN, NAMES]).status();
         for (unit, ..) in UNITS {
             let dir = Path::new(FRAGMENTS).join(format!("{unit}.d"));
             let _ = fs::remove_file(dir.join(FRAGMENT));

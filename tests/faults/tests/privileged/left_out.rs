@@ -50,10 +50,13 @@ fn leave_out(operation: impl Operation + Send) -> Told {
 #[test]
 fn privileged_a_step_left_out_of_the_undo_of_a_create_is_told() {
     let of_no_log = "service: remove /s/logs/";
+    // The service takes away what the store has not.
+    let of_volumes = ["\"*\"", "\"v\""].map(|it| format!("storage: rename {it} to \"volume-"));
+    let [own, named] = &of_volumes;
     let removed = "storage: remove directory \"removed-container-";
     is_told(
         Create,
-        &[of_no_log, FLUSH],
+        &[of_no_log, FLUSH, own, named],
         &[(removed, "new file: "), ("storage: rename ", "new file: ")],
     );
 }
