@@ -152,7 +152,8 @@ fn privileged_a_container_that_is_admitted_in_part_is_not_admitted() {
         assert_eq!(fail_everywhere(|| lab.firewall.admit(&rules), check), 3);
         assert_eq!(fail_everywhere(|| lab.firewall.take_over(&rules), |_| {}), 1);
         assert_ne!(world(), before);
-        assert_eq!(fail_everywhere(|| lab.firewall.dismiss(&rules), |_| {}), 2);
+        // Elements, connections, neighbours.
+        assert_eq!(fail_everywhere(|| lab.firewall.dismiss(&rules), |_| {}), 3);
         assert_eq!(world(), before);
     });
 }
