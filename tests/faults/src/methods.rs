@@ -1,8 +1,9 @@
 //! All operations there are, and every method of the contract: what does it, or why nothing does.
 
 /// Calls a macro with all operations: what the module of its tests is called, the operation, whether each
-/// kind of fault has a test of its own, as is worth it where there are many effects, and whether it is tried
-/// with the installed service as well, or why not. Tests are made of this list alone, so
+/// kind of fault has a test of its own, as is worth it where there are many effects, or where a container
+/// keeps something of a fault until it ends, and whether it is tried with the installed service as well, or
+/// why not. Tests are made of this list alone, so
 /// that every operation is tried with every fault there is.
 #[macro_export]
 macro_rules! all_operations {
@@ -23,7 +24,7 @@ macro_rules! all_operations {
             connect: $crate::operations::Connect, apart, "not yet";
             disconnect: $crate::operations::Disconnect, apart, "not yet";
             publish: $crate::operations::Publish, together, "sockets and rows, and nobody else";
-            unpublish: $crate::operations::Unpublish, together, "sockets and rows, and nobody else";
+            unpublish: $crate::operations::Unpublish, apart, "sockets and rows, and nobody else";
             create_network: $crate::operations::CreateNetwork, together, installed;
             remove_network: $crate::operations::RemoveNetwork, apart, "not yet";
             update_network: $crate::operations::UpdateNetwork, apart, "not yet";
