@@ -2,7 +2,7 @@
 //! programs of their own there, and what is asked of systemd.
 
 use fault_tests::all_operations;
-use fault_tests::begin::{Fate, begin_everywhere, begin_names_everywhere};
+use fault_tests::begin::begin_names_everywhere;
 use fault_tests::lab::Lab;
 use fault_tests::matrix::Matrix;
 use fault_tests::operations::{Operation, take_away_what_stays};
@@ -73,16 +73,6 @@ fn on_lab(case: impl AsyncFnOnce(&mut Lab<'static>) + Send) {
 }
 
 all_operations!(tests);
-
-#[test]
-fn lab_a_daemon_that_fails_as_it_begins_is_followed_by_a_whole_one() {
-    on_lab(async |lab| begin_everywhere(lab, Fate::Fails).await);
-}
-
-#[test]
-fn lab_a_daemon_that_is_killed_as_it_begins_is_followed_by_a_whole_one() {
-    on_lab(async |lab| begin_everywhere(lab, Fate::Killed).await);
-}
 
 #[test]
 fn lab_a_server_of_names_that_begins_badly_is_told_again() {
