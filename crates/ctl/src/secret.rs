@@ -116,7 +116,10 @@ mod tests {
             ("key", "Name=\"key\""),
             ("key,type=env", "Env=\"key\" Name=\"key\""),
             ("key,type=env,target=K", "Env=\"K\" Name=\"key\""),
-            ("key,target=/x,mode=0400,uid=7", "Mode=256 Name=\"key\" Target=\"/x\" UID=7"),
+            (
+                "key,target=/x,mode=0400,uid=7",
+                "Mode=uint32 256 Name=\"key\" Target=\"/x\" UID=uint32 7",
+            ),
         ] {
             assert_eq!(said(text).unwrap(), want, "{text}");
         }

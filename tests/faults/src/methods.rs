@@ -116,7 +116,7 @@ mod tests {
             &["Container.Restart"],
         ),
         (
-            "not tried from here yet: what they store, and nothing names, stays until garbage is collected",
+            "not tried from here yet",
             &[
                 "Container.Commit",
                 "Container.CopyIn",

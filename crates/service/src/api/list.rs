@@ -217,7 +217,7 @@ mod tests {
         let jobs = |key, word: &str| JobFilter::parse(given(key, Value::Text(word.into())));
         for (error, says) in [
             (containers(no_digest), "'ImageId'"),
-            (containers(not_running), "`runing`, expected one of `configured`, `starting`"),
+            (containers(not_running), "`runing`, expected one of `configured`, `created`"),
             (jobs("Type", "start").unwrap_err(), "`start`, expected one of `import-image`"),
             (jobs("State", "done").unwrap_err(), "`done`, expected one of `waiting`"),
             (

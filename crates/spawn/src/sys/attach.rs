@@ -27,7 +27,7 @@ pub(super) fn connect_in(dir: &Path, name: &str) -> io::Result<OwnedFd> {
 }
 
 /// The same end of a pipe, in a way that does not block; whoever else has it is not concerned. `None` if
-/// nobody has the other end any more.
+/// the pipe has a name, and nobody has the other end; without one, that is only seen when it is used.
 ///
 /// # Errors
 ///
@@ -64,7 +64,8 @@ mod tests {
         assert_eq!(ours.read(&mut [0]).unwrap(), 1);
         let writer = OwnedFd::from(writer);
         drop((reader, ours));
-        assert!(unblocked(&writer, OFlags::WRONLY).unwrap().is_none(), "nobody reads");
+        let mut ours = unblocked(&writer, OFlags::WRONLY).unwrap().unwrap();
+        assert_eq!(ours.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
