@@ -1,5 +1,7 @@
 //! What an emulated machine leaves when it goes, however that comes.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Child;
 
 use rustix::process::Signal;
@@ -13,6 +15,17 @@ fn is_begun(place: &Place) {
         let runs = processes.iter().any(|it| it.contains("qemu-system-x86_64 -accel"));
         if runs { Ok(()) } else { Err(format!("{processes:#?}")) }
     });
+}
+
+/// The files without a name that a machine has, but for those that were in its place.
+fn nameless_elsewhere(place: &Place) -> Vec<PathBuf> {
+    let of = |process: String| fs::read_dir(format!("{}/fd", process.split(' ').next().unwrap()));
+    let links = place.processes().into_iter().flat_map(|it| of(it).into_iter().flatten().flatten());
+    let files = links.filter_map(|link| fs::read_link(link.path()).ok());
+    let nameless = files.filter(|file| file.to_string_lossy().ends_with(" (deleted)"));
+    nameless
+        .filter(|file| !file.starts_with(place.path()) && !file.starts_with("/memfd:"))
+        .collect()
 }
 
 /// Its exit code, and what it said to whoever has an eye on it.
@@ -38,6 +51,7 @@ fn privileged_an_interrupted_machine_leaves_nothing() {
     let place = Place::with("image");
     let child = place.run_in_machine("sleep 1000");
     is_begun(&place);
+    assert_eq!(nameless_elsewhere(&place), Vec::<PathBuf>::new(), "it may end before they are so");
     signal(&child, Signal::INT);
     assert_eq!(ended(child).0, Some(130));
     assert_eq!(place.left(), Vec::<String>::new(), "it has waited for its machine");
@@ -81,9 +95,9 @@ fn privileged_of_a_machine_that_dies_it_is_told_how_and_in_which_test_and_nothin
         assert!(said.contains(told), "{told}: {said}");
     }
     assert!(!said.contains("before it"), "it begins where it went wrong: {said}");
-    let kept = std::fs::read_dir(place.path().join("died")).unwrap().next().unwrap().unwrap();
-    let all = std::fs::read_to_string(kept.path()).unwrap();
+    let kept = fs::read_dir(place.path().join("died")).unwrap().next().unwrap().unwrap();
+    let all = fs::read_to_string(kept.path()).unwrap();
     assert!(all.contains("before it"), "all of it is kept");
-    std::fs::remove_file(kept.path()).unwrap();
+    fs::remove_file(kept.path()).unwrap();
     nothing_is_left(|| place.left());
 }

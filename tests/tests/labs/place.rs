@@ -1,5 +1,6 @@
 //! Where a test's own systems and machines are.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -66,7 +67,7 @@ impl Place {
     }
 
     fn run(&self, program: &str, verb: &str, shell_script: &str) -> Child {
-        let mut command = Command::new(script(program));
+        let mut command = interruptible(script(program));
         command.args([verb, "/bin/sh", "-c", shell_script]);
         self.start(&mut command)
     }
@@ -118,6 +119,14 @@ impl Drop for Place {
         }
         told.unwrap_or_else(|panic| resume_unwind(panic));
     }
+}
+
+/// A program that hears of a Ctrl-C, also where whoever runs the tests has put that off: what is started
+/// with `&` or `nohup` has, and a shell cannot take it back.
+pub(crate) fn interruptible(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(program);
+    command
 }
 
 /// Waits until what it prints begins.

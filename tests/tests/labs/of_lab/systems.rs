@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::place::{Place, nothing_is_left, prints, signal};
+use crate::place::{Place, interruptible, nothing_is_left, prints, signal};
 use crate::traces::groups;
 
 /// Waits until nothing is left of the system that a process made.
@@ -25,7 +25,7 @@ fn privileged_a_lab_system_gives_an_exit_code_and_leaves_nothing() {
 #[test]
 fn privileged_an_interrupted_bench_leaves_no_system() {
     let place = Place::with("root");
-    let mut bench = Command::new(env!("CARGO_BIN_EXE_tare-bench"))
+    let mut bench = interruptible(env!("CARGO_BIN_EXE_tare-bench"))
         .args(["--quick", "--rows=life-none"])
         .env("TARE_LAB", place.path())
         .stdin(Stdio::null())

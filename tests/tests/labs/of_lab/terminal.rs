@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::place::{Place, nothing_is_left, script, signal_group, wait_until};
+use crate::place::{Place, interruptible, nothing_is_left, script, signal_group, wait_until};
 
 const CTRL_C: &[u8] = b"\x03";
 
@@ -29,7 +29,7 @@ struct Terminal {
 impl Terminal {
     /// Has `make lab` run there.
     fn with_lab(place: &Place) -> Self {
-        let mut command = Command::new("script");
+        let mut command = interruptible("script");
         command.args(["--quiet", "--flush", "--return", "--command", &MAKE_LAB.join(" ")]);
         command.arg("/dev/null").current_dir(root()).env("TARE_LAB", place.path());
         // Of a make that runs this.
@@ -107,7 +107,7 @@ fn job(place: &Place, command: &mut Command) -> Child {
 #[test]
 fn privileged_an_interrupted_shell_leaves_no_lab() {
     let place = Place::with("root");
-    let mut command = Command::new(MAKE_LAB[0]);
+    let mut command = interruptible(MAKE_LAB[0]);
     let mut shell = job(&place, command.args(&MAKE_LAB[1..]).current_dir(root()));
     let mut said = BufReader::new(shell.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.any(|line| line.contains("It goes when you leave.")));
@@ -128,7 +128,7 @@ fn privileged_an_interrupted_check_leaves_nothing_of_any_lane() {
     fs::write(&make, format!("#!/bin/sh\nexec make -f {} \"$@\"\n", targets.display())).unwrap();
     fs::set_permissions(&make, fs::Permissions::from_mode(0o700)).unwrap();
 
-    let mut command = Command::new(root().join("tools/check.sh"));
+    let mut command = interruptible(root().join("tools/check.sh"));
     let mut check =
         job(&place, command.args(["--", "first next", "second next"]).env("MAKE", &make));
     let mut said = BufReader::new(check.stdout.take().unwrap()).lines().map(Result::unwrap);
