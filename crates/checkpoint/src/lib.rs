@@ -1,4 +1,4 @@
-//! Checkpoint archives of containers, read as untrusted input.
+//! Checkpoint archives of containers, read as untrusted input, and what CRIU says of its work.
 //!
 //! # What it does
 //!
@@ -8,6 +8,9 @@
 //!   needs;
 //! - [`ConfigDump`] reads the few fields of `config.dump` that are taken from an archive at all;
 //! - [`DeletedFiles`] reads the list of files to delete.
+//!
+//! CRIU leaves a log and its figures: [`Complaint`] finds in the one why it failed, and [`DumpStats`]
+//! reads the other.
 //!
 //! Whoever wrote an archive decides what is in it, so nothing of it is believed: names are parsed
 //! into types that cannot leave the directory they are used in, sizes and counts are bounded, and
@@ -37,6 +40,7 @@
 //! - [CRIU, images](https://criu.org/Images)
 //! - [checkpointctl](https://github.com/checkpoint-restore/checkpointctl), the names of the members
 
+mod complaint;
 mod config;
 mod contents;
 mod deleted;
@@ -45,7 +49,9 @@ mod grammar;
 mod json;
 mod member;
 mod path;
+mod stats;
 
+pub use complaint::{Complaint, Extra, criu_version};
 pub use config::{ConfigDump, Runtime};
 pub use contents::Contents;
 pub use deleted::DeletedFiles;
@@ -55,6 +61,7 @@ pub use grammar::{
 };
 pub use member::{EntryKind, Ignored, Member};
 pub use path::{InvalidPath, RelativePath};
+pub use stats::DumpStats;
 
 /// The example in README.md compiles.
 #[cfg(doctest)]
