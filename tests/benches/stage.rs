@@ -93,6 +93,7 @@ impl Stage {
     /// Who of them can put a container away.
     pub(crate) fn checkpoints(&self, who: Who) -> Result<&dyn Checkpoints> {
         match who {
+            Who::Tare => Ok(&self.tare),
             Who::Podman => Ok(&self.podman),
             Who::Crun => Ok(&self.crun),
             _ => Err(format!("{} makes no checkpoints", who.name()).into()),

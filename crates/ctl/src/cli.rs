@@ -228,6 +228,58 @@ pub(crate) enum Command {
     /// List, make, remove and show volumes.
     #[command(subcommand)]
     Volume(Volume),
+    /// Write down what a container that runs is, for it to go on from there, and end it; prints the id
+    /// of the checkpoint.
+    Checkpoint(Checkpoint),
+    /// Have a stopped container go on from a checkpoint.
+    Restore {
+        /// Name or id of the checkpoint; without it, the last one of the container.
+        #[arg(long, value_name = "CHECKPOINT")]
+        from: Option<String>,
+        /// Name or id.
+        container: String,
+    },
+    /// List, show and remove checkpoints.
+    #[command(subcommand)]
+    Checkpoints(Checkpoints),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Checkpoint {
+    /// It is not ended, but goes on.
+    #[arg(short = 'R', long)]
+    pub(crate) leave_running: bool,
+    /// With the TCP connections that it has.
+    #[arg(long)]
+    pub(crate) tcp_established: bool,
+    /// With the locks on files that it has.
+    #[arg(long)]
+    pub(crate) file_locks: bool,
+    /// With the unix sockets that lead out of it.
+    #[arg(long)]
+    pub(crate) external_unix_sockets: bool,
+    /// How the checkpoint is to be called.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Name or id.
+    pub(crate) container: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Checkpoints {
+    /// List checkpoints.
+    Ls,
+    /// Show all about a checkpoint, as JSON.
+    Inspect {
+        /// Name or id.
+        checkpoint: String,
+    },
+    /// Remove checkpoints.
+    Rm {
+        /// Names or ids.
+        #[arg(required = true)]
+        checkpoints: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

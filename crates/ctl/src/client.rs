@@ -73,6 +73,7 @@ pub(crate) trait Manager {
     ) -> zbus::Result<OwnedObjectPath>;
     fn get_volume(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn list_volumes(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
+    fn list_checkpoints(&self, filter: Options<'_>) -> zbus::Result<(Vec<Row>, u64)>;
     #[zbus(allow_interactive_auth)]
     fn create_volume(&self, name: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
     fn get_secret(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
@@ -171,6 +172,14 @@ pub(crate) trait Container {
     fn export(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn commit(&self, reference: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn checkpoint(&self, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn restore(
+        &self,
+        checkpoint: &OwnedObjectPath,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn copy_in(
         &self,
@@ -297,6 +306,22 @@ pub(crate) async fn volume<'c>(
 ) -> zbus::Result<VolumeProxy<'c>> {
     let path = ManagerProxy::new(connection).await?.get_volume(name).await?;
     VolumeProxy::builder(connection).path(path).build().await
+}
+
+#[proxy(interface = "org.tare.Containers1.Checkpoint", default_service = "org.tare.Containers1")]
+pub(crate) trait Checkpoint {
+    #[zbus(allow_interactive_auth)]
+    fn remove(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
+    fn inspect(&self, flags: u64) -> zbus::Result<String>;
+}
+
+/// The checkpoint of that path.
+pub(crate) async fn checkpoint(
+    connection: &Connection,
+    path: OwnedObjectPath,
+) -> zbus::Result<CheckpointProxy<'_>> {
+    CheckpointProxy::builder(connection).path(path).build().await
 }
 
 /// The image of that name or digest.

@@ -11,8 +11,8 @@ use zbus::{Connection, OwnedObjectPath, Variant};
 use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs, Run};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
 use crate::{
-    Failure, Outcome, attach, env, events, exec, files, health, images, job, look, mount, network,
-    secret, update, volume,
+    Failure, Outcome, attach, checkpoint, env, events, exec, files, health, images, job, look,
+    mount, network, secret, update, volume,
 };
 
 /// `Stop`: as long as the container's own settings say.
@@ -80,6 +80,11 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Network(command) => network::run(bus, command).await,
         Command::Secret(command) => secret::run(bus, command).await,
         Command::Volume(command) => volume::run(bus, command).await,
+        Command::Checkpoint(command) => checkpoint::take(bus, command).await,
+        Command::Restore { from, container } => {
+            checkpoint::restore(bus, &container, from.as_deref()).await
+        }
+        Command::Checkpoints(command) => checkpoint::run(bus, command).await,
     }
 }
 

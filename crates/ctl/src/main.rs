@@ -1,6 +1,7 @@
 //! `tarectl`: a client of the bus contract of `tared`.
 
 mod attach;
+mod checkpoint;
 mod cli;
 mod client;
 mod commands;

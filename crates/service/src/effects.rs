@@ -53,6 +53,19 @@ pub(crate) fn write_file(path: &Path, text: &str) -> io::Result<()> {
     change(format_args!("write {}", path.display()), || fs::write(path, text))
 }
 
+/// Writes a file that is not there.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    change(format_args!("write {}", path.display()), || {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+    })
+}
+
+/// Waits until a file or directory is on the disk.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    change(format_args!("flush {}", path.display()), || File::open(path)?.sync_all())
+}
+
 /// Removes a file, if it is there.
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     change(format_args!("remove {}", path.display()), || unless_gone(fs::remove_file(path)))

@@ -95,7 +95,12 @@ impl Instance {
         // Searchable by all: the bus socket of a private daemon is below it.
         set_mode(run, 0o755)?;
         let instance = Self { state: state.into(), run: run.into(), _locks: locks };
-        for private in [instance.containers_run_dir(), instance.run_db_dir(), instance.logs_dir()] {
+        for private in [
+            instance.containers_run_dir(),
+            instance.run_db_dir(),
+            instance.logs_dir(),
+            instance.checkpoints_dir(),
+        ] {
             make_dir(&private, 0o700)?;
         }
         Ok(instance)
@@ -129,6 +134,11 @@ impl Instance {
     /// What containers write.
     pub fn logs_dir(&self) -> PathBuf {
         self.state.join("logs")
+    }
+
+    /// What was written down of containers.
+    pub fn checkpoints_dir(&self) -> PathBuf {
+        self.state.join("checkpoints")
     }
 
     fn containers_run_dir(&self) -> PathBuf {

@@ -89,6 +89,7 @@ fn ours(
         cgroup: format!("{cgroup}/{n}").parse()?,
         log_path: dir.join("log"),
         stdin: Stdin::Null,
+        restore: None,
     };
     let run_dir = dir.join("run");
     let layout = Layout::new(&run_dir, &request.id, request.incarnation);

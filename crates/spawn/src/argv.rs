@@ -4,7 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::launch::{Fd, Launch, Stdio};
-use crate::{Create, Exec, Force, Layout, Profile, ProfileName, Settings, Stdin, Streams, Target};
+use crate::{
+    After, Checkpoint, Create, Exec, Extras, Force, Layout, Profile, ProfileName, Settings, Stdin,
+    Streams, Target,
+};
 
 /// Where conmon makes its socket for a terminal.
 const TMPDIR: &str = "TMPDIR";
@@ -15,6 +18,15 @@ const TZ: (&str, &str) = ("TZ", "UTC0");
 /// Where conmon finds the pipes that [`Launch::fds`] of it begins with.
 const SYNC_PIPE: (&str, &str) = ("_OCI_SYNCPIPE", "3");
 const START_PIPE: (&str, &str) = ("_OCI_STARTPIPE", "4");
+
+/// Where CRIU finds the settings for one checkpoint, in the working directory of who starts it. It
+/// reads the host's settings too, and these after them.
+const CRIU_CONFIG: (&str, &str) = ("CRIU_CONFIG_FILE", "criu.conf");
+/// Where the runtime finds the first of [`Launch::fds`].
+const FIRST_FD: &str = "/proc/self/fd/3";
+/// Both runtimes put what they restore into the group that its configuration names. CRIU would look for
+/// the groups of the checkpoint, and cannot where the host has version 1 of them too.
+const CGROUPS: &str = "--manage-cgroups-mode=ignore";
 
 /// What all calls for one container have in common.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +58,12 @@ impl Programs<'_> {
                 args.push("-t".into());
                 // Where the runtime sends the terminal.
                 env.push((TMPDIR, layout.console_dir().into()));
+            }
+        }
+        if let Some(extras) = &request.restore {
+            push(&mut args, "--restore", layout.images());
+            for option in std::iter::once(CGROUPS).chain(extras.options()) {
+                push(&mut args, "--runtime-opt", option);
             }
         }
         let launch = self.conmon(args, layout.exit_dir(), Stdio::Captured, fds);
@@ -87,6 +105,21 @@ impl Programs<'_> {
         }
     }
 
+    /// The runtime has CRIU write the container into a directory.
+    pub(crate) fn checkpoint(&self, request: &Checkpoint, images: Fd) -> Launch {
+        let cwd = self.layout.checkpoint();
+        let mut work = OsString::from("--work-path=");
+        work.push(&cwd);
+        let mut args = self.runtime_args();
+        args.extend(["checkpoint".into(), format!("--image-path={FIRST_FD}").into(), work]);
+        args.push(CGROUPS.into());
+        args.extend((request.after == After::GoesOn).then(|| "--leave-running".into()));
+        args.extend(request.extras.options().map(Into::into));
+        args.push(self.target.id.as_str().into());
+        let env = env(&[PATH, CRIU_CONFIG]);
+        Launch { env, cwd, fds: vec![images], ..plain(self.runtime, args) }
+    }
+
     fn call(&self, verb: &[&str]) -> Launch {
         let mut args = self.runtime_args();
         args.extend(verb.iter().map(OsString::from));
@@ -117,6 +150,19 @@ impl Programs<'_> {
         let env = env(&[PATH, TZ, SYNC_PIPE, START_PIPE]);
         let program = self.settings.conmon.clone();
         Launch { program, args, env, cwd, stdio, fds: fds.into(), group: None }
+    }
+}
+
+impl Extras {
+    /// The runtimes have them by the same names, of a checkpoint and of its restoration.
+    fn options(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.tcp_established, "--tcp-established"),
+            (self.file_locks, "--file-locks"),
+            (self.external_unix_sockets, "--ext-unix-sk"),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, option)| wanted.then_some(option))
     }
 }
 
@@ -208,6 +254,7 @@ mod tests {
             cgroup: cgroup.clone(),
             log_path: "/var/log/c".into(),
             stdin: Stdin::Null,
+            restore: None,
         };
 
         let create = programs.create(&request, [null(), null()]);
@@ -228,9 +275,32 @@ mod tests {
         assert_eq!(text(&create, &id), format!("{want} -i"));
         request.stdin = Stdin::Terminal;
         let create = programs.create(&request, [null(), null()]);
-        assert_eq!(text(&create, &id), want + " -t");
+        assert_eq!(text(&create, &id), format!("{want} -t"));
         let console = (TMPDIR, "/run/tare/tty-abababababab-2");
         assert_eq!(create.env, env(&[PATH, TZ, SYNC_PIPE, START_PIPE, console]));
+
+        request.stdin = Stdin::Null;
+        request.restore = Some(Extras { file_locks: true, ..Extras::default() });
+        let restore = programs.create(&request, [null(), null()]);
+        let options =
+            "--runtime-opt --manage-cgroups-mode=ignore --runtime-opt --file-locks".to_string();
+        assert_eq!(text(&restore, &id), format!("{want} --restore {bundle}/images {options}"));
+
+        let mut request =
+            Checkpoint { target: target.clone(), after: After::Ends, extras: Extras::default() };
+        let checkpoint = programs.checkpoint(&request, null());
+        let want = format!(
+            "--root=/run/tare/oci/runc --log-format=json checkpoint --image-path=/proc/self/fd/3 \
+             --work-path={bundle}/checkpoint --manage-cgroups-mode=ignore"
+        );
+        assert_eq!(text(&checkpoint, &id), format!("{want} ID"));
+        assert_eq!(checkpoint.env, env(&[PATH, ("CRIU_CONFIG_FILE", "criu.conf")]));
+        assert!(checkpoint.cwd.ends_with("2/checkpoint"));
+        request.after = After::GoesOn;
+        request.extras =
+            Extras { tcp_established: true, external_unix_sockets: true, file_locks: true };
+        let all = "--leave-running --tcp-established --file-locks --ext-unix-sk";
+        assert_eq!(text(&programs.checkpoint(&request, null()), &id), format!("{want} {all} ID"));
 
         let mut request =
             Exec { target: target.clone(), session: 5, cgroup, streams: Streams::Given };

@@ -99,6 +99,15 @@ pub enum Error {
         /// What could not be taken back. Empty: nothing remains.
         leftovers: Vec<Leftover>,
     },
+    /// A container could not be checkpointed; it goes on.
+    #[error("cannot checkpoint container {id}")]
+    Checkpoint {
+        /// The container.
+        id: ContainerId,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
     /// A runtime did not tell its version.
     #[error("cannot ask {runtime} for its version")]
     Version {
@@ -386,6 +395,7 @@ impl Error {
             | Self::Exec { cause, .. }
             | Self::Attach { cause, .. }
             | Self::SwapFile { cause, .. }
+            | Self::Checkpoint { cause, .. }
             | Self::Version { cause, .. }
             | Self::Limits { cause }
             | Self::LoadProfile { cause, .. }
@@ -411,6 +421,7 @@ impl Error {
             | Self::Start { cause, .. }
             | Self::Attach { cause, .. }
             | Self::Delete { cause, .. }
+            | Self::Checkpoint { cause, .. }
             | Self::Version { cause, .. }
             | Self::Limits { cause }
             | Self::LoadProfile { cause, .. }

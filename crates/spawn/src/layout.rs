@@ -16,7 +16,10 @@ pub const TERMINAL_SOCKETS: &str = "tty-";
 ///     files/<file>.next                    written by the caller, before `swap_file`
 ///     files/<file>.new                     the same while it is put in its place
 ///     config.json                          that file, from when conmon is let go on
-///     rootfs/  shm/                        mount points; mounted in the container's view only
+///     rootfs/  shm/  images/               mount points; mounted in the container's view only
+///     restore.log                          what CRIU said when the container was restored
+///     checkpoint/                          made by the caller, before `checkpoint`
+///     checkpoint/dump.log  stats-dump      what CRIU said then, and how long it took
 ///     conmon.pid  container.pid  attach  ctl  winsz      made by conmon
 ///     exit/<id>  exit/oom                  exit code (text); present if memory ran out
 ///     exec/<n>/process.json                written by the caller, before `exec`
@@ -97,6 +100,31 @@ impl<'a> Layout<'a> {
     /// One more name of that, while it is found out whether the container has it.
     pub(crate) fn kept_live_file(&self, file: LiveFile) -> PathBuf {
         self.files().join(format!("{}.kept", file.name()))
+    }
+
+    /// Where the images of a checkpoint are mounted, in the view of a container that is restored.
+    pub fn images(&self) -> PathBuf {
+        self.place(Place::Images)
+    }
+
+    /// What CRIU said when the container was restored.
+    pub fn restore_log(&self) -> PathBuf {
+        self.bundle().join("restore.log")
+    }
+
+    /// Where CRIU is at work on a checkpoint.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.bundle().join("checkpoint")
+    }
+
+    /// What CRIU said at that.
+    pub fn dump_log(&self) -> PathBuf {
+        self.checkpoint().join("dump.log")
+    }
+
+    /// How long it took it, and how much it wrote.
+    pub fn dump_stats(&self) -> PathBuf {
+        self.checkpoint().join("stats-dump")
     }
 
     /// The directory conmon writes the exit file into.
@@ -193,6 +221,10 @@ mod tests {
             layout.attach_socket(),
             layout.exec_process(7),
             layout.exec_exit_file(7),
+            layout.images(),
+            layout.restore_log(),
+            layout.dump_log(),
+            layout.dump_stats(),
         ] {
             assert!(path.starts_with(&bundle), "{}", path.display());
         }

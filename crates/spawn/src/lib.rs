@@ -77,13 +77,13 @@ pub use local::Local;
 pub use profile::{InvalidProfile, MAX_PROFILE, Profile, ProfileName};
 pub use remote::Remote;
 pub use request::{
-    Attach, AttachedStreams, Create, Created, Deleted, Exec, Execed, Extent, FIRST_KEPT, Force,
-    LiveFile, MAX_ATTACHED, MAX_KEPT, MAX_MOUNTS, OciRuntime, Place, PlacedMount, Started, Stdin,
-    Streams, Swapped, Target,
+    After, Attach, AttachedStreams, Checkpoint, Create, Created, Deleted, Exec, Execed, Extent,
+    Extras, FIRST_KEPT, Force, LiveFile, MAX_ATTACHED, MAX_KEPT, MAX_MOUNTS, OciRuntime, Place,
+    PlacedMount, Started, Stdin, Streams, Swapped, Target,
 };
 pub use server::{Listener, Server};
 pub use settings::{CgroupView, Settings};
-pub use spawner::{Prepared, Spawner};
+pub use spawner::{Dumped, Prepared, Spawner};
 pub use trial::{Probed, Trial, Verdict};
 
 /// The example in README.md compiles.

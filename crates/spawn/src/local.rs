@@ -2,6 +2,7 @@
 
 mod attach;
 mod calls;
+mod checkpoint;
 mod create;
 mod exec;
 mod groups;
@@ -21,9 +22,9 @@ use crate::step::Step;
 use crate::undo::{failed, run};
 use crate::view;
 use crate::{
-    Attach, AttachedStreams, CgroupPath, Create, Deleted, Error, Exec, Execed, Extent, Force,
-    Limits, LiveFile, OciRuntime, Prepared, Profile, ProfileName, Settings, Spawner, Swapped,
-    Target,
+    Attach, AttachedStreams, CgroupPath, Checkpoint, Create, Deleted, Dumped, Error, Exec, Execed,
+    Extent, Force, Limits, LiveFile, OciRuntime, Prepared, Profile, ProfileName, Settings, Spawner,
+    Swapped, Target,
 };
 
 /// Starts programs from this process; they outlive it.
@@ -102,6 +103,15 @@ impl Spawner for Local {
         force: Force,
     ) -> Result<Deleted, Error> {
         calls::delete(&self.settings, target, supervisor, force)
+    }
+
+    fn checkpoint(
+        &self,
+        request: &Checkpoint,
+        supervisor: BorrowedFd<'_>,
+        images: OwnedFd,
+    ) -> Result<Box<dyn Dumped>, Error> {
+        Ok(Box::new(checkpoint::dump(&self.settings, request, supervisor, images)?))
     }
 
     fn exec(

@@ -12,12 +12,13 @@ use rustix::process::geteuid;
 use crate::sys::socket::{self, Packet, Received};
 use crate::undo::{Failure, failed};
 use crate::wire::{
-    self, ATTACHES, Answer, Call, Hello, KEEPS, OLDEST, Reply, TERMINALS, VERSION, Welcome,
+    self, ATTACHES, Answer, CHECKPOINTS, Call, Hello, KEEPS, OLDEST, Reply, TERMINALS, VERSION,
+    Welcome,
 };
 use crate::{
-    Attach, AttachedStreams, Cause, CgroupPath, ContainerId, Create, Created, Deleted, Error, Exec,
-    Execed, Extent, Force, Limits, LiveFile, OciRuntime, PlacedMount, Prepared, Profile,
-    ProfileName, Rejection, Spawner, Started, Stdin, Streams, Swapped, Target,
+    Attach, AttachedStreams, Cause, CgroupPath, Checkpoint, ContainerId, Create, Created, Deleted,
+    Dumped, Error, Exec, Execed, Extent, Force, Limits, LiveFile, OciRuntime, PlacedMount,
+    Prepared, Profile, ProfileName, Rejection, Spawner, Started, Stdin, Streams, Swapped, Target,
 };
 
 /// How long `tare-spawn` may be away: for a restart, or because it is only now being started.
@@ -119,6 +120,14 @@ impl Connection {
         }
     }
 
+    /// An error if `verb` has come with a later version than the one that counts.
+    fn check_version(&self, since: u32, verb: &str) -> Result<(), Cause> {
+        if self.version >= since {
+            return Ok(());
+        }
+        Err(Cause::Rejected(Rejection::UnknownVerb { verb: verb.into() }))
+    }
+
     fn ask(&self, call: &Call, fds: &[BorrowedFd<'_>]) -> Result<(Answer, Vec<OwnedFd>), Failure> {
         match self.say(call, fds)? {
             (Reply::Done(answer), fds) => Ok((answer, fds)),
@@ -176,10 +185,6 @@ fn unheard(source: io::Error) -> Cause {
 }
 
 /// What this `tare-spawn` does not do yet.
-fn too_old(verb: &str) -> Failure {
-    Cause::Rejected(Rejection::UnknownVerb { verb: verb.into() }).into()
-}
-
 fn out_of_turn() -> Failure {
     Cause::Rejected(Rejection::OutOfTurn).into()
 }
@@ -218,12 +223,30 @@ impl Prepared for Waits {
     }
 }
 
+/// A container that stands still, and which `tare-spawn` lets go on when the connection ends.
+#[derive(Debug)]
+struct StandsStill {
+    connection: Connection,
+    id: ContainerId,
+}
+
+impl Dumped for StandsStill {
+    fn commit(self: Box<Self>) -> Result<(), Error> {
+        let answer = self.connection.ask(&Call::Commit {}, &[]).map(|(answer, _)| answer);
+        nothing(answer)
+            .map_err(|Failure { cause, .. }| Error::Checkpoint { id: self.id.clone(), cause })
+    }
+}
+
 impl Spawner for Remote {
     fn prepare(&self, request: &Create, kept: Vec<OwnedFd>) -> Result<Box<dyn Prepared>, Error> {
         let prepare = || -> Result<Waits, Failure> {
             let connection = self.reach()?;
-            if request.stdin == Stdin::Terminal && connection.version < ATTACHES {
-                return Err(too_old("create with a terminal"));
+            if request.stdin == Stdin::Terminal {
+                connection.check_version(ATTACHES, "create with a terminal")?;
+            }
+            if request.restore.is_some() {
+                connection.check_version(CHECKPOINTS, "prepare with a checkpoint")?;
             }
             let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
             let kept = if connection.version >= KEEPS { &kept[..] } else { &[] };
@@ -262,6 +285,26 @@ impl Spawner for Remote {
         deleted.map_err(|Failure { cause, .. }| Error::Delete { id: target.id.clone(), cause })
     }
 
+    fn checkpoint(
+        &self,
+        request: &Checkpoint,
+        supervisor: BorrowedFd<'_>,
+        images: OwnedFd,
+    ) -> Result<Box<dyn Dumped>, Error> {
+        let id = request.target.id.clone();
+        let dump = || -> Result<Connection, Failure> {
+            let connection = self.reach()?;
+            connection.check_version(CHECKPOINTS, "checkpoint")?;
+            let call = Call::Checkpoint(request.clone());
+            let answer = connection.ask(&call, &[supervisor, images.as_fd()]);
+            nothing(answer.map(|(answer, _)| answer)).map(|()| connection)
+        };
+        match dump() {
+            Ok(connection) => Ok(Box::new(StandsStill { connection, id })),
+            Err(Failure { cause, .. }) => Err(Error::Checkpoint { id, cause }),
+        }
+    }
+
     fn exec(
         &self,
         request: &Exec,
@@ -273,9 +316,7 @@ impl Spawner for Remote {
         let asked = match request.streams {
             Streams::Given => self.ask(&call, &[supervisor, input, output, error]),
             Streams::Terminal => self.reach().map_err(Failure::from).and_then(|connection| {
-                if connection.version < TERMINALS {
-                    return Err(too_old("exec with a terminal"));
-                }
+                connection.check_version(TERMINALS, "exec with a terminal")?;
                 connection.ask(&call, &[supervisor, input, output, error])
             }),
         };
@@ -298,9 +339,7 @@ impl Spawner for Remote {
         let pipes = streams.iter().flatten().map(AsFd::as_fd);
         let fds: Vec<_> = std::iter::once(init).chain(pipes).collect();
         let answer = self.reach().map_err(Failure::from).and_then(|connection| {
-            if connection.version < ATTACHES {
-                return Err(too_old("attach"));
-            }
+            connection.check_version(ATTACHES, "attach")?;
             connection.ask(&call, &fds).map(|(answer, _)| answer)
         });
         nothing(answer)

@@ -73,6 +73,10 @@ pub struct Create {
     pub log_path: PathBuf,
     /// The container's standard input.
     pub stdin: Stdin,
+    /// The container is made from a checkpoint, which is mounted at [`Place::Images`], and goes on
+    /// where that was taken: there is nothing to [`start`](crate::Spawner::start) then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Extras>,
 }
 
 impl Create {
@@ -92,6 +96,43 @@ pub struct Target {
     pub incarnation: Incarnation,
     /// The runtime that made it.
     pub runtime: OciRuntime,
+}
+
+/// A container that runs, to be checkpointed.
+///
+/// [`Layout::checkpoint`](crate::Layout::checkpoint) must be there already, and empty; what CRIU has
+/// to say is in it afterwards, and it is the caller's to remove.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The container.
+    pub target: Target,
+    /// What becomes of it.
+    pub after: After,
+    /// What is taken along.
+    pub extras: Extras,
+}
+
+/// What becomes of a container whose checkpoint is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum After {
+    /// All its processes are killed.
+    Ends,
+    /// It goes on.
+    GoesOn,
+}
+
+/// What CRIU refuses to checkpoint unless it is told to, and to restore.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Extras {
+    /// TCP connections that are established.
+    pub tcp_established: bool,
+    /// Locks on files.
+    pub file_locks: bool,
+    /// Unix sockets whose other end is outside of the container.
+    pub external_unix_sockets: bool,
 }
 
 /// Most descriptors that conmon keeps open.
@@ -115,6 +156,8 @@ pub enum Place {
     Rootfs,
     /// What becomes `/dev/shm`.
     Shm,
+    /// The images of the checkpoint that the container is restored from.
+    Images,
     /// Something that is bound into the container, a directory or a file; by number.
     Mount(u16),
 }
@@ -125,13 +168,14 @@ impl Place {
         match self {
             Self::Rootfs => "rootfs".into(),
             Self::Shm => "shm".into(),
+            Self::Images => "images".into(),
             Self::Mount(number) => format!("{MOUNT}{number}").into(),
         }
     }
 
     /// Whether an entry of a bundle of that name is such a place.
     pub(crate) fn is_name(name: &str) -> bool {
-        ["rootfs", "shm"].contains(&name) || name.starts_with(MOUNT)
+        ["rootfs", "shm", "images"].contains(&name) || name.starts_with(MOUNT)
     }
 }
 
@@ -158,7 +202,8 @@ pub struct Started {
 pub struct Created {
     /// conmon. Its pidfd is also the way back into the container's mount namespace.
     pub supervisor: Started,
-    /// The container's first process, waiting for [`Spawner::start`](crate::Spawner::start).
+    /// The container's first process, waiting for [`Spawner::start`](crate::Spawner::start), or at
+    /// work if it was restored.
     pub init: Started,
 }
 

@@ -2,9 +2,9 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::{
-    Attach, AttachedStreams, CgroupPath, Create, Created, Deleted, Error, Exec, Execed, Extent,
-    Force, Limits, LiveFile, OciRuntime, PlacedMount, Profile, ProfileName, Started, Swapped,
-    Target,
+    Attach, AttachedStreams, CgroupPath, Checkpoint, Create, Created, Deleted, Error, Exec, Execed,
+    Extent, Force, Limits, LiveFile, OciRuntime, PlacedMount, Profile, ProfileName, Started,
+    Swapped, Target,
 };
 
 /// The only place from which a container manager starts programs.
@@ -54,6 +54,24 @@ pub trait Spawner: Send + Sync + fmt::Debug {
         supervisor: Option<BorrowedFd<'_>>,
         force: Force,
     ) -> Result<Deleted, Error>;
+
+    /// Has CRIU write a container that runs into the directory `images`, which is empty.
+    ///
+    /// Returns when all is written and the processes of the container stand still: what else belongs to
+    /// the checkpoint can be taken then. They go on, or end as the request says, with
+    /// [`Dumped::commit`]. What is executed in the container by [`exec`](Self::exec) is not written,
+    /// and is lost if the container ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Checkpoint`]; the container goes on. What CRIU said is in
+    /// [`Layout::dump_log`](crate::Layout::dump_log).
+    fn checkpoint(
+        &self,
+        request: &Checkpoint,
+        supervisor: BorrowedFd<'_>,
+        images: OwnedFd,
+    ) -> Result<Box<dyn Dumped>, Error>;
 
     /// Runs one more process in the container, with `stdio` as its standard input, output and
     /// error. Its exit code lands in
@@ -157,6 +175,19 @@ pub trait Spawner: Send + Sync + fmt::Debug {
     ///
     /// [`Error::Cleanup`].
     fn remove_empty_cgroup(&self, cgroup: &CgroupPath) -> Result<(), Error>;
+}
+
+/// A container that is written down, and whose processes stand still; see [`Spawner::checkpoint`].
+///
+/// Dropping it lets them go on as if nothing had been, and blocks until they do.
+#[must_use = "dropping it lets the container go on"]
+pub trait Dumped: Send + fmt::Debug {
+    /// The checkpoint is complete: the container ends, or goes on, as was asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Checkpoint`]; the container goes on, unless it is not known what became of the call.
+    fn commit(self: Box<Self>) -> Result<(), Error>;
 }
 
 /// A container whose conmon waits to be let go; see [`Spawner::prepare`].

@@ -27,6 +27,12 @@ pub(crate) enum Step {
     RemoveBundle(PathBuf),
     /// Write a new file.
     WriteFile(PathBuf, Vec<u8>),
+    /// Make a program of a text, which is in no directory.
+    MakeScript(&'static str),
+    /// Make a named pipe, and open both its ends.
+    MakePipe(PathBuf),
+    /// Say a word to who waits for it at the other end of a named pipe.
+    Say { pipe: Fd, word: &'static str },
     /// Give a file another name.
     Rename { from: PathBuf, to: PathBuf },
     /// Give a file one more name.
@@ -115,6 +121,8 @@ impl Step {
             | Self::SlaveView
             | Self::EnterView(_)
             | Self::CloneFile(_)
+            | Self::MakePipe(_)
+            | Self::MakeScript(_)
             | Self::Listen(_)
             | Self::Attach(_)
             | Self::Launch(_) => None,
@@ -157,6 +165,9 @@ impl fmt::Display for Step {
             Self::RemoveDir(path) => write!(f, "remove directory {}", path.display()),
             Self::RemoveBundle(path) => write!(f, "remove bundle {}", path.display()),
             Self::WriteFile(path, _) => write!(f, "write {}", path.display()),
+            Self::MakeScript(_) => f.write_str("make a script"),
+            Self::MakePipe(path) => write!(f, "make the pipe {}", path.display()),
+            Self::Say { word, .. } => write!(f, "tell CRIU to {word}"),
             Self::Rename { from, to } => {
                 write!(f, "rename {} to {}", from.display(), to.display())
             }

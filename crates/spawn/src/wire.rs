@@ -2,7 +2,7 @@
 //!
 //! A message is one packet: JSON, with descriptors beside it. The asker says which versions of this
 //! protocol it speaks and is told which one counts, then asks one thing and is answered; only
-//! [`Call::Prepare`] is followed by a second question. A connection is for one call, so that no call
+//! [`Call::Prepare`] and [`Call::Checkpoint`] are followed by a second question. A connection is for one call, so that no call
 //! waits for another, and whoever ends leaves nothing half said.
 //!
 //! The protocol grows by verbs and by fields that may be missing. What is not known is refused: to
@@ -17,12 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::undo::Failure;
 use crate::{
-    Attach, CgroupPath, Create, Deleted, Exec, Extent, Force, Leftover, Limits, LiveFile, MAX_KEPT,
-    MAX_MOUNTS, OciRuntime, Place, Profile, ProfileName, Rejection, Swapped, Target,
+    Attach, CgroupPath, Checkpoint, Create, Deleted, Exec, Extent, Force, Leftover, Limits,
+    LiveFile, MAX_KEPT, MAX_MOUNTS, OciRuntime, Place, Profile, ProfileName, Rejection, Swapped,
+    Target,
 };
 
 /// The newest version of the protocol that is spoken here.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 /// The oldest.
 pub(crate) const OLDEST: u32 = 1;
 /// From this version on, what conmon keeps comes beside [`Call::Prepare`].
@@ -31,11 +32,13 @@ pub(crate) const KEEPS: u32 = 2;
 pub(crate) const TERMINALS: u32 = 3;
 /// From this version on, containers can have terminals, and can be attached to.
 pub(crate) const ATTACHES: u32 = 4;
+/// From this version on, containers can be checkpointed and restored.
+pub(crate) const CHECKPOINTS: u32 = 5;
 /// Longest message, in bytes: the longest question has two paths, of 4 KiB and 512 bytes, each byte
 /// escaped by at most six; the longest answer is a failure, cut to fit.
 pub(crate) const MAX_MESSAGE: usize = 64 << 10;
 /// Most descriptors beside a message: a container's mounts.
-pub(crate) const MAX_FDS: usize = 2 + MAX_MOUNTS;
+pub(crate) const MAX_FDS: usize = 3 + MAX_MOUNTS;
 /// Longest text of somebody else that is repeated in an answer, in bytes.
 const MAX_QUOTE: usize = 200;
 /// Longest text of a leftover in an answer, in bytes, and how many there can be.
@@ -94,10 +97,15 @@ pub(crate) enum Call {
     UnloadProfile { name: ProfileName },
     /// [`Spawner::swap_file`](crate::Spawner::swap_file), with the container's first process.
     SwapFile { target: Target, file: LiveFile },
+    /// [`Spawner::checkpoint`](crate::Spawner::checkpoint), with conmon and a directory.
+    Checkpoint(Checkpoint),
+    /// [`Dumped::commit`](crate::Dumped::commit). Comes after [`Checkpoint`](Self::Checkpoint), on the
+    /// same connection.
+    Commit {},
 }
 
 /// All verbs.
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 16] = [
     "prepare",
     "create",
     "start",
@@ -112,6 +120,8 @@ const VERBS: [&str; 14] = [
     "load-profile",
     "unload-profile",
     "swap-file",
+    "checkpoint",
+    "commit",
 ];
 
 impl Call {
@@ -136,6 +146,7 @@ impl Call {
                 let given = 1 + streams.iter().filter(|given| **given).count();
                 given..=given
             }
+            Self::Checkpoint(_) => 2..=2,
             Self::Prepare(_) => 0..=MAX_KEPT,
             Self::Version { .. }
             | Self::Limits {}
@@ -143,7 +154,8 @@ impl Call {
             | Self::MakeCgroup { .. }
             | Self::RemoveEmptyCgroup { .. }
             | Self::LoadProfile { .. }
-            | Self::UnloadProfile { .. } => 0..=0,
+            | Self::UnloadProfile { .. }
+            | Self::Commit {} => 0..=0,
         }
     }
 
@@ -157,6 +169,8 @@ impl Call {
                 | Self::Exec(_)
                 | Self::Attach { .. }
                 | Self::SwapFile { .. }
+                | Self::Checkpoint(_)
+                | Self::Commit {}
         )
     }
 }
@@ -293,6 +307,7 @@ mod tests {
             cgroup: "/tare/x".parse().unwrap(),
             log_path: log_path.into(),
             stdin: crate::Stdin::Null,
+            restore: None,
         }
     }
 
@@ -325,6 +340,12 @@ mod tests {
             Call::LoadProfile { profile: profile("") },
             Call::UnloadProfile { name: profile("").name().clone() },
             Call::SwapFile { target: target(), file: LiveFile::ResolvConf },
+            Call::Checkpoint(Checkpoint {
+                target: target(),
+                after: crate::After::GoesOn,
+                extras: crate::Extras { file_locks: true, ..Default::default() },
+            }),
+            Call::Commit {},
         ]
     }
 
@@ -362,6 +383,10 @@ mod tests {
             r#"{"verb":"load-profile","args":{"profile":"profile \"tare-default\" flags=(attach_disconnected, mediate_deleted) {\n}\n"}}"#.into(),
             r#"{"verb":"unload-profile","args":{"name":"tare-default"}}"#.into(),
             format!(r#"{{"verb":"swap-file","args":{{"target":{target},"file":"resolv-conf"}}}}"#),
+            format!(
+                r#"{{"verb":"checkpoint","args":{{"target":{target},"after":"goes-on","extras":{{"tcp_established":false,"file_locks":true,"external_unix_sockets":false}}}}}}"#
+            ),
+            r#"{"verb":"commit","args":{}}"#.into(),
         ]) {
             assert_eq!(text(call), want);
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -18,7 +19,7 @@ use zbus::{
     connection,
 };
 
-use super::{Command, Engine, IMAGE, Network};
+use super::{Checkpoints, Command, Engine, GOES_ON, IMAGE, Network, end};
 use crate::Result;
 
 const NAME: &str = "org.tare.Containers1";
@@ -140,6 +141,29 @@ impl Engine for Tare {
             Ok(path.to_string())
         };
         rows.into_iter().map(path).collect()
+    }
+}
+
+#[async_trait(?Send)]
+impl Checkpoints for Tare {
+    async fn there_and_back(&self) -> Result<[Duration; 2]> {
+        let id = self.create(Network::None, GOES_ON).await?;
+        self.start(&id).await?;
+        let begun = Instant::now();
+        self.job(&id, "Container", "Checkpoint", &Options::new()).await?;
+        let there = begun.elapsed();
+        self.wait(&id).await?;
+        let filter = Options::from([("Container", ObjectPath::try_from(id.as_str())?.into())]);
+        let reply = self.call(ROOT, "Manager", "ListCheckpoints", &filter).await?;
+        let (rows, _): (Vec<HashMap<String, OwnedVariant>>, u64) = reply.body().deserialize()?;
+        let row = rows.first().ok_or("there is no checkpoint")?;
+        let checkpoint: ObjectPath<'_> = row["Path"].downcast_ref()?;
+
+        let begun = Instant::now();
+        self.job(&id, "Container", "Restore", &(checkpoint, Options::new())).await?;
+        let back = begun.elapsed();
+        end(self, &id).await?;
+        Ok([there, back])
     }
 }
 

@@ -1,21 +1,20 @@
 //! A container is put away, and goes on.
 
 use crate::condition::Condition;
-use crate::row::{Missing, Rounds, Row, Unit, Who, Work};
+use crate::row::{Rounds, Row, Unit, Who, Work};
 use crate::stage::Stage;
 use crate::{Result, millis};
 
 pub(super) const ROWS: &[Row] = &[CHECKPOINT, RESTORE];
 
-/// What is there to compare with when we can do it.
 const CHECKPOINT: Row = Row {
     name: "checkpoint",
     measures: "checkpoint of a shell by CRIU, uncompressed, on disk; no network but an empty one",
     unit: Unit::Millis,
     must: None,
     aim: None,
-    contestants: &[Who::Crun, Who::Podman],
-    missing: Some(Missing { method: "Checkpoint", promise: "at most crun + 25 % + 100 ms" }),
+    contestants: &[Who::Tare, Who::Crun, Who::Podman],
+    missing: None,
     rounds: Rounds { full: 10, quick: 1 },
     under: Condition::BOTH,
     prepare: |stage, who| Box::pin(async move { stage.checkpoints(who)?.prepare().await }),

@@ -116,6 +116,7 @@ fn lab_every_method_of_the_contract_works_as_shipped() {
         files(&caller).await;
         networks(&caller).await;
         jobs(&caller).await;
+        checkpoints(&caller).await;
         let contract = contract();
         assert!(contract.contains("Container.Start"), "{contract:?}");
         let never: Vec<_> = contract.difference(&caller.done.borrow()).cloned().collect();
@@ -202,6 +203,25 @@ async fn life(caller: &Caller<'_>) {
     caller.job(&path, "Container.Stop", &(1_000_000_u64, 0_u64)).await;
     caller.job(&path, "Container.Start", &(0_u64, none())).await;
     caller.call(&path, "Container.Kill", &("init", 9, 0_u64)).await;
+    caller.job(&path, "Container.Remove", &1_u64).await;
+}
+
+async fn checkpoints(caller: &Caller<'_>) {
+    let path = caller.create("checkpoints").await;
+    caller.job(&path, "Container.Start", &(0_u64, none())).await;
+    let goes_on = Options::from([("LeaveRunning", true.into())]);
+    caller.job(ROOT, "Manager.CheckpointContainer", &("checkpoints", goes_on)).await;
+    caller.job(&path, "Container.Checkpoint", &none()).await;
+    assert_eq!(caller.state(&path).await, "exited");
+    let (listed, _): (Vec<Row>, u64) = caller.get(ROOT, "Manager.ListCheckpoints", &none()).await;
+    let found: Vec<OwnedObjectPath> =
+        listed.into_iter().map(|mut row| row.remove("Path").unwrap().try_into().unwrap()).collect();
+    let [first, last] = &found[..] else { panic!("{found:?}") };
+    let json: String = caller.get(first, "Checkpoint.Inspect", &0_u64).await;
+    assert!(json.contains("CRIUVersion"), "{json}");
+    caller.job(first, "Checkpoint.Remove", &0_u64).await;
+    caller.job(&path, "Container.Restore", &(last, none())).await;
+    assert_eq!(caller.state(&path).await, "running");
     caller.job(&path, "Container.Remove", &1_u64).await;
 }
 

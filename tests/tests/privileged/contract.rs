@@ -50,7 +50,10 @@ fn privileged_the_contract_is_what_is_served() {
         client.remove(&container).await.done();
         client.job(&volume, "Volume", "Remove", &0_u64).await.unwrap().done();
         tared.stop();
-        let differences = files().differences(&live);
+        let mut files = files();
+        // Not every host has CRIU: a lab system has, and looks there.
+        assert!(files.0.remove("org.tare.Containers1.Checkpoint").is_some());
+        let differences = files.differences(&live);
         assert!(differences.is_empty(), "{}", differences.join("\n"));
     });
 }

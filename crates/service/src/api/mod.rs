@@ -6,6 +6,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod change;
+pub(crate) mod checkpoint;
 pub(crate) mod create;
 mod error;
 pub(crate) mod exec;

@@ -45,6 +45,10 @@ actions! {
     TransferFiles = "transfer-files",
     /// Read what containers have written.
     ReadLogs = "read-logs",
+    /// Take checkpoints of containers, look at them and remove them.
+    CheckpointContainer = "checkpoint-container",
+    /// Have containers go on from checkpoints.
+    RestoreContainer = "restore-container",
     /// Import images.
     ImportImage = "import-image",
     /// Pull images.

@@ -359,6 +359,31 @@ impl Container {
     }
 
     #[zbus(out_args("job"))]
+    async fn checkpoint(
+        &self,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::checkpoint::checkpoint(values(options)?, || self.view());
+        self.context.job(&header, request, Engine::checkpoint).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn restore(
+        &self,
+        checkpoint: ObjectPath<'_>,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let find = || {
+            let id = api::checkpoint::id(&checkpoint, paths::thing(&checkpoint))?;
+            Ok(self.context.engine.find_checkpoint(&id)?)
+        };
+        let request = || api::checkpoint::restore(values(options)?, find, || self.view());
+        self.context.job(&header, request, Engine::restore).await
+    }
+
+    #[zbus(out_args("job"))]
     async fn copy_in(
         &self,
         archive: OwnedFd,

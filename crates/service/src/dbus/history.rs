@@ -154,6 +154,9 @@ pub(crate) fn coming(event: &Event) -> Option<Coming> {
         Event::Volume(change) => of("volume", change, Clone::clone, |view| name(&view.name)),
         Event::Process(change) => of("process", change, Clone::clone, |_| Vec::new()),
         Event::Secret(change) => of("secret", change, Clone::clone, |view| name(&view.name)),
+        Event::Checkpoint(change) => {
+            of("checkpoint", change, Clone::clone, |view| name(&view.name))
+        }
         Event::Job(Change::Changed { .. })
         | Event::JobLogged { .. }
         | Event::Tainted

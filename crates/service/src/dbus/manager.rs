@@ -11,7 +11,7 @@ use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::{Context, JobPath};
 use super::value::{Dict, values};
-use super::{container, image, job, network, paths, secret, stats, volume};
+use super::{checkpoint, container, image, job, network, paths, secret, stats, volume};
 use crate::api;
 use crate::api::{ApiError, Values};
 use crate::authority::Caller;
@@ -326,6 +326,26 @@ impl Manager {
         let all = self.context.engine.volumes();
         let list = all.iter().filter(|view| filter.fits(view));
         Ok((list.map(|view| volume::row(view)).collect(), seqnum))
+    }
+
+    #[zbus(out_args("job"))]
+    async fn checkpoint_container(
+        &self,
+        name: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let request = || api::checkpoint::checkpoint(values(options)?, || self.find(name));
+        self.context.job(&header, request, Engine::checkpoint).await
+    }
+
+    #[zbus(out_args("checkpoints", "seqnum"))]
+    fn list_checkpoints(&self, filter: Dict) -> Result<(List, u64), ApiError> {
+        let filter = api::checkpoint::CheckpointFilter::parse(values(filter)?)?;
+        let seqnum = self.context.history.last();
+        let all = self.context.engine.checkpoints();
+        let list = all.iter().filter(|view| filter.fits(view));
+        Ok((list.map(|view| checkpoint::row(view)).collect(), seqnum))
     }
 
     #[zbus(out_args("volume"))]

@@ -5,6 +5,7 @@
 
 mod admission;
 mod bound;
+mod checkpoint;
 mod container;
 mod context;
 mod counts;

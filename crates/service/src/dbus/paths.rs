@@ -22,6 +22,7 @@ pub(crate) fn of(object: &ObjectId) -> OwnedObjectPath {
         ObjectId::Network(name) => format!("{ROOT}/network/{}", escaped(name.as_str())),
         ObjectId::Volume(name) => format!("{ROOT}/volume/{}", escaped(name.as_str())),
         ObjectId::Secret(name) => format!("{ROOT}/secret/{}", escaped(name.as_str())),
+        ObjectId::Checkpoint(id) => format!("{ROOT}/checkpoint/{id}"),
         ObjectId::Job(number) => format!("{ROOT}/job/_{number}"),
     })
 }
@@ -46,6 +47,7 @@ pub(crate) fn thing(path: &str) -> Option<ObjectId> {
         "network" => ObjectId::Network(unescaped(rest)?.parse().ok()?),
         "volume" => ObjectId::Volume(unescaped(rest)?.parse().ok()?),
         "secret" => ObjectId::Secret(unescaped(rest)?.parse().ok()?),
+        "checkpoint" => ObjectId::Checkpoint(rest.parse().ok()?),
         "job" => ObjectId::Job(rest.strip_prefix('_')?.parse().ok()?),
         _ => return None,
     };
@@ -130,6 +132,7 @@ mod tests {
             ObjectId::Network("my-net".parse().unwrap()),
             ObjectId::Volume("my.data".parse().unwrap()),
             ObjectId::Secret("my.key".parse().unwrap()),
+            ObjectId::Checkpoint("3".repeat(64).parse().unwrap()),
             ObjectId::Job(4),
         ] {
             assert_eq!(thing(of(&known).as_str()), Some(known));

@@ -13,6 +13,7 @@ use zbus::names::InterfaceName;
 use zbus::object_server::{Interface, SignalEmitter};
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant};
 
+use super::checkpoint::Checkpoint;
 use super::container::Container;
 use super::context::Context;
 use super::counts::Counts;
@@ -136,6 +137,7 @@ impl Publisher {
             Event::Network(change) => self.apply::<Network>(change).await,
             Event::Volume(change) => self.apply::<Volume>(change).await,
             Event::Secret(change) => self.apply::<Secret>(change).await,
+            Event::Checkpoint(change) => self.apply::<Checkpoint>(change).await,
             Event::Process(change) => self.apply::<Process>(change).await,
             Event::Job(Change::Added(view)) => self.job_added(view).await,
             Event::Job(change) => self.apply::<Job>(change).await,

@@ -210,6 +210,7 @@ impl Engine {
         record: &mut Incarnation,
         running: &Running,
     ) -> Result<(), Error> {
+        self.clear_work(running).await;
         self.settle_doing(container, record, running).await?;
         self.take_back_unpromised(&container.definition().row, record).await
     }
@@ -231,6 +232,8 @@ impl Engine {
                 }
             }
             Some(Doing::Start) => {}
+            // Nobody let it end: it goes on, with a checkpoint or without.
+            Some(Doing::Checkpoint(_)) => record.to_end = false,
             Some(Doing::Limit(others)) => {
                 if let Err(error) = self.limit_again(container, running, &others).await {
                     tracing::warn!(container_id = %container.id, "{}", error.chain());

@@ -336,7 +336,7 @@ impl Engine {
             Doing::Connect(network) | Doing::Disconnect(network) => {
                 self.unplug_one(name, record, network).await
             }
-            Doing::Start | Doing::Limit(_) => Ok(()),
+            Doing::Start | Doing::Checkpoint(_) | Doing::Limit(_) => Ok(()),
         }
     }
 

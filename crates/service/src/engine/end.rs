@@ -19,7 +19,8 @@ use super::clock::Usec;
 use super::container::{Container, Life, Now, Running};
 use super::object::End;
 use super::records::durable::{self, LifeRow};
-use super::records::volatile::{self, Incarnation, Stage};
+use super::records::volatile::{self, Doing, Incarnation, Stage};
+use super::stop::KILL_TIMEOUT;
 use super::teardown::Remains;
 use super::view::{Exit, ExitReason};
 use super::watched::Watched;
@@ -101,6 +102,33 @@ impl Engine {
         };
         let supervisor = running.supervisor.as_ref();
         self.end_as(container, &mut life, record, exit, supervisor, unwritten).await
+    }
+
+    /// Ends a container that CRIU has just killed, with its lock held and nothing being executed in it.
+    pub(super) async fn end_checkpointed(
+        &self,
+        container: &Arc<Container>,
+        life: &mut Life,
+        running: &Running,
+    ) -> Result<(), Error> {
+        let ended = tokio::time::timeout(KILL_TIMEOUT, running.init.ended()).await;
+        let Now::Running { record, .. } = &mut life.now else { return Ok(()) };
+        if ended.is_err() {
+            record.to_end = false;
+            self.fulfil(record).await?;
+            return Err(Error::Process {
+                what: "end the processes of",
+                name: container.name(),
+                source: std::io::ErrorKind::TimedOut.into(),
+            });
+        }
+        let record = record.clone();
+        life.last.asked = true;
+        container.hide_names();
+        let exit = self.exit_of(&record, running).await;
+        let exit = Exit { reason: ExitReason::Checkpointed, ..exit };
+        let supervisor = running.supervisor.as_ref();
+        self.end_as(container, life, record, exit, supervisor, Unwritten::GoOn).await
     }
 
     /// Ends a container in a way that is known: writes that down, takes down what there is of it,
@@ -215,7 +243,12 @@ impl Engine {
     /// How a container ended that is gone, from what conmon wrote, or whoever took its place.
     pub(super) fn exit_of_gone(&self, record: &Incarnation) -> Exit {
         let exit = how(written(&self.exit_dir(record), &record.container), None);
-        by_memory(exit, self.ran_out_of_memory(record))
+        match &record.doing {
+            Some(Doing::Checkpoint(id)) if self.has_checkpoint(id) => {
+                Exit { reason: ExitReason::Checkpointed, ..exit }
+            }
+            _ => by_memory(exit, self.ran_out_of_memory(record)),
+        }
     }
 
     /// Whether the kernel killed a process of it for lack of memory: conmon has noted that, or its

@@ -8,11 +8,33 @@ use tare_runtime::ContainerName;
 use tare_specgen::SecretName;
 use tare_storage::VolumeName;
 
+use super::checkpoint::CheckpointId;
 use super::view::State;
 use crate::db;
 
 /// `ENOSPC`.
 const NO_SPACE: i32 = rustix::io::Errno::NOSPC.raw_os_error();
+
+/// Why no checkpoint of a container can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Uncheckpointable {
+    /// Processes that were executed in it.
+    #[error("something is being executed in it")]
+    Sessions,
+    /// It would be gone.
+    #[error("it is removed when it ends, and its checkpoints with it")]
+    AutoRemove,
+    /// Connections.
+    #[error("it has TCP connections (option 'TCPEstablished')")]
+    TcpEstablished,
+    /// Locks.
+    #[error("it has locks on files (option 'FileLocks')")]
+    FileLocks,
+    /// Sockets.
+    #[error("it has unix sockets that lead out of it (option 'ExternalUnixSockets')")]
+    ExternalUnixSockets,
+}
 
 /// Everything that can go wrong in a use case.
 ///
@@ -305,6 +327,41 @@ pub enum Error {
     /// A container ended while files of it were moved.
     #[error("the container ended meanwhile")]
     EndedMeanwhile,
+    /// No checkpoint of that id.
+    #[error("no checkpoint '{0}'")]
+    NoSuchCheckpoint(String),
+    /// The container has something that no checkpoint can have, or that it was not told to.
+    #[error("of container '{name}' no checkpoint can be taken: {why}")]
+    NotCheckpointable {
+        /// Which container.
+        name: ContainerName,
+        /// What it has.
+        why: Uncheckpointable,
+    },
+    /// CRIU could not take a checkpoint.
+    #[error("no checkpoint of container '{name}' was taken: it goes on")]
+    Checkpoint {
+        /// Which container.
+        name: ContainerName,
+        /// What CRIU says, or who has it run.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// CRIU could not restore a container.
+    #[error("container '{name}' cannot go on from the checkpoint")]
+    Restore {
+        /// Which container.
+        name: ContainerName,
+        /// What CRIU says, or who has it run.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The checkpoint is of another container.
+    #[error("checkpoint {checkpoint} was not taken of container '{name}'")]
+    OtherCheckpoint {
+        /// Which container.
+        name: ContainerName,
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+    },
     /// The host has no such device.
     #[error("there is no device '{0}'")]
     NoDevice(tare_specgen::AbsolutePath),
@@ -595,6 +652,11 @@ impl Error {
             Self::NoSuchVolume(_) => "NoSuchVolume",
             Self::NoSuchSecret(_) => "NoSuchSecret",
             Self::SecretInUse { .. } => "SecretInUse",
+            Self::NoSuchCheckpoint(_) => "NoSuchCheckpoint",
+            Self::NotCheckpointable { .. } => "NotCheckpointable",
+            Self::Checkpoint { .. } => "CheckpointFailed",
+            Self::Restore { .. } => "RestoreFailed",
+            Self::OtherCheckpoint { .. } => "CheckpointIncompatible",
             Self::VolumeInUse { .. } => "VolumeInUse",
             Self::NetworkInUse { .. } | Self::DefaultNetwork(_) => "NetworkInUse",
             Self::InvalidNetwork(_)

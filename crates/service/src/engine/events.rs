@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::jobs::{JobView, LogLine};
 use super::object::Change;
-use super::view::{Container, ExecSession, Image, Network, Secret, Volume};
+use super::view::{Checkpoint, Container, ExecSession, Image, Network, Secret, Volume};
 
 /// One change of the world, after it has become true.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub enum Event {
     Volume(Change<Volume>),
     /// What became of a secret.
     Secret(Change<Secret>),
+    /// What became of a checkpoint.
+    Checkpoint(Change<Checkpoint>),
     /// What became of an exec session.
     Process(Change<ExecSession>),
     /// What became of a job.

@@ -194,6 +194,7 @@ fn trial(
         cgroup,
         log_path: layout.bundle().join("log"),
         stdin: Stdin::Null,
+        restore: None,
     };
     let extent = groups.extent(&create.cgroup);
     Ok((id, Trial { create, config_json, extent }))

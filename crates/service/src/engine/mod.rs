@@ -11,6 +11,7 @@ mod apparmor;
 mod attach;
 mod blocking;
 mod bundle;
+mod checkpoint;
 pub mod clock;
 mod connect;
 mod container;
@@ -87,11 +88,14 @@ use tare_spawn::Spawner;
 use tare_storage::{ContainerKey, Store};
 
 pub use attach::{AtStart, Attach, Input, Resize};
+pub use checkpoint::{
+    After, CheckpointId, Extras, InspectCheckpoint, RemoveCheckpoint, Restore, TakeCheckpoint,
+};
 pub use connect::{Connect, Disconnect};
 pub use create::{Asked, AskedConnection, Draft, container_name};
 pub use device::AskedDevice;
 pub use dry_run::{Defaults, DryRun, Shown};
-pub use error::Error;
+pub use error::{Error, Uncheckpointable};
 pub use exec::{Exec, Executed, Stdio};
 pub use files::{Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot};
 pub use health::Health;
@@ -166,6 +170,7 @@ pub struct Inner {
     networks: network::Networks,
     volumes: volume::Volumes,
     secrets: secret::Secrets,
+    checkpoints: checkpoint::Checkpoints,
     sharers: shared::Sharers,
     containers: table::Table,
     images: images::Images,

@@ -9,6 +9,7 @@ use tare_specgen::SecretName;
 use tare_storage::{Digest, VolumeName};
 use tokio::sync::watch;
 
+use super::checkpoint::CheckpointId;
 use super::clock::Usec;
 use super::events::{Event, Events};
 use super::view::Exit;
@@ -29,6 +30,8 @@ pub enum ObjectId {
     Volume(VolumeName),
     /// A secret.
     Secret(SecretName),
+    /// A checkpoint.
+    Checkpoint(CheckpointId),
     /// A job.
     Job(u32),
 }

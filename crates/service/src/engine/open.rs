@@ -8,6 +8,7 @@ use tare_storage::Store;
 use tokio::sync::mpsc;
 
 use super::apparmor::Confinement;
+use super::checkpoint::Checkpoints;
 use super::events::{Event, Events};
 use super::host::Host;
 use super::jobs::Jobs;
@@ -51,6 +52,7 @@ impl Engine {
                 .await?;
         let volumes = Volumes::open(&state, &config, events.clone(), &host).await?;
         let secrets = Secrets::open(&state, events.clone(), &host).await?;
+        let checkpoints = Checkpoints::open(&state, events.clone(), &host).await?;
         let jobs = Jobs::open(events.clone(), run.clone()).await?;
         let confinement = Confinement::new(&tag)?;
         let engine = Self(Arc::new(Inner {
@@ -68,6 +70,7 @@ impl Engine {
             networks,
             volumes,
             secrets,
+            checkpoints,
             sharers: super::shared::Sharers::default(),
             containers: super::table::Table::default(),
             images: super::images::Images::default(),

@@ -13,6 +13,7 @@ use tare_specgen::Effective;
 
 use super::attach::stdin_of;
 use super::blocking::brief;
+use super::checkpoint::{Resume, not_restored};
 use super::container::{Container, Running};
 use super::ports::Ports;
 use super::records::volatile::Incarnation;
@@ -48,6 +49,7 @@ impl Engine {
         record: &Incarnation,
         effective: &Effective,
         ports: &Ports,
+        resume: Option<&Resume<'_>>,
     ) -> Result<Box<dyn Prepared>, Error> {
         let kept = ports.for_conmon();
         let kept = kept.map_err(|source| Error::Host { what: "hold ports of the host", source })?;
@@ -58,6 +60,7 @@ impl Engine {
             cgroup: record.cgroup.clone(),
             log_path: self.log_path(&record.container),
             stdin: stdin_of(&effective.request),
+            restore: resume.map(Resume::extras),
         };
         let (spawner, name) = (self.spawner.clone(), container.name());
         let run_dir = self.instance.run_dir().to_path_buf();
@@ -90,11 +93,19 @@ impl Engine {
         record: &mut Incarnation,
         conmon: Box<dyn Prepared>,
         mounts: Vec<PlacedMount>,
+        resume: Option<&Resume<'_>>,
     ) -> Result<Arc<Running>, Error> {
-        let name = container.name();
+        let (name, whose, is_restored) = (container.name(), target(record), resume.is_some());
+        let run_dir = self.instance.run_dir().to_path_buf();
         let (created, supervisor, init) = brief(move || {
-            let created =
-                conmon.create(mounts).map_err(|source| runtime_error("create", &name, source))?;
+            let failed = |source| {
+                if !is_restored {
+                    return runtime_error("create", &name, source);
+                }
+                let layout = Layout::new(&run_dir, &whose.id, whose.incarnation);
+                not_restored(name.clone(), &layout, source)
+            };
+            let created = conmon.create(mounts).map_err(failed)?;
             let identity = |process: &Started| {
                 Identity::of(process.pidfd.as_fd()).map_err(|source| Error::Process {
                     what: "watch the processes of",

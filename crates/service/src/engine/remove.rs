@@ -172,6 +172,7 @@ impl Engine {
         let id = container.id.clone();
         self.run.post(move |c| volatile::forget_sessions(c, &id));
         self.delete_directories(&container.id).await?;
+        self.remove_checkpoints_of(&container.id).await?;
         life.now = Now::Removed;
         Ok(())
     }

@@ -14,6 +14,7 @@ use tare_specgen::{Effective, NetworkMode};
 
 use super::attach::AtStart;
 use super::bundle::FileSystems;
+use super::checkpoint::Resume;
 use super::container::{Container, Life, Now, Pace, Running};
 use super::end::Unwritten;
 use super::follow::Plan;
@@ -58,11 +59,23 @@ pub(super) enum StartedBy {
 
 /// How far a container is brought.
 #[derive(Debug)]
-pub(super) enum Goal {
+pub(super) enum Goal<'r> {
     /// It runs.
     Run(AtStart),
     /// It is made, and its first process waits.
     Wait,
+    /// It goes on from a checkpoint.
+    GoOn(&'r Resume<'r>),
+}
+
+impl<'r> Goal<'r> {
+    /// The checkpoint that it goes on from.
+    fn resume(&self) -> Option<&'r Resume<'r>> {
+        match self {
+            Self::GoOn(resume) => Some(resume),
+            Self::Run(_) | Self::Wait => None,
+        }
+    }
 }
 
 impl StartedBy {
@@ -124,7 +137,7 @@ impl Engine {
         asked: &view::Container,
         job: &Job,
         by: StartedBy,
-        goal: Goal,
+        goal: Goal<'_>,
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         self.expect_start();
@@ -145,9 +158,13 @@ impl Engine {
         self.check_parent(container)?;
         self.check_foreign_network(container)?;
         life.root.is_let_go().await;
+        let resume = goal.resume();
+        if let Some(resume) = resume {
+            resume.check_age(&life.last, job);
+        }
         by.count(&mut life);
         let effective = self.effective(container)?;
-        let begun = self.begin(container, &mut life, &effective).await?;
+        let begun = self.begin(container, &mut life, &effective, resume).await?;
         let Begun { mut record, unrested, ports } = begun;
         let made = (unrested, &ports);
         let waits = matches!(goal, Goal::Wait);
@@ -246,11 +263,13 @@ impl Engine {
         container: &Container,
         life: &mut Life,
         effective: &Effective,
+        resume: Option<&Resume<'_>>,
     ) -> Result<Begun, Error> {
         // One that was asked for by name may not work here, and will say so.
         let asked = effective.request.runtime.as_ref();
         let asked = asked.and_then(|name| OciRuntime::named(name.as_str()));
-        let runtime = asked.or_else(|| self.host.runtime()).ok_or(Error::NoRuntime)?;
+        let runtime = resume.map(Resume::runtime).or(asked).or_else(|| self.host.runtime());
+        let runtime = runtime.ok_or(Error::NoRuntime)?;
         life.incarnation += 1;
         let id = container.id.clone();
         let record = Incarnation {
@@ -270,7 +289,7 @@ impl Engine {
             to_end: false,
         };
         let begun = if effective.request.network_mode == NetworkMode::Private {
-            self.write_with_network(container, record).await?
+            self.write_with_network(container, record, resume).await?
         } else {
             self.write_record(&record).await?;
             Begun { record: Box::new(record), unrested: Vec::new(), ports: Ports::default() }
@@ -286,8 +305,13 @@ impl Engine {
         &self,
         container: &Container,
         record: Incarnation,
+        resume: Option<&Resume<'_>>,
     ) -> Result<Begun, Error> {
-        let Connections { networks, ports, .. } = container.definition().row.connections.clone();
+        let connections = container.definition().row.connections.clone();
+        let Connections { mut networks, ports, .. } = connections;
+        if let Some(resume) = resume {
+            resume.ask_for_addresses(&mut networks);
+        }
         self.networks.ready(&container.name(), &networks).await?;
         let reservation = self.reserve(&ports).await?;
         let ports = Ports::of_start(reservation.sockets);
@@ -311,17 +335,20 @@ impl Engine {
         (unrested, ports): (Vec<IpAddr>, &Ports),
         effective: &Effective,
         job: &Job,
-        goal: Goal,
+        goal: Goal<'_>,
     ) -> Result<(Arc<Running>, OwnedFd), Error> {
         job.stage("preparing");
         if record.network.is_some() {
             self.networks.get_ready(&container.name()).await?;
         }
+        let resume = goal.resume();
+        let how = (effective, resume);
         let (file_systems, conmon) =
-            self.prepare(container, record, (unrested, ports), effective, job).await?;
+            self.prepare(container, record, (unrested, ports), how, job).await?;
         let placed = async {
             job.check()?;
-            let mounts = self.place(container, record, effective, file_systems, job).await?;
+            let mut mounts = self.place(container, record, effective, file_systems, job).await?;
+            mounts.extend(resume.map(Resume::mount).transpose()?);
             Ok((root_of(&mounts)?, mounts))
         };
         let (root, mounts) = match placed.await {
@@ -331,12 +358,13 @@ impl Engine {
                 return Err(error);
             }
         };
-        job.stage("creating");
-        let running = self.create_process(container, record, conmon, mounts).await?;
+        job.stage(if resume.is_some() { "restoring" } else { "creating" });
+        let running = self.create_process(container, record, conmon, mounts, resume).await?;
         self.check_joined(container, &running)?;
         self.borrow_addresses(container, &running);
         let at_start = match goal {
             Goal::Run(at_start) => at_start,
+            Goal::GoOn(_) => AtStart::default(),
             Goal::Wait => {
                 job.point_of_no_return()?;
                 record.stage = Stage::Running;
@@ -350,7 +378,14 @@ impl Engine {
         job.stage("starting");
         // From its first moment on others may ask for it.
         container.show_names(record);
-        self.amend(record, Doing::Start, self.run_process(container, &running)).await?;
+        let run = async {
+            match resume {
+                None => self.run_process(container, &running).await,
+                // It runs already.
+                Some(_) => Ok(()),
+            }
+        };
+        self.amend(record, Doing::Start, run).await?;
         Ok((running, root))
     }
 
@@ -360,13 +395,13 @@ impl Engine {
         container: &Container,
         record: &Incarnation,
         (unrested, ports): (Vec<IpAddr>, &Ports),
-        effective: &Effective,
+        (effective, resume): (&Effective, Option<&Resume<'_>>),
         job: &Job,
     ) -> Result<(FileSystems, Box<dyn Prepared>), Error> {
         let made = tokio::join!(
             self.mount(container, effective),
             self.plug_in(container, record, unrested),
-            self.prepare_process(container, record, effective, ports),
+            self.prepare_process(container, record, effective, ports, resume),
         );
         let (file_systems, network, conmon) = match made {
             (Ok(file_systems), Ok(()), Ok(conmon)) => return Ok((file_systems, conmon)),

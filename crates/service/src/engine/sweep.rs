@@ -26,6 +26,7 @@ impl Engine {
     pub(super) async fn sweep(&self) {
         self.sweep_state().await;
         self.sweep_volumes().await;
+        self.sweep_checkpoints().await;
         let rows = self.state.run(durable::container_ids).await;
         let recorded = self.run.run(volatile::keys::<Incarnation>).await;
         match rows.and_then(|rows| Ok(rows.into_iter().chain(recorded?).collect())) {

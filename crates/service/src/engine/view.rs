@@ -13,6 +13,7 @@ use tare_specgen::{Resources, SecretName};
 use tare_storage::{Digest, VolumeName};
 
 use super::Health;
+use super::checkpoint::CheckpointId;
 use super::clock::Usec;
 use super::events::Event;
 use super::lifecycle::Lifecycle;
@@ -77,6 +78,8 @@ pub enum ExitReason {
     Signaled,
     /// The kernel killed its processes because it had used up its memory.
     Oom,
+    /// A checkpoint of it was taken, and it ended for that.
+    Checkpointed,
     /// It never ran: the start failed.
     StartFailed,
     /// Its supervisor was killed, or the host went down, and nothing can tell any more.
@@ -90,6 +93,7 @@ impl ExitReason {
             Self::Exited => "exited",
             Self::Signaled => "signaled",
             Self::Oom => "oom",
+            Self::Checkpointed => "checkpointed",
             Self::StartFailed => "start-failed",
             Self::Lost => "lost",
         }
@@ -97,7 +101,7 @@ impl ExitReason {
 
     /// The reason of that word, as the database keeps it.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Exited, Self::Signaled, Self::Oom, Self::StartFailed, Self::Lost]
+        [Self::Exited, Self::Signaled, Self::Oom, Self::Checkpointed, Self::StartFailed, Self::Lost]
             .into_iter()
             .find(|reason| reason.as_str() == word)
     }
@@ -356,6 +360,29 @@ pub struct Secret {
     pub containers: Vec<ContainerId>,
 }
 
+/// A checkpoint of a container, as every local user may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Never changes.
+    pub id: CheckpointId,
+    /// As it was called.
+    pub name: ContainerName,
+    /// The container that it was taken of.
+    pub container: ContainerId,
+    /// Who took it.
+    pub owner_uid: u32,
+    /// When.
+    pub created: Usec,
+    /// In bytes on the disk.
+    pub size: u64,
+    /// The version of CRIU that wrote it.
+    pub criu: String,
+    /// The version of the kernel it was taken on.
+    pub kernel: String,
+    /// The machine, in the kernel's words.
+    pub architecture: String,
+}
+
 /// An exec session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecSession {
@@ -424,6 +451,16 @@ impl Seen for Secret {
 
     fn event(change: Change<Self>) -> Event {
         Event::Secret(change)
+    }
+}
+
+impl Seen for Checkpoint {
+    fn id(&self) -> ObjectId {
+        ObjectId::Checkpoint(self.id.clone())
+    }
+
+    fn event(change: Change<Self>) -> Event {
+        Event::Checkpoint(change)
     }
 }
 

@@ -58,7 +58,10 @@ pub(super) fn delete(
     delete().map_err(|cause| Error::Delete { id: target.id.clone(), cause })
 }
 
-fn programs<'a>(settings: &'a Settings, target: &'a Target) -> Result<Programs<'a>, Cause> {
+pub(super) fn programs<'a>(
+    settings: &'a Settings,
+    target: &'a Target,
+) -> Result<Programs<'a>, Cause> {
     let layout = Layout::new(&settings.run_dir, &target.id, target.incarnation);
     let runtime = settings.program(target.runtime).ok_or(Cause::Refused(Refusal::NoRuntime))?;
     Ok(Programs { settings, layout, target, runtime })
@@ -86,7 +89,7 @@ pub(super) fn call(launch: Launch) -> Result<Vec<u8>, Cause> {
     }
 }
 
-fn judge(finished: Finished) -> Result<Vec<u8>, Cause> {
+pub(super) fn judge(finished: Finished) -> Result<Vec<u8>, Cause> {
     if finished.succeeded() {
         return Ok(finished.output);
     }

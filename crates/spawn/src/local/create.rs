@@ -17,8 +17,8 @@ use crate::sys::is_directory;
 use crate::undo::{Failure, Undo, failed};
 use crate::view;
 use crate::{
-    Cause, Create, Created, Error, Extent, Force, Layout, MAX_KEPT, Place, PlacedMount, Prepared,
-    Refusal, Settings, Started, Stdin, Target,
+    Cause, Create, Created, Error, Extent, Extras, Force, Layout, MAX_KEPT, Place, PlacedMount,
+    Prepared, Refusal, Settings, Started, Stdin, Target,
 };
 
 /// A container whose conmon waits.
@@ -108,9 +108,12 @@ fn is_log_path(path: &Path) -> bool {
     path.is_absolute() && path.as_os_str().as_bytes().iter().all(fits)
 }
 
-fn are_places(mounts: &[PlacedMount]) -> bool {
+/// Images are there if they are needed, and only then.
+fn are_places(mounts: &[PlacedMount], restore: Option<Extras>) -> bool {
     let places: HashSet<_> = mounts.iter().map(|mount| mount.place).collect();
-    places.contains(&Place::Rootfs) && places.len() == mounts.len()
+    places.contains(&Place::Rootfs)
+        && places.contains(&Place::Images) == restore.is_some()
+        && places.len() == mounts.len()
 }
 
 impl Plan {
@@ -166,7 +169,7 @@ impl Plan {
         conmon: &mut Waiting,
         mounts: Vec<PlacedMount>,
     ) -> Result<Created, Cause> {
-        if !are_places(&mounts) {
+        if !are_places(&mounts, self.request.restore) {
             return Err(Cause::Refused(Refusal::Places));
         }
         if !self.layout().new_config_json().is_file() {
@@ -263,7 +266,7 @@ fn silent() -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Place::{Mount, Rootfs, Shm};
+    use Place::{Images, Mount, Rootfs, Shm};
 
     #[test]
     fn log_paths_that_conmon_would_misread_are_refused() {
@@ -293,7 +296,11 @@ mod tests {
             (&[Rootfs, Mount(1), Mount(1)], false),
         ] {
             let mounts: Vec<_> = places.iter().map(|place| mount(*place)).collect();
-            assert_eq!(are_places(&mounts), want, "{places:?}");
+            assert_eq!(are_places(&mounts, None), want, "{places:?}");
         }
+        let images = || vec![mount(Rootfs), mount(Images)];
+        assert!(are_places(&images(), Some(Extras::default())));
+        assert!(!are_places(&images(), None), "nothing is restored");
+        assert!(!are_places(&[mount(Rootfs)], Some(Extras::default())), "from nothing");
     }
 }

@@ -10,12 +10,15 @@ use super::Inner;
 use crate::sys::socket::{self, Packet, Peer, Received};
 use crate::wire::{self, Answer, Call, Hello, OLDEST, Reply, VERSION, Welcome};
 use crate::{
-    Attach, ContainerId, Create, Created, Error, Exec, Execed, Place, PlacedMount, Rejection,
-    Started,
+    Attach, Checkpoint, ContainerId, Create, Created, Error, Exec, Execed, Place, PlacedMount,
+    Rejection, Started,
 };
 
 /// How long a caller may take to make ready what a container needs while its conmon waits.
 const PREPARATION: Duration = Duration::from_secs(120);
+
+/// How long a caller may take to take what else belongs to a checkpoint while a container stands still.
+const CAPTURE: Duration = Duration::from_secs(240);
 
 /// A connection.
 pub(super) struct Conversation<'a> {
@@ -95,7 +98,7 @@ impl Conversation<'_> {
         let spawner = &self.inner.spawner;
         match call {
             Call::Prepare(request) => self.alone(&request.id, || self.create(&request, fds)),
-            Call::Create { .. } => Err(Rejection::OutOfTurn.into()),
+            Call::Create { .. } | Call::Commit {} => Err(Rejection::OutOfTurn.into()),
             Call::Start(target) => {
                 let conmon = pidfd(fds.first())?;
                 self.alone(&target.id, || self.done(spawner.start(&target, conmon.as_fd())))
@@ -109,6 +112,9 @@ impl Conversation<'_> {
                 let init = pidfd(fds.first())?;
                 let swap = || spawner.swap_file(&target, file, init.as_fd());
                 self.alone(&target.id, || self.reply(swap(), |it| (Answer::Swapped(it), vec![])))
+            }
+            Call::Checkpoint(request) => {
+                self.alone(&request.target.id, || self.checkpoint(&request, fds))
             }
             Call::Exec(request) => self.shared(&request.target.id, || self.exec(&request, fds)),
             Call::Attach { attach, streams } => {
@@ -144,6 +150,22 @@ impl Conversation<'_> {
             let pids = Answer::Created { supervisor: supervisor.pid, init: init.pid };
             (pids, vec![supervisor.pidfd, init.pidfd])
         })
+    }
+
+    /// Both parts of a checkpoint. If the caller goes away between them, or says something else, what
+    /// was dumped is dropped, and so the container goes on.
+    fn checkpoint(&self, request: &Checkpoint, fds: Vec<OwnedFd>) -> Result<(), Stop> {
+        let [conmon, images] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| Rejection::Descriptors)?;
+        let conmon = pidfd(Some(&conmon))?;
+        let dumped = match self.inner.spawner.checkpoint(request, conmon.as_fd(), images) {
+            Ok(dumped) => dumped,
+            Err(error) => return self.failed(error),
+        };
+        self.say(&Reply::Done(Answer::Nothing), &[])?;
+        match self.hear(CAPTURE)? {
+            (Call::Commit {}, _) => self.done(dumped.commit()),
+            _ => Err(Rejection::OutOfTurn.into()),
+        }
     }
 
     fn exec(&self, request: &Exec, fds: Vec<OwnedFd>) -> Result<(), Stop> {

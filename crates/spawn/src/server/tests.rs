@@ -15,9 +15,10 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use crate::sys::socket::{Packet, Received};
 use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, OLDEST, Reply, VERSION};
 use crate::{
-    Attach, AttachedStreams, CgroupPath, ContainerId, Create, Created, Deleted, Exec, Execed,
-    Extent, Force, Incarnation, Limits, LiveFile, OciRuntime, Place, PlacedMount, Prepared,
-    Profile, ProfileName, Refusal, Remote, Started, Stdin, Streams, Swapped, Target,
+    After, Attach, AttachedStreams, CgroupPath, Checkpoint, ContainerId, Create, Created, Deleted,
+    Dumped, Exec, Execed, Extent, Extras, Force, Incarnation, Limits, LiveFile, OciRuntime, Place,
+    PlacedMount, Prepared, Profile, ProfileName, Refusal, Remote, Started, Stdin, Streams, Swapped,
+    Target,
 };
 
 /// The containers there are, as a spawner that has no programs knows them.
@@ -25,6 +26,8 @@ use crate::{
 struct Fake {
     prepared: Mutex<BTreeSet<ContainerId>>,
     created: Mutex<BTreeSet<ContainerId>>,
+    /// Those that stand still.
+    still: Mutex<BTreeSet<ContainerId>>,
     profiles: Mutex<BTreeSet<String>>,
     /// How many descriptors the last conmon was to keep.
     kept: AtomicUsize,
@@ -64,6 +67,27 @@ impl Drop for FakePrepared {
     }
 }
 
+#[derive(Debug)]
+struct FakeDumped {
+    fake: Arc<Fake>,
+    request: Checkpoint,
+}
+
+impl Dumped for FakeDumped {
+    fn commit(self: Box<Self>) -> Result<(), Error> {
+        if self.request.after == After::Ends {
+            self.fake.created.lock().unwrap().remove(&self.request.target.id);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FakeDumped {
+    fn drop(&mut self) {
+        self.fake.still.lock().unwrap().remove(&self.request.target.id);
+    }
+}
+
 fn exec_in(target: Target) -> Exec {
     let cgroup = "/tare/x".parse().unwrap();
     Exec { target, session: 1, cgroup, streams: Streams::Given }
@@ -93,6 +117,16 @@ impl Spawner for Arc<Fake> {
     ) -> Result<Deleted, Error> {
         let known = self.created.lock().unwrap().remove(&target.id);
         Ok(if known { Deleted::Deleted } else { Deleted::AlreadyGone })
+    }
+
+    fn checkpoint(
+        &self,
+        request: &Checkpoint,
+        _: BorrowedFd<'_>,
+        _: OwnedFd,
+    ) -> Result<Box<dyn Dumped>, Error> {
+        self.still.lock().unwrap().insert(request.target.id.clone());
+        Ok(Box::new(FakeDumped { fake: self.clone(), request: request.clone() }))
     }
 
     fn exec(&self, _: &Exec, _: BorrowedFd<'_>, _: [OwnedFd; 3]) -> Result<Execed, Error> {
@@ -236,6 +270,7 @@ fn request(digit: char) -> Create {
         cgroup: "/tare/x".parse().unwrap(),
         log_path: "/log".into(),
         stdin: Stdin::Null,
+        restore: None,
     }
 }
 
@@ -351,6 +386,7 @@ fn what_is_malformed_or_too_much_is_refused() {
         (Call::Start(target()), 2),
         (Call::Delete { target: target(), force: Force::No }, 2),
         (Call::Exec(exec.clone()), 3),
+        (Call::Commit {}, 1),
         (Call::Limits {}, MAX_FDS),
         // The right number, of the wrong kind.
         (Call::Start(target()), 1),
@@ -390,6 +426,34 @@ fn what_was_prepared_is_taken_back_if_nothing_sensible_follows() {
     drop(waits);
     within(|| !prepared());
     assert!(served.fake.created.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_stands_still_goes_on_if_nothing_sensible_follows() {
+    let served = Served::new(Fake::default());
+    served.remote().create(&request('a'), rootfs()).unwrap();
+    let stands_still = || !served.fake.still.lock().unwrap().is_empty();
+    let exists = || served.fake.created.lock().unwrap().contains(&id('a'));
+    let images = || OwnedFd::from(File::open("/").unwrap());
+    let dump = |after| {
+        let request =
+            Checkpoint { target: request('a').target(), after, extras: Extras::default() };
+        let conmon = ourselves().pidfd;
+        let dumped = served.remote().checkpoint(&request, conmon.as_fd(), images()).unwrap();
+        assert!(stands_still());
+        dumped
+    };
+    drop(dump(After::Ends));
+    within(|| !stands_still());
+    assert!(exists());
+    dump(After::GoesOn).commit().unwrap();
+    assert!(exists() && !stands_still());
+    dump(After::Ends).commit().unwrap();
+    assert!(!exists() && !stands_still());
+
+    let client = served.greeted();
+    say(&client, &Call::Commit {}, 0);
+    assert_eq!(rejection(&client), Rejection::OutOfTurn);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, fchmod, linkat, memfd_create, mknodat,
+};
 
 use crate::Place;
 use crate::step::Done;
@@ -67,6 +69,27 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // See open(2) on O_TMPFILE.
     let itself = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
     Ok(linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// With both ends open here, so that nobody who opens one of them has to wait.
+pub(super) fn make_pipe(path: &Path) -> io::Result<OwnedFd> {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Whoever opens it by its descriptor can read and run it, as root.
+pub(super) fn make_script(text: &str) -> io::Result<OwnedFd> {
+    let script = memfd_create(c"tare-script", MemfdFlags::CLOEXEC)?;
+    fchmod(&script, Mode::RWXU)?;
+    rustix::io::write(&script, text.as_bytes())?;
+    Ok(script)
+}
+
+/// A line, which fits into an empty pipe.
+pub(super) fn say(pipe: &OwnedFd, word: &str) -> io::Result<()> {
+    rustix::io::write(pipe, format!("{word}\n").as_bytes())?;
+    Ok(())
 }
 
 /// In one call, so that as little as can be is seen of it half done.

@@ -86,6 +86,7 @@ impl World {
             cgroup: format!("{cgroup}/c").parse().unwrap(),
             log_path: dir.path().join("log"),
             stdin: Stdin::Null,
+            restore: None,
         };
         let (spawner, daemon) = spawner(dir.path(), &settings);
         Self { settings, spawner, daemon, cgroup, request, dir, guard }

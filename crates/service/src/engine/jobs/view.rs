@@ -51,6 +51,12 @@ pub enum JobKind {
     ExportVolume,
     /// Unpack an archive in a volume.
     ImportVolume,
+    /// Take a checkpoint of a container.
+    CheckpointContainer,
+    /// Have a container go on from a checkpoint.
+    RestoreContainer,
+    /// Remove a checkpoint.
+    RemoveCheckpoint,
 }
 
 impl JobKind {
@@ -77,6 +83,9 @@ impl JobKind {
             Self::CopyOut => "copy-out",
             Self::ExportVolume => "export-volume",
             Self::ImportVolume => "import-volume",
+            Self::CheckpointContainer => "checkpoint-container",
+            Self::RestoreContainer => "restore-container",
+            Self::RemoveCheckpoint => "remove-checkpoint",
         }
     }
 }

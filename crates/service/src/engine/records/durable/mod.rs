@@ -1,5 +1,6 @@
 //! `state.db`: containers, images, networks, volumes, and which of them needs which.
 
+mod checkpoints;
 mod connections;
 mod containers;
 mod images;
@@ -13,6 +14,10 @@ use rusqlite::Row;
 
 use crate::db::Error;
 
+pub(crate) use checkpoints::{
+    CheckpointDefinition, CheckpointRow, checkpoint_ids, checkpoints, delete_checkpoint,
+    insert_checkpoint,
+};
 pub(crate) use connections::{Connections, Joined, NamespacePin};
 pub(crate) use containers::{
     ContainerRow, DefinitionRow, LifeRow, Root, container_ids, containers, delete_container,
@@ -44,6 +49,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("0005_mounts.sql"),
     include_str!("0006_shared_networks.sql"),
     include_str!("0007_secrets.sql"),
+    include_str!("0008_checkpoints.sql"),
 ];
 
 /// A column that holds the text of something with a grammar.

@@ -13,6 +13,7 @@ use super::place::NetworkRecord;
 use super::record::{self, Record};
 use crate::db::Error;
 use crate::engine::Health;
+use crate::engine::checkpoint::CheckpointId;
 use crate::engine::clock::Usec;
 use crate::engine::records::document::Version;
 use crate::engine::view::Exit;
@@ -47,6 +48,8 @@ pub(crate) enum Doing {
     Connect(NetworkName),
     /// Its interface on the network of that name is taken away. That is carried through.
     Disconnect(NetworkName),
+    /// It ends, if there is that checkpoint.
+    Checkpoint(CheckpointId),
     /// It is limited to this. That is taken back, unless it is what it is to have by now.
     Limit(Box<Resources>),
 }
@@ -106,7 +109,7 @@ impl Incarnation {
                     record.places.retain(|place| place.network != network);
                 }
             }
-            Some(Doing::Connect(_) | Doing::Limit(_)) | None => {}
+            Some(Doing::Connect(_) | Doing::Checkpoint(_) | Doing::Limit(_)) | None => {}
         }
     }
 }

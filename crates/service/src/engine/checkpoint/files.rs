@@ -1,0 +1,116 @@
+//! The directories of checkpoints. All of this blocks.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use super::CheckpointId;
+use crate::effects;
+use crate::engine::Error;
+use crate::engine::blocking::unbounded;
+use crate::instance::Instance;
+
+/// What the name of a directory ends with that is not complete.
+const UNFINISHED: &str = ".new";
+
+/// Where one checkpoint is.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    all: PathBuf,
+    id: CheckpointId,
+}
+
+impl Files {
+    pub(super) fn new(instance: &Instance, id: &CheckpointId) -> Self {
+        Self { all: instance.checkpoints_dir(), id: id.clone() }
+    }
+
+    fn unfinished(&self) -> PathBuf {
+        self.all.join(format!("{}{UNFINISHED}", self.id))
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.all.join(self.id.as_str())
+    }
+
+    /// Makes its directory, which is not complete; that of the images in it.
+    pub(super) fn begin(&self) -> Result<OwnedFd, Error> {
+        let images = self.unfinished().join("images");
+        let begun = effects::make_dir(&images, 0o700).and_then(|()| File::open(images));
+        begun.map(Into::into).map_err(failed("make the directory of a checkpoint"))
+    }
+
+    /// All that belongs to it is written: it is on the disk when this returns. How many bytes it has.
+    pub(super) fn complete(&self) -> Result<u64, Error> {
+        let complete = || -> io::Result<u64> {
+            let dir = self.unfinished();
+            let mut size = 0;
+            for entry in fs::read_dir(dir.join("images"))? {
+                let path = entry?.path();
+                size += path.symlink_metadata()?.blocks() * 512;
+                effects::sync(&path)?;
+            }
+            effects::sync(&dir.join("images"))?;
+            effects::sync(&dir)?;
+            effects::rename(&dir, &self.dir())?;
+            effects::sync(&self.all)?;
+            Ok(size)
+        };
+        complete().map_err(failed("write a checkpoint"))
+    }
+
+    /// Keeps CRIU's figures beside the images; without them nothing is lost.
+    pub(super) fn keep_stats(&self, stats: &[u8]) {
+        if let Err(error) = effects::write_new(&self.dir().join("stats-dump"), stats) {
+            tracing::debug!("the figures of a checkpoint are lost: {error}");
+        }
+    }
+
+    /// CRIU's figures, if they were kept.
+    pub(super) fn stats(&self) -> Option<Vec<u8>> {
+        fs::read(self.dir().join("stats-dump")).ok()
+    }
+
+    /// The directory of its images.
+    pub(super) fn images(&self) -> Result<OwnedFd, Error> {
+        let images = File::open(self.dir().join("images"));
+        images.map(Into::into).map_err(failed("open the images of a checkpoint"))
+    }
+
+    /// Removes all that is there of it.
+    pub(super) fn remove(&self) -> Result<(), Error> {
+        let removed =
+            effects::remove_dir(&self.unfinished()).and_then(|()| effects::remove_dir(&self.dir()));
+        removed.map_err(failed("remove a checkpoint"))
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Host { what, source }
+}
+
+/// Removes what is none of these.
+pub(super) async fn sweep(instance: &Instance, known: Vec<CheckpointId>) -> Result<(), Error> {
+    let all = instance.checkpoints_dir();
+    unbounded("sweep", move || {
+        let known: HashSet<String> = known.iter().map(ToString::to_string).collect();
+        let entries = fs::read_dir(&all).map_err(failed("look for checkpoints"))?;
+        for entry in entries.flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let id = name.strip_suffix(UNFINISHED).unwrap_or(&name);
+            // What has another name is not ours.
+            if known.contains(&name) || id.parse::<CheckpointId>().is_err() {
+                continue;
+            }
+            match effects::remove_dir(&entry.path()) {
+                Ok(()) => tracing::info!("took away a checkpoint that nothing has"),
+                Err(error) => tracing::warn!("cannot take away what is left of one: {error}"),
+            }
+        }
+        Ok(())
+    })
+    .await
+}

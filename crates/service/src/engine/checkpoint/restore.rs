@@ -1,0 +1,128 @@
+//! Going on from a checkpoint, in the container that it was taken of.
+//!
+//! That is a start, but for what makes the first process: CRIU does, from the images. All that a start
+//! gives the container is made anew, and as it was: the checkpoint knows its addresses. Its files are
+//! those that it has now.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use tare_runtime::ContainerName;
+use tare_spawn::{Layout, OciRuntime, Place, PlacedMount};
+use tare_storage::{BindOptions, MountAccess, bind};
+use tokio::sync::RwLockReadGuard;
+
+use super::files::Files;
+use super::take::{complaint, said};
+use super::{Checkpoint, Extras};
+use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::engine::jobs::{Job, JobKind, Origin, Output};
+use crate::engine::object::ObjectId;
+use crate::engine::records::durable::{Joined, LifeRow};
+use crate::engine::start::{Goal, StartedBy};
+use crate::engine::{Engine, Error, Pending, view};
+
+/// A stopped container that is to go on from a checkpoint.
+#[derive(Debug)]
+pub struct Restore {
+    /// Which.
+    pub container: Arc<view::Container>,
+    /// From which.
+    pub checkpoint: Arc<view::Checkpoint>,
+}
+
+impl Ask for Restore {
+    fn question(&self, by: &Caller) -> Question {
+        Question::about(Action::RestoreContainer, &self.container, by).with("verb", "restore")
+    }
+}
+
+/// What a start goes on from.
+#[derive(Debug)]
+pub(in crate::engine) struct Resume<'c> {
+    checkpoint: &'c Checkpoint,
+    /// Nobody removes it meanwhile.
+    _files: RwLockReadGuard<'c, ()>,
+    images: OwnedFd,
+}
+
+impl Engine {
+    /// Begins to restore a container.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] if there can be no job.
+    pub fn restore(&self, request: Authorized<Restore>) -> Result<Pending, Error> {
+        let (request, by) = request.into_parts();
+        let engine = self.clone();
+        let object = ObjectId::Container(request.container.id.clone());
+        self.pending(
+            JobKind::RestoreContainer,
+            Some(object),
+            Origin::Caller(&by),
+            move |job| async move {
+                engine.restore_now(&request, &job).await?;
+                Ok(Output::default())
+            },
+        )
+    }
+
+    async fn restore_now(&self, request: &Restore, job: &Job) -> Result<(), Error> {
+        if request.checkpoint.container != request.container.id {
+            let (name, checkpoint) =
+                (request.container.name.clone(), request.checkpoint.id.clone());
+            return Err(Error::OtherCheckpoint { name, checkpoint });
+        }
+        let checkpoint = self.checkpoints.find(&request.checkpoint.id)?;
+        let files = checkpoint.files.read().await;
+        // It may have been removed meanwhile.
+        self.checkpoints.find(&request.checkpoint.id)?;
+        let images = Files::new(&self.instance, &checkpoint.row.id).images()?;
+        let resume = Resume { checkpoint: &checkpoint, _files: files, images };
+        self.start_for(&request.container, job, StartedBy::Somebody, Goal::GoOn(&resume)).await
+    }
+}
+
+impl Resume<'_> {
+    /// The runtime that can read it.
+    pub(in crate::engine) fn runtime(&self) -> OciRuntime {
+        self.checkpoint.row.definition.runtime
+    }
+
+    /// What CRIU was told to take along, and has to be told again.
+    pub(in crate::engine) fn extras(&self) -> Extras {
+        self.checkpoint.row.definition.extras
+    }
+
+    /// The addresses that it had are the ones it asks for.
+    pub(in crate::engine) fn ask_for_addresses(&self, networks: &mut [Joined]) {
+        for joined in networks {
+            let had = self.checkpoint.row.definition.addresses.iter();
+            let had = had.filter(|(network, _)| *network == joined.network).map(|(_, it)| *it);
+            joined.addresses = had.collect();
+        }
+    }
+
+    /// Says so if the files of the container are later than its memory: CRIU compares sizes alone.
+    pub(in crate::engine) fn check_age(&self, last: &LifeRow, job: &Job) {
+        if last.started.is_some_and(|started| started > self.checkpoint.row.created) {
+            job.log(4, "the container has run since: its files are later than its memory");
+        }
+    }
+
+    /// Its images, as a mount.
+    pub(in crate::engine) fn mount(&self) -> Result<PlacedMount, Error> {
+        let options = BindOptions::new().with_access(MountAccess::ReadOnly);
+        let mount = bind(self.images.as_fd(), &options).map_err(Error::Storage)?;
+        Ok(PlacedMount { place: Place::Images, mount })
+    }
+}
+
+/// Why it could not be restored, if CRIU says that.
+pub(in crate::engine) fn not_restored(
+    name: ContainerName,
+    layout: &Layout<'_>,
+    source: tare_spawn::Error,
+) -> Error {
+    Error::Restore { name, source: said(complaint(&layout.restore_log()), source) }
+}
