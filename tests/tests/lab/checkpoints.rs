@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use system_tests::Ring::System;
 use system_tests::contract::Interfaces;
 use system_tests::{
@@ -12,30 +14,26 @@ use system_tests::{
 };
 use zbus::{OwnedObjectPath, Variant};
 
-/// Counts in its memory, and says how far it is.
-const COUNTS: &str = "n=0; while :; do n=$((n+1)); echo $n > /n; sleep 0.01; done";
+/// Counts in its memory, and says how far it is. Not into a file: CRIU wants those that were open to be
+/// as long as they were.
+const COUNTS: &str = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.01; done";
 
-/// How far a container has counted.
-async fn count(client: &Client, path: &OwnedObjectPath) -> u64 {
-    let pid: u32 = client.container(path).await.get("PID");
-    loop {
-        let text = fs::read_to_string(format!("/proc/{pid}/root/n")).unwrap_or_default();
-        if let Ok(count) = text.trim().parse() {
-            return count;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+/// How far a container has counted, as it has said last.
+fn count(path: &OwnedObjectPath) -> u64 {
+    let log = fs::read_to_string(Path::new("/var/lib/tare/logs").join(id(path))).unwrap();
+    let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-/// How far it is when it has counted past `past`.
-async fn counts_past(client: &Client, path: &OwnedObjectPath, past: u64) -> u64 {
+/// How far it is when it is that far.
+async fn counts(path: &OwnedObjectPath, is_far: impl Fn(u64) -> bool) -> u64 {
     let begun = Instant::now();
     loop {
-        match count(client, path).await {
-            now if now > past => return now,
+        match count(path) {
+            now if is_far(now) => return now,
             now => assert!(begun.elapsed() < Duration::from_secs(20), "it stays at {now}"),
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -74,7 +72,7 @@ fn lab_a_container_goes_on_where_its_checkpoint_was_taken() {
         let path = started(&client, "c", COUNTS).await;
         let address = |all: &Properties| format!("{:?}", all.0["IPAddresses"]);
         let before = address(&client.container(&path).await);
-        counts_past(&client, &path, 20).await;
+        counts(&path, |it| it > 20).await;
 
         let named = Options::from([("Name", "before".into())]);
         let from = taken(&client, &checkpoint(&client, &path, named).await).await;
@@ -97,18 +95,15 @@ fn lab_a_container_goes_on_where_its_checkpoint_was_taken() {
         assert!(json["Stats"]["FrozenUSec"].as_u64().unwrap() > 0, "{json}");
 
         // Twice from the same.
-        let taken_at = last_count(&path);
+        let taken_at = count(&path);
         for _ in 0..2 {
-            let stood = last_count(&path);
+            let stood = count(&path);
             restore(&client, &path, &from).await.done();
             assert_eq!(state(&client, &path).await, "running");
             assert_eq!(address(&client.container(&path).await), before);
-            let mut now = stood;
-            while now == stood {
-                now = count(&client, &path).await;
-            }
+            let now = counts(&path, |it| it != stood).await;
             assert!((taken_at + 1..taken_at + 200).contains(&now), "from {taken_at} to {now}");
-            counts_past(&client, &path, now).await;
+            counts(&path, |it| it > now).await;
             assert_eq!(client.exec(&path, "exit 3").await.code, 3);
             client.call(&path, "Container", "Kill", &("init", 9, 0_u64)).await.unwrap();
             assert_eq!(client.exit(&path).await.code, 137);
@@ -131,13 +126,6 @@ async fn is_as_in_the_contract(client: &Client, checkpoint: &OwnedObjectPath) {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// Of a container that does not run: in its own layer.
-fn last_count(path: &OwnedObjectPath) -> u64 {
-    let id = path.as_str().rsplit('/').next().unwrap();
-    let found = run("find", &["/var/lib/tare", "-path", &format!("*{id}*/n"), "-type", "f"]);
-    fs::read_to_string(found.trim()).unwrap().trim().parse().unwrap()
-}
-
 #[test]
 fn lab_a_container_can_go_on_while_checkpoints_of_it_are_taken() {
     in_lab(System, async |lab| {
@@ -146,9 +134,9 @@ fn lab_a_container_can_go_on_while_checkpoints_of_it_are_taken() {
         let goes_on = || Options::from([("LeaveRunning", true.into())]);
         let pid: u32 = client.container(&path).await.get("PID");
         for _ in 0..3 {
-            let now = counts_past(&client, &path, 0).await;
+            let now = counts(&path, |it| it > 0).await;
             taken(&client, &checkpoint(&client, &path, goes_on()).await).await;
-            counts_past(&client, &path, now).await;
+            counts(&path, |it| it > now).await;
             assert_eq!(client.container(&path).await.get::<u32>("PID"), pid);
         }
         assert_eq!(client.list("ListCheckpoints").await.len(), 3);
@@ -186,8 +174,8 @@ async fn refusals(lab: &Lab) {
     let session = client.begin_exec(&path, "sleep 1000").await;
     refused(&path, "NotCheckpointable", "executed").await;
     client.call(&session, "Process", "Kill", &(9, 0_u64)).await.unwrap();
-    let now = count(&client, &path).await;
-    counts_past(&client, &path, now).await;
+    let now = count(&path);
+    counts(&path, |it| it > now).await;
 
     let options =
         Options::from([("Command", vec!["sh", "-c", COUNTS].into()), ("AutoRemove", true.into())]);
@@ -197,12 +185,14 @@ async fn refusals(lab: &Lab) {
     client.call(&passing, "Container", "Kill", &("init", 9, 0_u64)).await.unwrap();
 
     // A lock that CRIU is not told of.
-    let locks = "exec 9>/lock; flock 9; touch /locked; while :; do sleep 0.05; done";
-    let locks = started(&client, "locks", locks).await;
+    let locks =
+        started(&client, "locks", "exec 9>/lock; touch /opened; while :; do sleep 0.05; done")
+            .await;
     let pid: u32 = client.container(&locks).await.get("PID");
-    while !Path::new(&format!("/proc/{pid}/root/locked")).exists() {
+    while !Path::new(&format!("/proc/{pid}/root/opened")).exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    lock(pid, 9);
     refused(&locks, "NotCheckpointable", "FileLocks").await;
     assert_eq!(client.container(&locks).await.get::<u32>("PID"), pid, "it goes on");
     let with = Options::from([("FileLocks", true.into())]);
@@ -225,10 +215,33 @@ async fn refusals(lab: &Lab) {
     );
     let none = client.call(&locks, "Container", "Restore", &none).await.unwrap_err();
     assert_eq!(none.name, format!("{ERROR}.NoSuchCheckpoint"));
+    without_criu(&client, &path).await;
     for path in [path, locks, stopped] {
         let _ = client.call(&path, "Container", "Kill", &("init", 9, 0_u64)).await;
         client.job(&path, "Container", "Remove", &1_u64).await.unwrap().done();
     }
+}
+
+/// Has a process hold a lock on what it has open, which is what flock(1) does.
+fn lock(pid: u32, number: i32) {
+    let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+    let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    let open = pidfd_getfd(process, number, PidfdGetfdFlags::empty()).unwrap();
+    flock(open, FlockOperation::LockExclusive).unwrap();
+}
+
+/// As on a host that does not have it.
+async fn without_criu(client: &Client, path: &OwnedObjectPath) {
+    let features = async || client.properties(ROOT, "Manager").await.get::<Vec<String>>("Features");
+    assert!(features().await.contains(&"checkpoint".into()));
+    let criu = run("sh", &["-c", "command -v criu"]);
+    let (criu, away) = (criu.trim(), "/root/criu");
+    run("mv", &[criu, away]);
+    let checkpoint = client.call(path, "Container", "Checkpoint", &Options::new()).await;
+    let features = features().await;
+    run("mv", &[away, criu]);
+    assert_eq!(checkpoint.unwrap_err().name, format!("{ERROR}.RuntimeFailed"));
+    assert!(!features.contains(&"checkpoint".into()), "{features:?}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Scope {
 }
 
 /// What others have below `/run`, where they write whenever they like.
-const APART: [&str; 11] = [
+const APART: [&str; 12] = [
     // Of systemd: what it has of sessions, devices, inhibitors, and who is connected to its journal.
     // Units that somebody made are a kind of their own, and so is what is mounted.
     "/run/systemd",
@@ -136,6 +136,8 @@ const APART: [&str; 11] = [
     "/run/xtables.lock",
     // Of firewalld, which stays when that ends.
     "/run/firewalld",
+    // What CRIU has found out about the kernel.
+    "/run/criu.kdat",
     // Of those who have installed effects fail.
     "/run/tare-faults",
 ];

@@ -568,6 +568,9 @@ pub enum Error {
     /// No OCI runtime works on this host.
     #[error("no OCI runtime works on this host")]
     NoRuntime,
+    /// Nothing can be written down, or go on.
+    #[error("CRIU is not installed on this host")]
+    NoCriu,
     /// A signal or another system call on a running container failed.
     #[error("cannot {what} container '{name}'")]
     Process {
@@ -733,6 +736,7 @@ impl Error {
             Self::CommandNotExecutable { .. } => "CommandNotExecutable",
             Self::Runtime { .. }
             | Self::NoRuntime
+            | Self::NoCriu
             | Self::NoSupervisor(_)
             | Self::StillThere(_) => "RuntimeFailed",
             Self::NoSpace(_) => "NoSpace",

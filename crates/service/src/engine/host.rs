@@ -46,6 +46,16 @@ const INITS: [&str; 4] = [
     "/usr/bin/catatonit",
 ];
 
+/// Where runtimes find CRIU.
+const CRIUS: [&str; 6] = [
+    "/usr/local/sbin/criu",
+    "/usr/local/bin/criu",
+    "/usr/sbin/criu",
+    "/usr/bin/criu",
+    "/sbin/criu",
+    "/bin/criu",
+];
+
 /// How long the scope of a trial may take to stop: nothing of it asks for time.
 const TRIAL_STOP: Duration = Duration::from_secs(1);
 
@@ -131,7 +141,8 @@ impl Host {
     /// What works here.
     pub(super) fn features(&self) -> Vec<&'static str> {
         let cgroups = (self.cgroups.kind == cgroup::Kind::Unified).then_some("cgroup-v2");
-        self.runtime.map(OciRuntime::as_str).into_iter().chain(cgroups).collect()
+        let criu = has_criu().then_some("checkpoint");
+        self.runtime.map(OciRuntime::as_str).into_iter().chain(cgroups).chain(criu).collect()
     }
 
     /// Whether a runtime makes a container here. That the program is there tells nothing.
@@ -298,6 +309,15 @@ fn swap_limits(kind: cgroup::Kind) -> bool {
         _ => "/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes",
     };
     Path::new(file).exists()
+}
+
+/// An error if the host has no CRIU by now.
+pub(super) fn check_criu() -> Result<(), Error> {
+    if has_criu() { Ok(()) } else { Err(Error::NoCriu) }
+}
+
+fn has_criu() -> bool {
+    CRIUS.iter().any(|path| Path::new(path).is_file())
 }
 
 /// The program that reaps processes, if the container wants one, and the host has one by now.

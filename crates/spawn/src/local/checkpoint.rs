@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::calls::{judge, programs};
 use crate::argv::Programs;
-use crate::launch::{Child, Deadline, Fd, wait_readable};
+use crate::launch::{Child, Deadline, Fd, Finished, wait_readable};
 use crate::step::{Done, Step};
 use crate::undo::{failed, run};
 use crate::view;
@@ -102,6 +102,11 @@ impl StandsStill {
     fn finish(&mut self) -> Result<(), Cause> {
         self.is_over = true;
         match self.runtime.finish(Deadline::after(LIMIT)) {
+            // CRIU, which it has started, goes on without it.
+            Ok(Finished { code: None, .. }) => {
+                let killed = std::io::ErrorKind::Interrupted.into();
+                Err(failed(&"learn from the runtime what became of it", killed))
+            }
             Ok(finished) => judge(finished).map(drop),
             Err(error) => {
                 let Child { pid, pidfd, .. } = &self.runtime;
@@ -145,5 +150,40 @@ fn gave_up(error: std::io::Error) -> Cause {
     match error.kind() {
         std::io::ErrorKind::TimedOut => Cause::Timeout { limit: LIMIT },
         _ => failed(&"wait for the runtime", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::{Launch, Stdio};
+
+    /// As if CRIU waited, and the runtime were this script.
+    fn committed(script: &str) -> Result<(), Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let verdict = made(&Step::MakePipe(dir.path().join("verdict"))).unwrap();
+        let runtime = run(&Step::Launch(Launch {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            env: Vec::new(),
+            cwd: dir.path().into(),
+            stdio: Stdio::Captured,
+            fds: Vec::new(),
+            group: None,
+        }));
+        let Ok(Done::Child(runtime)) = runtime else { panic!("{runtime:?}") };
+        let id = "ab".repeat(32).parse().unwrap();
+        let still = StandsStill { id, runtime, _hook: verdict.clone(), verdict, is_over: false };
+        Box::new(still).commit()
+    }
+
+    #[test]
+    fn a_runtime_that_is_killed_has_not_said_no() {
+        let hears = "read -r word < verdict && [ \"$word\" = commit ] && ";
+        committed(&format!("{hears} exit 0")).unwrap();
+        let no = committed(&format!("{hears} exit 3")).unwrap_err();
+        assert!(matches!(no.cause(), Some(Cause::Runtime { .. })), "{no:?}");
+        let killed = committed(&format!("{hears} kill -KILL $$")).unwrap_err();
+        assert!(matches!(killed.cause(), Some(Cause::Step { .. })), "{killed:?}");
     }
 }

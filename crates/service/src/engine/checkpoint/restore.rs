@@ -16,6 +16,7 @@ use super::files::Files;
 use super::take::{complaint, said};
 use super::{Checkpoint, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::engine::host::check_criu;
 use crate::engine::jobs::{Job, JobKind, Origin, Output};
 use crate::engine::object::ObjectId;
 use crate::engine::records::durable::{Joined, LifeRow};
@@ -51,9 +52,10 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::Host`] if there can be no job.
+    /// [`Error::NoCriu`], or [`Error::Host`] if there can be no job.
     pub fn restore(&self, request: Authorized<Restore>) -> Result<Pending, Error> {
         let (request, by) = request.into_parts();
+        check_criu()?;
         let engine = self.clone();
         let object = ObjectId::Container(request.container.id.clone());
         self.pending(

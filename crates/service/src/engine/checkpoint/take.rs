@@ -23,6 +23,7 @@ use crate::engine::blocking::{brief, unbounded};
 use crate::engine::clock::Usec;
 use crate::engine::container::{Container, Life, Now, Pace, Running};
 use crate::engine::error::Uncheckpointable;
+use crate::engine::host::check_criu;
 use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
 use crate::engine::object::ObjectId;
 use crate::engine::records::Version;
@@ -32,6 +33,8 @@ use crate::engine::{Engine, Error, Pending, view};
 
 /// How long it may take until nothing is being executed in it any more.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a process that CRIU has killed may take to be gone.
+const END_GRACE: Duration = Duration::from_secs(1);
 /// How often it is looked.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -64,14 +67,28 @@ struct Taking<'t> {
     owner_uid: u32,
 }
 
+impl Taking<'_> {
+    /// Whether the container needs its checkpoint although something failed after CRIU was let go on.
+    /// Where the runtime says no, that was before the container ended or after; where nobody knows what
+    /// became of it, it may end yet.
+    async fn may_have_ended(&self, source: &tare_spawn::Error) -> bool {
+        if !matches!(source.cause(), Some(Cause::Runtime { .. })) {
+            return true;
+        }
+        self.request.after == After::Ends
+            && timeout(END_GRACE, self.running.init.ended()).await.is_ok()
+    }
+}
+
 impl Engine {
     /// Begins to take a checkpoint.
     ///
     /// # Errors
     ///
-    /// [`Error::Host`] if there can be no job.
+    /// [`Error::NoCriu`], or [`Error::Host`] if there can be no job.
     pub fn checkpoint(&self, request: Authorized<Checkpoint>) -> Result<Pending, Error> {
         let (request, by) = request.into_parts();
+        check_criu()?;
         let (engine, owner_uid) = (self.clone(), by.uid);
         let object = ObjectId::Container(request.container.id.clone());
         self.pending(
@@ -150,20 +167,33 @@ impl Engine {
                 return Err(error);
             }
         };
-        let (name, stats) = (taking.container.name(), self.layout_of(taking.running).dump_stats());
-        let files = taking.files.clone();
-        let committed = unbounded("checkpoint", move || {
-            dumped.commit().or_else(|source| unless_it_may_end(name, source))?;
-            if let Ok(stats) = std::fs::read(stats) {
-                files.keep_stats(&stats);
-            }
-            Ok(())
-        });
-        if let Err(error) = committed.await {
+        if let Err(error) = self.commit_dump(taking, dumped).await {
             self.intend_no_end(life).await;
             return Err(error);
         }
         Ok(row)
+    }
+
+    /// Has CRIU do with the container what was asked for.
+    async fn commit_dump(&self, taking: &Taking<'_>, dumped: Box<dyn Dumped>) -> Result<(), Error> {
+        let committed = unbounded("checkpoint", move || Ok(dumped.commit())).await?;
+        if let Err(source) = committed {
+            let may_have_ended = taking.may_have_ended(&source).await;
+            let name = taking.container.name();
+            let error = Error::Checkpoint { name: name.clone(), source: source.into() };
+            if !may_have_ended {
+                return Err(error);
+            }
+            tracing::warn!(container = %name, "its checkpoint is kept all the same: {}", error.chain());
+        }
+        let (stats, files) = (self.layout_of(taking.running).dump_stats(), taking.files.clone());
+        unbounded("checkpoint", move || {
+            if let Ok(stats) = std::fs::read(stats) {
+                files.keep_stats(&stats);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Has CRIU write it down.
@@ -328,16 +358,6 @@ fn checkpointable(container: &Container, life: &Life, after: After) -> Result<Ar
         return Err(Error::NotCheckpointable { name: container.name(), why });
     }
     Ok(running)
-}
-
-/// Where the runtime says no, CRIU has let the container go on. Where nobody knows, it may end yet, and
-/// then needs its checkpoint: that stays.
-fn unless_it_may_end(name: ContainerName, source: tare_spawn::Error) -> Result<(), Error> {
-    if matches!(source.cause(), Some(Cause::Runtime { .. })) {
-        return Err(Error::Checkpoint { name, source: source.into() });
-    }
-    tracing::warn!(container = %name, "whether it ends for its checkpoint will be seen: {source}");
-    Ok(())
 }
 
 /// Why CRIU did not do it, by what the caller can do about it.
