@@ -245,6 +245,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Checkpoint {
     /// It is not ended, but goes on.
     #[arg(short = 'R', long)]
