@@ -61,6 +61,7 @@ mod tests {
         (
             "nothing changes but what the caller gets",
             &[
+                "Checkpoint.Inspect",
                 "Container.GetProcesses",
                 "Container.GetStats",
                 "Container.Inspect",
@@ -83,6 +84,7 @@ mod tests {
                 "Manager.GetStats",
                 "Manager.GetVolume",
                 "Manager.InspectContainer",
+                "Manager.ListCheckpoints",
                 "Manager.ListContainers",
                 "Manager.ListImages",
                 "Manager.ListJobs",
@@ -99,6 +101,7 @@ mod tests {
         (
             "the method of the container does it, which is looked up first",
             &[
+                "Manager.CheckpointContainer",
                 "Manager.KillContainer",
                 "Manager.RemoveContainer",
                 "Manager.RestartContainer",
@@ -140,6 +143,10 @@ mod tests {
         (
             "not tried from here yet: a connection and a thread, which nobody waits for",
             &["Container.Attach"],
+        ),
+        (
+            "not tried from here yet: it takes a CRIU, which the host that runs these need not have",
+            &["Checkpoint.Remove", "Container.Checkpoint", "Container.Restore"],
         ),
         (
             "not tried from here yet: rows alone, as those of names of images are",
