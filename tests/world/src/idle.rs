@@ -114,6 +114,7 @@ const KEPT: &[(&str, &str)] = &[
     ("", DIRECTORY),
     ("blobs", DIRECTORY),
     ("blobs/sha256", DIRECTORY),
+    ("checkpoints", DIRECTORY),
     ("containers", DIRECTORY),
     ("db", DIRECTORY),
     ("db/run.db", DATABASE),
