@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use system_tests::contract::Interfaces;
 use system_tests::{ROOT, Tared, on_scratch_host};
 
-use super::started;
+use super::{secrets, started};
 
 /// One interface a file, named after it: in `$TARE_CONTRACT_DIR`, else in the source.
 fn files() -> Interfaces {
@@ -42,13 +42,15 @@ fn privileged_the_contract_is_what_is_served() {
         let job = client.remove(&client.create("other", "true").await).await.job;
         let volume: zbus::OwnedObjectPath =
             client.manager("CreateVolume", &("v", system_tests::Options::new())).await.unwrap();
+        let secret = secrets::create(&client, "key", "value").await.unwrap();
         let network = format!("{ROOT}/network/tare");
         let mut live = Interfaces::default();
-        for path in [ROOT, &image, &container, &process, &job, &network, &volume] {
+        for path in [ROOT, &image, &container, &process, &job, &network, &volume, &secret] {
             live.0.extend(Interfaces::parse(&client.introspect(path).await).ours().0);
         }
         client.remove(&container).await.done();
         client.job(&volume, "Volume", "Remove", &0_u64).await.unwrap().done();
+        client.call(&secret, "Secret", "Remove", &0_u64).await.unwrap();
         tared.stop();
         let mut files = files();
         // Not every host has CRIU: a lab system has, and looks there.

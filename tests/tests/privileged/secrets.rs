@@ -15,7 +15,11 @@ const CONFIG: u64 = 1;
 
 type Entry = HashMap<&'static str, Variant<'static>>;
 
-async fn create(client: &Client, name: &str, value: &str) -> Result<OwnedObjectPath, String> {
+pub(crate) async fn create(
+    client: &Client,
+    name: &str,
+    value: &str,
+) -> Result<OwnedObjectPath, String> {
     let file = file_of(value.as_bytes());
     let body = (name, Fd::from(file.as_fd()), Options::new());
     client.manager("CreateSecret", &body).await.map_err(|refused| refused.name)

@@ -72,8 +72,8 @@ fn privileged_the_shell_of_a_lab_has_a_tared_and_leaves_nothing() {
     terminal.types(b"busctl --no-pager tree org.tare.Containers1; echo 'the' end\n");
     assert!(terminal.shows("the end").contains("/org/tare/Containers1"));
     // A Ctrl-C is for what runs in it.
-    terminal.types(b"sleep 1000\n");
-    terminal.shows("sleep 1000");
+    terminal.types(b"sh -c 'echo \"at\" work; exec sleep 1000'\n");
+    terminal.shows("at work");
     terminal.types(CTRL_C);
     terminal.types(b"tarectl ps; systemctl is-active tared; echo 'all' well\n");
     let said = terminal.shows("all well");
