@@ -101,7 +101,9 @@ impl Scope {
     /// `/run`](crate::own_run): all of it counts. Others are in the same process: of that, what bears one of these
     /// marks does, and other processes that do.
     pub fn of_own_namespaces(marks: Vec<String>) -> Self {
-        Self { directories: vec!["/run".into()], marks, ..Self::default() }
+        // The lock of the old iptables, which stays after it.
+        let apart = vec!["/run/xtables.lock".into()];
+        Self { directories: vec!["/run".into()], apart, marks, ..Self::default() }
     }
 
     /// A part of a host that others use as well: these directories, what bears one of these marks,
