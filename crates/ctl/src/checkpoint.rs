@@ -6,7 +6,7 @@ use zbus::{Connection, OwnedObjectPath};
 
 use crate::cli::{Checkpoint, Checkpoints};
 use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
-use crate::commands::{number, say, text};
+use crate::output::{number, say, text};
 use crate::{Failure, Outcome, job};
 
 pub(crate) async fn run(bus: &Connection, command: Checkpoints) -> Outcome {

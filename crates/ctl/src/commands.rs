@@ -9,7 +9,8 @@ use serde_json::Value;
 use zbus::{Connection, OwnedObjectPath, Variant};
 
 use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Logs, Run};
-use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
+use crate::client::{self, JobProxy, ManagerProxy, Options};
+use crate::output::{number, say, text};
 use crate::{
     Failure, Outcome, attach, checkpoint, env, events, exec, files, health, images, job, look,
     mount, network, secret, update, volume,
@@ -86,10 +87,6 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         }
         Command::Checkpoints(command) => checkpoint::run(bus, command).await,
     }
-}
-
-pub(crate) fn say(text: &str) -> Result<(), Failure> {
-    writeln!(std::io::stdout(), "{text}").map_err(Failure::io("cannot write"))
 }
 
 /// Options of `CreateContainer`.
@@ -358,20 +355,4 @@ fn print_lines(stream: File) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-pub(crate) fn text(row: &Row, key: &str) -> String {
-    row.get(key)
-        .and_then(|value| value.try_clone().ok())
-        .and_then(|value| String::try_from(value).ok())
-        .unwrap_or_default()
-}
-
-pub(crate) fn number(row: &Row, key: &str) -> u64 {
-    let value = row.get(key).map(|value| &**value);
-    match value {
-        Some(Variant::U32(number)) => (*number).into(),
-        Some(Variant::U64(number)) => *number,
-        _ => 0,
-    }
 }

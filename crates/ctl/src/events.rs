@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use zbus::{Connection, Variant};
 
 use crate::client::{ManagerProxy, Options, Row};
-use crate::commands::{number, say, text};
+use crate::output::{number, say, text};
 use crate::{Failure, Outcome};
 
 /// How many are asked for at a time.

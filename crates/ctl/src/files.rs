@@ -9,8 +9,8 @@ use zbus::{Connection, Fd, OwnedObjectPath};
 
 use crate::cli::Commit;
 use crate::client::{self, JobProxy, Options};
-use crate::commands::say;
 use crate::images::output_file;
+use crate::output::say;
 use crate::{Failure, Outcome, job};
 
 /// Changes that are shown at most.

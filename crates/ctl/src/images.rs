@@ -12,7 +12,7 @@ use zbus::{Connection, Fd, OwnedObjectPath};
 
 use crate::cli::{Import, Pull, Push};
 use crate::client::{self, JobProxy, ManagerProxy, Options};
-use crate::commands::{number, say, text};
+use crate::output::{number, say, text};
 use crate::{Failure, Outcome, job};
 
 /// `Remove`: with all its names, and its containers first.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use zbus::{Connection, OwnedObjectPath};
 
 use crate::client::{self, ManagerProxy, Options};
-use crate::commands::{number, say, text};
+use crate::output::{number, say, text};
 use crate::{Failure, Outcome};
 
 pub(crate) async fn inspect(bus: &Connection, name: &str) -> Outcome {

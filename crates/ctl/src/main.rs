@@ -15,6 +15,7 @@ mod job;
 mod look;
 mod mount;
 mod network;
+mod output;
 mod secret;
 mod terminal;
 mod update;

@@ -7,7 +7,7 @@ use zbus::{Connection, Variant};
 
 use crate::cli::{CreateNetwork, Network, UpdateNetwork};
 use crate::client::{self, ManagerProxy, Options};
-use crate::commands::{number, say, text};
+use crate::output::{number, say, text};
 use crate::{Failure, Outcome};
 
 /// `Network.Remove`: take containers off it first.

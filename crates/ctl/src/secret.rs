@@ -11,8 +11,8 @@ use zbus::{Connection, Fd};
 
 use crate::cli::Secret;
 use crate::client::{self, ManagerProxy, Options};
-use crate::commands::{number, say, text};
 use crate::mount::Entry;
+use crate::output::{number, say, text};
 use crate::{Failure, Outcome};
 
 /// More is no secret to the service; it says so.

@@ -9,8 +9,8 @@ use zbus::{Connection, Fd, Variant};
 
 use crate::cli::Volume;
 use crate::client::{self, ManagerProxy, Options};
-use crate::commands::{number, say, text};
 use crate::mount::Entry;
+use crate::output::{number, say, text};
 use crate::{Failure, Outcome, images, job};
 
 pub(crate) async fn run(bus: &Connection, command: Volume) -> Outcome {

@@ -1,5 +1,7 @@
 //! Why the engine did not do what it was asked.
 
+mod name;
+
 use std::error::Error as _;
 use std::fmt::Write as _;
 
@@ -11,9 +13,6 @@ use tare_storage::VolumeName;
 use super::checkpoint::CheckpointId;
 use super::view::State;
 use crate::db;
-
-/// `ENOSPC`.
-const NO_SPACE: i32 = rustix::io::Errno::NOSPC.raw_os_error();
 
 /// Why no checkpoint of a container can be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -629,128 +628,6 @@ pub enum Error {
 }
 
 impl Error {
-    #[expect(clippy::too_many_lines, reason = "a line for each")]
-    /// The last part of its name on the bus, below `org.tare.Containers1.Error`.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Storage(source) | Self::Mount { source, .. }
-                if source.kind() == tare_storage::ErrorKind::NoSpace =>
-            {
-                "NoSpace"
-            }
-            Self::NoSuchContainer(_) => "NoSuchContainer",
-            Self::AmbiguousName(_) => "AmbiguousName",
-            Self::NameInUse(_)
-            | Self::VolumeExists(_)
-            | Self::SecretExists(_)
-            | Self::NetworkExists(_)
-            | Self::InterfaceInUse(_)
-            | Self::AliasInUse { .. } => "NameInUse",
-            Self::InvalidName { .. } | Self::NameLikeAnId(_) => "InvalidName",
-            Self::InvalidReference { .. } => "InvalidReference",
-            Self::NoSuchImage(_) => "NoSuchImage",
-            Self::ImageInUse { .. } | Self::ImageNamed { .. } => "ImageInUse",
-            Self::NoSuchJob(_) => "NoSuchJob",
-            Self::NoSuchNetwork(_) => "NoSuchNetwork",
-            Self::NoSuchVolume(_) => "NoSuchVolume",
-            Self::NoSuchSecret(_) => "NoSuchSecret",
-            Self::SecretInUse { .. } => "SecretInUse",
-            Self::NoSuchCheckpoint(_) => "NoSuchCheckpoint",
-            Self::NotCheckpointable { .. } => "NotCheckpointable",
-            Self::Checkpoint { .. } => "CheckpointFailed",
-            Self::Restore { .. } => "RestoreFailed",
-            Self::OtherCheckpoint { .. } => "CheckpointIncompatible",
-            Self::VolumeInUse { .. } => "VolumeInUse",
-            Self::NetworkInUse { .. } | Self::DefaultNetwork(_) => "NetworkInUse",
-            Self::InvalidNetwork(_)
-            | Self::InvalidConnection { .. }
-            | Self::InvalidPorts(_)
-            | Self::TooManyNetworks(_)
-            | Self::TooManyServers { .. }
-            | Self::ServerUnheard(_)
-            | Self::TooManyLabels { .. }
-            | Self::NoOwnNetwork
-            | Self::NothingToShare(_)
-            | Self::Unreachable
-            | Self::SourcePath(_)
-            | Self::OpenSource { .. }
-            | Self::TwoMacs
-            | Self::GivenValue(..)
-            | Self::PathsOfOthers(_)
-            | Self::EnvFile(_)
-            | Self::ReadEnvFile(_)
-            | Self::NoSourcePath(_)
-            | Self::PinSource { .. }
-            | Self::RemovedAtEnd(_)
-            | Self::NotAPidfd => "InvalidArgs",
-            Self::PortInUse { .. } => "PortInUse",
-            Self::AddressInUse { .. } => "AddressInUse",
-            Self::SubnetOverlap { .. } => "SubnetOverlap",
-            Self::TooManyJobs(_) | Self::TooManyStreams(_) | Self::TooManyAttached(_) => {
-                "LimitsExceeded"
-            }
-            Self::NotCancelable(_) => "NotCancelable",
-            Self::Canceled => "Canceled",
-            Self::InvalidState { .. }
-            | Self::NoTerminal
-            | Self::NoInput(_)
-            | Self::Changed(_)
-            | Self::SourceMoved(_)
-            | Self::NetworkShared { .. }
-            | Self::VolumeChanged(_)
-            | Self::AlreadyConnected { .. }
-            | Self::NotConnected { .. }
-            | Self::NotPublished { .. } => "InvalidState",
-            Self::NotRunning(_) | Self::EndedMeanwhile | Self::SessionEnded => "NotRunning",
-            Self::NoSuchPath => "NoSuchPath",
-            Self::FreezeTimeout(_) => "Timeout",
-            Self::NoContainerForProcess => "NoContainerForPID",
-            Self::InvalidSpec(_)
-            | Self::NoCommand
-            | Self::NoDevice(_)
-            | Self::HostFiles { .. }
-            | Self::CgroupParent(_)
-            | Self::PrecreateHook
-            | Self::NoRelabel
-            | Self::ShownTarget { .. }
-            | Self::NoNamespace(_) => "InvalidSpec",
-            Self::Pull { source, .. } | Self::Push { source, .. } => source.name(),
-            Self::PlatformMissing { .. } => "PlatformMissing",
-            Self::SignatureRejected { .. } => "SignatureRejected",
-            Self::WriteArchive(source) if source.raw_os_error() == Some(NO_SPACE) => "NoSpace",
-            Self::InvalidArchive(_)
-            | Self::WriteArchive(_)
-            | Self::SeveralImages(_)
-            | Self::NotForImages => "InvalidArchive",
-            Self::Mount { .. }
-            | Self::MountTarget { .. }
-            | Self::HostMoved { .. }
-            | Self::NoSubPath { .. }
-            | Self::TooManyMounts(_) => "MountFailed",
-            Self::RemoveNetwork { .. }
-            | Self::Network { .. }
-            | Self::AddressesExhausted(_)
-            | Self::NamespaceChanged(_)
-            | Self::NoSubnet { .. } => "NetworkFailed",
-            Self::CommandNotFound { .. } => "CommandNotFound",
-            Self::CommandNotExecutable { .. } => "CommandNotExecutable",
-            Self::Runtime { .. }
-            | Self::NoRuntime
-            | Self::NoCriu
-            | Self::NoSupervisor(_)
-            | Self::StillThere(_) => "RuntimeFailed",
-            Self::NoSpace(_) => "NoSpace",
-            Self::ShuttingDown => "ShuttingDown",
-            Self::Storage(_)
-            | Self::Process { .. }
-            | Self::Teardown { .. }
-            | Self::Database(_)
-            | Self::Host { .. }
-            | Self::LookInside(_)
-            | Self::Bug(_) => "Internal",
-        }
-    }
-
     /// The sentence with all its causes, for the journal and the log of the job.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

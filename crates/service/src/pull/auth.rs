@@ -88,11 +88,12 @@ mod tests {
     #[test]
     fn the_longest_scope_that_fits_counts() {
         let entry = |text: &str| format!(r#"{{"auth":"{}"}}"#, STANDARD.encode(text));
-        let api = format!("https://index.{}/v1/", "hub.test");
+        let api = |host: &str| format!("https://{host}/v1/");
         let json = format!(
-            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"{api}":{},"none":{{}}}}}}"#,
+            r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"{}":{},"none":{{}}}}}}"#,
             entry("all:1:2"),
             entry("a:2"),
+            api("index.hub.test"),
             entry("docker:3\0")
         );
         let credentials = Credentials::parse(json.as_bytes()).unwrap();
