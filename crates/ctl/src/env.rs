@@ -1,15 +1,12 @@
 //! Files of variables, as podman reads them.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{Seek, Write};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use zbus::{Fd, Variant};
 
 use crate::Failure;
+use crate::memory::memory;
 
 /// What all these files say, as one file that is handed over open; nothing if there are none. A line
 /// with only a name stands for what this program has under it, if it has that.
@@ -23,12 +20,9 @@ pub(crate) fn option(files: &[PathBuf]) -> Result<Option<Variant<'static>>, Fail
         let said = std::fs::read_to_string(file).map_err(Failure::io(problem))?;
         text.push_str(&completed(&said, |name| std::env::var_os(name)));
     }
-    let failed = || Failure::io("cannot hand the variables over");
-    let memory = memfd_create("env", MemfdFlags::CLOEXEC);
-    let mut memory = File::from(memory.map_err(std::io::Error::from).map_err(failed())?);
-    memory.write_all(text.as_bytes()).map_err(failed())?;
-    memory.rewind().map_err(failed())?;
-    Ok(Some(Variant::Fd(Fd::from(OwnedFd::from(memory)))))
+    let memory = memory("env", text.as_bytes());
+    let memory = memory.map_err(Failure::io("cannot hand the variables over"))?;
+    Ok(Some(Variant::Fd(Fd::from(memory))))
 }
 
 fn completed(text: &str, value: impl Fn(&str) -> Option<OsString>) -> String {

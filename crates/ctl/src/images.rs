@@ -1,17 +1,16 @@
 //! What is done with images.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use serde_json::Value;
 use zbus::{Connection, Fd, OwnedObjectPath};
 
 use crate::cli::{Import, Pull, Push};
 use crate::client::{self, JobProxy, ManagerProxy, Options};
+use crate::memory::memory;
 use crate::output::{number, say, text};
 use crate::{Failure, Outcome, job};
 
@@ -55,7 +54,7 @@ pub(crate) async fn pull(bus: &Connection, command: Pull) -> Outcome {
         options.insert("TLSVerify", false.into());
     }
     if let Some(path) = command.authfile {
-        let memfd = sealed(&path).map_err(Failure::io(path.display().to_string()))?;
+        let memfd = credentials(&path)?;
         options.insert("Auth", Fd::from(memfd).into());
     }
     let manager = ManagerProxy::new(bus).await?;
@@ -70,7 +69,7 @@ pub(crate) async fn push(bus: &Connection, command: Push) -> Outcome {
     let destination = command.destination.unwrap_or(command.image);
     let mut options = Options::from([("TLSVerify", (!command.insecure).into())]);
     if let Some(path) = command.authfile {
-        let memfd = sealed(&path).map_err(Failure::io(path.display().to_string()))?;
+        let memfd = credentials(&path)?;
         options.insert("Auth", Fd::from(memfd).into());
     }
     let job = job::run(bus, || image.push(&destination, options)).await?;
@@ -79,14 +78,10 @@ pub(crate) async fn push(bus: &Connection, command: Push) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a file has, in memory and not to be changed any more.
-fn sealed(path: &Path) -> std::io::Result<OwnedFd> {
-    let content = std::fs::read(path)?;
-    let memfd = memfd_create("auth", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = File::from(memfd);
-    file.write_all(&content)?;
-    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW)?;
-    Ok(file.into())
+/// Credentials for a registry, out of a file.
+fn credentials(file: &Path) -> Result<OwnedFd, Failure> {
+    let read = std::fs::read(file).and_then(|text| memory("auth", &text));
+    read.map_err(Failure::io(file.display().to_string()))
 }
 
 pub(crate) async fn export(

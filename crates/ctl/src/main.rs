@@ -13,6 +13,7 @@ mod health;
 mod images;
 mod job;
 mod look;
+mod memory;
 mod mount;
 mod network;
 mod output;

@@ -1,16 +1,16 @@
 //! Secrets.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use zbus::{Connection, Fd};
 
 use crate::cli::Secret;
 use crate::client::{self, ManagerProxy, Options};
+use crate::memory::memory;
 use crate::mount::Entry;
 use crate::output::{number, say, text};
 use crate::{Failure, Outcome};
@@ -61,10 +61,7 @@ fn value(file: &Path) -> std::io::Result<OwnedFd> {
     } else {
         File::open(file)?.take(MAX).read_to_end(&mut bytes)?;
     }
-    let mut memory = File::from(memfd_create("secret", MemfdFlags::CLOEXEC)?);
-    memory.write_all(&bytes)?;
-    memory.rewind()?;
-    Ok(memory.into())
+    memory("secret", &bytes)
 }
 
 /// What `--secret` says: NAME[,type=mount|env][,target=TARGET][,uid=UID][,gid=GID][,mode=MODE].

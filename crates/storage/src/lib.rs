@@ -68,6 +68,7 @@ mod holds;
 mod images;
 mod labels;
 mod layers;
+mod leftovers;
 mod names;
 mod overlay;
 mod pack;

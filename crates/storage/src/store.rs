@@ -1,17 +1,17 @@
 //! The store: its directories, and what is half-way in or out of it.
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{CWD, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Failure, Leftover};
 use crate::holds::{Hold, Holds};
+use crate::leftovers::Leftovers;
 use crate::remove;
 use crate::sys::{self, NewFd, Step, perform};
 use crate::undo::UndoStack;
@@ -38,7 +38,7 @@ pub struct Store {
     pub(crate) holds: Arc<Holds>,
     tmp: OwnedFd,
     /// What is in `tmp` of removals that have failed, by name.
-    left: Mutex<BTreeSet<OsString>>,
+    left: Leftovers,
     /// Numbers the names in `tmp`; nobody else makes names there.
     next: AtomicU64,
 }
@@ -95,7 +95,7 @@ impl Store {
                     volumes,
                     holds,
                     tmp,
-                    left: Mutex::default(),
+                    left: Leftovers::default(),
                     next,
                 })
             }
@@ -159,18 +159,10 @@ impl Store {
     /// Removes what is left of removals that have failed. What cannot be removed now, either, is left
     /// for the next time.
     pub(crate) fn finish_removals(&self) {
-        // Held meanwhile: none of them is removed by somebody else.
-        self.left().retain(|name| match remove::tree(self.tmp.as_fd(), name) {
-            Ok(_) => false,
-            Err(source) => {
-                tracing::warn!(?name, %source, "left behind");
-                true
-            }
+        self.left.finish(|name| {
+            let removed = remove::tree(self.tmp.as_fd(), name);
+            removed.inspect_err(|source| tracing::warn!(?name, %source, "left behind")).is_ok()
         });
-    }
-
-    fn left(&self) -> MutexGuard<'_, BTreeSet<OsString>> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file without a name in `tmp`, gone when it is closed.
@@ -267,7 +259,7 @@ impl<'s> Doomed<'s> {
     fn claim(store: &'s Store, what: &str, name: &OsStr) -> Self {
         let mut new_name = OsString::from(format!("removed-{what}-"));
         new_name.push(name);
-        store.left().remove(&new_name);
+        store.left.take(&new_name);
         Self { store, name: new_name }
     }
 
@@ -286,7 +278,7 @@ impl<'s> Doomed<'s> {
 impl Drop for Doomed<'_> {
     fn drop(&mut self) {
         if !self.name.is_empty() {
-            self.store.left().insert(std::mem::take(&mut self.name));
+            self.store.left.add(std::mem::take(&mut self.name));
         }
     }
 }

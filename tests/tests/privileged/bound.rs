@@ -46,9 +46,14 @@ fn privileged_a_container_goes_when_its_caller_leaves() {
         let running = other.create_with("running", bound()).await.unwrap();
         other.start(&running).await.done();
         other.create_with("made", bound()).await.unwrap();
+        // It cannot go before the one that is in its network.
+        let of_other = Options::from([("NetworkMode", "container:running".into())]);
+        let sharer =
+            other.create_with("sharer", bound().into_iter().chain(of_other).collect()).await;
+        other.start(&sharer.unwrap()).await.done();
         // That it is bound to has no say over its name.
         client.call(&running, "Container", "Rename", &("renamed", 0_u64)).await.unwrap();
-        assert_eq!(client.list("ListVolumes").await.len(), 3);
+        assert_eq!(client.list("ListVolumes").await.len(), 4);
         drop(other);
         names_become(&client, &["kept", "mine"]).await;
         assert_eq!(client.list("ListVolumes").await.len(), 1, "with what was made for them alone");

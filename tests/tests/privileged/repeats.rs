@@ -51,6 +51,17 @@ fn privileged_a_call_that_is_repeated_is_done_once() {
         assert_eq!(run().await, job, "another method, and a job");
         assert_eq!(client.list("ListContainers").await.len(), 3);
 
+        let fails = async || -> OwnedObjectPath {
+            let command = [("Command", Variant::from(vec!["/none"]))];
+            let options: Options<'_> = options("f").into_iter().chain(command).collect();
+            client.manager("RunContainer", &("fails", "busybox", options)).await.unwrap()
+        };
+        let failed = fails().await;
+        assert!(client.ended(&failed).await.result != "done");
+        let again = fails().await;
+        assert_ne!(again, failed, "what failed is tried again");
+        client.ended(&again).await;
+
         let wrong = create(&client, "", "not good").await.unwrap_err();
         assert!(wrong.message.contains("'RequestId'"), "{wrong:?}");
         let body = ("busybox", options("a"), 0_u64);

@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::pipe::fcntl_getpipe_size;
 use tare_specgen::TerminalSize;
 
 use super::error::ApiError;
@@ -55,7 +56,8 @@ pub(crate) fn attach(options: Values, find: impl FnOnce() -> Found) -> Result<At
 /// An end of a pipe, which is what can be used without waiting, whoever else has it.
 fn pipe(o: &mut Options, key: &'static str, mode: OFlags) -> Result<Option<OwnedFd>, ApiError> {
     let Some(fd) = o.fd(key)? else { return Ok(None) };
-    let is_pipe = fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_fifo());
+    // Not by `fstat`: that asks the file system, which may never answer.
+    let is_pipe = fcntl_getpipe_size(&fd).is_ok();
     let flags = fcntl_getfl(&fd).unwrap_or(OFlags::PATH);
     if !is_pipe || flags.contains(OFlags::PATH) || flags & OFlags::ACCMODE != mode {
         let end = if mode == OFlags::RDONLY { "read from" } else { "written to" };

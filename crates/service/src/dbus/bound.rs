@@ -15,18 +15,18 @@ use crate::engine::lifecycle::Bond;
 
 /// Connections that are waited for until they leave.
 #[derive(Debug, Default)]
-pub(super) struct Watched(Mutex<HashSet<String>>);
+pub(super) struct Watched(Mutex<HashSet<Bond>>);
 
 /// Has what is bound to a connection removed when that leaves, also if it has left by now.
 pub(super) fn watch(context: &Arc<Context>, bond: &Bond) {
-    if !context.watched.insert(&bond.name) {
+    if !context.watched.insert(bond) {
         return;
     }
     let (context, bond) = (context.clone(), bond.clone());
     tokio::spawn(async move {
         let left = left(&context.bus, &context.bus_id, &bond).await;
         // What is bound to it from now on is watched anew, and finds that it has left.
-        context.watched.remove(&bond.name);
+        context.watched.remove(&bond);
         match left {
             Ok(()) => context.engine.abandon(&bond),
             // The next daemon looks again.
@@ -36,12 +36,12 @@ pub(super) fn watch(context: &Arc<Context>, bond: &Bond) {
 }
 
 impl Watched {
-    fn insert(&self, name: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned())
+    fn insert(&self, bond: &Bond) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(bond.clone())
     }
 
-    fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    fn remove(&self, bond: &Bond) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(bond);
     }
 }
 

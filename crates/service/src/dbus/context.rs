@@ -50,7 +50,7 @@ pub(crate) struct Context {
     pub(super) watched: Watched,
     uids: Mutex<HashMap<String, u32>>,
     admission: Admission,
-    repeats: Repeats,
+    pub(super) repeats: Repeats,
 }
 
 impl Context {
@@ -247,8 +247,10 @@ impl Context {
         run: impl Future<Output = Result<OwnedObjectPath, ApiError>>,
     ) -> Result<OwnedObjectPath, ApiError> {
         let Some(id) = id else { return run.await };
-        let uid = self.caller(header).await?.uid;
-        let first = self.repeats.first(Call { uid, method, id }, Instant::now());
+        let caller = self.caller(header).await?;
+        // Who waits for the first answer is at work, too; who gives it counts twice.
+        let _admitted = self.admission.admit(&caller)?;
+        let first = self.repeats.first(Call { uid: caller.uid, method, id }, Instant::now());
         first.get_or_try_init(|| run).await.cloned()
     }
 

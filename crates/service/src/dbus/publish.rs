@@ -30,7 +30,7 @@ use super::secret::Secret;
 use super::volume::Volume;
 use super::{bound, introspect, paths};
 use crate::engine::events::Event;
-use crate::engine::jobs::{JobView, LogLine};
+use crate::engine::jobs::{JobView, LogLine, Outcome};
 use crate::engine::object::{Change, End, ObjectId, Seen};
 
 /// The counts of the manager change with nearly everything; they are told this long after the
@@ -204,6 +204,9 @@ impl Publisher {
     }
 
     async fn job_finished(&self, view: &JobView) -> zbus::Result<()> {
+        if view.outcome != Some(Outcome::Done) {
+            self.context.repeats.forget(&paths::of(&view.id()));
+        }
         let (error_name, error_message) = job::failure(view);
         Manager::job_removed(
             &self.manager()?,

@@ -49,6 +49,12 @@ impl Repeats {
         }
         calls.entry(call).or_insert_with(|| (now, First::default())).1.clone()
     }
+
+    /// What this was the answer to has failed after all, and can be tried again.
+    pub(super) fn forget(&self, answer: &OwnedObjectPath) {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.retain(|_, (_, first)| first.get() != Some(answer));
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +81,21 @@ mod tests {
         let held = repeats.first(call(3, "c"), now);
         first(call(4, "d"), REMEMBERED * 3);
         assert!(Arc::ptr_eq(&repeats.first(call(3, "c"), now), &held), "somebody waits for it");
+    }
+
+    #[test]
+    fn what_has_failed_can_be_tried_again() {
+        let (repeats, now) = (Repeats::default(), Instant::now());
+        let path = |text: &'static str| OwnedObjectPath::try_from(text).unwrap();
+        let answered = |id: &str, answer| {
+            let first = repeats.first(call(1, id), now);
+            first.set(path(answer)).unwrap();
+        };
+        answered("a", "/job/_1");
+        answered("b", "/job/_2");
+        repeats.forget(&path("/job/_1"));
+        assert_eq!(repeats.first(call(1, "a"), now).get(), None);
+        assert_eq!(repeats.first(call(1, "b"), now).get(), Some(&path("/job/_2")));
     }
 
     #[test]

@@ -4,14 +4,12 @@
 //! is white space in front. There is nothing to quote or to escape.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 
 use tare_specgen::EnvVar;
 
-use super::Error;
 use super::blocking::unbounded;
+use super::{Error, given};
 
 /// Largest such file, in bytes: the kernel hands a program no more than some of that.
 const MAX: usize = 1 << 20;
@@ -31,30 +29,8 @@ fn content(file: &File) -> Result<Vec<u8>, Error> {
         // What is at the other end of a pipe may let us wait for ever.
         return Err(Error::EnvFile("must be a regular file".into()));
     }
-    let bytes = up_to(file, MAX).map_err(Error::ReadEnvFile)?;
+    let bytes = given::up_to(file, MAX).map_err(Error::ReadEnvFile)?;
     bytes.ok_or_else(|| Error::EnvFile(format!("has more than {MAX} bytes")))
-}
-
-/// What is in a file, from its beginning; `None` if that is more than so many bytes.
-pub(super) fn up_to(file: &File, max: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = vec![0; max + 1];
-    let length = fill(file, &mut bytes)?;
-    bytes.truncate(length);
-    Ok((length <= max).then_some(bytes))
-}
-
-/// How much of that could be filled.
-fn fill(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// An error says which line, and nothing of what is in it.

@@ -28,7 +28,7 @@ pub struct Lifecycle {
 }
 
 /// A connection to a bus.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bond {
     /// Which bus, by its own id.

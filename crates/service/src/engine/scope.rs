@@ -132,8 +132,16 @@ impl Groups {
         id: &ContainerId,
         parent: Option<&CgroupParent>,
     ) -> Vec<CgroupPath> {
-        let mut all = vec![self.of(id, parent), self.usual(id), self.tag.cgroup(id)];
-        all.dedup();
+        let mut all = vec![self.of(id, parent)];
+        // Where one without a service manager has it.
+        let in_parent = parent.filter(|parent| slice(parent).is_none()).and_then(|parent| {
+            format!("{parent}/{}", self.tag.cgroup_name(id)).parse::<CgroupPath>().ok()
+        });
+        for group in in_parent.into_iter().chain([self.usual(id), self.tag.cgroup(id)]) {
+            if !all.contains(&group) {
+                all.push(group);
+            }
+        }
         all
     }
 

@@ -128,3 +128,22 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_name_is_in_the_contract() {
+        let contract =
+            include_str!("../../../../../packaging/dbus/org.tare.Containers1.Manager.xml");
+        let (_, list) = contract.split_once("Errors are org.tare.Containers1.Error.*").unwrap();
+        let (list, _) = list.split_once("Beside them").unwrap();
+        let known: Vec<&str> = list.split([' ', ',', '.', '\n']).collect();
+        let (own, _) = include_str!("name.rs").split_once("mod tests").unwrap();
+        let names: Vec<&str> = own.split('"').skip(1).step_by(2).collect();
+        assert!(names.len() > 40, "{names:?}");
+        for name in names.into_iter().filter(|name| name.starts_with(char::is_uppercase)) {
+            let is_of_dbus = ["InvalidArgs", "LimitsExceeded", "Timeout"].contains(&name);
+            assert!(is_of_dbus || known.contains(&name), "{name} is not told");
+        }
+    }
+}

@@ -33,6 +33,11 @@ pub enum Untrusted {
 ///
 /// [`Untrusted`], also if there is no such directory.
 pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)>, Untrusted> {
+    let real = std::fs::canonicalize(dir);
+    let dir = &real.map_err(|error| Untrusted::Read(dir.display().to_string(), error))?;
+    for above in dir.ancestors().skip(1) {
+        check_above(above)?;
+    }
     let shown = |name: &str| dir.join(name).display().to_string();
     let failed = |name: &str| {
         let shown = shown(name);
@@ -50,8 +55,8 @@ pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)
         if files.len() >= MAX_FILES {
             return Err(Untrusted::TooLarge(shown("")));
         }
-        // A FIFO is opened at once, and told by what it is.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        // A FIFO is opened at once, and told by what it is. A link leads to where nobody has looked.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&opened, name, flags, Mode::empty());
         let file = file.map_err(|errno| failed(name)(errno.into()))?.into();
         check(&file, &shown(name))?;
@@ -65,6 +70,18 @@ pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)
     Ok(files)
 }
 
+/// Whether nobody but root can put another thing in the place of what root has in there.
+fn check_above(dir: &Path) -> Result<(), Untrusted> {
+    let shown = dir.display().to_string();
+    let about = match dir.metadata() {
+        Ok(about) => about,
+        Err(source) => return Err(Untrusted::Read(shown, source)),
+    };
+    let is_sticky = about.mode() & 0o1000 != 0;
+    let is_closed = about.mode() & 0o022 == 0 || is_sticky;
+    if about.uid() == 0 && is_closed { Ok(()) } else { Err(Untrusted::Writable(shown)) }
+}
+
 /// Whether it is a file or directory that root alone can change.
 fn check(file: &File, shown: &str) -> Result<(), Untrusted> {
     let about = file.metadata().map_err(|source| Untrusted::Read(shown.to_owned(), source))?;
@@ -76,5 +93,43 @@ fn check(file: &File, shown: &str) -> Result<(), Untrusted> {
         Ok(())
     } else {
         Err(Untrusted::Writable(shown.to_owned()))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn who_can_change_a_directory_above_can_change_all() {
+        let place = tempfile::tempdir().unwrap();
+        let (above, elsewhere) = (place.path().join("above"), place.path().join("elsewhere"));
+        let dir = above.join("hooks");
+        for dir in [&dir, &elsewhere] {
+            fs::create_dir_all(dir).unwrap();
+            fs::write(dir.join("a.json"), "{}").unwrap();
+        }
+        let mode = |mode| fs::set_permissions(&above, Permissions::from_mode(mode)).unwrap();
+        let read = |dir: &Path| json_files(dir, 100).map(|files| files.len());
+        // Only root's are trusted, and others may run this.
+        if !rustix::process::geteuid().is_root() {
+            assert!(matches!(read(&dir), Err(Untrusted::Writable(_))));
+            return;
+        }
+        assert_eq!(read(&dir).unwrap(), 1);
+        for (bits, trusted) in [(0o777, false), (0o775, false), (0o1777, true), (0o755, true)] {
+            mode(bits);
+            assert_eq!(read(&dir).is_ok(), trusted, "{bits:o}");
+        }
+        symlink(&dir, elsewhere.join("link")).unwrap();
+        assert_eq!(read(&elsewhere.join("link")).unwrap(), 1);
+        mode(0o777);
+        assert!(read(&elsewhere.join("link")).is_err(), "where it leads counts");
+        mode(0o755);
+        symlink(dir.join("a.json"), elsewhere.join("b.json")).unwrap();
+        assert!(matches!(read(&elsewhere), Err(Untrusted::Read(..))));
     }
 }

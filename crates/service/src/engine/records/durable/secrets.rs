@@ -65,7 +65,8 @@ pub(crate) fn delete_secret(c: &Connection, name: &SecretName) -> Result<(), Err
     Ok(())
 }
 
-/// What is replaced or deleted is not to be found in the file, either.
+/// What is replaced or deleted is not to be found in the file of the database, either; its log has it until
+/// that is written over.
 fn forget_what_was(c: &Connection) -> Result<(), Error> {
     Ok(c.pragma_update(None, "secure_delete", "ON")?)
 }
