@@ -76,6 +76,11 @@ count() {
         '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == word) n += $(i - 1) } END { print n + 0 }'
 }
 
+# The tests that failed: here, whoever reads only the end sees them.
+failures() {
+    sed -n 's/^test \(.*\) \.\.\. FAILED$/  \1/p' "$logs/$1"
+}
+
 trap 'exit 130' INT
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     run "$1"
@@ -89,7 +94,10 @@ for stage in $(those "not run, which was accepted"); do
     printf 'cannot run here, which was accepted: %s: %s\n' \
         "$stage" "$(sed -n 's/.*cannot run here: //p' "$logs/ready-$stage" | tail -n 1)"
 done
-[ -z "$failed" ] || printf 'failed: %s\n' "$(tr '\n' ' ' <<<"$failed")"
+for stage in $failed; do
+    printf 'failed: %s\n' "$stage"
+    failures "$stage"
+done
 printf 'all of it took %s min %s s\n' $((SECONDS / 60)) $((SECONDS % 60))
 printf '%s tests passed, %s failed; %s of %s stages failed\n' \
     "$(count passed)" "$(count failed)" "$(wc -w <<<"$failed")" "$all"

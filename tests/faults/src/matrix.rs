@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use system_tests::faults::{Effect, Fault};
-use system_tests::world::Difference;
+use system_tests::world::{Change, Difference};
 use system_tests::{Client, World};
 use zbus::OwnedObjectPath;
 
@@ -77,14 +77,23 @@ pub enum Problem {
     /// What was wrong.
     Wrong(String),
     /// What is there and should not be, or the other way round.
-    Different(String),
+    Different {
+        /// When that was.
+        what: &'static str,
+        /// All of it.
+        differences: Vec<Difference>,
+    },
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missed => f.write_str("it does not come by"),
-            Self::Wrong(what) | Self::Different(what) => f.write_str(what),
+            Self::Wrong(what) => f.write_str(what),
+            Self::Different { what, differences } => {
+                write!(f, "{what}:")?;
+                differences.iter().try_for_each(|it| write!(f, "\n  {it}"))
+            }
         }
     }
 }
@@ -103,7 +112,8 @@ impl<O: Operation> Matrix<O> {
         operation.run(lab.client()).await.unwrap();
         let effects = lab.faults.all_seen(QUIET).await;
         // Without a hook, all of what follows would pass.
-        assert!(!effects.is_empty(), "nothing is asked before an effect");
+        let asked = effects.iter().any(|effect| effect.part == O::PART);
+        assert!(asked, "{} asks nothing before an effect: {effects:?}", O::PART);
         let done = lab.world();
         let (undo, late_undo) = (Vec::new(), BTreeMap::new());
         let (tried, problems) = (Vec::new(), Vec::new());
@@ -244,7 +254,7 @@ impl<O: Operation> Matrix<O> {
         came(lab, 1).await?;
         let failed = ran.is_err();
         match self.check(lab, before, ran).await {
-            Err(Problem::Different(_)) if leaves_for_the_next::<O>() => {
+            Err(Problem::Different { differences, .. }) if may_leave::<O>(&differences) => {
                 lab.kill_and_restart().await;
                 let left = lab.differences(&self.done).await;
                 return nothing("the next daemon, too, left something", &left);
@@ -483,12 +493,11 @@ impl<O: Operation> Matrix<O> {
 /// # Errors
 ///
 /// [`Problem::Different`], with all of them.
-pub fn nothing(what: &str, differences: &[Difference]) -> Result<(), Problem> {
+pub fn nothing(what: &'static str, differences: &[Difference]) -> Result<(), Problem> {
     if differences.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = differences.iter().map(|it| format!("  {it}")).collect();
-    Err(Problem::Different(format!("{what}:\n{}", lines.join("\n"))))
+    Err(Problem::Different { what, differences: differences.to_vec() })
 }
 
 /// Waits until so many faults have come by.
@@ -504,9 +513,9 @@ pub async fn came(lab: &Lab<'_>, number: usize) -> Result<(), Problem> {
     }
 }
 
-/// Whether what cannot be taken away is left to the next daemon.
-fn leaves_for_the_next<O: Operation>() -> bool {
-    O::OWES == Owes::Retry && O::LEFTOVERS == Until::Restarted
+/// Whether all of that is what the operation may leave to the next daemon.
+fn may_leave<O: Operation>(differences: &[Difference]) -> bool {
+    differences.iter().all(|it| matches!(it.change, Change::New(_)) && O::LEAVES.contains(&it.kind))
 }
 
 /// To make a descriptor of one's own takes no time and no lock: it is done where nothing may wait.

@@ -104,6 +104,7 @@ impl Operation for Remove {
     const OWES: Owes = Owes::Retry;
     // The volumes that were its own alone are removed after it, and it is gone whatever becomes of that.
     const LEFTOVERS: Until = Until::Restarted;
+    const LEAVES: &[&str] = &["file"];
     const HELPERS: &[Helper] = &[Helper::Names];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {

@@ -43,6 +43,7 @@ impl Operation for RemoveVolume {
     const METHODS: &[&str] = &["Volume.Remove"];
     const OWES: Owes = Owes::Retry;
     const LEFTOVERS: Until = Until::Restarted;
+    const LEAVES: &[&str] = &["file"];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         ExportVolume.prepare(lab).await;
@@ -67,6 +68,7 @@ impl Operation for PruneVolumes {
     const METHODS: &[&str] = &["Manager.Prune"];
     const OWES: Owes = Owes::Retry;
     const LEFTOVERS: Until = Until::Restarted;
+    const LEAVES: &[&str] = &["file"];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         ExportVolume.prepare(lab).await;
