@@ -28,7 +28,7 @@ use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
 use crate::engine::object::ObjectId;
 use crate::engine::records::Version;
 use crate::engine::records::durable::{self, CheckpointDefinition, CheckpointRow};
-use crate::engine::records::volatile::{self, Doing, SessionStage};
+use crate::engine::records::volatile::{self, Doing};
 use crate::engine::{Engine, Error, Pending, view};
 
 /// How long it may take until nothing is being executed in it any more.
@@ -294,26 +294,21 @@ impl Engine {
     ) -> Result<OwnedRwLockWriteGuard<()>, Error> {
         let why =
             || Error::NotCheckpointable { name: container.name(), why: Uncheckpointable::Sessions };
+        let (id, number) = (container.id.clone(), running.number());
         let none_left = async {
             let alone = running.in_use.clone().write_owned().await;
             // They are over without that.
-            while self.has_sessions(running).await? {
+            loop {
+                let id = id.clone();
+                let are_left = move |c: &_| volatile::may_have_sessions(c, &id, number);
+                if !self.run.run(are_left).await? {
+                    break;
+                }
                 tokio::time::sleep(PAUSE).await;
             }
             Ok(alone)
         };
         timeout(SESSIONS_TIMEOUT, none_left).await.unwrap_or_else(|_| Err(why()))
-    }
-
-    async fn has_sessions(&self, running: &Running) -> Result<bool, Error> {
-        let (id, number) = (running.target.id.to_string(), running.number());
-        let found = self.run.run(volatile::all::<volatile::Session>).await?;
-        let is_its = |session: &volatile::Session| {
-            session.key.container.as_str() == id
-                && session.incarnation == number
-                && !matches!(session.stage, SessionStage::Ended { .. })
-        };
-        Ok(found.iter().any(|session| session.as_ref().is_ok_and(is_its)))
     }
 
     fn layout_of<'l>(&'l self, running: &'l Running) -> Layout<'l> {
