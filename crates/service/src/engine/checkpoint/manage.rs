@@ -8,7 +8,7 @@ use super::files::Files;
 use super::take::figures;
 use super::{Checkpoint, CheckpointId};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
-use crate::engine::blocking::unbounded;
+use crate::engine::blocking::{brief, unbounded};
 use crate::engine::jobs::{Job, JobKind, Origin, Output};
 use crate::engine::object::ObjectId;
 use crate::engine::records::durable;
@@ -110,12 +110,13 @@ impl Inner {
     /// # Errors
     ///
     /// [`Error::NoSuchCheckpoint`].
-    pub fn inspect_checkpoint(
+    pub async fn inspect_checkpoint(
         &self,
         request: Authorized<InspectCheckpoint>,
     ) -> Result<String, Error> {
         let (InspectCheckpoint { checkpoint, with_figures, .. }, _) = request.into_parts();
-        let row = &self.checkpoints.find(&checkpoint.id)?.row;
+        let checkpoint = self.checkpoints.find(&checkpoint.id)?;
+        let row = &checkpoint.row;
         let addresses: Vec<_> = row
             .definition
             .addresses
@@ -142,7 +143,8 @@ impl Inner {
             "Addresses": addresses,
         });
         if with_figures {
-            let stats = Files::new(&self.instance, &row.id).stats();
+            let files = Files::new(&self.instance, &row.id);
+            let stats = brief(move || Ok(files.stats())).await?;
             document["Stats"] = stats.and_then(|stats| figures(&stats)).unwrap_or_default();
         }
         Ok(document.to_string())

@@ -4,10 +4,12 @@
 //! comes after that, and only then does the container end. So what has no row is nobody's, and a
 //! container that has ended for a checkpoint has one.
 
+mod commit;
 mod files;
 mod id;
 mod manage;
 mod restore;
+mod said;
 mod take;
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ use tare_storage::{BindOptions, MountAccess, bind};
 use tokio::sync::RwLockReadGuard;
 
 use super::files::Files;
-use super::take::{complaint, said};
+use super::said::{complaint, said};
 use super::{Checkpoint, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::engine::host::check_criu;
