@@ -14,12 +14,12 @@ use tokio::sync::RwLockReadGuard;
 
 use super::files::Files;
 use super::said::{complaint, said};
-use super::{Checkpoint, Extras};
+use super::{After, Checkpoint, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::engine::host::check_criu;
 use crate::engine::jobs::{Job, JobKind, Origin, Output};
 use crate::engine::object::ObjectId;
-use crate::engine::records::durable::{Joined, LifeRow};
+use crate::engine::records::durable::{CheckpointRow, Joined, LifeRow};
 use crate::engine::start::{Goal, StartedBy};
 use crate::engine::{Engine, Error, Pending, view};
 
@@ -107,7 +107,7 @@ impl Resume<'_> {
 
     /// Says so if the files of the container are later than its memory: CRIU compares sizes alone.
     pub(in crate::engine) fn check_age(&self, last: &LifeRow, job: &Job) {
-        if last.started.is_some_and(|started| started > self.checkpoint.row.created) {
+        if has_run_since(&self.checkpoint.row, last) {
             job.log(4, "the container has run since: its files are later than its memory");
         }
     }
@@ -120,6 +120,12 @@ impl Resume<'_> {
     }
 }
 
+/// Whether a container has run after the checkpoint was taken.
+fn has_run_since(checkpoint: &CheckpointRow, last: &LifeRow) -> bool {
+    checkpoint.definition.after == After::GoesOn
+        || last.started.is_some_and(|started| started > checkpoint.created)
+}
+
 /// Why it could not be restored, if CRIU says that.
 pub(in crate::engine) fn not_restored(
     name: ContainerName,
@@ -127,4 +133,28 @@ pub(in crate::engine) fn not_restored(
     source: tare_spawn::Error,
 ) -> Error {
     Error::Restore { name, source: said(complaint(&layout.restore_log()), source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::clock::Usec;
+
+    #[test]
+    fn a_container_that_went_on_has_run_since() {
+        let row = |after| {
+            let mut row = CheckpointRow { created: Usec(7), ..CheckpointRow::sample() };
+            row.definition.after = after;
+            row
+        };
+        let last = |started| LifeRow { started: Some(Usec(started)), ..LifeRow::default() };
+        for (after, started, want) in [
+            (After::Ends, 6, false),
+            (After::Ends, 8, true),
+            (After::GoesOn, 6, true),
+            (After::GoesOn, 8, true),
+        ] {
+            assert_eq!(has_run_since(&row(after), &last(started)), want, "{after:?} {started}");
+        }
+    }
 }

@@ -237,6 +237,7 @@ impl Engine {
             definition: CheckpointDefinition {
                 version: Version,
                 runtime: taking.running.target.runtime,
+                after: taking.request.after,
                 extras: taking.request.extras,
                 addresses: addresses
                     .iter()
