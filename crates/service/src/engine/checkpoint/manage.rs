@@ -84,16 +84,21 @@ impl Engine {
     }
 
     /// Removes what there is of the checkpoints of a container whose row is gone, and with that theirs.
+    /// None of them is seen any more, whatever cannot be removed; the first error.
     pub(in crate::engine) async fn remove_checkpoints_of(
         &self,
         id: &ContainerId,
     ) -> Result<(), Error> {
-        let all = self.checkpoints.all();
-        for checkpoint in all.iter().filter(|checkpoint| checkpoint.row.container == *id) {
+        let mut first = Ok(());
+        for checkpoint in self.checkpoints.take_all_of(id) {
             let _alone = checkpoint.files.write().await;
-            self.remove_files(checkpoint).await?;
+            let removed = self.remove_files(&checkpoint).await;
+            if let (Err(_), Err(error)) = (&first, &removed) {
+                tracing::error!("{}", error.chain());
+            }
+            first = first.and(removed);
         }
-        Ok(())
+        first
     }
 
     /// Of one that has no row; what cannot be removed goes when the next daemon comes.

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use tare_runtime::ContainerName;
 use tare_spawn::{Layout, OciRuntime, Place, PlacedMount};
 use tare_storage::{BindOptions, MountAccess, bind};
-use tokio::sync::RwLockReadGuard;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use super::files::Files;
 use super::said::{complaint, said};
-use super::{After, Checkpoint, Extras};
+use super::{After, Checkpoint, CheckpointId, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::engine::blocking::brief;
 use crate::engine::host::check_criu;
 use crate::engine::jobs::{Job, JobKind, Origin, Output};
 use crate::engine::object::ObjectId;
@@ -40,10 +41,10 @@ impl Ask for Restore {
 
 /// What a start goes on from.
 #[derive(Debug)]
-pub(in crate::engine) struct Resume<'c> {
-    checkpoint: &'c Checkpoint,
+pub(in crate::engine) struct Resume {
+    checkpoint: Arc<Checkpoint>,
     /// Nobody removes it meanwhile.
-    _files: RwLockReadGuard<'c, ()>,
+    _files: OwnedRwLockReadGuard<()>,
     images: OwnedFd,
 }
 
@@ -75,17 +76,27 @@ impl Engine {
                 (request.container.name.clone(), request.checkpoint.id.clone());
             return Err(Error::OtherCheckpoint { name, checkpoint });
         }
-        let checkpoint = self.checkpoints.find(&request.checkpoint.id)?;
-        let files = checkpoint.files.read().await;
+        let goal = Goal::GoOn(request.checkpoint.id.clone());
+        self.start_for(&request.container, job, StartedBy::Somebody, goal).await
+    }
+
+    /// What a container goes on from, whose lock is held.
+    pub(in crate::engine) async fn resume_from(
+        &self,
+        id: &CheckpointId,
+        job: &Job,
+    ) -> Result<Resume, Error> {
+        let checkpoint = self.checkpoints.find(id)?;
+        let held = job.or_canceled(checkpoint.files.clone().read_owned()).await?;
         // It may have been removed meanwhile.
-        self.checkpoints.find(&request.checkpoint.id)?;
-        let images = Files::new(&self.instance, &checkpoint.row.id).images()?;
-        let resume = Resume { checkpoint: &checkpoint, _files: files, images };
-        self.start_for(&request.container, job, StartedBy::Somebody, Goal::GoOn(&resume)).await
+        self.checkpoints.find(id)?;
+        let files = Files::new(&self.instance, id);
+        let images = brief(move || files.images()).await?;
+        Ok(Resume { checkpoint, _files: held, images })
     }
 }
 
-impl Resume<'_> {
+impl Resume {
     /// The runtime that can read it.
     pub(in crate::engine) fn runtime(&self) -> OciRuntime {
         self.checkpoint.row.definition.runtime
