@@ -319,8 +319,8 @@ pub enum Refusal {
     /// More descriptors than [`MAX_KEPT`](crate::MAX_KEPT) for conmon to keep.
     #[error("conmon is to keep too many descriptors")]
     TooManyKept,
-    /// So many have attached already: [`MAX_ATTACHED`](crate::MAX_ATTACHED) to this container, or too many
-    /// to all of them.
+    /// So many have attached already: [`MAX_ATTACHED`](crate::MAX_ATTACHED) to this container,
+    /// [`MAX_ATTACHED_OF_ONE`](crate::MAX_ATTACHED_OF_ONE) to those of its owner, or too many to all of them.
     #[error("too many have attached")]
     TooManyAttached,
     /// What somebody attaches with is not the right end of a pipe.

@@ -10,14 +10,15 @@ mod identify;
 mod orphans;
 mod profiles;
 mod reaper;
+mod slots;
 mod supervise;
 mod swap;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use self::attach::Attached;
 use self::reaper::Reaper;
+use self::slots::Attached;
 use crate::step::Step;
 use crate::undo::{failed, run};
 use crate::view;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -26,6 +27,8 @@ const HIGH: usize = 256 << 10;
 const HIGH_AT_END: usize = 4 << 20;
 /// What the packets of standard output and error begin with.
 const STREAMS: [u8; 2] = [2, 3];
+/// How long it waits there until whoever does not read it is cut off: it keeps a thread, and memory.
+const LINGER: Duration = Duration::from_secs(600);
 /// Whoever goes away closes all within this time.
 const GOING: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -40,7 +43,9 @@ pub(crate) struct Relay {
     outputs: [Option<Output>; 2],
     /// Whether somebody reads, or did.
     is_read: bool,
-    has_ended: bool,
+    /// Once the container has ended: when those are cut off who have not read all.
+    end: Option<Instant>,
+    linger: Duration,
 }
 
 #[derive(Debug)]
@@ -103,7 +108,8 @@ impl Relay {
             input: Input { pipe: input, waiting: Vec::new(), state: Typing::GoesOn },
             is_read: outputs.iter().any(Option::is_some),
             outputs,
-            has_ended: false,
+            end: None,
+            linger: LINGER,
         }
     }
 
@@ -118,11 +124,15 @@ impl Relay {
             let _ = shutdown(&self.conmon.socket, Shutdown::Read);
         }
         while self.has_work() {
-            for (ready, flags) in self.wait()? {
+            let ready = self.wait()?;
+            if self.left().is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            for (ready, flags) in ready {
                 match ready {
                     Ready::Conmon if !flags.difference(PollFlags::OUT).is_empty() => self.hear(),
                     Ready::Conmon => {}
-                    Ready::Init => self.has_ended = true,
+                    Ready::Init => self.end = Some(Instant::now() + self.linger),
                     Ready::Output(at) => self.write(at, flags),
                     Ready::Input => self.input.read(),
                 }
@@ -132,11 +142,20 @@ impl Relay {
         self.leave()
     }
 
+    fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// How long those who read have left, if that is known.
+    fn left(&self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
+    }
+
     fn has_work(&self) -> bool {
         if self.is_read {
             self.has_readers()
         } else {
-            !self.has_ended && self.input.state != Typing::Over && self.input.is_used()
+            !self.has_ended() && self.input.state != Typing::Over && self.input.is_used()
         }
     }
 
@@ -164,7 +183,8 @@ impl Relay {
         let asked = self.asked();
         let mut polled: Vec<_> =
             asked.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
-        wait_for(&mut polled, None)?;
+        let left = self.left().map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        wait_for(&mut polled, left.as_ref())?;
         let ready = asked.iter().zip(&polled).map(|((ready, ..), fd)| (*ready, fd.revents()));
         Ok(ready.filter(|(_, flags)| !flags.is_empty()).collect())
     }
@@ -184,7 +204,7 @@ impl Relay {
         if !self.conmon.is_gone && !of_conmon.is_empty() {
             asked.push((Ready::Conmon, self.conmon.socket.as_fd(), of_conmon));
         }
-        if !self.has_ended {
+        if !self.has_ended() {
             asked.push((Ready::Init, self.init.as_fd(), PollFlags::IN));
         }
         if let Some(pipe) = self.input.pipe.as_ref().filter(|_| self.input.waiting.is_empty()) {
@@ -194,15 +214,16 @@ impl Relay {
     }
 
     fn has_room(&self) -> bool {
-        self.has_ended || self.outputs.iter().flatten().all(|output| output.waiting.len() < HIGH)
+        self.has_ended() || self.outputs.iter().flatten().all(|output| output.waiting.len() < HIGH)
     }
 
     fn hear(&mut self) {
+        let has_ended = self.has_ended();
         let Some((stream, bytes)) = self.conmon.receive() else { return self.close_drained() };
         let Some(at) = STREAMS.iter().position(|it| *it == stream) else { return };
         let Some(output) = &mut self.outputs[at] else { return };
         output.waiting.extend(bytes);
-        if output.pass_on() && !(self.has_ended && output.waiting.len() > HIGH_AT_END) {
+        if output.pass_on() && !(has_ended && output.waiting.len() > HIGH_AT_END) {
             return;
         }
         self.outputs[at] = None;
@@ -316,5 +337,50 @@ fn wait_for(polled: &mut [PollFd<'_>], limit: Option<&Timespec>) -> io::Result<(
     match poll(polled, limit) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::thread;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+    use crate::sys::unblocked;
+
+    #[test]
+    fn who_does_not_read_is_cut_off_some_time_after_the_end() {
+        let pair =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (conmon, ours) = pair.unwrap();
+        let mut container = Command::new("sleep").arg("1000").spawn().unwrap();
+        let init = pidfd_open(Pid::from_child(&container), PidfdFlags::empty()).unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let output = unblocked(&writer.into(), rustix::fs::OFlags::WRONLY).unwrap();
+        let relay = Relay::new(ours, init, Stdin::Null, None, [output, None]);
+        let relay = Relay { linger: Duration::from_millis(300), ..relay };
+        let relay = thread::spawn(move || relay.run().unwrap());
+        let packet = [&[2], [b'x'; 8 << 10].as_slice()].concat();
+        // More than a pipe has room for.
+        for _ in 0..16 {
+            send(&conmon, &packet, SendFlags::empty()).unwrap();
+        }
+        thread::sleep(Duration::from_millis(400));
+        assert!(!relay.is_finished(), "the container runs");
+        container.kill().unwrap();
+        container.wait().unwrap();
+        drop(conmon);
+        let late = Instant::now() + Duration::from_secs(20);
+        while !relay.is_finished() {
+            assert!(Instant::now() < late, "nobody is cut off");
+            thread::sleep(Duration::from_millis(5));
+        }
+        relay.join().unwrap();
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).unwrap();
+        assert!((1 << 10..128 << 10).contains(&text.len()), "{}", text.len());
     }
 }

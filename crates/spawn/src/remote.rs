@@ -12,8 +12,8 @@ use rustix::process::geteuid;
 use crate::sys::socket::{self, Packet, Received};
 use crate::undo::{Failure, failed};
 use crate::wire::{
-    self, ATTACHES, Answer, CHECKPOINTS, Call, Hello, KEEPS, OLDEST, Reply, TERMINALS, VERSION,
-    Welcome,
+    self, ATTACHES, Answer, CHECKPOINTS, Call, Hello, KEEPS, OLDEST, OWNERS, Reply, TERMINALS,
+    VERSION, Welcome,
 };
 use crate::{
     Attach, AttachedStreams, Cause, CgroupPath, Checkpoint, ContainerId, Create, Created, Deleted,
@@ -335,12 +335,13 @@ impl Spawner for Remote {
         streams: AttachedStreams,
     ) -> Result<(), Error> {
         let given = streams.each_ref().map(Option::is_some);
-        let call = Call::Attach { attach: request.clone(), streams: given };
         let pipes = streams.iter().flatten().map(AsFd::as_fd);
         let fds: Vec<_> = std::iter::once(init).chain(pipes).collect();
         let answer = self.reach().map_err(Failure::from).and_then(|connection| {
             connection.check_version(ATTACHES, "attach")?;
-            connection.ask(&call, &fds).map(|(answer, _)| answer)
+            let owner = request.owner.filter(|_| connection.version >= OWNERS);
+            let attach = Attach { owner, ..request.clone() };
+            connection.ask(&Call::Attach { attach, streams: given }, &fds).map(|(answer, _)| answer)
         });
         nothing(answer)
             .map_err(|Failure { cause, .. }| Error::Attach { id: request.target.id.clone(), cause })

@@ -292,6 +292,10 @@ pub struct Attach {
     pub target: Target,
     /// As it was created.
     pub stdin: Stdin,
+    /// Whose it is, if that is known: to all those of one user, but of root, only [`MAX_ATTACHED_OF_ONE`] can
+    /// be attached at once. A `tare-spawn` that is older than that does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
 }
 
 /// What somebody who attaches has for the container's standard input, output and error: the ends of pipes
@@ -301,6 +305,9 @@ pub type AttachedStreams = [Option<OwnedFd>; 3];
 
 /// Most that can be attached to one container.
 pub const MAX_ATTACHED: usize = 16;
+
+/// Most that can be attached to all containers of one user.
+pub const MAX_ATTACHED_OF_ONE: usize = 64;
 
 /// A process to run in a container that runs.
 ///

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The newest version of the protocol that is spoken here.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 /// The oldest.
 pub(crate) const OLDEST: u32 = 1;
 /// From this version on, what conmon keeps comes beside [`Call::Prepare`].
@@ -34,6 +34,8 @@ pub(crate) const TERMINALS: u32 = 3;
 pub(crate) const ATTACHES: u32 = 4;
 /// From this version on, containers can be checkpointed and restored.
 pub(crate) const CHECKPOINTS: u32 = 5;
+/// From this version on, it is said whose the containers are that are attached to.
+pub(crate) const OWNERS: u32 = 6;
 /// Longest message, in bytes: the longest question has two paths, of 4 KiB and 512 bytes, each byte
 /// escaped by at most six; the longest answer is a failure, cut to fit.
 pub(crate) const MAX_MESSAGE: usize = 64 << 10;
@@ -320,6 +322,10 @@ mod tests {
         Exec { target: target(), session: 1, cgroup, streams: Streams::Given }
     }
 
+    fn attach(owner: Option<u32>) -> Attach {
+        Attach { target: target(), stdin: crate::Stdin::Open, owner }
+    }
+
     fn calls() -> Vec<Call> {
         let cgroup: CgroupPath = "/tare/x".parse().unwrap();
         vec![
@@ -328,10 +334,7 @@ mod tests {
             Call::Start(target()),
             Call::Delete { target: target(), force: Force::Kill },
             Call::Exec(exec(cgroup.clone())),
-            Call::Attach {
-                attach: Attach { target: target(), stdin: crate::Stdin::Open },
-                streams: [false, true, true],
-            },
+            Call::Attach { attach: attach(None), streams: [false, true, true] },
             Call::Version { runtime: OciRuntime::Runc },
             Call::Limits {},
             Call::CleanupCgroup { cgroup: cgroup.clone(), extent: Extent::Below },
@@ -398,6 +401,14 @@ mod tests {
         let text = encode(&Call::Exec(with.clone())).unwrap();
         assert!(String::from_utf8_lossy(&text).contains(r#""streams":"terminal""#));
         assert_eq!(Call::parse(&text), Ok(Call::Exec(with)));
+    }
+
+    #[test]
+    fn whose_a_container_is_is_said_to_who_attaches() {
+        let with = Call::Attach { attach: attach(Some(7)), streams: [false; 3] };
+        let text = encode(&with).unwrap();
+        assert!(String::from_utf8_lossy(&text).contains(r#""stdin":"open","owner":7}"#));
+        assert_eq!(Call::parse(&text), Ok(with));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod authority;
 mod checkpoints;
+mod checkpoints_meet;
 mod firewalls;
 mod guards;
 mod journal;

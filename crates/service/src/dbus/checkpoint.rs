@@ -66,7 +66,7 @@ impl Checkpoint {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<String, ApiError> {
         let request = || api::checkpoint::inspect(flags, || self.view());
-        let inspect = async |engine: Engine, inspect| engine.inspect_checkpoint(inspect);
+        let inspect = async |engine: Engine, inspect| engine.inspect_checkpoint(inspect).await;
         self.context.act(&header, request, inspect).await
     }
 

@@ -10,7 +10,7 @@ use tare_runtime::ContainerId;
 use tare_runtime::identity::{self, Identity};
 use tare_spawn::{ErrorKind, Incarnation as Number, Layout};
 
-use super::container::{Container, Now, Running};
+use super::container::{Container, Life, Now, Running};
 use super::end::Unwritten;
 use super::process::target;
 use super::records::durable::{self, ContainerRow, LifeRow};
@@ -125,7 +125,7 @@ impl Engine {
     async fn settle_known(
         &self,
         container: &Arc<Container>,
-        mut record: Box<Incarnation>,
+        record: Box<Incarnation>,
     ) -> Result<(), Error> {
         let mut life = container.lock().await?;
         life.incarnation = record.number;
@@ -143,29 +143,10 @@ impl Engine {
             }
             Stage::Ended { exit, .. } => exit,
             Stage::Running => match self.liveness(&record) {
-                Liveness::Alive(running) => {
-                    let waits = !record.was_let_run() && self.waits_for_start(&record);
-                    let settled = self.settle_running(container, &mut record, &running).await;
-                    if let Err(error) = settled {
-                        life.now = Now::Broken(record);
-                        container.show(&life);
-                        return Err(error);
-                    }
-                    let ports = self.hold_again(&record, &running).await;
-                    if waits {
-                        self.now_waits(container, &mut life, record, running, ports);
-                    } else {
-                        let pace = self.pace_of(&running);
-                        self.now_runs(container, &mut life, record, running, pace, ports);
-                    }
-                    let name = container.name();
-                    tracing::info!(
-                        container = %name,
-                        container_id = %container.id,
-                        "Container '{name}' goes on, and is taken over"
-                    );
-                    return Ok(());
-                }
+                Liveness::Alive(running) => match self.ends_checkpointed(&record, &running).await {
+                    Some(exit) => exit,
+                    None => return self.go_on(container, &mut life, record, running).await,
+                },
                 Liveness::Gone if !record.was_let_run() => Exit::NEVER_RAN,
                 Liveness::Gone => self.exit_of_gone(&record),
                 Liveness::Unknown(error) => {
@@ -176,6 +157,36 @@ impl Engine {
             },
         };
         self.end_as(container, &mut life, record, exit, None, Unwritten::GoOn).await
+    }
+
+    /// Takes over a container that runs, or waits to be started.
+    async fn go_on(
+        &self,
+        container: &Arc<Container>,
+        life: &mut Life,
+        mut record: Box<Incarnation>,
+        running: Arc<Running>,
+    ) -> Result<(), Error> {
+        let waits = !record.was_let_run() && self.waits_for_start(&record);
+        if let Err(error) = self.settle_running(container, &mut record, &running).await {
+            life.now = Now::Broken(record);
+            container.show(life);
+            return Err(error);
+        }
+        let ports = self.hold_again(&record, &running).await;
+        if waits {
+            self.now_waits(container, life, record, running, ports);
+        } else {
+            let pace = self.pace_of(&running);
+            self.now_runs(container, life, record, running, pace, ports);
+        }
+        let name = container.name();
+        tracing::info!(
+            container = %name,
+            container_id = %container.id,
+            "Container '{name}' goes on, and is taken over"
+        );
+        Ok(())
     }
 
     /// Whether its processes are still the ones that were written down.

@@ -151,6 +151,7 @@ impl Engine {
         let request = tare_spawn::Attach {
             target: running.target.clone(),
             stdin: stdin_of(&container.definition().row.request),
+            owner: Some(container.view().owner_uid),
         };
         let (spawner, running, name) = (self.spawner.clone(), running.clone(), container.name());
         brief(move || {

@@ -29,6 +29,9 @@ use super::{Engine, Error, spawn_id};
 /// conmon writes the exit file and ends a moment after the container; if it takes longer than this
 /// something holds it, and the file is read as it is.
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long CRIU may take to end a container after its daemon was killed, until that is taken for one that
+/// goes on.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked for an exit code where conmon was killed, and how long in between.
 const REAPING: u32 = 50;
 const REAPING_PAUSE: Duration = Duration::from_millis(20);
@@ -129,6 +132,22 @@ impl Engine {
         let exit = Exit { reason: ExitReason::Checkpointed, ..exit };
         let supervisor = running.supervisor.as_ref();
         self.end_as(container, life, record, exit, supervisor, Unwritten::GoOn).await
+    }
+
+    /// How a container ended that an earlier daemon has a checkpoint of, if it was that one that let CRIU end
+    /// it, and not killed a moment before: only the end tells.
+    pub(super) async fn ends_checkpointed(
+        &self,
+        record: &Incarnation,
+        running: &Running,
+    ) -> Option<Exit> {
+        let Some(Doing::Checkpoint(id)) = &record.doing else { return None };
+        if !self.has_checkpoint(id) {
+            return None;
+        }
+        tokio::time::timeout(CHECKPOINT_TIMEOUT, running.init.ended()).await.ok()?;
+        let exit = self.exit_of(record, running).await;
+        Some(Exit { reason: ExitReason::Checkpointed, ..exit })
     }
 
     /// Ends a container in a way that is known: writes that down, takes down what there is of it,

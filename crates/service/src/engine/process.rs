@@ -49,7 +49,7 @@ impl Engine {
         record: &Incarnation,
         effective: &Effective,
         ports: &Ports,
-        resume: Option<&Resume<'_>>,
+        resume: Option<&Resume>,
     ) -> Result<Box<dyn Prepared>, Error> {
         let kept = ports.for_conmon();
         let kept = kept.map_err(|source| Error::Host { what: "hold ports of the host", source })?;
@@ -93,7 +93,7 @@ impl Engine {
         record: &mut Incarnation,
         conmon: Box<dyn Prepared>,
         mounts: Vec<PlacedMount>,
-        resume: Option<&Resume<'_>>,
+        resume: Option<&Resume>,
     ) -> Result<Arc<Running>, Error> {
         let (name, whose, is_restored) = (container.name(), target(record), resume.is_some());
         let run_dir = self.instance.run_dir().to_path_buf();

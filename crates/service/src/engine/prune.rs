@@ -10,14 +10,15 @@ use super::view::{self, State};
 use super::{Engine, Error};
 
 impl Engine {
-    /// Removes all containers that fit, or only says which; their ids.
+    /// Removes all containers that fit, or only says which; their ids. What cannot be removed is in the log of
+    /// the job.
     pub(super) async fn prune_containers(
         &self,
         request: &Prune,
         job: &Job,
     ) -> Result<Vec<String>, Error> {
         let mut left: Vec<_> = self.containers.all();
-        left.retain(|container| self.is_pruned(container, request));
+        left.retain(|container| self.is_pruned(container, &container.view(), request));
         if request.dry_run {
             return Ok(left.iter().map(|container| container.id.to_string()).collect());
         }
@@ -26,10 +27,10 @@ impl Engine {
             let before = removed.len();
             let mut shared = Vec::new();
             for container in left {
-                match self.prune_container(&container, job).await? {
+                match self.prune_container(&container, request, job).await? {
                     Pruned::Removed => removed.push(container.id.to_string()),
                     Pruned::Shared => shared.push(container),
-                    Pruned::InUse => {}
+                    Pruned::No => {}
                 }
             }
             // With those that shared their networks, some of these may have become free.
@@ -43,14 +44,17 @@ impl Engine {
     async fn prune_container(
         &self,
         container: &Arc<Container>,
+        request: &Prune,
         job: &Job,
     ) -> Result<Pruned, Error> {
         job.check()?;
-        let remove = Remove {
-            container: container.view(),
-            running: IfRunning::Refuse,
-            volumes: OwnVolumes::Keep,
-        };
+        let view = container.view();
+        // It took a while to come to this one.
+        if !self.is_pruned(container, &view, request) {
+            return Ok(Pruned::No);
+        }
+        let remove =
+            Remove { container: view, running: IfRunning::Refuse, volumes: OwnVolumes::Keep };
         match self.remove_container(&remove, job).await {
             Ok(()) => Ok(Pruned::Removed),
             Err(Error::NetworkShared { .. }) => Ok(Pruned::Shared),
@@ -60,12 +64,18 @@ impl Engine {
                 | Error::Changed(_)
                 | Error::StillThere(_)
                 | Error::NoSuchContainer(_),
-            ) => Ok(Pruned::InUse),
-            Err(error) => Err(error),
+            ) => Ok(Pruned::No),
+            Err(Error::Canceled) => Err(Error::Canceled),
+            // That is no reason not to remove the others.
+            Err(error) => {
+                job.log(3, error.chain());
+                Ok(Pruned::No)
+            }
         }
     }
 
-    fn is_pruned(&self, container: &Container, request: &Prune) -> bool {
+    /// Whether a container is one of those, as it is seen.
+    fn is_pruned(&self, container: &Container, view: &view::Container, request: &Prune) -> bool {
         let has_labels = || {
             // Of one whose image cannot be read it is not known which it has.
             let effective = self.effective(container);
@@ -75,7 +85,7 @@ impl Engine {
                 })
             })
         };
-        fits(&container.view(), request) && (request.labels.is_empty() || has_labels())
+        fits(view, request) && (request.labels.is_empty() || has_labels())
     }
 }
 
@@ -84,8 +94,8 @@ enum Pruned {
     Removed,
     /// Nothing: another one is in its network.
     Shared,
-    /// Nothing: it is not one of them any more.
-    InUse,
+    /// Nothing: it is not one of them any more, or cannot be removed.
+    No,
 }
 
 /// Whether a container is one of those, as far as can be seen.

@@ -14,7 +14,7 @@ use tare_specgen::{Effective, NetworkMode};
 
 use super::attach::AtStart;
 use super::bundle::FileSystems;
-use super::checkpoint::Resume;
+use super::checkpoint::{CheckpointId, Resume};
 use super::container::{Container, Life, Now, Pace, Running};
 use super::end::Unwritten;
 use super::follow::Plan;
@@ -59,23 +59,13 @@ pub(super) enum StartedBy {
 
 /// How far a container is brought.
 #[derive(Debug)]
-pub(super) enum Goal<'r> {
+pub(super) enum Goal {
     /// It runs.
     Run(AtStart),
     /// It is made, and its first process waits.
     Wait,
     /// It goes on from a checkpoint.
-    GoOn(&'r Resume<'r>),
-}
-
-impl<'r> Goal<'r> {
-    /// The checkpoint that it goes on from.
-    fn resume(&self) -> Option<&'r Resume<'r>> {
-        match self {
-            Self::GoOn(resume) => Some(resume),
-            Self::Run(_) | Self::Wait => None,
-        }
-    }
+    GoOn(CheckpointId),
 }
 
 impl StartedBy {
@@ -137,7 +127,7 @@ impl Engine {
         asked: &view::Container,
         job: &Job,
         by: StartedBy,
-        goal: Goal<'_>,
+        goal: Goal,
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         self.expect_start();
@@ -158,7 +148,11 @@ impl Engine {
         self.check_parent(container)?;
         self.check_foreign_network(container)?;
         life.root.is_let_go().await;
-        let resume = goal.resume();
+        let resume = match &goal {
+            Goal::GoOn(checkpoint) => Some(self.resume_from(checkpoint, job).await?),
+            Goal::Run(_) | Goal::Wait => None,
+        };
+        let resume = resume.as_ref();
         if let Some(resume) = resume {
             resume.check_age(&life.last, job);
         }
@@ -168,7 +162,7 @@ impl Engine {
         let Begun { mut record, unrested, ports } = begun;
         let made = (unrested, &ports);
         let waits = matches!(goal, Goal::Wait);
-        match self.carry_out(container, &mut record, made, &effective, job, goal).await {
+        match self.carry_out(container, &mut record, made, (&effective, resume), job, goal).await {
             Ok((running, root)) => {
                 life.root.hold(root);
                 if let Some(network) = &record.network {
@@ -263,7 +257,7 @@ impl Engine {
         container: &Container,
         life: &mut Life,
         effective: &Effective,
-        resume: Option<&Resume<'_>>,
+        resume: Option<&Resume>,
     ) -> Result<Begun, Error> {
         // One that was asked for by name may not work here, and will say so.
         let asked = effective.request.runtime.as_ref();
@@ -305,7 +299,7 @@ impl Engine {
         &self,
         container: &Container,
         record: Incarnation,
-        resume: Option<&Resume<'_>>,
+        resume: Option<&Resume>,
     ) -> Result<Begun, Error> {
         let connections = container.definition().row.connections.clone();
         let Connections { mut networks, ports, .. } = connections;
@@ -333,15 +327,14 @@ impl Engine {
         container: &Arc<Container>,
         record: &mut Incarnation,
         (unrested, ports): (Vec<IpAddr>, &Ports),
-        effective: &Effective,
+        (effective, resume): (&Effective, Option<&Resume>),
         job: &Job,
-        goal: Goal<'_>,
+        goal: Goal,
     ) -> Result<(Arc<Running>, OwnedFd), Error> {
         job.stage("preparing");
         if record.network.is_some() {
             self.networks.get_ready(&container.name()).await?;
         }
-        let resume = goal.resume();
         let how = (effective, resume);
         let (file_systems, conmon) =
             self.prepare(container, record, (unrested, ports), how, job).await?;
@@ -395,7 +388,7 @@ impl Engine {
         container: &Container,
         record: &Incarnation,
         (unrested, ports): (Vec<IpAddr>, &Ports),
-        (effective, resume): (&Effective, Option<&Resume<'_>>),
+        (effective, resume): (&Effective, Option<&Resume>),
         job: &Job,
     ) -> Result<(FileSystems, Box<dyn Prepared>), Error> {
         let made = tokio::join!(

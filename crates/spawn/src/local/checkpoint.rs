@@ -6,7 +6,7 @@
 //! the container goes on.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::calls::{judge, programs};
@@ -35,7 +35,7 @@ pub(super) struct StandsStill {
     runtime: Child,
     verdict: Fd,
     /// It is read when it is run.
-    _hook: Fd,
+    hook: Fd,
     is_over: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn dump(
         if !dir.is_dir() {
             return Err(Cause::Refused(Refusal::NoBundle));
         }
-        let hook = made(&Step::MakeScript(HOOK))?;
+        let hook = hook()?;
         // Programs cannot be run from where our files are on many hosts.
         let at = format!("/proc/{}/fd/{}", std::process::id(), hook.as_raw_fd());
         let settings = format!("action-script {at}\n");
@@ -63,11 +63,19 @@ pub(super) fn dump(
             start(&programs, request, images)
         })?;
         let id = request.target.id.clone();
-        let mut still = StandsStill { id, runtime, verdict, _hook: hook, is_over: false };
+        let mut still = StandsStill { id, runtime, verdict, hook, is_over: false };
         still.wait_until(&dumped)?;
         Ok(still)
     };
     dump().map_err(|cause| Error::Checkpoint { id: request.target.id.clone(), cause })
+}
+
+/// What a CRIU that was left to itself may still run, by its number: that must not be another file before
+/// this process ends.
+static KEPT: OnceLock<Fd> = OnceLock::new();
+
+fn hook() -> Result<Fd, Cause> {
+    KEPT.get().map_or_else(|| made(&Step::MakeScript(HOOK)), |kept| Ok(kept.clone()))
 }
 
 fn made(step: &Step) -> Result<Fd, Cause> {
@@ -104,17 +112,25 @@ impl StandsStill {
         match self.runtime.finish(Deadline::after(LIMIT)) {
             // CRIU, which it has started, goes on without it.
             Ok(Finished { code: None, .. }) => {
+                self.keep_hook();
                 let killed = std::io::ErrorKind::Interrupted.into();
                 Err(failed(&"learn from the runtime what became of it", killed))
             }
             Ok(finished) => judge(finished).map(drop),
             Err(error) => {
+                self.keep_hook();
                 let Child { pid, pidfd, .. } = &self.runtime;
                 // CRIU, which it has started, is left to itself: if it was killed in the middle of its
                 // work, so would be what it works on.
                 run(&Step::Kill { pid: *pid, pidfd: pidfd.clone() })?;
                 Err(gave_up(error))
             }
+        }
+    }
+
+    fn keep_hook(&self) {
+        if let Err(another) = KEPT.set(self.hook.clone()) {
+            std::mem::forget(another);
         }
     }
 
@@ -173,17 +189,22 @@ mod tests {
         }));
         let Ok(Done::Child(runtime)) = runtime else { panic!("{runtime:?}") };
         let id = "ab".repeat(32).parse().unwrap();
-        let still = StandsStill { id, runtime, _hook: verdict.clone(), verdict, is_over: false };
+        let hook = hook().unwrap();
+        let still = StandsStill { id, runtime, verdict, hook, is_over: false };
         Box::new(still).commit()
     }
 
     #[test]
-    fn a_runtime_that_is_killed_has_not_said_no() {
+    fn a_runtime_that_is_killed_has_not_said_no_and_its_criu_may_go_on() {
         let hears = "read -r word < verdict && [ \"$word\" = commit ] && ";
         committed(&format!("{hears} exit 0")).unwrap();
         let no = committed(&format!("{hears} exit 3")).unwrap_err();
+        assert!(KEPT.get().is_none());
         assert!(matches!(no.cause(), Some(Cause::Runtime { .. })), "{no:?}");
         let killed = committed(&format!("{hears} kill -KILL $$")).unwrap_err();
         assert!(matches!(killed.cause(), Some(Cause::Step { .. })), "{killed:?}");
+        let kept = format!("/proc/self/fd/{}", KEPT.get().unwrap().as_raw_fd());
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), HOOK);
+        assert!(Arc::ptr_eq(KEPT.get().unwrap(), &hook().unwrap()), "one is enough");
     }
 }

@@ -299,7 +299,7 @@ fn each_call_arrives_and_is_answered() {
     let null = || OwnedFd::from(File::open("/dev/null").unwrap());
     let execed = remote.exec(&exec, conmon.as_fd(), [null(), null(), null()]).unwrap();
     assert!(execed.supervisor.is_none() && execed.process.unwrap().pid == 7);
-    let attach = Attach { target: target.clone(), stdin: Stdin::Open };
+    let attach = Attach { target: target.clone(), stdin: Stdin::Open, owner: Some(7) };
     let (mut output, pipe) = std::io::pipe().unwrap();
     remote.attach(&attach, conmon.as_fd(), [None, Some(pipe.into()), None]).unwrap();
     let mut text = String::new();

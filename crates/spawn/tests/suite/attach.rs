@@ -21,7 +21,7 @@ struct Ends {
 fn attach(world: &World, created: &Created, with_input: bool) -> Result<Ends, Error> {
     let [(input, their_input), (their_output, output), (their_errors, errors)] =
         [(); 3].map(|()| pipe().unwrap());
-    let request = Attach { target: world.target(), stdin: world.request.stdin };
+    let request = Attach { target: world.target(), stdin: world.request.stdin, owner: None };
     let streams = [with_input.then(|| input.into()), Some(output.into()), Some(errors.into())];
     world.spawner.attach(&request, created.init.pidfd.as_fd(), streams)?;
     Ok(Ends {
@@ -177,7 +177,7 @@ fn privileged_only_so_many_attach_and_only_with_pipes() {
     assert!(matches!(error.cause(), Some(Cause::Refused(Refusal::TooManyAttached))), "{error:?}");
     drop(attached);
     within(Duration::from_secs(5), || attach(&world, &created, false).is_ok());
-    let request = Attach { target: world.target(), stdin: Stdin::Null };
+    let request = Attach { target: world.target(), stdin: Stdin::Null, owner: None };
     let null = File::open("/dev/null").unwrap().into();
     let init = created.init.pidfd.as_fd();
     let error = world.spawner.attach(&request, init, [Some(null), None, None]).unwrap_err();

@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::CheckpointId;
+use super::{CheckpointId, said};
 use crate::effects;
 use crate::engine::Error;
 use crate::engine::blocking::unbounded;
@@ -15,6 +15,8 @@ use crate::instance::Instance;
 
 /// What the name of a directory ends with that is not complete.
 const UNFINISHED: &str = ".new";
+/// Where CRIU's figures are, as it calls them itself.
+const STATS: &str = "stats-dump";
 
 /// Where one checkpoint is.
 #[derive(Clone, Debug)]
@@ -62,16 +64,16 @@ impl Files {
         complete().map_err(failed("write a checkpoint"))
     }
 
-    /// Keeps CRIU's figures beside the images; without them nothing is lost.
-    pub(super) fn keep_stats(&self, stats: &[u8]) {
-        if let Err(error) = effects::write_new(&self.dir().join("stats-dump"), stats) {
-            tracing::debug!("the figures of a checkpoint are lost: {error}");
-        }
+    /// Keeps CRIU's figures, which are in that file, beside the images.
+    pub(super) fn keep_stats(&self, stats: &Path) -> Result<(), Error> {
+        let kept = said::stats(stats);
+        let kept = kept.and_then(|stats| effects::write_new(&self.dir().join(STATS), &stats));
+        kept.map_err(failed("keep the figures of a checkpoint"))
     }
 
     /// CRIU's figures, if they were kept.
     pub(super) fn stats(&self) -> Option<Vec<u8>> {
-        fs::read(self.dir().join("stats-dump")).ok()
+        said::stats(&self.dir().join(STATS)).ok()
     }
 
     /// The directory of its images.

@@ -8,7 +8,7 @@ use super::files::Files;
 use super::take::figures;
 use super::{Checkpoint, CheckpointId};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
-use crate::engine::blocking::unbounded;
+use crate::engine::blocking::{brief, unbounded};
 use crate::engine::jobs::{Job, JobKind, Origin, Output};
 use crate::engine::object::ObjectId;
 use crate::engine::records::durable;
@@ -84,16 +84,21 @@ impl Engine {
     }
 
     /// Removes what there is of the checkpoints of a container whose row is gone, and with that theirs.
+    /// None of them is seen any more, whatever cannot be removed; the first error.
     pub(in crate::engine) async fn remove_checkpoints_of(
         &self,
         id: &ContainerId,
     ) -> Result<(), Error> {
-        let all = self.checkpoints.all();
-        for checkpoint in all.iter().filter(|checkpoint| checkpoint.row.container == *id) {
+        let mut first = Ok(());
+        for checkpoint in self.checkpoints.take_all_of(id) {
             let _alone = checkpoint.files.write().await;
-            self.remove_files(checkpoint).await?;
+            let removed = self.remove_files(&checkpoint).await;
+            if let (Err(_), Err(error)) = (&first, &removed) {
+                tracing::error!("{}", error.chain());
+            }
+            first = first.and(removed);
         }
-        Ok(())
+        first
     }
 
     /// Of one that has no row; what cannot be removed goes when the next daemon comes.
@@ -110,12 +115,13 @@ impl Inner {
     /// # Errors
     ///
     /// [`Error::NoSuchCheckpoint`].
-    pub fn inspect_checkpoint(
+    pub async fn inspect_checkpoint(
         &self,
         request: Authorized<InspectCheckpoint>,
     ) -> Result<String, Error> {
         let (InspectCheckpoint { checkpoint, with_figures, .. }, _) = request.into_parts();
-        let row = &self.checkpoints.find(&checkpoint.id)?.row;
+        let checkpoint = self.checkpoints.find(&checkpoint.id)?;
+        let row = &checkpoint.row;
         let addresses: Vec<_> = row
             .definition
             .addresses
@@ -142,7 +148,8 @@ impl Inner {
             "Addresses": addresses,
         });
         if with_figures {
-            let stats = Files::new(&self.instance, &row.id).stats();
+            let files = Files::new(&self.instance, &row.id);
+            let stats = brief(move || Ok(files.stats())).await?;
             document["Stats"] = stats.and_then(|stats| figures(&stats)).unwrap_or_default();
         }
         Ok(document.to_string())

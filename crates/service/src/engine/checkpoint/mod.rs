@@ -4,14 +4,18 @@
 //! comes after that, and only then does the container end. So what has no row is nobody's, and a
 //! container that has ended for a checkpoint has one.
 
+mod commit;
 mod files;
 mod id;
 mod manage;
 mod restore;
+mod said;
 mod take;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use tare_runtime::ContainerId;
 
 use super::events::Events;
 use super::object::Visible;
@@ -37,8 +41,9 @@ pub(super) struct Checkpoints {
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     row: CheckpointRow,
-    /// Shared by those who restore it, taken alone by who removes it.
-    files: tokio::sync::RwLock<()>,
+    /// Shared by those who restore it, taken alone by who removes it. Whoever takes the lock of its
+    /// container as well has taken that before.
+    files: Arc<tokio::sync::RwLock<()>>,
     seen: Visible<view::Checkpoint>,
 }
 
@@ -58,7 +63,7 @@ impl Checkpoints {
     /// From now on it is seen.
     fn insert(&self, row: CheckpointRow) {
         let seen = Visible::new(view(&row), self.events.clone());
-        let checkpoint = Checkpoint { row, files: tokio::sync::RwLock::default(), seen };
+        let checkpoint = Checkpoint { row, files: Arc::default(), seen };
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(checkpoint.row.id.clone(), Arc::new(checkpoint));
     }
@@ -76,11 +81,20 @@ impl Checkpoints {
         self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// It is not seen any more.
     fn take(&self, id: &CheckpointId) {
         let taken = self.all.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(checkpoint) = taken {
             checkpoint.seen.remove();
         }
+    }
+
+    /// All those of a container, which are not seen any more.
+    fn take_all_of(&self, container: &ContainerId) -> Vec<Arc<Checkpoint>> {
+        let mut its = self.all();
+        its.retain(|checkpoint| checkpoint.row.container == *container);
+        its.iter().for_each(|checkpoint| self.take(&checkpoint.row.id));
+        its
     }
 }
 

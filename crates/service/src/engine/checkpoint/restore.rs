@@ -10,16 +10,17 @@ use std::sync::Arc;
 use tare_runtime::ContainerName;
 use tare_spawn::{Layout, OciRuntime, Place, PlacedMount};
 use tare_storage::{BindOptions, MountAccess, bind};
-use tokio::sync::RwLockReadGuard;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use super::files::Files;
-use super::take::{complaint, said};
-use super::{Checkpoint, Extras};
+use super::said::{complaint, said};
+use super::{After, Checkpoint, CheckpointId, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::engine::blocking::brief;
 use crate::engine::host::check_criu;
 use crate::engine::jobs::{Job, JobKind, Origin, Output};
 use crate::engine::object::ObjectId;
-use crate::engine::records::durable::{Joined, LifeRow};
+use crate::engine::records::durable::{CheckpointRow, Joined, LifeRow};
 use crate::engine::start::{Goal, StartedBy};
 use crate::engine::{Engine, Error, Pending, view};
 
@@ -40,10 +41,10 @@ impl Ask for Restore {
 
 /// What a start goes on from.
 #[derive(Debug)]
-pub(in crate::engine) struct Resume<'c> {
-    checkpoint: &'c Checkpoint,
+pub(in crate::engine) struct Resume {
+    checkpoint: Arc<Checkpoint>,
     /// Nobody removes it meanwhile.
-    _files: RwLockReadGuard<'c, ()>,
+    _files: OwnedRwLockReadGuard<()>,
     images: OwnedFd,
 }
 
@@ -75,17 +76,27 @@ impl Engine {
                 (request.container.name.clone(), request.checkpoint.id.clone());
             return Err(Error::OtherCheckpoint { name, checkpoint });
         }
-        let checkpoint = self.checkpoints.find(&request.checkpoint.id)?;
-        let files = checkpoint.files.read().await;
+        let goal = Goal::GoOn(request.checkpoint.id.clone());
+        self.start_for(&request.container, job, StartedBy::Somebody, goal).await
+    }
+
+    /// What a container goes on from, whose lock is held.
+    pub(in crate::engine) async fn resume_from(
+        &self,
+        id: &CheckpointId,
+        job: &Job,
+    ) -> Result<Resume, Error> {
+        let checkpoint = self.checkpoints.find(id)?;
+        let held = job.or_canceled(checkpoint.files.clone().read_owned()).await?;
         // It may have been removed meanwhile.
-        self.checkpoints.find(&request.checkpoint.id)?;
-        let images = Files::new(&self.instance, &checkpoint.row.id).images()?;
-        let resume = Resume { checkpoint: &checkpoint, _files: files, images };
-        self.start_for(&request.container, job, StartedBy::Somebody, Goal::GoOn(&resume)).await
+        self.checkpoints.find(id)?;
+        let files = Files::new(&self.instance, id);
+        let images = brief(move || files.images()).await?;
+        Ok(Resume { checkpoint, _files: held, images })
     }
 }
 
-impl Resume<'_> {
+impl Resume {
     /// The runtime that can read it.
     pub(in crate::engine) fn runtime(&self) -> OciRuntime {
         self.checkpoint.row.definition.runtime
@@ -107,7 +118,7 @@ impl Resume<'_> {
 
     /// Says so if the files of the container are later than its memory: CRIU compares sizes alone.
     pub(in crate::engine) fn check_age(&self, last: &LifeRow, job: &Job) {
-        if last.started.is_some_and(|started| started > self.checkpoint.row.created) {
+        if has_run_since(&self.checkpoint.row, last) {
             job.log(4, "the container has run since: its files are later than its memory");
         }
     }
@@ -120,6 +131,12 @@ impl Resume<'_> {
     }
 }
 
+/// Whether a container has run after the checkpoint was taken.
+fn has_run_since(checkpoint: &CheckpointRow, last: &LifeRow) -> bool {
+    checkpoint.definition.after == After::GoesOn
+        || last.started.is_some_and(|started| started > checkpoint.created)
+}
+
 /// Why it could not be restored, if CRIU says that.
 pub(in crate::engine) fn not_restored(
     name: ContainerName,
@@ -127,4 +144,28 @@ pub(in crate::engine) fn not_restored(
     source: tare_spawn::Error,
 ) -> Error {
     Error::Restore { name, source: said(complaint(&layout.restore_log()), source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::clock::Usec;
+
+    #[test]
+    fn a_container_that_went_on_has_run_since() {
+        let row = |after| {
+            let mut row = CheckpointRow { created: Usec(7), ..CheckpointRow::sample() };
+            row.definition.after = after;
+            row
+        };
+        let last = |started| LifeRow { started: Some(Usec(started)), ..LifeRow::default() };
+        for (after, started, want) in [
+            (After::Ends, 6, false),
+            (After::Ends, 8, true),
+            (After::GoesOn, 6, true),
+            (After::GoesOn, 8, true),
+        ] {
+            assert_eq!(has_run_since(&row(after), &last(started)), want, "{after:?} {started}");
+        }
+    }
 }

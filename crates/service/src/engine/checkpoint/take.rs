@@ -9,13 +9,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tare_checkpoint::{Complaint, DumpStats, Extra};
+use tare_checkpoint::{DumpStats, Extra};
 use tare_runtime::ContainerName;
-use tare_spawn::{Cause, Dumped, Layout};
+use tare_spawn::{Dumped, Layout};
 use tokio::sync::OwnedRwLockWriteGuard;
 use tokio::time::timeout;
 
+use super::commit::{Committed, commit};
 use super::files::Files;
+use super::said::{complaint, said, version};
 use super::{After, CheckpointId, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::effects;
@@ -28,13 +30,11 @@ use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
 use crate::engine::object::ObjectId;
 use crate::engine::records::Version;
 use crate::engine::records::durable::{self, CheckpointDefinition, CheckpointRow};
-use crate::engine::records::volatile::{self, Doing, SessionStage};
+use crate::engine::records::volatile::{self, Doing};
 use crate::engine::{Engine, Error, Pending, view};
 
 /// How long it may take until nothing is being executed in it any more.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a process that CRIU has killed may take to be gone.
-const END_GRACE: Duration = Duration::from_secs(1);
 /// How often it is looked.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -65,19 +65,6 @@ struct Taking<'t> {
     files: Files,
     id: CheckpointId,
     owner_uid: u32,
-}
-
-impl Taking<'_> {
-    /// Whether the container needs its checkpoint although something failed after CRIU was let go on.
-    /// Where the runtime says no, that was before the container ended or after; where nobody knows what
-    /// became of it, it may end yet.
-    async fn may_have_ended(&self, source: &tare_spawn::Error) -> bool {
-        if !matches!(source.cause(), Some(Cause::Runtime { .. })) {
-            return true;
-        }
-        self.request.after == After::Ends
-            && timeout(END_GRACE, self.running.init.ended()).await.is_ok()
-    }
 }
 
 impl Engine {
@@ -174,26 +161,29 @@ impl Engine {
         Ok(row)
     }
 
-    /// Has CRIU do with the container what was asked for.
+    /// Has CRIU do with the container what was asked for. It may end by that: from here on nothing fails
+    /// but that.
     async fn commit_dump(&self, taking: &Taking<'_>, dumped: Box<dyn Dumped>) -> Result<(), Error> {
-        let committed = unbounded("checkpoint", move || Ok(dumped.commit())).await?;
-        if let Err(source) = committed {
-            let may_have_ended = taking.may_have_ended(&source).await;
-            let name = taking.container.name();
-            let error = Error::Checkpoint { name: name.clone(), source: source.into() };
-            if !may_have_ended {
-                return Err(error);
+        let name = taking.container.name();
+        match commit(dumped, taking.request.after, &taking.running.init).await {
+            Committed::AsAsked => {}
+            Committed::Perhaps(source) => {
+                let error = Error::Checkpoint { name: name.clone(), source };
+                tracing::warn!(container = %name, "its checkpoint is kept all the same: {}", error.chain());
             }
-            tracing::warn!(container = %name, "its checkpoint is kept all the same: {}", error.chain());
+            Committed::No(source) => return Err(Error::Checkpoint { name, source }),
         }
+        self.keep_stats(taking).await;
+        Ok(())
+    }
+
+    /// Keeps CRIU's figures; without them nothing is lost.
+    async fn keep_stats(&self, taking: &Taking<'_>) {
         let (stats, files) = (self.layout_of(taking.running).dump_stats(), taking.files.clone());
-        unbounded("checkpoint", move || {
-            if let Ok(stats) = std::fs::read(stats) {
-                files.keep_stats(&stats);
-            }
-            Ok(())
-        })
-        .await
+        let kept = unbounded("checkpoint", move || files.keep_stats(&stats));
+        if let Err(error) = kept.await {
+            tracing::debug!("{}", error.chain());
+        }
     }
 
     /// Has CRIU write it down.
@@ -229,8 +219,8 @@ impl Engine {
         let files = taking.files.clone();
         let log = self.layout_of(taking.running).dump_log();
         let (size, criu) = unbounded("checkpoint", move || {
-            let criu = std::fs::read(log).ok().and_then(|log| tare_checkpoint::criu_version(&log));
-            Ok((files.complete()?, criu.unwrap_or_default()))
+            let criu = version(&log).unwrap_or_default();
+            Ok((files.complete()?, criu))
         })
         .await?;
         let uname = rustix::system::uname();
@@ -247,6 +237,7 @@ impl Engine {
             definition: CheckpointDefinition {
                 version: Version,
                 runtime: taking.running.target.runtime,
+                after: taking.request.after,
                 extras: taking.request.extras,
                 addresses: addresses
                     .iter()
@@ -294,26 +285,21 @@ impl Engine {
     ) -> Result<OwnedRwLockWriteGuard<()>, Error> {
         let why =
             || Error::NotCheckpointable { name: container.name(), why: Uncheckpointable::Sessions };
+        let (id, number) = (container.id.clone(), running.number());
         let none_left = async {
             let alone = running.in_use.clone().write_owned().await;
             // They are over without that.
-            while self.has_sessions(running).await? {
+            loop {
+                let id = id.clone();
+                let are_left = move |c: &_| volatile::may_have_sessions(c, &id, number);
+                if !self.run.run(are_left).await? {
+                    break;
+                }
                 tokio::time::sleep(PAUSE).await;
             }
             Ok(alone)
         };
         timeout(SESSIONS_TIMEOUT, none_left).await.unwrap_or_else(|_| Err(why()))
-    }
-
-    async fn has_sessions(&self, running: &Running) -> Result<bool, Error> {
-        let (id, number) = (running.target.id.to_string(), running.number());
-        let found = self.run.run(volatile::all::<volatile::Session>).await?;
-        let is_its = |session: &volatile::Session| {
-            session.key.container.as_str() == id
-                && session.incarnation == number
-                && !matches!(session.stage, SessionStage::Ended { .. })
-        };
-        Ok(found.iter().any(|session| session.as_ref().is_ok_and(is_its)))
     }
 
     fn layout_of<'l>(&'l self, running: &'l Running) -> Layout<'l> {
@@ -371,23 +357,6 @@ fn refused(name: ContainerName, layout: &Layout<'_>, source: tare_spawn::Error) 
         _ => return Error::Checkpoint { name, source: said(complaint, source) },
     };
     Error::NotCheckpointable { name, why }
-}
-
-/// What CRIU says in its log, or else what the runtime does.
-pub(super) fn said(
-    complaint: Option<Complaint>,
-    source: tare_spawn::Error,
-) -> Box<dyn std::error::Error + Send + Sync> {
-    match complaint {
-        Some(complaint) => format!("CRIU said: {}", complaint.text).into(),
-        None => source.into(),
-    }
-}
-
-/// What CRIU complains of in a log, if it was read.
-pub(super) fn complaint(log: &std::path::Path) -> Option<Complaint> {
-    let log = std::fs::read(log).ok()?;
-    Complaint::find(&log[log.len().saturating_sub(Complaint::MAX_LOG)..])
 }
 
 /// CRIU's figures, by the names of the contract.

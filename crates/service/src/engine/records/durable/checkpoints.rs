@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use tare_netns::NetworkName;
 use tare_runtime::{ContainerId, ContainerName};
-use tare_spawn::{Extras, OciRuntime};
+use tare_spawn::{After, Extras, OciRuntime};
 
 use super::text;
 use crate::db::Error;
@@ -43,6 +43,14 @@ pub(crate) struct CheckpointDefinition {
     pub(crate) criu: String,
     pub(crate) kernel: String,
     pub(crate) architecture: String,
+    /// What became of the container.
+    #[serde(default = "ends")]
+    pub(crate) after: After,
+}
+
+/// It was not written down at first.
+fn ends() -> After {
+    After::Ends
 }
 
 /// Adds a checkpoint.
@@ -101,6 +109,30 @@ fn checkpoint(row: &rusqlite::Row<'_>) -> Result<CheckpointRow, Error> {
 }
 
 #[cfg(test)]
+impl CheckpointRow {
+    pub(crate) fn sample() -> Self {
+        Self {
+            id: "7".repeat(64).parse().unwrap(),
+            container: "c".repeat(64).parse().unwrap(),
+            name: "before".parse().unwrap(),
+            owner_uid: 7,
+            created: Usec(1),
+            size: 4096,
+            definition: CheckpointDefinition {
+                version: Version,
+                runtime: OciRuntime::Crun,
+                extras: Extras { file_locks: true, ..Extras::default() },
+                addresses: vec![("tare".parse().unwrap(), "10.88.0.2".parse().unwrap())],
+                criu: "4.1.1".into(),
+                kernel: "6.12.1".into(),
+                architecture: "amd64".into(),
+                after: After::GoesOn,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::records::durable::{
@@ -114,23 +146,7 @@ mod tests {
         let container = ContainerRow::sample("web");
         insert_container(&c, &container).unwrap();
         c.pragma_update(None, "foreign_keys", "ON").unwrap();
-        let row = CheckpointRow {
-            id: "7".repeat(64).parse().unwrap(),
-            container: container.id.clone(),
-            name: "before".parse().unwrap(),
-            owner_uid: 7,
-            created: Usec(1),
-            size: 4096,
-            definition: CheckpointDefinition {
-                version: Version,
-                runtime: OciRuntime::Crun,
-                extras: Extras { file_locks: true, ..Extras::default() },
-                addresses: vec![("tare".parse().unwrap(), "10.88.0.2".parse().unwrap())],
-                criu: "4.1.1".into(),
-                kernel: "6.12.1".into(),
-                architecture: "amd64".into(),
-            },
-        };
+        let row = CheckpointRow { container: container.id.clone(), ..CheckpointRow::sample() };
         insert_checkpoint(&c, &row).unwrap();
         let read =
             || -> Vec<_> { checkpoints(&c).unwrap().into_iter().map(Result::unwrap).collect() };
@@ -138,8 +154,11 @@ mod tests {
         assert_eq!(checkpoint_ids(&c).unwrap(), std::slice::from_ref(&row.id));
         let stored: String =
             c.query_row("SELECT definition FROM checkpoints", [], |row| row.get(0)).unwrap();
-        let golden = r#"{"v":1,"Runtime":"crun","Extras":{"tcp_established":false,"file_locks":true,"external_unix_sockets":false},"Addresses":[["tare","10.88.0.2"]],"Criu":"4.1.1","Kernel":"6.12.1","Architecture":"amd64"}"#;
+        let golden = r#"{"v":1,"Runtime":"crun","Extras":{"tcp_established":false,"file_locks":true,"external_unix_sockets":false},"Addresses":[["tare","10.88.0.2"]],"Criu":"4.1.1","Kernel":"6.12.1","Architecture":"amd64","After":"goes-on"}"#;
         assert_eq!(stored, golden, "the stored form is a format");
+        let earlier = golden.replace(r#","After":"goes-on""#, "");
+        c.execute("UPDATE checkpoints SET definition = ?1", [earlier]).unwrap();
+        assert_eq!(read()[0].definition.after, After::Ends);
         delete_checkpoint(&c, &row.id).unwrap();
         assert_eq!(read(), []);
         insert_checkpoint(&c, &row).unwrap();

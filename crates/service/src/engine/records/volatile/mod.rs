@@ -9,7 +9,9 @@ mod session;
 pub(crate) use incarnation::{Doing, Incarnation, Stage, end_incarnation};
 pub(crate) use place::{NetworkRecord, Place};
 pub(crate) use record::{all, keys, put};
-pub(crate) use session::{Session, SessionKey, SessionStage, forget_session, forget_sessions};
+pub(crate) use session::{
+    Session, SessionKey, SessionStage, forget_session, forget_sessions, may_have_sessions,
+};
 
 /// From nothing to the present schema. The file dies with the boot, but not with an upgrade.
 pub(crate) const MIGRATIONS: &[&str] = &[include_str!("0001.sql")];

@@ -106,6 +106,23 @@ impl Record for Session {
     }
 }
 
+/// Whether anything may be executed in a container of that incarnation: what cannot be read may live.
+pub(crate) fn may_have_sessions(
+    c: &Connection,
+    container: &ContainerId,
+    incarnation: u32,
+) -> Result<bool, Error> {
+    let may_live = |found: &record::Found<Session>| match found {
+        Ok(Session { key, incarnation: its, stage, .. }) => {
+            key.container == *container
+                && *its == incarnation
+                && !matches!(stage, SessionStage::Ended { .. })
+        }
+        Err((key, _)) => key.container == *container,
+    };
+    Ok(record::all::<Session>(c)?.iter().any(may_live))
+}
+
 /// Forgets a session.
 pub(crate) fn forget_session(c: &Connection, key: &SessionKey) -> Result<(), Error> {
     record::delete::<Session>(c, key)
@@ -146,6 +163,25 @@ mod tests {
             assert_eq!(serde_json::to_string(&stage).unwrap(), form);
             assert_eq!(serde_json::from_str::<SessionStage>(form).unwrap(), stage);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_may_live() {
+        let c = scratch();
+        let (of, other) = (sample(), ContainerId::random().unwrap());
+        let (ours, number) = (of.key.container.clone(), of.incarnation);
+        let may_live = |container, number| may_have_sessions(&c, container, number).unwrap();
+        assert!(!may_live(&ours, number));
+        record::put(&c, &of).unwrap();
+        assert!(may_live(&ours, number));
+        assert!(!may_live(&ours, number + 1));
+        assert!(!may_live(&other, number));
+        let exit = Exit { code: 5, signal: 0, reason: ExitReason::Exited };
+        record::put(&c, &Session { stage: SessionStage::Ended { exit }, ..of }).unwrap();
+        assert!(!may_live(&ours, number));
+        c.execute("UPDATE records SET document = '{'", []).unwrap();
+        assert!(may_live(&ours, number));
+        assert!(!may_live(&other, number));
     }
 
     #[test]
