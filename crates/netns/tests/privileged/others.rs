@@ -1,6 +1,7 @@
 //! What others have in the way.
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use tare_netns::{
     Firewall, ForeignWatcher, IpFamily, Protocol, Reach, foreign_forward_chains, leave_user_chain,
     legacy_iptables_drops, pass_user_chain,
@@ -169,8 +170,18 @@ fn privileged_the_policy_of_the_old_iptables_is_known() {
     on_scratch_host(|| {
         for (family, program) in
             [(IpFamily::V4, "iptables-legacy"), (IpFamily::V6, "ip6tables-legacy")]
+/// As a service has it that is granted no more than it needs: above all, no `CAP_NET_RAW`.
+fn with_net_admin_alone<T>(work: impl FnOnce() -> T) -> T {
+    let all = capabilities(None).unwrap();
+    let effective = CapabilitySet::NET_ADMIN;
+    set_capabilities(None, CapabilitySets { effective, ..all }).unwrap();
+    let done = work();
+    set_capabilities(None, all).unwrap();
+    done
+}
+
         {
-            let drops = || legacy_iptables_drops(family).unwrap();
+            let drops = || with_net_admin_alone(|| legacy_iptables_drops(family).unwrap());
             assert!(!drops(), "nobody uses it");
             command(program, &["-A", "INPUT", "-j", "DROP"]);
             command(program, &["-P", "INPUT", "DROP"]);
