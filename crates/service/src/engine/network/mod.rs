@@ -13,6 +13,7 @@ mod others;
 mod place;
 mod subnet;
 mod update;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
