@@ -69,18 +69,20 @@ impl HostFirewall {
     }
 
     /// Notes that the host is no router and will forward packets all the same, before a network makes
-    /// it do so: nobody could tell that from the host afterwards, if somebody took the table away.
-    pub(super) async fn note_forwarding(&self, network: &Network) -> Result<(), Error> {
+    /// it do so: nobody could tell that from the host afterwards, if somebody took the table away. For
+    /// [`keep_notes`](Self::keep_notes), which families were noted.
+    pub(super) async fn note_forwarding(&self, network: &Network) -> Result<Vec<IpFamily>, Error> {
         let forwarded = FAMILIES.into_iter().filter(|family| forwards(network, *family));
-        let is_new = |family: &IpFamily| !tare_netns::is_forwarding(*family).unwrap_or(true);
-        let new: Vec<_> = forwarded.filter(is_new).collect();
-        if new.is_empty() {
-            return Ok(());
+        let noted: Vec<_> = forwarded.filter(|family| !is_forwarding(*family)).collect();
+        if noted.is_empty() {
+            return Ok(noted);
         }
+        let new = noted.clone();
         let note = move |c: &Connection| {
             new.into_iter().try_for_each(|family| records::set_meta(c, closed(family), "ours"))
         };
-        Ok(self.run.run(note).await?)
+        self.run.run(note).await?;
+        Ok(noted)
     }
 
     /// Keeps those of these notes that are true by now, however it went: where it was not us who made the
@@ -110,7 +112,10 @@ impl HostFirewall {
             found.into_iter().collect::<Result<Vec<_>, crate::db::Error>>()
         };
         let noted = self.run.run(noted).await?;
-        Ok(noted.into_iter().filter_map(|(family, note)| note.map(|_| family)).collect())
+        let noted = noted.into_iter().filter_map(|(family, note)| note.map(|_| family));
+        let (ours, stale) = noted.partition(|family| is_forwarding(*family));
+        self.forget_notes(stale).await;
+        Ok(ours)
     }
 
     /// With a note, written before the effect, for whoever leaves the host as it was.
@@ -140,6 +145,11 @@ impl Rules {
         }
         self.wanted().extend(rules.elements());
         self.firewall.add_network(&rules)
+    }
+
+    /// Whether what is none of ours is not forwarded, since it was us who made the host do that.
+    fn closes(&self, family: IpFamily) -> bool {
+        self.wanted().contains(&Element::Closed(family))
     }
 
     /// Forgets a network.
@@ -211,6 +221,11 @@ impl Rules {
     fn wanted(&self) -> MutexGuard<'_, BTreeSet<Element>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the host forwards packets of that family; where that cannot be known, nothing is new.
+fn is_forwarding(family: IpFamily) -> bool {
+    tare_netns::is_forwarding(family).unwrap_or(true)
 }
 
 /// Whether the host has to forward packets of that family for a network.

@@ -265,21 +265,15 @@ impl Networks {
             self.renew(network).await?;
         }
         let definition = network.definition();
-        let by = by.clone();
-        let failed = move |source| Error::Network { name: by.clone(), source: Box::new(source) };
         if definition.bridge().is_some() {
-            self.firewall.note_forwarding(&definition.network).await?;
-            let rules = self.firewall.open().await.map_err(&failed)?;
-            let (names, network) = (self.names.clone(), network.clone());
-            brief(move || {
-                network.ensure(&names).map_err(&failed)?;
-                rules.add_network(&definition.network).map_err(&failed)
-            })
-            .await?;
+            let noted = self.firewall.note_forwarding(&definition.network).await?;
+            let made = self.make_bridge(network.clone(), by.clone()).await;
+            self.firewall.keep_notes(noted).await;
+            made?;
         }
         network.show_interface();
         drop(lock);
-        if let Some(bridge) = network.definition().bridge() {
+        if let Some(bridge) = definition.bridge() {
             self.others.trust(bridge).await;
         }
         Ok(())
@@ -304,6 +298,17 @@ impl Networks {
         let name = network.name.clone();
         self.run.run(move |c| leases::forget_free_leases(c, &name)).await?;
         self.redefine(network, |now| Ok(NetworkDefinition { network: renewed, ..now })).await?;
+    async fn make_bridge(&self, network: Arc<Network>, by: ContainerName) -> Result<(), Error> {
+        let failed = move |source| Error::Network { name: by.clone(), source: Box::new(source) };
+        let rules = self.firewall.open().await.map_err(&failed)?;
+        let names = self.names.clone();
+        brief(move || {
+            network.ensure(&names).map_err(&failed)?;
+            rules.add_network(&network.definition().network).map_err(&failed)
+        })
+        .await
+    }
+
         Ok(())
     }
 
