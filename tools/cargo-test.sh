@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # cargo-test.sh WHERE ARGUMENT...: `cargo test`, compiled by whoever calls it, on this host
 # (`here`, `root`), in a lab system (`lab`), or in an emulated machine (`vm-apparmor`, `vm-selinux`).
 # Exit code 4: nothing has failed, and nothing was tested.
@@ -28,15 +28,24 @@ if [ -n "$runner" ]; then
     export "CARGO_TARGET_${host}_RUNNER=$runner"
 fi
 said=$(mktemp)
-trap 'rm -f "$said" "$said.status"' EXIT
-# Waits for those that run, which take away what they have made.
-trap 'exit 130' INT
-# One program that fails is no reason not to run the others.
-{
-    "${CARGO:-cargo}" test --no-fail-fast "$@" && status=0 || status=$?
-    echo "$status" >"$said.status"
-} | (trap '' INT && exec tee "$said")
-status=$(cat "$said.status")
+trap 'rm -f "$said"' EXIT
+# What passes on what is said is there for as long as anything is that says something.
+exec 3> >(trap '' INT TERM && exec tee "$said")
+tee=$!
+# One program that fails is no reason not to run the others. In the background, so that a signal is answered
+# while it runs; it hears of a Ctrl-C, and can ask for a password, all the same.
+(trap - INT QUIT && exec "${CARGO:-cargo}" test --no-fail-fast "$@") <&0 >&3 3>&- &
+cargo=$!
+exec 3>&-
+# Waits for those that run, which take away what they have made. A Ctrl-C is for all that is at work, but who
+# is told to end is told alone.
+interrupted=
+trap 'interrupted=130' INT
+trap 'interrupted=143; kill "$cargo" $(pgrep -P "$cargo") 2>/dev/null || :' TERM
+status=0
+while wait "$cargo" && status=0 || status=$?; kill -0 "$cargo" 2>/dev/null; do :; done
+while wait "$tee" || :; kill -0 "$tee" 2>/dev/null; do :; done
+[ -z "$interrupted" ] || exit "$interrupted"
 # A filter that fits nothing would pass for ever. Each program says in a line of its own how many ran.
 if [ "$status" = 0 ] && ! grep -q '^test result: ok\. [1-9]' "$said"; then
     echo "cargo-test: no test ran, and so none has passed: cargo test $*" >&2

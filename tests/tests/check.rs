@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Targets of a host that lacks something, in the place of our own.
 const TARGETS: &str = "
@@ -114,4 +117,33 @@ fn where_no_test_has_run_none_has_passed() {
         assert_eq!(complaint.contains("no test ran"), wanted == 4, "{about}: {complaint}");
         assert_eq!(complaint.contains("that_name"), wanted == 4, "{about}: {complaint}");
     }
+}
+
+/// Cargo, and a program with tests that it runs.
+const AT_WORK: &str = "
+trap 'echo cargo has heard; exit 1' TERM
+sh -c 'trap \"echo a test has heard; exit\" TERM; echo at work
+for i in $(seq 100); do sleep 0.1; done' &
+wait";
+
+#[test]
+fn who_runs_tests_and_is_told_to_end_tells_it_and_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut running = Command::new(tool("cargo-test.sh"))
+        .arg("here")
+        .env("CARGO", script(dir.path(), "cargo", AT_WORK))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut said, mut first) = (BufReader::new(running.stdout.take().unwrap()), String::new());
+    said.read_line(&mut first).unwrap();
+    assert_eq!(first, "at work\n");
+    kill_process(Pid::from_child(&running), Signal::TERM).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(143));
+    // Nobody is left who could say more.
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    let mut heard: Vec<_> = rest.lines().collect();
+    heard.sort_unstable();
+    assert_eq!(heard, ["a test has heard", "cargo has heard"]);
 }

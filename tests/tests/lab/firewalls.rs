@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use system_tests::Ring::System;
 use system_tests::network::{in_network, make_outside};
-use system_tests::{Client, Options, ROOT, in_lab, run};
+use system_tests::{Client, Options, ROOT, in_lab, run, started};
 use zbus::{OwnedObjectPath, Variant};
 
 const HOST: &str = "203.0.113.1";
@@ -86,6 +86,25 @@ async fn taints(client: &Client) -> Vec<String> {
     taints.try_into().unwrap()
 }
 
+async fn is_blocked(client: &Client) -> bool {
+    taints(client).await.contains(&"firewall-blocks".to_owned())
+}
+
+/// Nothing has to start for that.
+async fn becomes_blocked(client: &Client, want: bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while is_blocked(client).await != want {
+        assert!(Instant::now() < end, "it does not become {want}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// As a firewall of somebody else does it.
+fn drop_forwarded() {
+    run("nft", &["add table ip others"]);
+    run("nft", &["add chain ip others f { type filter hook forward priority 0; policy drop; }"]);
+}
+
 async fn serving(client: &Client) -> (OwnedObjectPath, TcpListener) {
     let port = std::collections::HashMap::from([
         ("HostPort", Variant::from(8080_u16)),
@@ -140,7 +159,7 @@ fn lab_other_firewalls_begin_anew_while_containers_talk() {
             come_in().unwrap();
         }
         assert!(run("nft", &["list", "ruleset"]).contains("table inet firewalld"));
-        assert!(!taints(&client).await.contains(&"firewall-blocks".to_owned()));
+        assert!(!is_blocked(&client).await);
         // A daemon that is started anew finds it as it is.
         run("systemctl", &["restart", "tared.service"]);
         transfer.goes_on("a restart of the service");
@@ -160,21 +179,38 @@ fn lab_other_firewalls_begin_anew_while_containers_talk() {
 fn lab_rules_of_others_that_drop_what_is_forwarded_are_said() {
     in_lab(System, async |lab| {
         let client = lab.client().await;
-        // Nothing has to start for that.
-        let blocked = async || taints(&client).await.contains(&"firewall-blocks".to_owned());
-        let becomes = async |want: bool| {
+        becomes_blocked(&client, false).await;
+        drop_forwarded();
+        becomes_blocked(&client, true).await;
+        run("nft", &["delete table ip others"]);
+        becomes_blocked(&client, false).await;
+    });
+}
+
+/// Nobody tells of changes there: it is looked at when something starts.
+#[test]
+fn lab_the_old_iptables_is_seen_by_what_the_unit_grants_and_hides_nothing() {
+    in_lab(System, async |lab| {
+        let client = lab.client().await;
+        client.import_busybox().await;
+        let starts_until = async |want: bool, about: &str| {
             let end = Instant::now() + Duration::from_secs(20);
-            while blocked().await != want {
-                assert!(Instant::now() < end, "it does not become {want}");
-                tokio::time::sleep(Duration::from_millis(200)).await;
+            while is_blocked(&client).await != want {
+                assert!(Instant::now() < end, "{about}: it does not become {want}");
+                let path = started(&client, "c", "true").await;
+                client.remove(&path).await.done();
             }
         };
-        becomes(false).await;
-        run("nft", &["add table ip others"]);
-        let chain = "add chain ip others f { type filter hook forward priority 0; policy drop; }";
-        run("nft", &[chain]);
-        becomes(true).await;
+        for program in ["iptables-legacy", "ip6tables-legacy"] {
+            run(program, &["-P", "FORWARD", "DROP"]);
+            starts_until(true, program).await;
+            run(program, &["-P", "FORWARD", "ACCEPT"]);
+            starts_until(false, program).await;
+        }
+        drop_forwarded();
+        becomes_blocked(&client, true).await;
         run("nft", &["delete table ip others"]);
-        becomes(false).await;
+        becomes_blocked(&client, false).await;
+        std::fs::remove_file("/run/xtables.lock").unwrap();
     });
 }

@@ -44,6 +44,7 @@ mod pull;
 mod push;
 mod repeats;
 mod resolvers;
+mod routers;
 mod running;
 mod secrets;
 mod seed_network;

@@ -74,6 +74,39 @@ fn privileged_rules_of_others_are_seen_as_they_come_and_go() {
     });
 }
 
+/// Who sets up a firewall drops first, and says afterwards what may pass.
+#[test]
+fn privileged_rules_of_others_are_looked_at_when_all_of_them_are_there() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        let set_up = || {
+            let begun = Instant::now();
+            let drops = "{ type filter hook forward priority 0; policy drop; }";
+            run("nft", &[&format!("add table ip others; add chain ip others f {drops}")]);
+            std::thread::sleep(Duration::from_millis(100));
+            run("nft", &["chain ip others f { policy accept; }"]);
+            begun.elapsed()
+        };
+        // Where the machine takes its time, what is half done may well be seen.
+        let mut seen = 0;
+        while set_up() > Duration::from_millis(400) {
+            run("nft", &["delete table ip others"]);
+            becomes_blocked(&client, false, "it has gone").await;
+            seen = told(&client).len();
+        }
+        // What comes next is seen after that.
+        let set_up = tokio::time::Instant::now();
+        tokio::time::sleep_until(set_up + Duration::from_secs(1)).await;
+        run("nft", &["chain ip others f { policy drop; }"]);
+        becomes_blocked(&client, true, "it drops").await;
+        let told = told(&client).split_off(seen);
+        assert!(told.ends_with(&[true]) && !told[..told.len() - 1].contains(&true), "{told:?}");
+        run("nft", &["delete table ip others"]);
+        tared.stop();
+    });
+}
+
 /// Nobody tells of changes there: it is looked at when something starts.
 #[test]
 fn privileged_the_old_iptables_is_seen_too() {

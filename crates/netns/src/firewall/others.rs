@@ -46,7 +46,8 @@ pub fn foreign_forward_chains(ours: &TableName) -> Result<Vec<ForeignChain>, Err
 }
 
 /// Whether the old `iptables` (legacy) drops what the host forwards and none of its rules lets pass, in
-/// the network namespace of the calling thread. Nobody tells when that changes.
+/// the network namespace of the calling thread. Nobody tells when that changes. Needs `CAP_NET_ADMIN`
+/// alone.
 ///
 /// # Errors
 ///

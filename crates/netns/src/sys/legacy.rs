@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::IpFamily;
 
@@ -40,12 +40,9 @@ pub(crate) fn drops_forwarded(family: IpFamily) -> io::Result<bool> {
     if !is_used(family)? {
         return Ok(false);
     }
-    let socket = socket_with(
-        address_family(family),
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(ipproto::RAW),
-    )?;
+    // Any kind of socket will do; a raw one, as iptables(8) has it, would take a capability more.
+    let socket =
+        socket_with(address_family(family), SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     for _ in 1..TRIES {
         match policy_verdict(&socket, family) {
             Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {}

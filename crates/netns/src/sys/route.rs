@@ -14,7 +14,9 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
+};
 use rtnetlink::{AddressMessageBuilder, Handle, RouteMessageBuilder};
 use tokio::runtime::{Builder, Runtime};
 
@@ -134,7 +136,8 @@ impl Routes {
         Ok(destinations)
     }
 
-    /// The numbers of the interfaces that the host's default routes of that family lead out by.
+    /// The numbers of the interfaces that the host's default routes of that family lead out by. What other
+    /// tables say is for packets that some rule sends there.
     pub(super) fn default_interfaces(&self, family: IpFamily) -> io::Result<BTreeSet<u32>> {
         let message = match family {
             IpFamily::V4 => RouteMessageBuilder::<Ipv4Addr>::new().build(),
@@ -226,7 +229,9 @@ fn destination(message: &RouteMessage) -> Option<IpNet> {
 
 fn is_default(message: &RouteMessage) -> bool {
     let header = &message.header;
-    header.kind == RouteType::Unicast && header.destination_prefix_length == 0
+    header.kind == RouteType::Unicast
+        && header.destination_prefix_length == 0
+        && header.table == RouteHeader::RT_TABLE_MAIN
 }
 
 /// The numbers of the interfaces that a route leads out by.

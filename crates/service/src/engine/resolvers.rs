@@ -40,19 +40,17 @@ pub(super) async fn follow(engine: Weak<Inner>, first: io::Result<Watch>) {
     let (mut known, mut first) = (None, Some(first));
     loop {
         let watch = first.take().unwrap_or_else(Watch::new);
-        let Ok(now) = brief(|| Ok::<_, Error>(Resolvers::now())).await else { return };
-        {
-            let Some(engine) = engine.upgrade().map(Engine) else { return };
-            engine.fall_back(&now);
-            match &known {
-                None => engine.refresh_all(&LiveFile::ALL).await,
-                Some(before) if *before == now => {}
-                Some(_) => {
-                    tracing::info!("the host has other resolvers: containers get them, too");
-                    engine.refresh_all(&[LiveFile::ResolvConf]).await;
-                }
+        let Some(there) = engine.upgrade().map(Engine) else { return };
+        let Some(now) = there.fall_back_now().await else { return };
+        match &known {
+            None => there.refresh_all(&LiveFile::ALL).await,
+            Some(before) if *before == now => {}
+            Some(_) => {
+                tracing::info!("the host has other resolvers: containers get them, too");
+                there.refresh_all(&[LiveFile::ResolvConf]).await;
             }
         }
+        drop(there);
         known = Some(now);
         match watch {
             Ok(watch) => match watch.changed().await {
@@ -79,17 +77,16 @@ impl Engine {
         });
     }
 
-    /// Who is asked about names of nobody here is known.
-    pub(super) async fn fall_back_now(&self) {
-        if let Ok(now) = brief(|| Ok::<_, Error>(Resolvers::now())).await {
-            self.fall_back(&now);
-        }
-    }
-
-    /// Where the host has nobody whom it asks, others are asked if the settings name them.
-    fn fall_back(&self, now: &Resolvers) {
+    /// Sees to it who is asked about names of nobody here: where the host has nobody whom it asks, others
+    /// are if the settings name them. Gives what the host has; nothing while the service ends.
+    ///
+    /// One after the other, from reading on: who comes last has seen what is so last.
+    pub(super) async fn fall_back_now(&self) -> Option<Resolvers> {
+        let _alone = self.networks.falling_back.lock().await;
+        let now = brief(|| Ok::<_, Error>(Resolvers::now())).await.ok()?;
         let named = self.config().network.fallback_dns.clone();
-        self.networks.fall_back_to(if now.has_any() { &[] } else { &named });
+        self.networks.fall_back_to(if now.has_any() { &[] } else { &named }).await;
+        Some(now)
     }
 
     /// Brings these files of all containers that live to what they are to be; those that say who

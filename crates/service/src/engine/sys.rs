@@ -19,25 +19,30 @@ pub(super) fn readable(fd: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
 #[derive(Debug)]
 pub(super) struct Watched<W>(W);
 
-impl Watched<Watcher> {
-    /// See [`Watcher::others_changed`].
-    pub(super) fn others_changed(&mut self) -> Result<bool, tare_netns::Error> {
-        self.0.others_changed()
-    }
-}
-
-impl Watched<ForeignWatcher> {
-    /// See [`ForeignWatcher::changed`].
+impl<W: Watches> Watched<W> {
+    /// See [`Watches::changed`].
     pub(super) fn changed(&mut self) -> Result<bool, tare_netns::Error> {
         self.0.changed()
     }
 }
 
-/// What keeps one descriptor for all its life.
-pub(super) trait Watches: AsFd {}
+/// What keeps one descriptor for all its life, which becomes readable when anything changes.
+pub(super) trait Watches: AsFd {
+    /// Takes all that there is to be told: whether any of it matters.
+    fn changed(&mut self) -> Result<bool, tare_netns::Error>;
+}
 
-impl Watches for Watcher {}
-impl Watches for ForeignWatcher {}
+impl Watches for Watcher {
+    fn changed(&mut self) -> Result<bool, tare_netns::Error> {
+        self.others_changed()
+    }
+}
+
+impl Watches for ForeignWatcher {
+    fn changed(&mut self) -> Result<bool, tare_netns::Error> {
+        Self::changed(self)
+    }
+}
 
 impl<W: Watches> AsRawFd for Watched<W> {
     fn as_raw_fd(&self) -> RawFd {

@@ -144,7 +144,7 @@ impl Engine {
         };
         let written = row.clone();
         self.state.run(move |c| durable::insert_network(c, &written)).await?;
-        self.networks.insert(row, &self.config());
+        self.networks.insert(row, &self.config()).await;
         Ok(name)
     }
 
@@ -277,10 +277,13 @@ impl Networks {
     }
 
     /// A network is in no database any more.
-    async fn forget(&self, network: &Network) {
+    pub(super) async fn forget(&self, network: &Network) {
+        // Whoever knows it anew meanwhile does so before.
+        let alone = network.redefining.lock().await;
         self.all.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&network.name);
         network.seen.remove();
         self.names.forget(&network.name);
+        drop(alone);
         let name = network.name.clone();
         if let Err(error) = self.run.run(move |c| leases::forget_free_leases(c, &name)).await {
             tracing::warn!("leases of network '{}' may stay: {error}", network.name);

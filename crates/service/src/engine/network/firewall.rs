@@ -1,7 +1,7 @@
 //! The firewall table of this daemon.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rusqlite::Connection;
 use tare_netns::{
@@ -10,6 +10,7 @@ use tare_netns::{
 use tare_netns::{IpFamily, Ownership, Reach, Watcher};
 use tokio::sync::OnceCell;
 
+use super::watching::follow;
 use crate::db::Db;
 use crate::engine::Error;
 use crate::engine::records;
@@ -68,28 +69,53 @@ impl HostFirewall {
     }
 
     /// Notes that the host is no router and will forward packets all the same, before a network makes
-    /// it do so: nobody could tell that from the host afterwards, if somebody took the table away.
-    pub(super) async fn note_forwarding(&self, network: &Network) -> Result<(), Error> {
+    /// it do so: nobody could tell that from the host afterwards, if somebody took the table away. For
+    /// [`keep_notes`](Self::keep_notes), which families were noted.
+    pub(super) async fn note_forwarding(&self, network: &Network) -> Result<Vec<IpFamily>, Error> {
         let forwarded = FAMILIES.into_iter().filter(|family| forwards(network, *family));
-        let is_new = |family: &IpFamily| !tare_netns::is_forwarding(*family).unwrap_or(true);
-        let new: Vec<_> = forwarded.filter(is_new).collect();
-        if new.is_empty() {
-            return Ok(());
+        let noted: Vec<_> = forwarded.filter(|family| !is_forwarding(*family)).collect();
+        if noted.is_empty() {
+            return Ok(noted);
         }
+        let new = noted.clone();
         let note = move |c: &Connection| {
             new.into_iter().try_for_each(|family| records::set_meta(c, closed(family), "ours"))
         };
-        Ok(self.run.run(note).await?)
+        self.run.run(note).await?;
+        Ok(noted)
     }
 
-    /// The families of which that was noted.
+    /// Keeps those of these notes that are true by now, however it went: where it was not us who made the
+    /// host forward packets, it may be a router, or become one.
+    pub(super) async fn keep_notes(&self, noted: Vec<IpFamily>) {
+        let ours = self.opened.get();
+        let closes = |family: &IpFamily| ours.is_some_and(|rules| rules.closes(*family));
+        self.forget_notes(noted.into_iter().filter(|family| !closes(family)).collect()).await;
+    }
+
+    async fn forget_notes(&self, families: Vec<IpFamily>) {
+        if families.is_empty() {
+            return;
+        }
+        let forget = move |c: &Connection| {
+            families.iter().try_for_each(|family| records::unset_meta(c, closed(*family)))
+        };
+        if let Err(error) = self.run.run(forget).await {
+            tracing::warn!("the host may be no router for others again: {error}");
+        }
+    }
+
+    /// The families of which that was noted. Where the host does not forward them, nothing came of it.
     pub(super) async fn closed(&self) -> Result<Vec<IpFamily>, Error> {
         let noted = |c: &Connection| {
             let found = FAMILIES.map(|family| Ok((family, records::meta(c, closed(family))?)));
             found.into_iter().collect::<Result<Vec<_>, crate::db::Error>>()
         };
         let noted = self.run.run(noted).await?;
-        Ok(noted.into_iter().filter_map(|(family, note)| note.map(|_| family)).collect())
+        let noted = noted.into_iter().filter_map(|(family, note)| note.map(|_| family));
+        let (ours, stale) = noted.partition(|family| is_forwarding(*family));
+        self.forget_notes(stale).await;
+        Ok(ours)
     }
 
     /// With a note, written before the effect, for whoever leaves the host as it was.
@@ -119,6 +145,11 @@ impl Rules {
         }
         self.wanted().extend(rules.elements());
         self.firewall.add_network(&rules)
+    }
+
+    /// Whether what is none of ours is not forwarded, since it was us who made the host do that.
+    fn closes(&self, family: IpFamily) -> bool {
+        self.wanted().contains(&Element::Closed(family))
     }
 
     /// Forgets a network.
@@ -192,33 +223,30 @@ impl Rules {
     }
 }
 
+/// Whether the host forwards packets of that family; where that cannot be known, nothing is new.
+fn is_forwarding(family: IpFamily) -> bool {
+    tare_netns::is_forwarding(family).unwrap_or(true)
+}
+
 /// Whether the host has to forward packets of that family for a network.
 fn forwards(network: &Network, family: IpFamily) -> bool {
     network.reach() != Reach::Internal && network.has(family)
 }
 
 /// Where everybody can change the table: puts back what others took away, as long as it is used.
-async fn keep(watcher: Watcher, rules: std::sync::Weak<Rules>) {
-    if let Err(error) = follow(watcher, &rules).await {
+async fn keep(watcher: Watcher, rules: Weak<Rules>) {
+    let what = ("watch the firewall table", watcher);
+    // At once: until then nothing is translated.
+    if let Err(error) = follow(what, None, &rules, put_back).await {
         tracing::error!("the firewall table is not watched any more: {}", error.chain());
     }
 }
 
-async fn follow(watcher: Watcher, rules: &std::sync::Weak<Rules>) -> Result<(), Error> {
-    let failed = |source| Error::Host { what: "watch the firewall table", source };
-    let mut watcher = crate::engine::sys::watched(watcher).map_err(failed)?;
-    loop {
-        let mut ready = watcher.readable_mut().await.map_err(failed)?;
-        let changed = ready.get_inner_mut().others_changed();
-        ready.clear_ready();
-        let Some(rules) = rules.upgrade() else { return Ok(()) };
-        if changed.map_err(|error| failed(std::io::Error::other(error)))? {
-            tracing::warn!("somebody changed the firewall table of containers: it is put back");
-            let restored = tokio::task::spawn_blocking(move || rules.restore()).await;
-            if let Ok(Err(error)) = restored {
-                tracing::error!("the firewall table cannot be put back: {error}");
-            }
-        }
+async fn put_back(rules: Arc<Rules>) {
+    tracing::warn!("somebody changed the firewall table of containers: it is put back");
+    let restored = tokio::task::spawn_blocking(move || rules.restore()).await;
+    if let Ok(Err(error)) = restored {
+        tracing::error!("the firewall table cannot be put back: {error}");
     }
 }
 

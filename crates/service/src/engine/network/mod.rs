@@ -13,6 +13,7 @@ mod others;
 mod place;
 mod subnet;
 mod update;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -68,6 +69,8 @@ pub(super) struct Networks {
     changing: tokio::sync::Mutex<()>,
     /// Held by whoever lets addresses rest.
     resting: Arc<tokio::sync::Mutex<()>>,
+    /// Held by whoever finds out whom to fall back to, until that is done.
+    pub(super) falling_back: tokio::sync::Mutex<()>,
 }
 
 /// What a container gets for one start.
@@ -103,11 +106,12 @@ impl Networks {
             all: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             resting: Arc::default(),
+            falling_back: tokio::sync::Mutex::default(),
         };
         networks.others.watch();
         for found in state.run(durable::networks).await? {
             match found {
-                Ok(row) => networks.insert(row, config),
+                Ok(row) => networks.insert(row, config).await,
                 Err(error) => host.taint_unreadable("a network", &error.into()),
             }
         }
@@ -143,16 +147,32 @@ impl Networks {
         };
         let written = row.clone();
         self.state.run(move |c| durable::insert_network(c, &written)).await?;
-        self.insert(row, config);
+        self.insert(row, config).await;
         Ok(())
     }
 
-    fn insert(&self, row: NetworkRow, config: &Config) {
+    async fn insert(&self, row: NetworkRow, config: &Config) {
         self.names.know(&row.name, &row.definition);
         let labels = row.definition.labels.iter();
         let labels = public_labels(config, labels.map(|(k, v)| (k.as_str(), v.as_str())));
-        let (name, network) = (row.name.clone(), Network::new(row, labels, self.events.clone()));
-        self.all.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(network));
+        let network = Arc::new(Network::new(row, labels, self.events.clone()));
+        let (name, new) = (network.name.clone(), network.clone());
+        self.all.write().unwrap_or_else(PoisonError::into_inner).insert(name, new);
+        // Others may be asked since its names are known, and whoever saw to that has not found it.
+        self.know_names(&network).await;
+    }
+
+    /// The names of a network are of what it is now, if it is still there.
+    async fn know_names(&self, network: &Network) {
+        let _alone = network.redefining.lock().await;
+        if self.has(network) {
+            self.names.know(&network.name, &network.definition());
+        }
+    }
+
+    /// Whether it is still there, and stays so for as long as nobody else redefines it.
+    fn has(&self, network: &Network) -> bool {
+        self.get(&network.name).is_some_and(|found| std::ptr::eq(Arc::as_ptr(&found), network))
     }
 
     /// The network of that name.
@@ -264,24 +284,29 @@ impl Networks {
             self.renew(network).await?;
         }
         let definition = network.definition();
-        let by = by.clone();
-        let failed = move |source| Error::Network { name: by.clone(), source: Box::new(source) };
         if definition.bridge().is_some() {
-            self.firewall.note_forwarding(&definition.network).await?;
-            let rules = self.firewall.open().await.map_err(&failed)?;
-            let (names, network) = (self.names.clone(), network.clone());
-            brief(move || {
-                network.ensure(&names).map_err(&failed)?;
-                rules.add_network(&definition.network).map_err(&failed)
-            })
-            .await?;
+            let noted = self.firewall.note_forwarding(&definition.network).await?;
+            let made = self.make_bridge(network.clone(), by.clone()).await;
+            self.firewall.keep_notes(noted).await;
+            made?;
         }
         network.show_interface();
         drop(lock);
-        if let Some(bridge) = network.definition().bridge() {
+        if let Some(bridge) = definition.bridge() {
             self.others.trust(bridge).await;
         }
         Ok(())
+    }
+
+    async fn make_bridge(&self, network: Arc<Network>, by: ContainerName) -> Result<(), Error> {
+        let failed = move |source| Error::Network { name: by.clone(), source: Box::new(source) };
+        let rules = self.firewall.open().await.map_err(&failed)?;
+        let names = self.names.clone();
+        brief(move || {
+            network.ensure(&names).map_err(&failed)?;
+            rules.add_network(&network.definition().network).map_err(&failed)
+        })
+        .await
     }
 
     /// Writes down other subnets if those it has are taken. Addresses that rest are of the ones
@@ -432,10 +457,10 @@ impl Networks {
     }
 
     /// From now on these are asked in place of the host's resolvers.
-    pub(super) fn fall_back_to(&self, servers: &[IpAddr]) {
+    pub(super) async fn fall_back_to(&self, servers: &[IpAddr]) {
         if self.names.fall_back_to(servers) {
             for network in self.all() {
-                self.names.know(&network.name, &network.definition());
+                self.know_names(&network).await;
             }
         }
     }
@@ -589,3 +614,7 @@ impl super::Inner {
         Ok(self.networks.find(name)?.seen.get())
     }
 }
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod names_tests;

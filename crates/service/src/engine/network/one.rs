@@ -23,7 +23,8 @@ pub(in crate::engine) struct Network {
     members: Mutex<Members>,
     /// Whether what it needs on the host is there, and its subnets are this daemon's alone.
     ready: RwLock<Arc<OnceCell<()>>>,
-    /// Held by whoever changes what it is, from looking to writing down.
+    /// Held by whoever changes what it is, from looking to writing down, and by whoever removes it or says
+    /// what its names are, so that the last of them is right.
     pub(super) redefining: tokio::sync::Mutex<()>,
     /// What is seen of it.
     pub(in crate::engine) seen: Visible<view::Network>,

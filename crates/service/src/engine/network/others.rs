@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tare_netns::{ForeignChain, ForeignWatcher, InterfaceName, IpFamily, TableName};
 
+use super::watching::follow;
 use crate::engine::Error;
 use crate::engine::blocking::brief;
 use crate::engine::events::{Event, Events};
@@ -17,7 +18,7 @@ use crate::engine::scope::Answer;
 
 /// A look costs less than a start, and starts come many at a time.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long the next look waits after a change; what happens meanwhile is then seen.
+/// How long a look waits after a change: who changes rules changes many of them.
 const REST: Duration = Duration::from_millis(500);
 /// The table of firewalld: none of its chains has a policy, and all that is not in a zone that lets it
 /// through is rejected.
@@ -65,11 +66,12 @@ impl Others {
 
     /// Looks now, and again whenever somebody else has changed rules, for as long as this is there.
     pub(super) fn watch(self: &Arc<Self>) {
-        self.look();
         match ForeignWatcher::new(&self.ours) {
             Ok(watcher) => drop(tokio::spawn(keep(watcher, Arc::downgrade(self)))),
             Err(error) => tracing::warn!("the rules of others are not watched: {error}"),
         }
+        // What changes while it is looked for the first time is told.
+        self.look();
     }
 
     /// A bridge of ours is there.
@@ -124,8 +126,8 @@ impl Others {
         tokio::task::spawn_blocking(move || {
             // What was seen last is what counts.
             let _alone = this.looking.lock().unwrap_or_else(PoisonError::into_inner);
-            match found(&this.ours) {
-                Ok((chains, legacy)) => this.judge(&chains, legacy),
+            match tare_netns::foreign_forward_chains(&this.ours) {
+                Ok(chains) => this.judge(&chains, legacy(tare_netns::legacy_iptables_drops)),
                 Err(error) => tracing::warn!("the rules of others cannot be looked at: {error}"),
             }
         });
@@ -165,38 +167,22 @@ impl Others {
 }
 
 async fn keep(watcher: ForeignWatcher, others: Weak<Others>) {
-    if let Err(error) = follow(watcher, &others).await {
+    let what = ("watch the rules of others", watcher);
+    let look = async |others: Arc<Others>| others.look();
+    if let Err(error) = follow(what, Some(REST), &others, look).await {
         tracing::warn!("the rules of others are not watched any more: {}", error.chain());
     }
 }
 
-/// Who changes rules changes many of them: they are looked at when that is done.
-async fn follow(watcher: ForeignWatcher, others: &Weak<Others>) -> Result<(), Error> {
-    let failed = |source| Error::Host { what: "watch the rules of others", source };
-    let mut watcher = crate::engine::sys::watched(watcher).map_err(failed)?;
-    loop {
-        let mut ready = watcher.readable_mut().await.map_err(failed)?;
-        let changed = ready.get_inner_mut().changed();
-        ready.clear_ready();
-        if !changed.map_err(|error| failed(std::io::Error::other(error)))? {
-            continue;
-        }
-        let Some(others) = others.upgrade() else { return Ok(()) };
-        others.look();
-        drop(others);
-        tokio::time::sleep(REST).await;
-    }
-}
-
-/// What there is that may block: chains, and the families of which the old `iptables` drops.
-fn found(ours: &TableName) -> Result<(Vec<ForeignChain>, Vec<IpFamily>), tare_netns::Error> {
-    let mut legacy = Vec::new();
-    for family in [IpFamily::V4, IpFamily::V6] {
-        if tare_netns::legacy_iptables_drops(family)? {
-            legacy.push(family);
-        }
-    }
-    Ok((tare_netns::foreign_forward_chains(ours)?, legacy))
+/// The families of which the old `iptables` drops. One that cannot be looked at hides nothing else.
+fn legacy(drops: impl Fn(IpFamily) -> Result<bool, tare_netns::Error>) -> Vec<IpFamily> {
+    let known = |family: &IpFamily| {
+        drops(*family).unwrap_or_else(|error| {
+            tracing::warn!("the rules of others cannot be looked at: {error}");
+            false
+        })
+    };
+    [IpFamily::V4, IpFamily::V6].into_iter().filter(known).collect()
 }
 
 /// As the program is asked for it.
@@ -211,4 +197,24 @@ fn named_legacy(family: IpFamily) -> String {
 /// As nft(8) is asked for it.
 fn named(chain: &ForeignChain) -> String {
     format!("chain {} {} {}", chain.family, chain.table, chain.chain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_hides_nothing_else() {
+        let of = |unknown: IpFamily| {
+            legacy(|family| {
+                if family != unknown {
+                    return Ok(true);
+                }
+                let source = std::io::ErrorKind::PermissionDenied.into();
+                Err(tare_netns::Error::ReadLegacy { family, source })
+            })
+        };
+        assert_eq!(of(IpFamily::V4), [IpFamily::V6]);
+        assert_eq!(of(IpFamily::V6), [IpFamily::V4]);
+    }
 }

@@ -127,12 +127,19 @@ impl Engine {
 
 impl Networks {
     /// Changes what a network is: written down, then known. The one way to do it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchNetwork`] if it was removed meanwhile; those of `change`.
     pub(super) async fn redefine(
         &self,
         network: &Network,
         change: impl FnOnce(NetworkDefinition) -> Result<NetworkDefinition, Error>,
     ) -> Result<Arc<NetworkDefinition>, Error> {
         let _alone = network.redefining.lock().await;
+        if !self.has(network) {
+            return Err(Error::NoSuchNetwork(network.name.to_string()));
+        }
         let definition = change((*network.definition()).clone())?;
         let (name, written) = (network.name.clone(), definition.clone());
         self.state.run(move |c| durable::redefine_network(c, &name, &written)).await?;

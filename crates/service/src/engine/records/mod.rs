@@ -26,3 +26,9 @@ pub(super) fn set_meta(c: &Connection, key: &str, value: &str) -> Result<(), Err
     c.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [key, value])?;
     Ok(())
 }
+
+/// Forgets a value of the daemon as a whole.
+pub(super) fn unset_meta(c: &Connection, key: &str) -> Result<(), Error> {
+    c.execute("DELETE FROM meta WHERE key = ?1", [key])?;
+    Ok(())
+}
