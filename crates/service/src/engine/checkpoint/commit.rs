@@ -52,6 +52,7 @@ async fn may_have_ended(error: &tare_spawn::Error, after: After, init: &Watched)
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use std::process::{Child, Command};
 

@@ -93,7 +93,9 @@ impl Checkpoints {
     fn take_all_of(&self, container: &ContainerId) -> Vec<Arc<Checkpoint>> {
         let mut its = self.all();
         its.retain(|checkpoint| checkpoint.row.container == *container);
-        its.iter().for_each(|checkpoint| self.take(&checkpoint.row.id));
+        for checkpoint in &its {
+            self.take(&checkpoint.row.id);
+        }
         its
     }
 }

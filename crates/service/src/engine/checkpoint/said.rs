@@ -60,6 +60,7 @@ fn first(file: File, most: usize) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
 
