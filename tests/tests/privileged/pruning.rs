@@ -1,14 +1,25 @@
 //! Containers that do not run go, and no others.
 
 use std::collections::HashMap;
+use std::fs;
 use std::process::Command;
 
-use system_tests::{Client, Options, Properties, ROOT, Tared, bin, on_scratch_host, started};
-use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use system_tests::{
+    Client, Ended, Options, Properties, ROOT, Tared, bin, on_scratch_host, read, started,
+};
+use zbus::{OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
 
 async fn prune(client: &Client, filter: Options<'_>) -> Vec<String> {
+    removed(client, &pruned(client, filter).await).await
+}
+
+async fn pruned(client: &Client, filter: Options<'_>) -> Ended {
     let body = (vec!["containers"], filter);
-    let ended = client.job(ROOT, "Manager", "Prune", &body).await.unwrap();
+    client.job(ROOT, "Manager", "Prune", &body).await.unwrap()
+}
+
+async fn removed(client: &Client, ended: &Ended) -> Vec<String> {
     ended.done();
     let output = client.properties(&ended.job, "Job").await.get::<Variant<'static>>("Output");
     let output: HashMap<String, OwnedVariant> = output.try_into().unwrap();
@@ -67,6 +78,36 @@ fn privileged_containers_that_do_not_run_are_pruned_and_no_others() {
         for path in [&runs, &paused] {
             client.remove(path).await.done();
         }
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_one_that_cannot_be_removed_is_no_reason_not_to_prune_the_others() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let mut all = Vec::new();
+        for name in ["a", "b", "c"] {
+            all.push(client.create(name, "true").await);
+        }
+        // Whichever it is: the first that is pruned.
+        all.sort_by_key(ToString::to_string);
+        let dir = host.scratch().join("s/containers").join(&sorted(&[&all[0]])[0]);
+        let stays = dir.join("stays");
+        fs::create_dir(&stays).unwrap();
+        mount("none", &stays, "tmpfs", MountFlags::empty(), None).unwrap();
+        let ended = pruned(&client, Options::new()).await;
+        assert_eq!(removed(&client, &ended).await, sorted(&[&all[1], &all[2]]));
+        let log = client.call(&ended.job, "Job", "OpenLog", &0_u64).await.unwrap();
+        let log = read(log.body().deserialize::<OwnedFd>().unwrap()).await;
+        assert!(log.contains("\"priority\":3"), "{log}");
+        // Its directory has another name by now.
+        let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+        let at = mounts.split(' ').find(|at| at.ends_with("/stays")).unwrap();
+        unmount(at, UnmountFlags::empty()).unwrap();
+        client.remove(&all[0]).await.done();
         tared.stop();
     });
 }
