@@ -515,7 +515,11 @@ pub async fn came(lab: &Lab<'_>, number: usize) -> Result<(), Problem> {
 
 /// Whether all of that is what the operation may leave to the next daemon.
 fn may_leave<O: Operation>(differences: &[Difference]) -> bool {
-    differences.iter().all(|it| matches!(it.change, Change::New(_)) && O::LEAVES.contains(&it.kind))
+    let may_be = |it: &Difference| {
+        let named = |(kind, part): &(&str, &str)| it.kind == *kind && it.name.contains(part);
+        matches!(it.change, Change::New(_)) && O::LEAVES.iter().any(named)
+    };
+    differences.iter().all(may_be)
 }
 
 /// To make a descriptor of one's own takes no time and no lock: it is done where nothing may wait.

@@ -73,6 +73,7 @@ impl Operation for OpenRoot {
     const METHODS: &[&str] = &["Container.OpenRootDirectory"];
     const OWES: Owes = Owes::Before;
     const LEFTOVERS: Until = Until::Removed;
+    const PART: &str = "storage";
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         is_there(lab).await;
@@ -96,6 +97,7 @@ impl Operation for GetChanges {
     const METHODS: &[&str] = &["Container.GetChanges"];
     const OWES: Owes = Owes::Before;
     const LEFTOVERS: Until = Until::Removed;
+    const PART: &str = "storage";
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         Exec.prepare(lab).await;

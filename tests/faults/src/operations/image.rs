@@ -113,7 +113,7 @@ impl Operation for RemoveImage {
     const METHODS: &[&str] = &["Image.Remove"];
     const OWES: Owes = Owes::Retry;
     const LEFTOVERS: Until = Until::Restarted;
-    const LEAVES: &[&str] = &["file"];
+    const LEAVES: &[(&str, &str)] = &[("file", "")];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         if self.is_whole(lab.client()).await {
@@ -144,7 +144,7 @@ impl Operation for PruneImages {
     const METHODS: &[&str] = &["Manager.Prune"];
     const OWES: Owes = Owes::Retry;
     const LEFTOVERS: Until = Until::Restarted;
-    const LEAVES: &[&str] = &["file"];
+    const LEAVES: &[(&str, &str)] = &[("file", "")];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         if self.is_whole(lab.client()).await {

@@ -9,7 +9,7 @@ use super::there::{
     call, clear, container, create, create_with_all, done, is_found, job, refused, state,
     the_container,
 };
-use super::{Exec, Operation, Owes, Until};
+use super::{Exec, Operation, Owes, Until, volume};
 use crate::helper::Helper;
 use crate::lab::Lab;
 
@@ -104,7 +104,7 @@ impl Operation for Remove {
     const OWES: Owes = Owes::Retry;
     // The volumes that were its own alone are removed after it, and it is gone whatever becomes of that.
     const LEFTOVERS: Until = Until::Restarted;
-    const LEAVES: &[&str] = &["file"];
+    const LEAVES: &[(&str, &str)] = volume::LEAVES;
     const HELPERS: &[Helper] = &[Helper::Names];
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
@@ -167,6 +167,7 @@ impl Operation for Pause {
     const METHODS: &[&str] = &["Container.Pause"];
     const OWES: Owes = Owes::Before;
     const LEFTOVERS: Until = Until::Removed;
+    const PART: &str = "runtime";
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         if state(lab.client()).await == "paused" {
@@ -197,6 +198,7 @@ impl Operation for Resume {
     const METHODS: &[&str] = &["Container.Resume"];
     const OWES: Owes = Owes::Again;
     const LEFTOVERS: Until = Until::Removed;
+    const PART: &str = "runtime";
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         if state(lab.client()).await != "paused" {

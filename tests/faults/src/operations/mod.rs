@@ -57,9 +57,9 @@ pub trait Operation: Default {
     const OWES: Owes;
     /// Until when something stays that could not be taken back, or not taken away.
     const LEFTOVERS: Until;
-    /// What is new and may be there until the daemon starts again, by kind, where all is done but for what
-    /// could not be taken away.
-    const LEAVES: &[&str] = &[];
+    /// What may be there, and was not, until the daemon starts again, where all is done but for what could
+    /// not be taken away: of which kind, and what its name has in it.
+    const LEAVES: &[(&str, &str)] = &[];
     /// Whose effects it surely has.
     const PART: &str = "service";
     /// Who has a part in it, where that is a program of its own.

@@ -10,6 +10,9 @@ use super::there::{VOLUME, done, manage, refused, small_tar, volume};
 use super::{Operation, Owes, Until};
 use crate::lab::Lab;
 
+/// What is left of one that is removed: its files, and that they are.
+pub(super) const LEAVES: &[(&str, &str)] = &[("file", ""), ("row", " volume_remains ")];
+
 /// Makes a volume.
 #[derive(Debug, Default)]
 pub struct CreateVolume;
@@ -43,7 +46,7 @@ impl Operation for RemoveVolume {
     const METHODS: &[&str] = &["Volume.Remove"];
     const OWES: Owes = Owes::Retry;
     const LEFTOVERS: Until = Until::Restarted;
-    const LEAVES: &[&str] = &["file"];
+    const LEAVES: &[(&str, &str)] = LEAVES;
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         ExportVolume.prepare(lab).await;
@@ -68,7 +71,7 @@ impl Operation for PruneVolumes {
     const METHODS: &[&str] = &["Manager.Prune"];
     const OWES: Owes = Owes::Retry;
     const LEFTOVERS: Until = Until::Restarted;
-    const LEAVES: &[&str] = &["file"];
+    const LEAVES: &[(&str, &str)] = LEAVES;
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
         ExportVolume.prepare(lab).await;
