@@ -141,7 +141,17 @@ impl<'h> Lab<'h> {
     /// daemon that was not its parent cannot know which signal it got. Nor what a daemon has not
     /// opened that was started anew.
     pub async fn differences(&self, wanted: &World) -> Vec<Difference> {
-        settled(|| self.differences_now(wanted)).await
+        self.differences_that_may_last(wanted, |_| false).await
+    }
+
+    /// The same; what may last is not waited for, once it stays as it is.
+    pub async fn differences_that_may_last(
+        &self,
+        wanted: &World,
+        may_last: impl Fn(&[Difference]) -> bool,
+    ) -> Vec<Difference> {
+        let left = settled(|| self.differences_now(wanted), &may_last).await;
+        if may_last(&left) { self.lasting_differences(wanted).await } else { left }
     }
 
     fn differences_now(&self, wanted: &World) -> Vec<Difference> {
@@ -165,12 +175,12 @@ impl<'h> Lab<'h> {
 
     /// The same without what stays where no container is any more.
     pub async fn leftovers(&self, wanted: &World) -> Vec<Difference> {
-        settled(|| {
+        let now = || {
             let mut left = wanted.leftovers(&self.world(), &self.daemon.scope());
             left.retain(|it| !is_not_open(it));
             left
-        })
-        .await
+        };
+        settled(now, |_| false).await
     }
 
     /// What the daemon has logged since this was last asked.
@@ -203,11 +213,15 @@ async fn works(client: &Client) -> String {
     features.into_iter().find(is_runtime).expect("a runtime works here")
 }
 
-async fn settled(differences: impl Fn() -> Vec<Difference>) -> Vec<Difference> {
+/// What is left once that is nothing, or all of it may be, or enough time has passed.
+async fn settled(
+    differences: impl Fn() -> Vec<Difference>,
+    may_be: impl Fn(&[Difference]) -> bool,
+) -> Vec<Difference> {
     let end = Instant::now() + SETTLING;
     loop {
         let left = differences();
-        if left.is_empty() || Instant::now() > end {
+        if left.is_empty() || may_be(&left) || Instant::now() > end {
             return left;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

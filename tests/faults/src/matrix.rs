@@ -402,11 +402,11 @@ impl<O: Operation> Matrix<O> {
             (Err(_), Owes::Before) => nothing("it left something", &lab.differences(before).await),
             (Ok(()), Owes::Before | Owes::Again) => self.take_away(lab).await,
             (Ok(()), Owes::Retry) => {
-                nothing("done, it left something", &lab.differences(&self.done).await)
+                nothing("done, it left something", &self.still_to_do(lab).await)
             }
             (Err(why), Owes::Retry) => {
                 self.repeat(lab, &why).await?;
-                nothing("repeated, it left something", &lab.differences(&self.done).await)
+                nothing("repeated, it left something", &self.still_to_do(lab).await)
             }
             (Err(why), Owes::Again) => {
                 self.repeat(lab, &why).await?;
@@ -415,7 +415,12 @@ impl<O: Operation> Matrix<O> {
         }
     }
 
-    /// The same, and what a look at the host does not tell.
+    /// What is not as after a run of which nothing is left, but for what comes yet.
+    async fn still_to_do(&self, lab: &Lab<'_>) -> Vec<Difference> {
+        lab.differences_that_may_last(&self.done, may_leave::<O>).await
+    }
+
+    /// Whether it left what it owes, and what a look at the host does not tell.
     async fn check_all(
         &self,
         lab: &Lab<'_>,
@@ -513,13 +518,13 @@ pub async fn came(lab: &Lab<'_>, number: usize) -> Result<(), Problem> {
     }
 }
 
-/// Whether all of that is what the operation may leave to the next daemon.
+/// Whether there is something, all of which the operation may leave to the next daemon.
 fn may_leave<O: Operation>(differences: &[Difference]) -> bool {
-    let may_be = |it: &Difference| {
+    let may_stay = |it: &Difference| {
         let named = |(kind, part): &(&str, &str)| it.kind == *kind && it.name.contains(part);
         matches!(it.change, Change::New(_)) && O::LEAVES.iter().any(named)
     };
-    differences.iter().all(may_be)
+    !differences.is_empty() && differences.iter().all(may_stay)
 }
 
 /// To make a descriptor of one's own takes no time and no lock: it is done where nothing may wait.
