@@ -19,7 +19,7 @@ setup: ## Install the Debian packages that the other targets need and that are m
 	tools/setup.sh
 
 # Of tests on this host, and in lab systems.
-FOR_TESTS := docker-registry skopeo
+FOR_TESTS := docker-registry procps skopeo
 
 setup-tests: ## The same, and those that tests need
 	tools/setup.sh $(FOR_TESTS)
@@ -73,7 +73,7 @@ test-lab: setup-lab build ## Tests named lab_*, and privileged ones once more, i
 	tools/cargo-test.sh root $(TESTS) --test labs -- of_lab:: || failed=1; \
 	TARE_BRIDGE_NF=1 tools/cargo-test.sh lab $(TESTS) --test lab || failed=1; \
 	TARE_BRIDGE_NF=0 tools/cargo-test.sh lab $(TESTS) --exclude fault-tests --test lab -- \
-		network::lab_ lab_networks_and_ports || failed=1; \
+		network::lab_ firewalls::lab_ lab_networks_and_ports || failed=1; \
 	TARE_BRIDGE_NF=0 tools/cargo-test.sh lab $(TESTS) --exclude fault-tests --test privileged -- \
 		--skip limits::privileged_limits || failed=1; \
 	exit $$failed
@@ -109,9 +109,9 @@ clippy: ## Lints, warnings are errors
 	$(CARGO) clippy --locked --workspace --exclude fault-tests --all-targets -- -D warnings
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 
-deny: ## Licences, sources and duplicates of dependencies, if cargo-deny is there
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check licenses bans sources; \
-	else echo "cargo-deny is not installed; nothing checked"; fi
+deny: ## Licences, sources and duplicates of dependencies; needs cargo-deny
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: nothing is checked" >&2; exit 1; }
+	$(CARGO) deny check licenses bans sources
 
 clean: ## Remove what was built
 	$(CARGO) clean

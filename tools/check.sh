@@ -46,16 +46,22 @@ lane() {
     done
 }
 
+# Lanes have no terminal to ask for a password at: that is done before, and kept until the end.
+keep_root() {
+    [ "$(id -u)" != 0 ] || return 0
+    sudo true || exit
+    { while sudo -n true && sleep 60; do :; done & } >/dev/null 2>&1
+}
+
 # All lanes at once. Each is a process group of its own, or it would not hear of a Ctrl-C.
 beside() {
     local each lanes=()
+    keep_root
     set -m
     for each in "$@"; do
         lane "$each" </dev/null &
         lanes+=($!)
     done
-    # Nobody is there to be asked a password later.
-    [ "$(id -u)" = 0 ] || { while sudo -nv 2>/dev/null && sleep 60; do :; done & } 2>/dev/null
     # shellcheck disable=SC2064 # those of now
     trap "kill -INT ${lanes[*]/#/-} 2>/dev/null; wait ${lanes[*]}; exit 130" INT TERM
     wait "${lanes[@]}"

@@ -6,7 +6,9 @@ cd "$(dirname "$0")/.."
 # What root writes is read by whoever called: their own may be stricter, and sudo keeps it.
 umask 022
 
-bin=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)
+bin=${TARE_BIN_DIR:-${CARGO_TARGET_DIR:-target}/built}
+# The first of several.
+bin=$(cd "${bin%%:*}" && pwd)
 # What goes between $ and the command where root is needed; nothing as root.
 root=
 [ "$(id -u)" = 0 ] || root=sudo
@@ -18,6 +20,8 @@ work=
 address=
 # Whether a tared may be there, though its process id is not known yet.
 launched=no
+# The control group of all its containers, as soon as one is there.
+group=
 
 main() {
     # If there is a password to be asked for, then here and not in the middle.
@@ -50,6 +54,7 @@ main() {
     wait_for_job "$(path_in "$reply")"
     get "$web" Container State PID IPAddresses
     running=$reply
+    group=$(group_of "$(printf '%s\n' "$running" | sed -n 's|^u \([0-9]*\)$|\1|p')")
     ip=$(printf '%s\n' "$running" | sed -n 's|.*"Address" s "\([0-9.]*\)/.*|\1|p')
     show busybox wget -Y off -q -O - "http://$ip/"
     tarectl exec web ip route
@@ -274,8 +279,13 @@ host_state() {
     echo "# network namespaces" && ip netns
     echo "# firewall" && $root nft --stateless list ruleset
     echo "# mounts" && findmnt --raw --noheadings --output TARGET,SOURCE,FSTYPE | sort
-    echo "# control groups" && find /sys/fs/cgroup -type d -name 'tare*' | sort
+    [ -z "$group" ] || find /sys/fs/cgroup -type d -name "$group"
     echo "# processes" && processes
+}
+
+# The first group of ours that a process is in.
+group_of() {
+    sed -n 's|^0::/||p' "/proc/$1/cgroup" | tr / '\n' | sed -n '/^tare/{p;q}'
 }
 
 # Those that work on our directory; the name of everything of a container leads there.

@@ -54,9 +54,6 @@ pub(crate) struct Measured {
     pub(crate) must: Option<Judged>,
     /// To what it should be.
     pub(crate) aim: Option<Judged>,
-    /// What is promised, where we take no part.
-    #[serde(default)]
-    pub(crate) missing: Option<String>,
     /// Ours first.
     pub(crate) contestants: Vec<Contestant>,
     /// Why there is no more.
@@ -156,7 +153,6 @@ impl Measured {
             condition,
             must: None,
             aim: None,
-            missing: row.missing.map(|it| it.promise.into()),
             contestants: Vec::new(),
             failed: None,
         }
@@ -174,6 +170,16 @@ impl Measured {
             Promise::Over(most, whom) => {
                 let above = of(whom)?.against_ours?.above.median;
                 (format!("{} + {most} {unit}", whom.name()), above, above <= most)
+            }
+            Promise::OverShare(hundredths, most, whom) => {
+                let whole = of(whom)?;
+                let above = whole.against_ours.as_ref()?.above.median;
+                let allowed = whole.summary.median * hundredths / 100.0 + most;
+                (
+                    format!("{} + {hundredths} % + {most} {unit}", whom.name()),
+                    above,
+                    above <= allowed,
+                )
             }
             Promise::Below(most) => (format!("{most} {unit}"), ours, ours <= most),
             Promise::Above(least) => (format!("{least} {unit}"), ours, ours >= least),
@@ -236,7 +242,6 @@ pub(crate) mod tests {
         must: None,
         aim: None,
         contestants: &[Who::Tare, Who::Podman, Who::Crun],
-        missing: None,
         rounds: Rounds { full: 3, quick: 1 },
         under: Condition::PLAIN,
         prepare: nothing,
@@ -256,6 +261,20 @@ pub(crate) mod tests {
             (Unit::Millis, Promise::Times(6.0, Who::Podman), "6x podman", 5.5, false),
             (Unit::Millis, Promise::Over(15.0, Who::Crun), "crun + 15 ms", 15.0, true),
             (Unit::Millis, Promise::Over(12.0, Who::Crun), "crun + 12 ms", 15.0, false),
+            (
+                Unit::Millis,
+                Promise::OverShare(100.0, 9.0, Who::Crun),
+                "crun + 100 % + 9 ms",
+                15.0,
+                true,
+            ),
+            (
+                Unit::Millis,
+                Promise::OverShare(50.0, 9.0, Who::Crun),
+                "crun + 50 % + 9 ms",
+                15.0,
+                false,
+            ),
             (Unit::Megabytes, Promise::Below(20.0), "20 MB", 20.0, true),
             (Unit::Megabytes, Promise::Below(19.0), "19 MB", 20.0, false),
             (Unit::PerSecond, Promise::Above(20.0), "20 /s", 20.0, true),

@@ -21,11 +21,8 @@ pub(crate) struct Row {
     pub(crate) must: Option<Promise>,
     /// What we would like to reach.
     pub(crate) aim: Option<Promise>,
-    /// Ours first, with whom all others are compared; where we cannot do it, the floor. In each round
-    /// every one of them has its turn, each time beginning with another.
+    /// Ours first, with whom all others are compared. In each round every one of them has its turn, each time beginning with another.
     pub(crate) contestants: &'static [Who],
-    /// Why we do not take part.
-    pub(crate) missing: Option<Missing>,
     /// How often.
     pub(crate) rounds: Rounds,
     /// On which kind of host.
@@ -36,16 +33,6 @@ pub(crate) struct Row {
     pub(crate) sample: fn(&Stage, Who) -> Work<'_, f64>,
     /// Takes away what `prepare` made.
     pub(crate) clean: fn(&Stage, Who) -> Work<'_, ()>,
-}
-
-/// What we promise of something that we cannot do yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Missing {
-    /// The method of a container that is not there.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a test looks for it in the contract"))]
-    pub(crate) method: &'static str,
-    /// In words.
-    pub(crate) promise: &'static str,
 }
 
 /// Something that is being done on the stage.
@@ -141,6 +128,8 @@ pub(crate) enum Promise {
     Times(f64, Who),
     /// No more than this above somebody else's.
     Over(f64, Who),
+    /// No more above somebody else's than so many hundredths of that and this.
+    OverShare(f64, f64, Who),
     /// At most.
     Below(f64),
     /// At least.

@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Write};
 
-use crate::condition::Condition;
 use crate::figures::Summary;
 use crate::report::{Contestant, Judged, Measured, Report};
 use crate::verdicts::Verdicts;
@@ -39,10 +38,6 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
             writeln!(out, "{:18} {}", row.name, row.measures)?;
             told.push(&row.name);
         }
-    }
-    let missing = report.rows.iter().filter_map(|row| Some((row, row.missing.as_ref()?)));
-    for (row, promise) in missing.filter(|(row, _)| row.condition == Condition::Plain) {
-        writeln!(out, "{:18} tare cannot do it yet; promised is {promise}", row.name)?;
     }
     writeln!(out, "\n{}", Verdicts::of(report))
 }

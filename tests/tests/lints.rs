@@ -1,5 +1,7 @@
 //! That every crate that changes the host may do so in one place only: `clippy.toml` of a crate takes the
-//! place of the one above it and cannot include another, so each repeats what all have.
+//! place of the one above it and cannot include another, so each repeats what all have. And what else
+//! nobody would miss: that a crate is linted at all, that those below the service know nothing of each
+//! other, and that what is pure is forbidden all else.
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 use std::collections::BTreeSet;
@@ -12,9 +14,12 @@ const ENDS: &str = "# Of this one.";
 /// Those that forbid something else, and why.
 const APART: [(&str, &str); 1] = [("names", "it makes sockets, and nothing that stays")];
 
+fn crates_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")
+}
+
 fn crates() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+    fs::read_dir(crates_dir()).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Whether tests can make each effect of a crate fail.
@@ -56,6 +61,49 @@ fn no_crate_changes_the_host_but_where_that_can_be_made_to_fail() {
     assert!(wanted.len() > 50 && others.len() > 3, "{seen:?}");
     for (name, forbidden) in others {
         assert_eq!(forbidden, wanted, "{name} and {first}");
+    }
+}
+
+/// Those that only compute, with some of what would be more than that.
+const PURE: [&str; 2] = ["checkpoint", "specgen"];
+const IMPURE: [&str; 4] =
+    ["std::fs::read", "std::env::var", "std::time::SystemTime::now", "std::process::Command::new"];
+
+#[test]
+fn what_only_computes_is_forbidden_all_else() {
+    for name in PURE {
+        let file = crates_dir().join(name).join("clippy.toml");
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let paths: BTreeSet<&str> = text.lines().filter_map(|line| path(line.trim())).collect();
+        let missing: Vec<_> = IMPURE.iter().filter(|it| !paths.contains(*it)).collect();
+        assert!(missing.is_empty(), "{name} may {missing:?}");
+    }
+}
+
+#[test]
+fn every_crate_is_linted() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for dir in crates().into_iter().chain([tests.into(), tests.join("faults"), tests.join("world")])
+    {
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("[lints]\nworkspace = true\n"), "{}", dir.display());
+    }
+}
+
+/// Who composes the others, and who only calls.
+const ABOVE: [&str; 2] = ["ctl", "service"];
+
+#[test]
+fn leaves_know_nothing_of_each_other_nor_of_buses_and_databases() {
+    for dir in crates().into_iter().filter(|dir| !ABOVE.iter().any(|it| dir.ends_with(it))) {
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
+        let used = manifest.split_once("\n[dependencies]").map_or("", |it| it.1);
+        let used = used.split("\n[").next().unwrap().lines();
+        let names = used.filter_map(|line| Some(line.split_once(['.', ' ', '='])?.0));
+        let not_theirs =
+            |name: &&str| name.starts_with("tare-") || ["zbus", "rusqlite"].contains(name);
+        let found: Vec<_> = names.filter(not_theirs).collect();
+        assert!(found.is_empty(), "{} uses {found:?}", dir.display());
     }
 }
 

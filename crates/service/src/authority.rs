@@ -42,7 +42,7 @@ pub enum Interactive {
 pub struct Question {
     /// All of these are needed; nothing, if anybody may.
     pub needs: Vec<AnyOf>,
-    /// Keys as `API.md` lists them.
+    /// What a rule of polkit can look up.
     pub details: BTreeMap<&'static str, String>,
 }
 

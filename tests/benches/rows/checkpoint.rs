@@ -1,7 +1,7 @@
 //! A container is put away, and goes on.
 
 use crate::condition::Condition;
-use crate::row::{Rounds, Row, Unit, Who, Work};
+use crate::row::{Promise, Rounds, Row, Unit, Who, Work};
 use crate::stage::Stage;
 use crate::{Result, millis};
 
@@ -11,10 +11,9 @@ const CHECKPOINT: Row = Row {
     name: "checkpoint",
     measures: "checkpoint of a shell by CRIU, uncompressed, on disk; no network but an empty one",
     unit: Unit::Millis,
-    must: None,
-    aim: None,
+    must: Some(Promise::OverShare(25.0, 100.0, Who::Crun)),
+    aim: Some(Promise::OverShare(10.0, 50.0, Who::Crun)),
     contestants: &[Who::Tare, Who::Crun, Who::Podman],
-    missing: None,
     rounds: Rounds { full: 10, quick: 1 },
     under: Condition::BOTH,
     prepare: |stage, who| Box::pin(async move { stage.checkpoints(who)?.prepare().await }),

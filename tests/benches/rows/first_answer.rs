@@ -16,7 +16,6 @@ const STOPPED: Row = Row {
     must: None,
     aim: None,
     contestants: &[Who::Tare, Who::Podman],
-    missing: None,
     rounds: Rounds { full: 15, quick: 2 },
     under: Condition::BOTH,
     prepare: nothing,

@@ -23,7 +23,6 @@ const HUNDRED: Row = Row {
     must: Some(Promise::Below(2.0)),
     aim: Some(Promise::Below(1.0)),
     contestants: &[Who::Library("tare-storage")],
-    missing: None,
     rounds: Rounds { full: 5, quick: 1 },
     under: Condition::PLAIN,
     prepare: nothing,

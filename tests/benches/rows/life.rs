@@ -18,7 +18,6 @@ const LIFE: Row = Row {
     must: Some(Promise::Times(5.0, Who::Podman)),
     aim: Some(Promise::Times(10.0, Who::Podman)),
     contestants: &[Who::Tare, Who::Podman, Who::Crun],
-    missing: None,
     rounds: Rounds { full: 30, quick: 2 },
     under: Condition::BOTH,
     prepare: nothing,

@@ -20,7 +20,6 @@ const THOUSAND: Row = Row {
     must: Some(Promise::Below(20.0)),
     aim: Some(Promise::Below(5.0)),
     contestants: &[Who::Tare, Who::Podman],
-    missing: None,
     rounds: Rounds { full: 25, quick: 3 },
     under: Condition::BOTH,
     prepare: |stage, who| Box::pin(create(stage, who)),

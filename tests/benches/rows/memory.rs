@@ -21,7 +21,6 @@ const MEMORY: Row = Row {
     must: None,
     aim: None,
     contestants: &[Who::Tare, Who::Podman],
-    missing: None,
     rounds: Rounds { full: 2, quick: 1 },
     under: Condition::BOTH,
     prepare: nothing,

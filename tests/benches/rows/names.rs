@@ -21,7 +21,6 @@ const ANSWER: Row = Row {
     must: Some(Promise::Below(50.0)),
     aim: None,
     contestants: &[Who::Library("tare-names")],
-    missing: None,
     rounds: Rounds { full: 10, quick: 2 },
     under: Condition::PLAIN,
     prepare: nothing,

@@ -20,7 +20,6 @@ const RATE: Row = Row {
     must: None,
     aim: None,
     contestants: &[Who::Tare, Who::Podman, Who::Crun],
-    missing: None,
     rounds: Rounds { full: 5, quick: 1 },
     under: Condition::BOTH,
     prepare: nothing,

@@ -23,7 +23,6 @@ const HUNDRED_MOUNTS: Row = Row {
     must: Some(Promise::Below(200.0)),
     aim: Some(Promise::Below(50.0)),
     contestants: &[Who::Library("tare-specgen")],
-    missing: None,
     rounds: Rounds { full: 10, quick: 1 },
     under: Condition::PLAIN,
     prepare: nothing,

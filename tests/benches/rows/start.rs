@@ -17,7 +17,6 @@ const BRIDGE: Row = Row {
     must: Some(Promise::Over(12.0, Who::Crun)),
     aim: Some(Promise::Over(5.0, Who::Crun)),
     contestants: &[Who::Tare, Who::Podman, Who::Crun],
-    missing: None,
     rounds: Rounds { full: 30, quick: 2 },
     under: Condition::BOTH,
     prepare: nothing,

@@ -119,9 +119,33 @@ fn lab_polkit_is_told_which_paths_of_the_host_a_container_sees() {
     });
 }
 
-/// Sends a signal that changes nothing.
+/// Whom the bus does not let through is not asked about: each interface has to get there.
+#[test]
+fn lab_everybody_reaches_every_interface_and_is_asked_about() {
+    in_lab(System, async |lab| {
+        let root = lab.client().await;
+        root.import_busybox().await;
+        let web = started(&root, "web", "sleep 1000").await;
+        let argv = (vec!["/bin/busybox", "sleep", "1000"], Options::new());
+        let reply = root.call(&web, "Container", "Exec", &argv).await.unwrap();
+        let (process, _fds): (OwnedObjectPath, HashMap<String, zbus::OwnedFd>) =
+            reply.body().deserialize().unwrap();
+        let signal = |signal: i32| {
+            as_user(NOBODY, async || {
+                let client = lab.client().await;
+                client.call(&process, "Process", "Kill", &(signal, 0_u64)).await.map(drop)
+            })
+        };
+        assert_eq!(signal(SIGCONT).unwrap_err().name, DENIED);
+        root.remove(&web).await.done();
+    });
+}
+
+/// It changes nothing.
+const SIGCONT: i32 = 18;
+
+/// Sends it.
 async fn kill(client: &Client, path: &OwnedObjectPath) -> Result<(), Refused> {
-    const SIGCONT: i32 = 18;
     client.call(path, "Container", "Kill", &("init", SIGCONT, 0_u64)).await.map(drop)
 }
 

@@ -1,9 +1,10 @@
 //! Files of containers that change while they run.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use system_tests::{Client, Options, RESOLV_CONF, Tared, on_scratch_host};
+use system_tests::{Client, ERROR, Options, RESOLV_CONF, Tared, failure, on_scratch_host};
 use zbus::{OwnedObjectPath, Variant};
 
 use super::started;
@@ -103,6 +104,50 @@ fn privileged_what_a_container_writes_into_its_files_stays() {
         disconnect(&client, &web, &second).await;
         assert_eq!(read(&client, &web, "/etc/hosts").await, before);
         // What is mounted over it is left alone, and so is what is below.
+        client.remove(&web).await.done();
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_hosts_begin_with_a_file_of_roots_as_it_was_at_the_start() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let second = network(&client, "second", Options::new()).await;
+        let base = host.path("base-hosts");
+        fs::write(&base, "192.0.2.5 of-path localhost\n").unwrap();
+        let mode = |mode| fs::set_permissions(&base, Permissions::from_mode(mode)).unwrap();
+        let options = || {
+            Options::from([
+                ("Command", vec!["sleep", "1000"].into()),
+                ("BaseHosts", base.display().to_string().into()),
+            ])
+        };
+        let asked = ("busybox", options(), 0_u64);
+        let (_, _, action): (String, Vec<String>, String) =
+            client.manager("GenerateSpec", &asked).await.unwrap();
+        assert!(action.ends_with(".create-privileged-container"), "{action}");
+        let web = client.create_with("web", options()).await.unwrap();
+        mode(0o666);
+        assert_eq!(failure(&client.start(&web).await), format!("{ERROR}.InvalidSpec"));
+        mode(0o644);
+        client.start(&web).await.done();
+        let has_it = async |client: &Client| {
+            let hosts = read(client, &web, "/etc/hosts").await;
+            hosts.lines().any(|line| line == "192.0.2.5 of-path") && hosts.contains(" web\n")
+        };
+        assert!(has_it(&client).await);
+        fs::remove_file(&base).unwrap();
+        connect(&client, &web, &second).await;
+        assert!(has_it(&client).await);
+        drop(client);
+        tared.kill9();
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        disconnect(&client, &web, &second).await;
+        assert!(has_it(&client).await);
         client.remove(&web).await.done();
         tared.stop();
     });

@@ -140,7 +140,7 @@ fn privileged_a_container_has_the_time_and_the_hosts_it_was_given() {
         let name = known.unwrap().split_whitespace().last().unwrap();
         assert!(names.contains(name), "{name}: {names}");
         client.remove(&path).await.done();
-        let bad = Options::from([("BaseHosts", "/etc/shadow".into())]);
+        let bad = Options::from([("BaseHosts", "etc/hosts".into())]);
         let refused = client.create_with("bad", bad).await.unwrap_err();
         assert!(refused.name.ends_with("InvalidArgs"), "{refused:?}");
         tared.stop();

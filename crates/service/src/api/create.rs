@@ -1,7 +1,7 @@
 //! `CreateContainer`.
 
 use tare_spawn::OciRuntime;
-use tare_specgen::{BaseHosts, HealthRequest, NamespaceMode, Request, RuntimeName, Ulimit};
+use tare_specgen::{HealthRequest, NamespaceMode, Request, RuntimeName, Ulimit};
 
 use super::error::ApiError;
 use super::network::{connections, ports};
@@ -165,11 +165,7 @@ fn surroundings(o: &mut Options, request: &mut Request) -> Result<(), ApiError> 
     request.hooks_dirs = list(o, "HooksDirs")?.unwrap_or_default();
     request.mounts = tmpfs(o)?;
     request.timezone = text(o, "Timezone")?;
-    request.base_hosts = match text(o, "BaseHosts")?.unwrap_or_default() {
-        // Of the host's files, only those that are opened by whoever asks.
-        BaseHosts::Path(_) => return Err(wrong("BaseHosts", &"must be none, host or image")),
-        base => base,
-    };
+    request.base_hosts = text(o, "BaseHosts")?.unwrap_or_default();
     request.resolv_conf = text(o, "ResolvConf")?.unwrap_or_default();
     request.hosts_file = text(o, "HostsFile")?.unwrap_or_default();
     request.hostname_file = text(o, "HostnameFile")?.unwrap_or_default();

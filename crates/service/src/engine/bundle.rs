@@ -98,12 +98,12 @@ impl Engine {
         let (run_dir, id, number) =
             (self.instance.run_dir().to_path_buf(), spawn_id(&record.container), record.number);
         let name = container.name();
-        let image_hosts = live_files::image_hosts(&facts)?;
+        let base_hosts = live_files::base_hosts(&facts, &placement)?;
         let (rootfs, left) = brief(move || {
             let failed = |source| Error::Mount { name: name.clone(), source };
             let left = inside::write(&rootfs, &generated.rootfs_files).map_err(failed)?;
             inside::link(&rootfs, &generated.links).map_err(failed)?;
-            write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated, image_hosts)?;
+            write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated, base_hosts)?;
             Ok::<_, Error>((rootfs, left))
         })
         .await?;
@@ -199,12 +199,12 @@ fn network_facts(place: &volatile::Place) -> NetworkFacts {
 fn write_bundle(
     layout: &Layout<'_>,
     generated: Generated,
-    image_hosts: Option<NewFile>,
+    base_hosts: Option<NewFile>,
 ) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the bundle of a container", source };
     let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
     let mut files = live_files::made(&generated.files)?;
-    files.extend(image_hosts);
+    files.extend(base_hosts);
     for file in generated.files {
         files.push(new_file(file)?);
     }

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tare_spawn::{Layout, LiveFile, Spawner, Swapped};
-use tare_specgen::{BaseHosts, BoundFile, MAX_HOSTS_FILE, Request, RootfsFacts, live_files};
+use tare_specgen::{
+    BaseHosts, BoundFile, MAX_HOSTS_FILE, Placement, Request, RootfsFacts, live_files,
+};
 use tare_storage::{Access, NewFile, write_files};
 
 use super::blocking::brief;
@@ -26,7 +28,7 @@ use crate::effects;
 /// own. One that is larger is not what anybody was given.
 const MAX_FILE: u64 = 2 * MAX_HOSTS_FILE as u64;
 /// The `hosts` of the image, in the bundle of a container whose own begins with it.
-const IMAGE_HOSTS: &str = "hosts.image";
+const BASE_HOSTS: &str = "hosts.base";
 
 /// What is to become of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,10 +67,14 @@ pub(super) fn made(files: &[BoundFile]) -> Result<Vec<NewFile>, Error> {
     live.map(|file| private(&format!("{}.made", file.name), &file.content.0)).collect()
 }
 
-/// What the image has, for as long as the container runs: its root is nowhere but in the container
-/// by then.
-pub(super) fn image_hosts(facts: &RootfsFacts) -> Result<Option<NewFile>, Error> {
-    facts.hosts.as_ref().map(|hosts| private(IMAGE_HOSTS, hosts)).transpose()
+/// What the image has, or the file that was named had, for as long as the container runs: its root is nowhere
+/// but in the container by then.
+pub(super) fn base_hosts(
+    facts: &RootfsFacts,
+    placement: &Placement,
+) -> Result<Option<NewFile>, Error> {
+    let base = facts.hosts.as_ref().or(placement.base_hosts.as_ref());
+    base.map(|hosts| private(BASE_HOSTS, hosts)).transpose()
 }
 
 fn private(name: &str, content: &[u8]) -> Result<NewFile, Error> {
@@ -140,11 +146,13 @@ impl Inner {
         let record = container.record().ok_or_else(not_running)?;
         let running = container.running().ok_or_else(not_running)?;
         let effective = self.effective(container)?;
-        let placement = self.placement(container, &record)?;
+        let mut placement = self.placement(container, &record)?;
         let mut facts = RootfsFacts::default();
-        if effective.request.base_hosts == BaseHosts::Image {
-            let files = running.layout(self.instance.run_dir()).files();
-            facts.hosts = read(&files.join(IMAGE_HOSTS))?;
+        let base = || read(&running.layout(self.instance.run_dir()).files().join(BASE_HOSTS));
+        match effective.request.base_hosts {
+            BaseHosts::Image => facts.hosts = base()?,
+            BaseHosts::Path(_) => placement.base_hosts = base()?,
+            _ => {}
         }
         let host = self.host_facts_for(&effective);
         live_files(&effective, &host, &facts, &placement, &mut Vec::new())

@@ -158,6 +158,7 @@ proptest! {
                 continue;
             }
             let (mut got, mut want) = (tree(&lab.diff(&layer)), want.clone());
+            want.values_mut().for_each(without_links_of_special_files);
             if format == ["--format=gnu"] {
                 // It has no room for them.
                 for lines in [&mut got, &mut want] {
@@ -168,6 +169,15 @@ proptest! {
             }
             prop_assert!(got == want, "from GNU {format:?}: {}", difference(&got, &want));
         }
+    }
+}
+
+/// GNU tar writes pipes and devices down once for each of their names.
+fn without_links_of_special_files(line: &mut String) {
+    let mode = line.split(' ').next().unwrap_or_default();
+    let is_special = mode.len() == 5 && mode.starts_with(['1', '2']);
+    if let (true, Some(at)) = (is_special, line.find(" = ")) {
+        line.truncate(at);
     }
 }
 

@@ -6,9 +6,71 @@ use system_tests::image::file_of;
 use system_tests::{Client, Options};
 use zbus::Fd;
 
-use super::there::{call, container, create, job, the_container};
+use super::there::{
+    call, clear, container, create, image, job, remove_image, small_tar, the_container,
+};
 use super::{Exec, Operation, Owes, Until};
 use crate::lab::Lab;
+
+/// The image that a container becomes.
+const MADE: &str = "made:1";
+
+/// Writes files into a container that does not run.
+#[derive(Debug, Default)]
+pub struct CopyIn;
+
+impl Operation for CopyIn {
+    const NAME: &str = "copy in";
+    const METHODS: &[&str] = &["Container.CopyIn"];
+    const OWES: Owes = Owes::Again;
+    const LEFTOVERS: Until = Until::Removed;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        is_there(lab).await;
+        // In the place of what is there: that has to go.
+        if !self.is_whole(lab.client()).await {
+            self.run(lab.client()).await.unwrap();
+        }
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let archive = file_of(&small_tar(b"content"));
+        job(client, "CopyIn", &(Fd::from(archive.as_fd()), "/", Options::new())).await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        CopyOut::of("/d/hard", client).await.is_ok()
+    }
+}
+
+/// Makes an image of a container that was written to.
+#[derive(Debug, Default)]
+pub struct Commit;
+
+impl Operation for Commit {
+    const NAME: &str = "commit";
+    const METHODS: &[&str] = &["Container.Commit"];
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Restarted;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        remove_image(lab.client(), MADE).await;
+        CopyIn.prepare(lab).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        job(client, "Commit", &(MADE, Options::new())).await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        image(client, MADE).await.is_some()
+    }
+
+    async fn clear(&self, client: &Client) {
+        remove_image(client, MADE).await;
+        clear(client).await;
+    }
+}
 
 /// Writes a file of a container that does not run into an archive.
 #[derive(Debug, Default)]

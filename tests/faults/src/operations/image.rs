@@ -1,6 +1,10 @@
 //! Images.
 
+use std::os::fd::AsFd;
+
+use system_tests::image::file_of;
 use system_tests::{Client, Options};
+use zbus::Fd;
 
 use super::there::{done, image, import, manage, refused, remove_image, the_image};
 use super::{Operation, Owes, Until};
@@ -41,6 +45,42 @@ impl Operation for Import {
 
     async fn is_whole(&self, client: &Client) -> bool {
         image(client, &self.reference()).await.is_some()
+    }
+}
+
+/// Writes an image into an archive.
+#[derive(Debug, Default)]
+pub struct ExportImages;
+
+impl Operation for ExportImages {
+    const NAME: &str = "export images";
+    const METHODS: &[&str] = &["Manager.ExportImages"];
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Removed;
+    const PART: &str = "storage";
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        // What is made for an archive is kept with the image.
+        self.clear(lab.client()).await;
+        import(lab.client(), OTHER).await.unwrap();
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        let archive = file_of(b"");
+        let body = (vec![OTHER], Fd::from(archive.as_fd()), Options::new());
+        manage(client, "ExportImages", &body).await?;
+        match archive.metadata().unwrap().len() {
+            0 => Err("nothing was written".into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        image(client, OTHER).await.is_some()
+    }
+
+    async fn clear(&self, client: &Client) {
+        remove_image(client, OTHER).await;
     }
 }
 

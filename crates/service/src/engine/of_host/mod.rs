@@ -1,5 +1,5 @@
-//! What files of the host say is done for containers that name it: hooks, and devices of the Container
-//! Device Interface.
+//! What files of the host say is done for containers that name it: hooks, devices of the Container Device
+//! Interface, and what `/etc/hosts` begins with.
 //!
 //! They are the administrator's, and read anew at each start: what was asked about is the directory,
 //! or the name of the device.
@@ -8,7 +8,9 @@ mod cdi;
 mod hooks;
 mod trusted;
 
-use tare_specgen::{CdiEdits, Effective, OciHooks, Placement};
+use std::path::Path;
+
+use tare_specgen::{BaseHosts, CdiEdits, Effective, MAX_HOSTS_FILE, OciHooks, Placement};
 
 pub use trusted::Untrusted;
 
@@ -20,6 +22,7 @@ use super::blocking::unbounded;
 pub(super) struct OfHost {
     cdi: CdiEdits,
     hooks: OciHooks,
+    base_hosts: Option<Vec<u8>>,
 }
 
 impl OfHost {
@@ -30,18 +33,30 @@ impl OfHost {
     /// [`Error::HostFiles`], [`Error::InvalidSpec`], [`Error::PrecreateHook`].
     pub(super) async fn read(effective: &Effective) -> Result<Self, Error> {
         let request = &effective.request;
-        if request.cdi_devices.is_empty() && request.hooks_dirs.is_empty() {
+        let base_hosts = matches!(request.base_hosts, BaseHosts::Path(_));
+        if request.cdi_devices.is_empty() && request.hooks_dirs.is_empty() && !base_hosts {
             return Ok(Self::default());
         }
         let effective = effective.clone();
         // Directories may be on a filesystem that never answers.
         unbounded("read hooks", move || {
-            Ok(Self { cdi: cdi::of(&effective)?, hooks: hooks::of(&effective)? })
+            Ok(Self {
+                cdi: cdi::of(&effective)?,
+                hooks: hooks::of(&effective)?,
+                base_hosts: base_hosts_of(&effective)?,
+            })
         })
         .await
     }
 
     pub(super) fn place(self, placement: &mut Placement) {
         (placement.cdi, placement.hooks) = (self.cdi, self.hooks);
+        placement.base_hosts = self.base_hosts;
     }
+}
+
+fn base_hosts_of(effective: &Effective) -> Result<Option<Vec<u8>>, Error> {
+    let BaseHosts::Path(path) = &effective.request.base_hosts else { return Ok(None) };
+    let content = trusted::file(Path::new(path.as_str()), MAX_HOSTS_FILE);
+    content.map(Some).map_err(|source| Error::HostFiles { option: "BaseHosts", source })
 }

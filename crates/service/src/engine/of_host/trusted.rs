@@ -1,12 +1,13 @@
 //! Files by which root says what is done on the host for containers.
 //!
-//! What is in them runs as root: nobody else may be able to write to them, or to put another one
-//! in the place of one.
+//! What is in them runs as root, or is told to whoever asks for it: nobody else may be able to write to them,
+//! or to put another one in the place of one.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, Mode, OFlags, openat};
 
@@ -27,17 +28,25 @@ pub enum Untrusted {
     TooLarge(String),
 }
 
+/// What is in a file.
+///
+/// # Errors
+///
+/// [`Untrusted`], also if there is no such file.
+pub(super) fn file(path: &Path, max: usize) -> Result<Vec<u8>, Untrusted> {
+    let path = real(path)?;
+    let shown = path.display().to_string();
+    let opened = open(rustix::fs::CWD, &path);
+    read(opened.map_err(|source| Untrusted::Read(shown.clone(), source))?, &shown, max)
+}
+
 /// Names and contents of all files of a directory that end in `.json`; in no order.
 ///
 /// # Errors
 ///
 /// [`Untrusted`], also if there is no such directory.
 pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)>, Untrusted> {
-    let real = std::fs::canonicalize(dir);
-    let dir = &real.map_err(|error| Untrusted::Read(dir.display().to_string(), error))?;
-    for above in dir.ancestors().skip(1) {
-        check_above(above)?;
-    }
+    let dir = &real(dir)?;
     let shown = |name: &str| dir.join(name).display().to_string();
     let failed = |name: &str| {
         let shown = shown(name);
@@ -55,19 +64,36 @@ pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)
         if files.len() >= MAX_FILES {
             return Err(Untrusted::TooLarge(shown("")));
         }
-        // A FIFO is opened at once, and told by what it is. A link leads to where nobody has looked.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&opened, name, flags, Mode::empty());
-        let file = file.map_err(|errno| failed(name)(errno.into()))?.into();
-        check(&file, &shown(name))?;
-        let mut content = Vec::new();
-        file.take(max as u64 + 1).read_to_end(&mut content).map_err(failed(name))?;
-        if content.len() > max {
-            return Err(Untrusted::TooLarge(shown(name)));
-        }
-        files.push((name.to_owned(), content));
+        let file = open(&opened, Path::new(name)).map_err(failed(name))?;
+        files.push((name.to_owned(), read(file, &shown(name), max)?));
     }
     Ok(files)
+}
+
+/// Where that leads, if nobody but root can change that.
+fn real(path: &Path) -> Result<PathBuf, Untrusted> {
+    let real = std::fs::canonicalize(path);
+    let real = real.map_err(|error| Untrusted::Read(path.display().to_string(), error))?;
+    real.ancestors().skip(1).try_for_each(check_above)?;
+    Ok(real)
+}
+
+/// A FIFO is opened at once, and told by what it is. A link leads to where nobody has looked.
+fn open(dir: impl AsFd, name: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(dir, name, flags, Mode::empty())?.into())
+}
+
+/// All of a file, if that is no more than so many bytes.
+fn read(file: File, shown: &str, max: usize) -> Result<Vec<u8>, Untrusted> {
+    check(&file, shown)?;
+    let mut content = Vec::new();
+    let read = file.take(max as u64 + 1).read_to_end(&mut content);
+    read.map_err(|source| Untrusted::Read(shown.to_owned(), source))?;
+    if content.len() > max {
+        return Err(Untrusted::TooLarge(shown.to_owned()));
+    }
+    Ok(content)
 }
 
 /// Whether nobody but root can put another thing in the place of what root has in there.
@@ -131,5 +157,13 @@ mod tests {
         mode(0o755);
         symlink(dir.join("a.json"), elsewhere.join("b.json")).unwrap();
         assert!(matches!(read(&elsewhere), Err(Untrusted::Read(..))));
+        // By its name, it is where that leads.
+        assert_eq!(file(&elsewhere.join("b.json"), 2).unwrap(), b"{}");
+        assert!(matches!(file(&elsewhere.join("b.json"), 1), Err(Untrusted::TooLarge(_))));
+        for wrong in [&dir, &dir.join("none"), Path::new("/dev/null")] {
+            assert!(matches!(file(wrong, 2), Err(Untrusted::Read(..))), "{}", wrong.display());
+        }
+        mode(0o777);
+        assert!(matches!(file(&elsewhere.join("b.json"), 2), Err(Untrusted::Writable(_))));
     }
 }
