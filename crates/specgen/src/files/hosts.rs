@@ -78,7 +78,7 @@ string_form!(BaseHosts);
 pub enum HostsAddress {
     /// This one.
     Ip(IpAddr),
-    /// Whatever the host's address in the container's network is; `host-gateway`.
+    /// The host's address in the first of the container's networks where it has one; `host-gateway`.
     HostGateway,
 }
 
@@ -115,12 +115,12 @@ pub(crate) fn hosts(
     hostname: &Hostname,
 ) -> Result<String, Error> {
     let mut text = LOCALHOST.to_owned();
-    let gateway = gateway(effective, placement);
+    let of_host = address_of_host(effective, placement);
     for (name, address) in &effective.request.hosts {
-        let address = match (address, gateway) {
+        let address = match (address, of_host) {
             (HostsAddress::Ip(address), _) | (HostsAddress::HostGateway, Some(address)) => address,
             (HostsAddress::HostGateway, None) => {
-                let rule = "has a host-gateway, but the container's network has none";
+                let rule = "has a host-gateway, and the host has no address on its networks";
                 return Err(Error::Option { option: "Hosts", rule });
             }
         };
@@ -134,18 +134,18 @@ pub(crate) fn hosts(
     for name in &placement.joined_names {
         let _ = writeln!(text, "{LOOPBACK} {name}");
     }
-    if let Some(gateway) = gateway {
-        let _ = writeln!(text, "{gateway} {HOST_NAME}");
+    if let Some(address) = of_host {
+        let _ = writeln!(text, "{address} {HOST_NAME}");
     }
     base(&mut text, effective, host, rootfs, placement, &names);
     Ok(text)
 }
 
 /// The host's address as the container sees it.
-fn gateway<'a>(effective: &Effective, placement: &'a Placement) -> Option<&'a IpAddr> {
+fn address_of_host<'a>(effective: &Effective, placement: &'a Placement) -> Option<&'a IpAddr> {
     match effective.request.network_mode {
         NetworkMode::Host => Some(&LOOPBACK),
-        _ => placement.networks.iter().find_map(|net| net.gateways.first()),
+        _ => placement.networks.iter().find_map(|net| net.host.as_ref()),
     }
 }
 
@@ -249,6 +249,11 @@ mod tests {
         let host = build(r#""NetworkMode":"host","Hosts":{"up":"host-gateway"}"#, |_| {});
         assert!(host.starts_with("127.0.0.1 up\n"), "{host}");
         assert!(host.ends_with("127.0.0.1 host.tare.internal\n"), "{host}");
+        let beside = build(r#""Hosts":{"up":"host-gateway"}"#, |placement| {
+            let without = NetworkFacts::new(vec!["192.0.2.2".parse().unwrap()], None);
+            placement.networks.insert(0, without);
+        });
+        assert!(beside.starts_with("10.88.0.1 up\n"), "the host is not on the first: {beside}");
         let joined = build("", |p| p.joined_names = vec!["sidecar".parse().unwrap()]);
         assert!(joined.contains("\n127.0.0.1 sidecar\n"), "{joined}");
         let effective = testing::effective(r#""NetworkMode":"none","Hosts":{"up":"host-gateway"}"#);
@@ -267,9 +272,7 @@ mod tests {
 
         let named = build("", |placement| {
             placement.names = ["web", "www", "www"].map(|name| name.parse().unwrap()).to_vec();
-            placement
-                .networks
-                .push(NetworkFacts::new(vec!["2001:db8::2".parse().unwrap()], vec![]));
+            placement.networks.push(NetworkFacts::new(vec!["2001:db8::2".parse().unwrap()], None));
         });
         let want = "10.88.0.2 web www\n2001:db8::2 web www\n10.88.0.1 host.tare.internal\n";
         assert_eq!(named, want);
