@@ -1,11 +1,13 @@
 //! By which name containers find their host, and where they find it.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use system_tests::{Client, ERROR, Options, Tared, failure, on_scratch_host, run};
+use system_tests::{Client, ERROR, Options, RESOLV_CONF, Tared, failure, on_scratch_host, run};
 use zbus::{OwnedObjectPath, Variant};
 
 use crate::names::{network, on};
@@ -96,5 +98,66 @@ fn privileged_the_host_is_found_where_it_is_and_not_where_the_router_is() {
         }
         tared.stop();
         run("ip", &["link", "del", "lan0"]);
+    });
+}
+
+/// Waits until a container has a server in its file, and that only.
+async fn asks(client: &Client, path: &OwnedObjectPath, server: &str) {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let now = client.exec(path, "cat /etc/resolv.conf").await.stdout;
+        let servers: Vec<_> =
+            now.lines().filter_map(|line| line.strip_prefix("nameserver ")).collect();
+        if servers == [server] {
+            return;
+        }
+        assert!(Instant::now() < end, "it asks {servers:?}, not {server}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Once all of its files stayed as they were, for ever.
+#[test]
+fn privileged_a_container_that_leaves_its_host_goes_without_its_line() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let net = network(&client, "net", Options::new()).await;
+        let web = client.create_with("web", asking(&["net"])).await.unwrap();
+        client.start(&web).await.done();
+        let (before, bridge) = (hosts(&client, &web).await, on_bridge(&client, &net).await);
+        assert_eq!(address_of(&before, "up"), Some(&*bridge), "{before}");
+        asks(&client, &web, &bridge).await;
+
+        client.call(&web, "Container", "DisconnectNetwork", &(&net, 0_u64)).await.unwrap();
+        let text = hosts(&client, &web).await;
+        assert!(!text.contains(&bridge) && !text.contains("up\n"), "{text}");
+        assert!(text.lines().any(|line| line.starts_with("127.0.0.1 ") && line.ends_with(" web")));
+        asks(&client, &web, "192.0.2.53").await;
+        fs::write("/etc/resolv.conf", "nameserver 203.0.113.9\n").unwrap();
+        asks(&client, &web, "203.0.113.9").await;
+        fs::write("/etc/resolv.conf", RESOLV_CONF).unwrap();
+
+        // Whoever shares its network can start.
+        let sharing = Options::from([
+            ("Command", vec!["sleep", "1000"].into()),
+            ("NetworkMode", "container:web".into()),
+        ]);
+        let side = client.create_with("side", sharing).await.unwrap();
+        client.start(&side).await.done();
+        client.remove(&side).await.done();
+
+        // With the network the line comes again; without it there is no start.
+        let body = (&net, Options::new());
+        client.call(&web, "Container", "ConnectNetwork", &body).await.unwrap();
+        assert_eq!(address_of(&hosts(&client, &web).await, "up"), Some(&*bridge));
+        asks(&client, &web, &bridge).await;
+        client.call(&web, "Container", "DisconnectNetwork", &(&net, 0_u64)).await.unwrap();
+        client.stop(&web).await.done();
+        let refused = client.start(&web).await;
+        assert_eq!(failure(&refused), format!("{ERROR}.InvalidSpec"), "{refused:?}");
+        client.remove(&web).await.done();
+        tared.stop();
     });
 }

@@ -282,7 +282,7 @@ impl Inner {
         files: &mut [BoundFile],
     ) -> Result<(), Error> {
         let Some(owner) = self.network_owner(request)? else { return Ok(()) };
-        let shared = self.files_now(&owner)?;
+        let (shared, _) = self.files_now(&owner)?;
         for file in files {
             if let Some(same) = shared.iter().find(|it| it.name == file.name) {
                 file.content.clone_from(&same.content);

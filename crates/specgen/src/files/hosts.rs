@@ -15,6 +15,7 @@ use crate::facts::{HostFacts, NetworkFacts, Placement, RootfsFacts};
 use crate::names::{DomainName, Hostname};
 use crate::request::NetworkMode;
 use crate::text::{AbsolutePath, InvalidText, Problem, string_form};
+use crate::warning::Warning;
 
 /// The name under which a container finds its host.
 pub const HOST_NAME: &str = "host.tare.internal";
@@ -105,6 +106,17 @@ impl fmt::Display for HostsAddress {
 
 string_form!(HostsAddress);
 
+/// An error if a container that is to start asks for the host's address, and there is none. One that
+/// runs may have left the networks where it is, and goes without.
+pub(crate) fn check(effective: &Effective, placement: &Placement) -> Result<(), Error> {
+    let asks = effective.request.hosts.values().any(|asked| *asked == HostsAddress::HostGateway);
+    if asks && address_of_host(effective, placement).is_none() {
+        let rule = "has a host-gateway, and the host has no address on its networks";
+        return Err(Error::Option { option: "Hosts", rule });
+    }
+    Ok(())
+}
+
 /// The text of the file: loopback, what was asked for, its own names, the host, and last the
 /// entries that it begins with for others: the first entry of a name is the one that counts.
 pub(crate) fn hosts(
@@ -113,18 +125,20 @@ pub(crate) fn hosts(
     rootfs: &RootfsFacts,
     placement: &Placement,
     hostname: &Hostname,
-) -> Result<String, Error> {
+    warnings: &mut Vec<Warning>,
+) -> String {
     let mut text = LOCALHOST.to_owned();
     let of_host = address_of_host(effective, placement);
     for (name, address) in &effective.request.hosts {
-        let address = match (address, of_host) {
-            (HostsAddress::Ip(address), _) | (HostsAddress::HostGateway, Some(address)) => address,
-            (HostsAddress::HostGateway, None) => {
-                let rule = "has a host-gateway, and the host has no address on its networks";
-                return Err(Error::Option { option: "Hosts", rule });
-            }
+        let address = match address {
+            HostsAddress::Ip(address) => Some(address),
+            HostsAddress::HostGateway => of_host,
         };
-        let _ = writeln!(text, "{address} {name}");
+        if let Some(address) = address {
+            let _ = writeln!(text, "{address} {name}");
+        } else {
+            warnings.push(Warning::HostGatewayLeftOut { name: name.clone() });
+        }
     }
     let names = own_names(hostname, &placement.names);
     for address in own_addresses(&placement.networks) {
@@ -138,7 +152,7 @@ pub(crate) fn hosts(
         let _ = writeln!(text, "{address} {HOST_NAME}");
     }
     base(&mut text, effective, host, rootfs, placement, &names);
-    Ok(text)
+    text
 }
 
 /// The host's address as the container sees it.
@@ -219,7 +233,9 @@ mod tests {
         placement.base_hosts = Some(b"192.0.2.5 of-path\r\n".to_vec());
         let effective = testing::effective(request);
         let name = "web".parse().unwrap();
-        let text = hosts(&effective, &host, &rootfs, &placement, &name).unwrap();
+        let mut warnings = Vec::new();
+        let text = hosts(&effective, &host, &rootfs, &placement, &name, &mut warnings);
+        assert_eq!(warnings, []);
         text.strip_prefix(LOCALHOST).expect("localhost comes first").to_owned()
     }
 
@@ -259,9 +275,7 @@ mod tests {
         let effective = testing::effective(r#""NetworkMode":"none","Hosts":{"up":"host-gateway"}"#);
         let mut placement = testing::placement();
         placement.networks.clear();
-        let (host, rootfs) = (testing::host(), testing::rootfs());
-        let name = "web".parse().unwrap();
-        let error = hosts(&effective, &host, &rootfs, &placement, &name).unwrap_err();
+        let error = check(&effective, &placement).unwrap_err();
         assert!(error.to_string().contains("'Hosts'"), "{error}");
     }
 
