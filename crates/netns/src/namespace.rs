@@ -125,7 +125,8 @@ pub fn teardown(wanted: &Wanted) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Step`].
+/// [`Error::Step`]; of kind [`ErrorKind::InUse`](crate::ErrorKind::InUse) if it is no mount point yet, and
+/// another process keeps it locked for five seconds.
 pub fn prepare_directory() -> Result<(), Error> {
     apply(&mut Linux::default(), vec![Step::PrepareDirectory])?.commit();
     Ok(())
@@ -136,7 +137,8 @@ pub fn prepare_directory() -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Step`].
+/// [`Error::Step`]; of kind [`ErrorKind::InUse`](crate::ErrorKind::InUse) if it is to go, and another
+/// process keeps it locked for five seconds.
 pub fn release_directory() -> Result<(), Error> {
     apply(&mut Linux::default(), vec![Step::ReleaseDirectory])?.commit();
     Ok(())

@@ -308,11 +308,25 @@ impl Network {
         if self.reach == Reach::Internal {
             return Vec::new();
         }
+        self.first_gateways().collect()
+    }
+
+    /// Where containers find the host on it, whether or not anything leaves the network; nowhere on
+    /// macvlan, whose gateways are other machines.
+    pub fn host_address(&self) -> Option<IpAddr> {
+        match self.driver {
+            Driver::Bridge { .. } => self.first_gateways().next(),
+            Driver::Macvlan { .. } => None,
+        }
+    }
+
+    /// That of IPv4 comes first.
+    fn first_gateways(&self) -> impl Iterator<Item = IpAddr> {
         let first = |family| {
-            let gateways = self.subnets.iter().map(Subnet::gateway);
-            gateways.into_iter().find(|&gateway| IpFamily::of(gateway) == family)
+            let mut gateways = self.subnets.iter().map(Subnet::gateway);
+            gateways.find(|&gateway| IpFamily::of(gateway) == family)
         };
-        [IpFamily::V4, IpFamily::V6].into_iter().filter_map(first).collect()
+        [IpFamily::V4, IpFamily::V6].into_iter().filter_map(first)
     }
 }
 

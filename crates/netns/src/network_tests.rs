@@ -116,6 +116,23 @@ fn a_macvlan_network_is_out_of_the_firewalls_reach() {
     assert_eq!(open.default_gateways(), [ip("192.0.2.1")]);
     let internal = Network::new(&on_lan(Reach::Internal)).unwrap();
     assert!(internal.default_gateways().is_empty(), "no way out");
+    for network in [open, internal] {
+        assert_eq!(network.host_address(), None, "the gateway is another machine");
+    }
+}
+
+#[test]
+fn the_host_is_found_on_its_bridge() {
+    for (subnets, host) in [
+        (&["10.88.0.0/24"][..], "10.88.0.1"),
+        (&["fd00:88::/64", "10.88.0.0/24"], "10.88.0.1"),
+        (&["fd00:88::/64"], "fd00:88::1"),
+    ] {
+        for reach in [Reach::Open, Reach::Isolated, Reach::Internal] {
+            let network = Network::new(&NetworkOptions { reach, ..options(subnets) }).unwrap();
+            assert_eq!(network.host_address(), Some(ip(host)), "{subnets:?} {reach:?}");
+        }
+    }
 }
 
 #[test]

@@ -350,8 +350,8 @@ impl SharedFiles {
 pub struct NetworkFacts {
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
-    /// The host's addresses in that network.
-    pub gateways: Vec<IpAddr>,
+    /// The host's address in that network, if it has one there. A gateway need not be the host.
+    pub host: Option<IpAddr>,
     /// The network's own name servers: they answer for names of containers, and ask further.
     pub nameservers: Vec<IpAddr>,
     /// Domains in which the network's names are.
@@ -360,8 +360,8 @@ pub struct NetworkFacts {
 
 impl NetworkFacts {
     /// The container's addresses and the host's.
-    pub fn new(addresses: Vec<IpAddr>, gateways: Vec<IpAddr>) -> Self {
-        Self { addresses, gateways, nameservers: Vec::new(), search: Vec::new() }
+    pub fn new(addresses: Vec<IpAddr>, host: Option<IpAddr>) -> Self {
+        Self { addresses, host, nameservers: Vec::new(), search: Vec::new() }
     }
 }
 

@@ -114,6 +114,7 @@ impl fmt::Display for SearchDomain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::HostsAddress;
     use proptest::prelude::*;
 
     #[test]
@@ -145,6 +146,16 @@ mod tests {
         }
         for (option, good) in [("ndots:5", true), ("trust-ad", true), ("a b", false), ("", false)] {
             assert_eq!(option.parse::<DnsOption>().is_ok(), good, "{option:?}");
+        }
+        // Each ends a line, or a word, or a string for somebody; on the bus there is no NUL.
+        for end in ['\n', '\r', '\0', '\u{b}', '\u{85}', '\u{2028}'] {
+            for text in [format!("a{end}"), format!("{end}a"), format!("a{end}nameserver")] {
+                assert!(text.parse::<Hostname>().is_err(), "{text:?}");
+                assert!(text.parse::<DomainName>().is_err(), "{text:?}");
+                assert!(text.parse::<SearchDomain>().is_err(), "{text:?}");
+                assert!(text.parse::<DnsOption>().is_err(), "{text:?}");
+                assert!(text.parse::<HostsAddress>().is_err(), "{text:?}");
+            }
         }
         assert_eq!(".".parse(), Ok(SearchDomain::Root));
         assert!("..".parse::<SearchDomain>().is_err());

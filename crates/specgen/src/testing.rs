@@ -42,8 +42,7 @@ pub(crate) fn placement() -> Placement {
         "/tare/x",
     );
     placement.netns = "/run/netns/tare-x".parse().ok();
-    let network =
-        NetworkFacts::new(vec!["10.88.0.2".parse().unwrap()], vec!["10.88.0.1".parse().unwrap()]);
+    let network = NetworkFacts::new(vec!["10.88.0.2".parse().unwrap()], "10.88.0.1".parse().ok());
     placement.networks = vec![network];
     placement
 }

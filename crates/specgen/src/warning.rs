@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::names::DomainName;
 use crate::rlimit::RlimitKind;
 
 /// Something was done in another way than usual; `Display` is a sentence for the log.
@@ -14,6 +15,12 @@ pub enum Warning {
     NameserversLeftOut {
         /// How many were left out.
         count: usize,
+    },
+    /// A line for the host's address was left out: the host has none on the container's networks any
+    /// more.
+    HostGatewayLeftOut {
+        /// The name that it was asked for by.
+        name: DomainName,
     },
     /// A resource limit of this crate was cut down to what the host allows.
     DefaultLimitLowered {
@@ -41,6 +48,9 @@ impl fmt::Display for Warning {
             ),
             Self::NameserversLeftOut { count } => {
                 write!(f, "{count} more name servers are left out: resolvers use only three")
+            }
+            Self::HostGatewayLeftOut { name } => {
+                write!(f, "{name} is not in hosts: the host has no address on its networks")
             }
             Self::OomScoreRaised { wanted, value } => {
                 write!(f, "OOMScoreAdjust is {value} instead of {wanted}: the host allows no less")

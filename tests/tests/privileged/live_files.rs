@@ -214,7 +214,21 @@ fn privileged_containers_follow_the_resolvers_of_the_host() {
         fs::write("/run/systemd/resolve/new", behind).unwrap();
         fs::rename("/run/systemd/resolve/new", "/run/systemd/resolve/resolv.conf").unwrap();
         says(&client, &follows, "search example.org\nnameserver 203.0.113.10\n").await;
+        // It stands for nobody else: neither for a resolver of the host's own, nor for none.
+        for own in ["nameserver 127.0.0.1\n", ""] {
+            fs::write("/etc/resolv.conf", own).unwrap();
+            says(&client, &of_host, own).await;
+            says(&client, &follows, "").await;
+        }
+        fs::create_dir_all("/run/NetworkManager").unwrap();
+        fs::write("/run/NetworkManager/no-stub-resolv.conf", "nameserver 203.0.113.11\n").unwrap();
+        fs::write("/etc/resolv.conf", "nameserver 127.0.0.1\n").unwrap();
+        says(&client, &follows, "nameserver 203.0.113.11\n").await;
+        fs::remove_dir_all("/run/NetworkManager").unwrap();
+        says(&client, &follows, "").await;
         fs::remove_dir_all("/run/systemd").unwrap();
+        fs::write("/etc/resolv.conf", stub).unwrap();
+        says(&client, &of_host, stub).await;
         says(&client, &follows, "").await;
 
         // While nobody looked.

@@ -18,6 +18,7 @@ mod files;
 mod guards;
 mod health;
 mod hooks;
+mod host_name;
 mod images;
 mod leftovers;
 mod life;

@@ -138,12 +138,14 @@ fn privileged_a_namespace_that_somebody_made_may_have_resolvers_of_its_own() {
         let mut tared = Tared::start(host);
         let client = tared.client().await;
         client.import_busybox().await;
-        let says_there = async |want: &str| {
-            let options = Options::from([
+        let in_mine = || {
+            Options::from([
                 ("Command", vec!["sleep", "1000"].into()),
                 ("NetworkMode", "ns:/run/netns/mine".into()),
-            ]);
-            let path = client.create_with("there", options).await.unwrap();
+            ])
+        };
+        let says_there = async |want: &str| {
+            let path = client.create_with("there", in_mine()).await.unwrap();
             client.start(&path).await.done();
             assert_eq!(resolv_conf(&client, &path).await, want);
             client.remove(&path).await.done();
@@ -153,6 +155,31 @@ fn privileged_a_namespace_that_somebody_made_may_have_resolvers_of_its_own() {
         let own = "nameserver 127.0.0.9\n";
         fs::write("/etc/netns/mine/resolv.conf", own).unwrap();
         says_there(own).await;
+
+        // One that runs there follows what is written down there, and what the host has where nothing is.
+        fs::remove_dir_all("/etc/netns").unwrap();
+        let there = client.create_with("stays", in_mine()).await.unwrap();
+        client.start(&there).await.done();
+        assert_eq!(resolv_conf(&client, &there).await, RESOLV_CONF);
+        fs::create_dir_all("/etc/netns/mine").unwrap();
+        fs::write("/etc/netns/mine/resolv.conf", own).unwrap();
+        says(&client, &there, own, "written down").await;
+        let other = "nameserver 127.0.0.10\n";
+        fs::write("/etc/netns/mine/new", other).unwrap();
+        fs::rename("/etc/netns/mine/new", "/etc/netns/mine/resolv.conf").unwrap();
+        says(&client, &there, other, "replaced").await;
+        // Also for the next daemon, which was away meanwhile.
+        drop(client);
+        tared.kill9();
+        fs::write("/etc/netns/mine/resolv.conf", own).unwrap();
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        says(&client, &there, own, "meanwhile").await;
+        fs::write("/etc/netns/mine/resolv.conf", other).unwrap();
+        says(&client, &there, other, "to the next one").await;
+        fs::remove_file("/etc/netns/mine/resolv.conf").unwrap();
+        says(&client, &there, RESOLV_CONF, "not there").await;
+        client.remove(&there).await.done();
         tared.stop();
         run("ip", &["netns", "del", "mine"]);
         unmount("/run/netns", UnmountFlags::empty()).unwrap();

@@ -37,6 +37,11 @@ const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 const UNMOUNT_TRIES: u32 = 50;
 const UNMOUNT_PAUSE: Duration = Duration::from_millis(10);
 
+/// The lock of the directory is tried so often, with so long a pause between: five seconds in all.
+/// Whoever uses it as we do holds it for two system calls; but every local user can, for ever.
+const LOCK_TRIES: u32 = 250;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Runs `body` on a new thread, which has the caller's namespaces at first.
 fn on_own_thread<T: Send>(body: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
@@ -133,12 +138,17 @@ pub(crate) fn names() -> io::Result<Vec<NamespaceName>> {
 /// all who use the directory see it, and gone with the next boot, as the mount is.
 const MADE: &str = "trusted.tare.mount";
 
-/// As iproute2 does it, under the same lock, so that both can be used side by side.
+/// As iproute2 does it, under the same lock, so that both can be used side by side. Once it is a
+/// mount point nobody is waited for.
 pub(super) fn prepare_directory() -> io::Result<()> {
     create_directory()?;
-    let directory = lock_directory()?;
-    // Not a mount point yet: only then does the kernel say EINVAL.
-    if make_shared() == Err(Errno::INVAL) {
+    if is_shared_now()? {
+        return Ok(());
+    }
+    let directory = open_directory()?;
+    lock(&directory)?;
+    // Another may have done it meanwhile.
+    if !is_shared_now()? {
         mount_bind_recursive(NAMESPACE_DIRECTORY, NAMESPACE_DIRECTORY)?;
         make_shared()?;
         note_as_ours(&directory)?;
@@ -149,17 +159,27 @@ pub(super) fn prepare_directory() -> io::Result<()> {
 /// Unmounts the directory from itself, under the same lock, if that was done here, by whichever
 /// process, and nothing is in it.
 pub(super) fn release_directory() -> io::Result<()> {
-    let directory = match lock_directory() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        locked => locked?,
+    let directory = match open_directory() {
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened?,
     };
-    let in_use = fs::read_dir(NAMESPACE_DIRECTORY)?.next().is_some();
-    if in_use || !is_ours(&directory)? {
+    if !is_to_go(&directory)? {
+        return Ok(());
+    }
+    lock(&directory)?;
+    // Another may have begun to use it meanwhile, or may have done it.
+    if !is_to_go(&directory)? {
         return Ok(());
     }
     // Lazily, since the lock is held through the mount.
     unmount(NAMESPACE_DIRECTORY, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
     Ok(fremovexattr(&directory, MADE)?)
+}
+
+/// Whether nobody needs the mount that was made here.
+fn is_to_go(directory: &OwnedFd) -> io::Result<bool> {
+    let is_empty = fs::read_dir(NAMESPACE_DIRECTORY)?.next().is_none();
+    Ok(is_empty && is_ours(directory)?)
 }
 
 /// Where the file system has no such attributes, the mount stays when all is over.
@@ -185,18 +205,35 @@ fn mount_id() -> io::Result<u64> {
     Ok(found.stx_mnt_id)
 }
 
-/// The lock is given back when the descriptor is closed.
-fn lock_directory() -> io::Result<OwnedFd> {
+fn open_directory() -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = open(NAMESPACE_DIRECTORY, flags, Mode::empty())?;
-    flock(&directory, FlockOperation::LockExclusive)?;
-    Ok(directory)
+    open(NAMESPACE_DIRECTORY, flags, Mode::empty())
+}
+
+/// The lock is given back when the descriptor is closed.
+fn lock(directory: &OwnedFd) -> io::Result<()> {
+    for _ in 1..LOCK_TRIES {
+        match flock(directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::AGAIN) => thread::sleep(LOCK_PAUSE),
+            result => return Ok(result?),
+        }
+    }
+    let why = format!("another process keeps {NAMESPACE_DIRECTORY} locked");
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
 }
 
 fn create_directory() -> io::Result<()> {
     match rustix::fs::mkdir(NAMESPACE_DIRECTORY, Mode::from_raw_mode(0o755)) {
         Err(Errno::EXIST) => Ok(()),
         result => Ok(result?),
+    }
+}
+
+/// Makes it shared if it is a mount point: only if not does the kernel say EINVAL.
+fn is_shared_now() -> io::Result<bool> {
+    match make_shared() {
+        Err(Errno::INVAL) => Ok(false),
+        made => Ok(made.map(|()| true)?),
     }
 }
 

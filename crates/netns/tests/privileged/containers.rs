@@ -1,7 +1,10 @@
 //! The crate against the running kernel, on hosts of the tests' own.
 
+use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::{fs, thread};
 
 use crate::common::{
@@ -325,6 +328,69 @@ fn privileged_a_mount_point_that_iproute_made_is_left_to_it() {
         tare_netns::release_directory().unwrap();
         assert!(directory_is_mount_point());
     });
+}
+
+/// Locking takes a descriptor for reading: so every local user can lock the directory, for ever.
+#[test]
+fn privileged_nobody_who_locks_the_directory_is_waited_for_for_ever() {
+    on_scratch_host(|| {
+        ensure(&bridge());
+        let wanted = container(&bridge(), 2);
+        let mut locked = Locked::by_nobody();
+        let error = setup(&wanted).unwrap_err();
+        locked.still();
+        assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
+        let tare_netns::Error::Step { step, leftovers, .. } = &error else { panic!("{error:?}") };
+        assert!(matches!(**step, Step::PrepareDirectory));
+        assert!(leftovers.is_empty());
+        let source = std::error::Error::source(&error).unwrap();
+        assert_eq!(source.to_string(), "another process keeps /run/netns locked");
+        assert!(!directory_is_mount_point());
+        drop(locked);
+        setup(&wanted).unwrap();
+        let mut locked = Locked::by_nobody();
+        // What is ready needs no lock, and neither does what is not to go.
+        let second = container(&bridge(), 3);
+        setup(&second).unwrap();
+        tare_netns::release_directory().unwrap();
+        for wanted in [&wanted, &second] {
+            teardown(wanted).unwrap();
+        }
+        let error = tare_netns::release_directory().unwrap_err();
+        locked.still();
+        assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
+        assert!(directory_is_mount_point());
+        drop(locked);
+        tare_netns::release_directory().unwrap();
+        assert!(!directory_is_mount_point());
+    });
+}
+
+/// The directory of namespaces as long as another user has it locked: a minute at most.
+struct Locked(Child);
+
+impl Locked {
+    fn by_nobody() -> Self {
+        let mut flock = Command::new("flock");
+        flock.args(["--no-fork", "/run/netns", "sh", "-c", "echo; exec sleep 60"]);
+        flock.uid(65_534).gid(65_534).stdout(Stdio::piped());
+        let mut child = flock.spawn().unwrap();
+        let said = child.stdout.take().unwrap().read_exact(&mut [0]);
+        let locked = Self(child);
+        said.unwrap();
+        locked
+    }
+
+    fn still(&mut self) {
+        assert_eq!(self.0.try_wait().unwrap(), None, "it was waited for");
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        self.0.wait().unwrap();
+    }
 }
 
 fn directory_is_mount_point() -> bool {

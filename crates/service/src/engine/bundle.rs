@@ -156,7 +156,8 @@ impl Inner {
         if let Some(network) = &record.network {
             let path = network.namespace.path();
             placement.netns = path.to_string_lossy().parse().ok();
-            placement.networks = network.places.iter().map(network_facts).collect();
+            placement.networks =
+                network.places.iter().map(|place| self.network_facts(place)).collect();
             // Those that somebody asks for answer no names of containers.
             if container.definition().row.request.dns.is_empty() {
                 self.add_name_servers(network, &mut placement.networks);
@@ -169,6 +170,13 @@ impl Inner {
 }
 
 impl Inner {
+    fn network_facts(&self, place: &volatile::Place) -> NetworkFacts {
+        let addresses = place.attachment.addresses.iter().map(ipnet::IpNet::addr);
+        let network = self.networks.get(&place.network);
+        let host = network.and_then(|network| network.definition().network.host_address());
+        NetworkFacts::new(addresses.collect(), host)
+    }
+
     /// The servers that know names of containers: each of them knows all that this one may know.
     /// Where there is none, those that the network has.
     fn add_name_servers(&self, record: &volatile::NetworkRecord, facts: &mut [NetworkFacts]) {
@@ -188,11 +196,6 @@ impl Inner {
 /// A name of ours, for a file of ours.
 pub(super) fn file_name(name: &str) -> Result<FileName, Error> {
     name.parse().map_err(|error| Error::Bug(format!("file name {name}: {error}")))
-}
-
-fn network_facts(place: &volatile::Place) -> NetworkFacts {
-    let addresses = place.attachment.addresses.iter().map(ipnet::IpNet::addr);
-    NetworkFacts::new(addresses.collect(), place.attachment.gateways.clone())
 }
 
 /// The configuration comes last, by a rename: where it is, all the rest is.

@@ -18,7 +18,7 @@ use tare_spawn::{
 use tare_specgen::{
     AbsolutePath, Architecture, Argument, CapabilitySet, CgroupMode, Effective, Foreign, HostFacts,
     ImageDefaults, Init, KernelVersion, NetworkMode, Placement, Request, RlimitKind, RootfsFacts,
-    SeccompProfile, effective, generate,
+    SeccompProfile, Stub, effective, generate, stub,
 };
 
 use tokio::runtime::Handle;
@@ -31,12 +31,11 @@ use crate::instance::Instance;
 /// Where a site keeps its own seccomp profile, and where a distribution does.
 const SECCOMP_PROFILES: [&str; 2] =
     ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
-/// Where the resolvers of the host are, the first that is there and names one on another host.
-pub(super) const RESOLV_CONFS: [&str; 3] = [
-    "/etc/resolv.conf",
-    "/run/systemd/resolve/resolv.conf",
-    "/run/NetworkManager/no-stub-resolv.conf",
-];
+/// Where the host says whom it asks for names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// That, and where it is said who is behind a stub.
+pub(super) const RESOLV_CONFS: [&str; 3] =
+    [RESOLV_CONF, Stub::SystemdResolved.upstream(), Stub::NetworkManager.upstream()];
 
 /// Where distributions and podman keep catatonit.
 const INITS: [&str; 4] = [
@@ -360,33 +359,29 @@ fn thermal_throttle_cpus() -> BTreeSet<u32> {
 pub(super) struct Resolvers {
     /// What its own `resolv.conf` says, right for those in its network.
     pub(super) own: Option<String>,
-    /// What the first file says whose name servers a container can reach: not one that names only a
-    /// stub on loopback, which is the host's own loopback.
+    /// The same for containers in a network of their own: where it names only a stub on the host's
+    /// loopback, what is said of those behind that.
     pub(super) reachable: Option<String>,
 }
 
 impl Resolvers {
     /// What the files say now.
     pub(super) fn now() -> Self {
-        let mut texts = RESOLV_CONFS.iter().map(|path| fs::read_to_string(path).ok());
-        let own = texts.next().flatten();
-        let mut all = own.iter().cloned().chain(texts.flatten());
-        let mut first = None;
-        let reachable = all.find(|text| {
-            first.get_or_insert_with(|| text.clone());
-            names_another_host(text)
-        });
-        Self { reachable: reachable.or(first), own }
+        Self::by(|path| fs::read_to_string(path).ok())
+    }
+
+    /// The same, where files say this. Whoever has another resolver of its own on loopback, or nobody, is
+    /// not taken past that: what else lies about need not be what it wants (B13).
+    fn by(read: impl Fn(&str) -> Option<String>) -> Self {
+        let own = read(RESOLV_CONF);
+        let behind = own.as_deref().and_then(stub).and_then(|stub| read(stub.upstream()));
+        Self { reachable: behind.or_else(|| own.clone()), own }
     }
 
     /// Whether the host has anybody whom it asks, be it a stub on loopback.
     pub(super) fn has_any(&self) -> bool {
         self.own.as_deref().is_some_and(|text| servers(text).next().is_some())
     }
-}
-
-fn names_another_host(resolv_conf: &str) -> bool {
-    servers(resolv_conf).any(|server| !server.is_loopback())
 }
 
 fn servers(resolv_conf: &str) -> impl Iterator<Item = IpAddr> {
@@ -402,16 +397,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stub_resolver_is_no_name_server_for_containers() {
-        for (text, reachable) in [
-            ("nameserver 127.0.0.53\noptions edns0\n", false),
-            ("nameserver ::1\n", false),
-            ("search example.org\n", false),
-            ("nameserver 192.0.2.1\n", true),
-            ("nameserver 127.0.0.1\nnameserver 2001:db8::1\n", true),
-            ("#nameserver 192.0.2.1\n", false),
+    fn b13_who_is_behind_a_stub_is_asked_and_nobody_else() {
+        let (resolved, manager) = ("nameserver 192.0.2.1\n", "nameserver 192.0.2.2\n");
+        let (all, none) = ([Some(resolved), Some(manager)], [None, None]);
+        let of_resolved = "nameserver 127.0.0.53\noptions edns0\n";
+        let own_resolver = "search example.org\nnameserver 127.0.0.1\n";
+        for (about, own, behind, want) in [
+            ("systemd-resolved", Some(of_resolved), all, Some(resolved)),
+            ("its file is not there", Some(of_resolved), none, Some(of_resolved)),
+            ("that of the other is", Some(of_resolved), [None, Some(manager)], Some(of_resolved)),
+            ("NetworkManager", Some(own_resolver), all, Some(manager)),
+            ("one of its own", Some(own_resolver), [Some(resolved), None], Some(own_resolver)),
+            ("elsewhere on loopback", Some("nameserver ::1\n"), all, Some("nameserver ::1\n")),
+            ("nobody", Some(""), all, Some("")),
+            ("no file", None, all, None),
+            ("others", Some("nameserver 192.0.2.3\n"), all, Some("nameserver 192.0.2.3\n")),
         ] {
-            assert_eq!(names_another_host(text), reachable, "{text:?}");
+            let read = |path: &str| {
+                let at = RESOLV_CONFS.iter().position(|known| *known == path)?;
+                [own, behind[0], behind[1]][at].map(str::to_owned)
+            };
+            let got = Resolvers::by(read);
+            assert_eq!(got.reachable.as_deref(), want, "{about}");
+            assert_eq!(got.own.as_deref(), own, "{about}");
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tare_spawn::{Layout, LiveFile, Spawner, Swapped};
 use tare_specgen::{
-    BaseHosts, BoundFile, MAX_HOSTS_FILE, Placement, Request, RootfsFacts, live_files,
+    BaseHosts, BoundFile, MAX_HOSTS_FILE, Placement, Request, RootfsFacts, Warning, live_files,
 };
 use tare_storage::{Access, NewFile, write_files};
 
@@ -123,15 +123,22 @@ impl Engine {
             }
             let owner = engine.network_owner(&container.definition().row.request)?;
             let layout = running.layout(engine.instance.run_dir());
-            for made in engine.files_now(owner.as_ref().unwrap_or(&container))? {
+            let (all, warnings) = engine.files_now(owner.as_ref().unwrap_or(&container))?;
+            let mut done = Done::Nothing;
+            for made in all {
                 let Some(file) = files.iter().find(|file| file.name() == made.name) else {
                     continue;
                 };
                 let exchange = Exchange { layout, file: *file, running: &running };
-                exchange.carry_out(&*engine.spawner, made).map_err(|problem| match problem {
+                let one = exchange.carry_out(&*engine.spawner, made);
+                done = done.max(one.map_err(|problem| match problem {
                     Problem::Ours(error) => error,
                     Problem::Spawner(source) => runtime_error("change a file of", &name, source),
-                })?;
+                })?);
+            }
+            // Nobody is told twice.
+            for warning in warnings.iter().filter(|_| done == Done::Changed) {
+                tracing::warn!(container_id = %container.id, "container '{name}': {warning}");
             }
             Ok(())
         })
@@ -140,8 +147,11 @@ impl Engine {
 }
 
 impl Inner {
-    /// What these files of a container that runs are to be. Reads files.
-    pub(super) fn files_now(&self, container: &Container) -> Result<Vec<BoundFile>, Error> {
+    /// What these files of a container that runs are to be, and what is to be said of that. Reads files.
+    pub(super) fn files_now(
+        &self,
+        container: &Container,
+    ) -> Result<(Vec<BoundFile>, Vec<Warning>), Error> {
         let not_running = || Error::NotRunning(container.name());
         let record = container.record().ok_or_else(not_running)?;
         let running = container.running().ok_or_else(not_running)?;
@@ -155,9 +165,19 @@ impl Inner {
             _ => {}
         }
         let host = self.host_facts_for(&effective);
-        live_files(&effective, &host, &facts, &placement, &mut Vec::new())
-            .map_err(Error::InvalidSpec)
+        let mut warnings = Vec::new();
+        let files = live_files(&effective, &host, &facts, &placement, &mut warnings);
+        Ok((files, warnings))
     }
+}
+
+/// What was done about a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Done {
+    /// It stays.
+    Nothing,
+    /// The container has another one.
+    Changed,
 }
 
 /// Why a file could not be changed.
@@ -180,8 +200,9 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn carry_out(&self, spawner: &dyn Spawner, made: BoundFile) -> Result<(), Problem> {
-        let Some(now) = read(&self.layout.live_file(self.file))? else { return Ok(()) };
+    fn carry_out(&self, spawner: &dyn Spawner, made: BoundFile) -> Result<Done, Problem> {
+        let nothing = Ok(Done::Nothing);
+        let Some(now) = read(&self.layout.live_file(self.file))? else { return nothing };
         let (last, begun) = (read(&self.path(".made"))?, read(&self.path(".made.next"))?);
         let is_unfinished = begun.is_some();
         let known: Vec<Vec<u8>> = last.into_iter().chain(begun).collect();
@@ -189,24 +210,25 @@ impl Exchange<'_> {
             Change::To(content) => content,
             // Which of the two files the container has is for the spawner to find out.
             Change::Nothing if is_unfinished => now,
-            Change::Nothing => return Ok(()),
+            Change::Nothing => return nothing,
             Change::Theirs => {
                 self.tell("has made it its own");
-                return Ok(());
+                return nothing;
             }
         };
         self.write_next(made, content)?;
         match spawner.swap_file(&self.running.target, self.file, self.running.init.as_fd()) {
             Ok(Swapped::Done) => {
                 effects::rename(&self.path(".made.next"), &self.path(".made")).map_err(failed)?;
+                Ok(Done::Changed)
             }
             Ok(Swapped::NotOurs) => {
                 self.tell("has something else there");
                 self.forget_next()?;
+                nothing
             }
-            Err(error) => return Err(Problem::Spawner(error)),
+            Err(error) => Err(Problem::Spawner(error)),
         }
-        Ok(())
     }
 
     /// What was made is written down before the container gets it, beside what was made before:

@@ -172,6 +172,8 @@ pub struct Inner {
     secrets: secret::Secrets,
     checkpoints: checkpoint::Checkpoints,
     sharers: shared::Sharers,
+    /// Told when a container is in a namespace that somebody made.
+    entered: Arc<tokio::sync::Notify>,
     containers: table::Table,
     images: images::Images,
     /// Held by whoever writes down an image.

@@ -15,7 +15,7 @@ use super::jobs::Jobs;
 use super::names::Names;
 use super::network::{Networks, Zones};
 use super::records::{self, durable, volatile};
-use super::resolvers::{Watch, follow};
+use super::resolvers::follow;
 use super::scope::{Groups, ServiceManager};
 use super::secret::Secrets;
 use super::volume::Volumes;
@@ -72,6 +72,7 @@ impl Engine {
             secrets,
             checkpoints,
             sharers: super::shared::Sharers::default(),
+            entered: Arc::default(),
             containers: super::table::Table::default(),
             images: super::images::Images::default(),
             registering: tokio::sync::Mutex::default(),
@@ -88,8 +89,8 @@ impl Engine {
         engine.load_images().await?;
         engine.fall_back_now().await;
         engine.adopt().await?;
-        let watch = Watch::new();
-        tokio::spawn(follow(Arc::downgrade(&engine.0), watch));
+        let watched = engine.watch_resolvers();
+        tokio::spawn(follow(Arc::downgrade(&engine.0), engine.entered.clone(), watched));
         Ok((engine, told))
     }
 

@@ -1,4 +1,5 @@
-//! Following the host's resolvers: what containers know of them is what the host knows.
+//! Following the host's resolvers: what containers know of them is what the host knows, or what is
+//! written down for the namespace that they are in, if somebody else has made that.
 //!
 //! Who writes these files writes them anew, replaces them, or turns the links to them to others. So
 //! what is watched is each name on the way to each of them, and that is found out again whenever
@@ -18,11 +19,13 @@ use rustix::fs::inotify::{ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tare_spawn::LiveFile;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 use super::blocking::brief;
 use super::container::Container;
 use super::host::{RESOLV_CONFS, Resolvers};
 use super::live_files::has_own_resolvers;
+use super::shared::{read_resolv_conf, resolv_conf_of};
 use super::view::State;
 use super::{Engine, Error, Inner, sys};
 use crate::effects;
@@ -34,28 +37,32 @@ const RETRY: Duration = Duration::from_secs(10);
 /// More links than this on the way to a file are a circle.
 const MAX_LINKS: usize = 16;
 
-/// Brings the files of all containers that run to what they are to be, now and whenever the host
-/// gets other resolvers, for as long as the engine is there.
-pub(super) async fn follow(engine: Weak<Inner>, first: io::Result<Watch>) {
+/// What is written down for namespaces, by the file where it is.
+type OfNamespaces = BTreeMap<PathBuf, Option<String>>;
+
+/// Brings the files of all containers that run to what they are to be, now and whenever the host,
+/// or a namespace that one of them `entered`, gets other resolvers, for as long as the engine is there.
+pub(super) async fn follow(
+    engine: Weak<Inner>,
+    entered: Arc<Notify>,
+    first: (BTreeSet<PathBuf>, io::Result<Watch>),
+) {
     let (mut known, mut first) = (None, Some(first));
     loop {
-        let watch = first.take().unwrap_or_else(Watch::new);
         let Some(there) = engine.upgrade().map(Engine) else { return };
-        let Some(now) = there.fall_back_now().await else { return };
-        match &known {
-            None => there.refresh_all(&LiveFile::ALL).await,
-            Some(before) if *before == now => {}
-            Some(_) => {
-                tracing::info!("the host has other resolvers: containers get them, too");
-                there.refresh_all(&[LiveFile::ResolvConf]).await;
-            }
-        }
+        let (files, watch) = first.take().unwrap_or_else(|| there.watch_resolvers());
+        let Some(of_host) = there.fall_back_now().await else { return };
+        let Some(of_namespaces) = read_all(files).await else { return };
+        there.bring_up_to(known.as_ref(), (&of_host, &of_namespaces)).await;
         drop(there);
-        known = Some(now);
+        known = Some((of_host, of_namespaces));
         match watch {
-            Ok(watch) => match watch.changed().await {
-                Ok(()) => tokio::time::sleep(REST).await,
-                Err(error) => unwatched(&error).await,
+            Ok(watch) => tokio::select! {
+                changed = watch.changed() => match changed {
+                    Ok(()) => tokio::time::sleep(REST).await,
+                    Err(error) => unwatched(&error).await,
+                },
+                () = entered.notified() => {}
             },
             Err(error) => unwatched(&error).await,
         }
@@ -67,7 +74,64 @@ async fn unwatched(error: &io::Error) {
     tokio::time::sleep(RETRY).await;
 }
 
+/// What these files say; nothing while the service ends.
+async fn read_all(files: BTreeSet<PathBuf>) -> Option<OfNamespaces> {
+    let read = |file: PathBuf| {
+        let text = read_resolv_conf(&file);
+        (file, text)
+    };
+    brief(move || Ok::<_, Error>(files.into_iter().map(read).collect())).await.ok()
+}
+
+/// Where something else is written down than before, or nobody has looked before.
+fn changed(before: &OfNamespaces, now: &OfNamespaces) -> BTreeSet<PathBuf> {
+    let other = now.iter().filter(|(file, text)| before.get(*file) != Some(*text));
+    other.map(|(file, _)| file.clone()).collect()
+}
+
 impl Engine {
+    /// A container that runs now may be in a namespace whose resolvers nobody watches yet.
+    pub(super) fn follow_namespace_of(&self, container: &Container) {
+        if resolv_conf_of(&container.definition().row.request.network_mode).is_some() {
+            self.entered.notify_one();
+        }
+    }
+
+    /// Watches what is written down for the host, and for these files: those of the namespaces that
+    /// containers are in.
+    pub(super) fn watch_resolvers(&self) -> (BTreeSet<PathBuf>, io::Result<Watch>) {
+        let living = self.containers.all().into_iter().filter(lives);
+        let files: BTreeSet<PathBuf> = living
+            .filter_map(|it| resolv_conf_of(&it.definition().row.request.network_mode))
+            .collect();
+        let watch =
+            Watch::on(RESOLV_CONFS.iter().map(Path::new).chain(files.iter().map(|it| &**it)));
+        (files, watch)
+    }
+
+    /// Containers get what has changed for them.
+    async fn bring_up_to(
+        &self,
+        known: Option<&(Resolvers, OfNamespaces)>,
+        (of_host, of_namespaces): (&Resolvers, &OfNamespaces),
+    ) {
+        let Some((host_before, namespaces_before)) = known else {
+            return self.refresh_all(&LiveFile::ALL).await;
+        };
+        if host_before != of_host {
+            tracing::info!("the host has other resolvers: containers get them, too");
+            return self.refresh_all(&[LiveFile::ResolvConf]).await;
+        }
+        let changed = changed(namespaces_before, of_namespaces);
+        let is_there = |container: &Arc<Container>| {
+            let file = resolv_conf_of(&container.definition().row.request.network_mode);
+            file.is_some_and(|file| changed.contains(&file))
+        };
+        if !changed.is_empty() {
+            self.refresh_those(is_there, &[LiveFile::ResolvConf]).await;
+        }
+    }
+
     /// The settings were read again: whom containers ask follows from them, too. Not waited for.
     pub fn ask_by_settings(&self) {
         let engine = self.clone();
@@ -92,10 +156,12 @@ impl Engine {
     /// Brings these files of all containers that live to what they are to be; those that say who
     /// answers them themselves keep their `resolv.conf`.
     async fn refresh_all(&self, files: &[LiveFile]) {
-        let lives = |container: &Arc<Container>| {
-            !matches!(container.state(), State::Configured | State::Exited)
-        };
-        let containers: Vec<_> = self.containers.all().into_iter().filter(lives).collect();
+        self.refresh_those(|_| true, files).await;
+    }
+
+    async fn refresh_those(&self, which: impl Fn(&Arc<Container>) -> bool, files: &[LiveFile]) {
+        let all = self.containers.all().into_iter();
+        let containers: Vec<_> = all.filter(lives).filter(which).collect();
         stream::iter(containers)
             .for_each_concurrent(None, |container| async move {
                 let Ok(life) = container.lock().await else { return };
@@ -110,6 +176,10 @@ impl Engine {
     }
 }
 
+fn lives(container: &Arc<Container>) -> bool {
+    !matches!(container.state(), State::Configured | State::Exited)
+}
+
 /// Names in a directory, or a file whatever its name.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Places {
@@ -119,11 +189,9 @@ struct Places {
 
 impl Places {
     /// All on the way to these files.
-    fn on_the_way_to(paths: &[&str]) -> Self {
+    fn on_the_way_to<'p>(paths: impl Iterator<Item = &'p Path>) -> Self {
         let mut places = Self::default();
-        for path in paths {
-            places.add(Path::new(path));
-        }
+        paths.for_each(|path| places.add(path));
         places
     }
 
@@ -160,10 +228,10 @@ pub(super) struct Watch {
 
 impl Watch {
     /// On the way to the files as it is now.
-    pub(super) fn new() -> io::Result<Self> {
+    fn on<'p>(files: impl Iterator<Item = &'p Path>) -> io::Result<Self> {
         let fd = effects::new_watch()?;
         let mut names = BTreeMap::new();
-        let places = Places::on_the_way_to(&RESOLV_CONFS);
+        let places = Places::on_the_way_to(files);
         let gone = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
         let entries = WatchFlags::CREATE
             | WatchFlags::DELETE
@@ -234,6 +302,19 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
+    fn what_has_changed_for_namespaces_is_what_is_not_as_it_was() {
+        let of = |rows: &[(&str, Option<&str>)]| -> OfNamespaces {
+            rows.iter().map(|(file, text)| (file.into(), text.map(str::to_owned))).collect()
+        };
+        let before =
+            of(&[("stays", Some("a")), ("other", Some("a")), ("none", None), ("left", None)]);
+        let now = of(&[("stays", Some("a")), ("other", None), ("none", Some("")), ("new", None)]);
+        let want = ["new", "none", "other"].map(PathBuf::from);
+        assert_eq!(changed(&before, &now), BTreeSet::from(want));
+        assert_eq!(changed(&now, &now), BTreeSet::new());
+    }
+
+    #[test]
     fn each_name_on_the_way_to_a_file_is_known() {
         let world = tempfile::tempdir().unwrap();
         let root = world.path().canonicalize().unwrap();
@@ -246,7 +327,7 @@ mod tests {
         symlink("../link/resolve/stub", at("etc/resolv.conf")).unwrap();
         symlink("circle", at("etc/circle")).unwrap();
         let of = |path: &str| {
-            let places = Places::on_the_way_to(&[at(path).to_str().unwrap()]);
+            let places = Places::on_the_way_to([at(path).as_path()].into_iter());
             let directories: Vec<_> = places
                 .directories
                 .into_iter()

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -109,11 +109,16 @@ fn of_process(running: &Running) -> Result<NamespacePin, tare_netns::Error> {
     identity(Path::new(&format!("/proc/{}/ns/net", running.pid)))
 }
 
-/// The resolvers that somebody has written down for a namespace; see ip-netns(8).
-fn resolv_conf_of(path: &AbsolutePath) -> Option<String> {
+/// Where somebody may have written down the resolvers of a namespace that they made; see ip-netns(8).
+pub(super) fn resolv_conf_of(mode: &NetworkMode) -> Option<PathBuf> {
+    let NetworkMode::Path(path) = mode else { return None };
     let path = Path::new(path.as_str());
     let name = NAMESPACES.iter().find_map(|directory| path.strip_prefix(directory).ok())?;
-    let file = Path::new("/etc/netns").join(name).join("resolv.conf");
+    Some(Path::new("/etc/netns").join(name).join("resolv.conf"))
+}
+
+/// What they have written.
+pub(super) fn read_resolv_conf(file: &Path) -> Option<String> {
     let is_small = file.metadata().is_ok_and(|it| it.is_file() && it.len() <= MAX_RESOLV_CONF);
     is_small.then(|| std::fs::read_to_string(file).ok()).flatten()
 }
@@ -261,9 +266,8 @@ impl Inner {
         if let Some(path) = self.shared_namespace(container)? {
             placement.joined.insert(NamespaceKind::Network, path);
         }
-        if let NetworkMode::Path(path) = &container.definition().row.request.network_mode {
-            placement.netns_resolv_conf = resolv_conf_of(path);
-        }
+        let file = resolv_conf_of(&container.definition().row.request.network_mode);
+        placement.netns_resolv_conf = file.and_then(|file| read_resolv_conf(&file));
         placement.joined_names = self.names_of_sharers(container);
         Ok(())
     }
@@ -282,7 +286,7 @@ impl Inner {
         files: &mut [BoundFile],
     ) -> Result<(), Error> {
         let Some(owner) = self.network_owner(request)? else { return Ok(()) };
-        let shared = self.files_now(&owner)?;
+        let (shared, _) = self.files_now(&owner)?;
         for file in files {
             if let Some(same) = shared.iter().find(|it| it.name == file.name) {
                 file.content.clone_from(&same.content);
@@ -377,6 +381,20 @@ mod tests {
         assert_eq!(sharers.all_of(&a), BTreeSet::new());
         sharers.leave(&c, &sharing(&b));
         assert!(sharers.0.read().unwrap().is_empty(), "nothing stays");
+    }
+
+    #[test]
+    fn resolvers_are_written_down_for_namespaces_with_a_name() {
+        for (mode, want) in [
+            ("ns:/run/netns/mine", Some("/etc/netns/mine/resolv.conf")),
+            ("ns:/var/run/netns/mine", Some("/etc/netns/mine/resolv.conf")),
+            ("ns:/run/other/mine", None),
+            ("private", None),
+            ("host", None),
+        ] {
+            let got = resolv_conf_of(&mode.parse().unwrap());
+            assert_eq!(got.as_deref(), want.map(Path::new), "{mode}");
+        }
     }
 
     #[test]

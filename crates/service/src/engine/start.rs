@@ -174,6 +174,7 @@ impl Engine {
                     self.now_runs(container, &mut life, record, running, Pace::Free, ports);
                 }
                 self.refresh_sharers(container);
+                self.follow_namespace_of(container);
                 Ok(())
             }
             Err(Error::Canceled) => {

@@ -15,6 +15,7 @@ use crate::facts::{HostFacts, NetworkFacts, Placement, RootfsFacts};
 use crate::names::{DomainName, Hostname};
 use crate::request::NetworkMode;
 use crate::text::{AbsolutePath, InvalidText, Problem, string_form};
+use crate::warning::Warning;
 
 /// The name under which a container finds its host.
 pub const HOST_NAME: &str = "host.tare.internal";
@@ -78,7 +79,7 @@ string_form!(BaseHosts);
 pub enum HostsAddress {
     /// This one.
     Ip(IpAddr),
-    /// Whatever the host's address in the container's network is; `host-gateway`.
+    /// The host's address in the first of the container's networks where it has one; `host-gateway`.
     HostGateway,
 }
 
@@ -105,6 +106,17 @@ impl fmt::Display for HostsAddress {
 
 string_form!(HostsAddress);
 
+/// An error if a container that is to start asks for the host's address, and there is none. One that
+/// runs may have left the networks where it is, and goes without.
+pub(crate) fn check(effective: &Effective, placement: &Placement) -> Result<(), Error> {
+    let asks = effective.request.hosts.values().any(|asked| *asked == HostsAddress::HostGateway);
+    if asks && address_of_host(effective, placement).is_none() {
+        let rule = "has a host-gateway, and the host has no address on its networks";
+        return Err(Error::Option { option: "Hosts", rule });
+    }
+    Ok(())
+}
+
 /// The text of the file: loopback, what was asked for, its own names, the host, and last the
 /// entries that it begins with for others: the first entry of a name is the one that counts.
 pub(crate) fn hosts(
@@ -113,18 +125,20 @@ pub(crate) fn hosts(
     rootfs: &RootfsFacts,
     placement: &Placement,
     hostname: &Hostname,
-) -> Result<String, Error> {
+    warnings: &mut Vec<Warning>,
+) -> String {
     let mut text = LOCALHOST.to_owned();
-    let gateway = gateway(effective, placement);
+    let of_host = address_of_host(effective, placement);
     for (name, address) in &effective.request.hosts {
-        let address = match (address, gateway) {
-            (HostsAddress::Ip(address), _) | (HostsAddress::HostGateway, Some(address)) => address,
-            (HostsAddress::HostGateway, None) => {
-                let rule = "has a host-gateway, but the container's network has none";
-                return Err(Error::Option { option: "Hosts", rule });
-            }
+        let address = match address {
+            HostsAddress::Ip(address) => Some(address),
+            HostsAddress::HostGateway => of_host,
         };
-        let _ = writeln!(text, "{address} {name}");
+        if let Some(address) = address {
+            let _ = writeln!(text, "{address} {name}");
+        } else {
+            warnings.push(Warning::HostGatewayLeftOut { name: name.clone() });
+        }
     }
     let names = own_names(hostname, &placement.names);
     for address in own_addresses(&placement.networks) {
@@ -134,18 +148,18 @@ pub(crate) fn hosts(
     for name in &placement.joined_names {
         let _ = writeln!(text, "{LOOPBACK} {name}");
     }
-    if let Some(gateway) = gateway {
-        let _ = writeln!(text, "{gateway} {HOST_NAME}");
+    if let Some(address) = of_host {
+        let _ = writeln!(text, "{address} {HOST_NAME}");
     }
     base(&mut text, effective, host, rootfs, placement, &names);
-    Ok(text)
+    text
 }
 
 /// The host's address as the container sees it.
-fn gateway<'a>(effective: &Effective, placement: &'a Placement) -> Option<&'a IpAddr> {
+fn address_of_host<'a>(effective: &Effective, placement: &'a Placement) -> Option<&'a IpAddr> {
     match effective.request.network_mode {
         NetworkMode::Host => Some(&LOOPBACK),
-        _ => placement.networks.iter().find_map(|net| net.gateways.first()),
+        _ => placement.networks.iter().find_map(|net| net.host.as_ref()),
     }
 }
 
@@ -219,7 +233,9 @@ mod tests {
         placement.base_hosts = Some(b"192.0.2.5 of-path\r\n".to_vec());
         let effective = testing::effective(request);
         let name = "web".parse().unwrap();
-        let text = hosts(&effective, &host, &rootfs, &placement, &name).unwrap();
+        let mut warnings = Vec::new();
+        let text = hosts(&effective, &host, &rootfs, &placement, &name, &mut warnings);
+        assert_eq!(warnings, []);
         text.strip_prefix(LOCALHOST).expect("localhost comes first").to_owned()
     }
 
@@ -249,14 +265,17 @@ mod tests {
         let host = build(r#""NetworkMode":"host","Hosts":{"up":"host-gateway"}"#, |_| {});
         assert!(host.starts_with("127.0.0.1 up\n"), "{host}");
         assert!(host.ends_with("127.0.0.1 host.tare.internal\n"), "{host}");
+        let beside = build(r#""Hosts":{"up":"host-gateway"}"#, |placement| {
+            let without = NetworkFacts::new(vec!["192.0.2.2".parse().unwrap()], None);
+            placement.networks.insert(0, without);
+        });
+        assert!(beside.starts_with("10.88.0.1 up\n"), "the host is not on the first: {beside}");
         let joined = build("", |p| p.joined_names = vec!["sidecar".parse().unwrap()]);
         assert!(joined.contains("\n127.0.0.1 sidecar\n"), "{joined}");
         let effective = testing::effective(r#""NetworkMode":"none","Hosts":{"up":"host-gateway"}"#);
         let mut placement = testing::placement();
         placement.networks.clear();
-        let (host, rootfs) = (testing::host(), testing::rootfs());
-        let name = "web".parse().unwrap();
-        let error = hosts(&effective, &host, &rootfs, &placement, &name).unwrap_err();
+        let error = check(&effective, &placement).unwrap_err();
         assert!(error.to_string().contains("'Hosts'"), "{error}");
     }
 
@@ -267,9 +286,7 @@ mod tests {
 
         let named = build("", |placement| {
             placement.names = ["web", "www", "www"].map(|name| name.parse().unwrap()).to_vec();
-            placement
-                .networks
-                .push(NetworkFacts::new(vec!["2001:db8::2".parse().unwrap()], vec![]));
+            placement.networks.push(NetworkFacts::new(vec!["2001:db8::2".parse().unwrap()], None));
         });
         let want = "10.88.0.2 web www\n2001:db8::2 web www\n10.88.0.1 host.tare.internal\n";
         assert_eq!(named, want);

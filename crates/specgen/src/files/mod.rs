@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 use crate::effective::Effective;
 use crate::error::Error;
-use crate::facts::{HostFacts, Placement, RootfsFacts};
+use crate::facts::{HostFacts, Placement, RootfsFacts, SharedFiles};
 use crate::generate::hostname;
 use crate::idmap;
 use crate::mount::MountTarget;
@@ -140,20 +140,18 @@ impl<'a> Maker<'a> {
 
 /// The two files that change while a container runs; those that are not the service's are not here.
 ///
-/// The same input as for [`crate::generate`] gives the same bytes as there.
-///
-/// # Errors
-/// [`Error::Option`] for `host-gateway` without a gateway.
+/// The same input as for [`crate::generate`] gives the same bytes as there; but where that refuses a
+/// `host-gateway` since the host has no address, its line is left out.
 pub fn live_files(
     effective: &Effective,
     host: &HostFacts,
     rootfs: &RootfsFacts,
     placement: &Placement,
     warnings: &mut Vec<Warning>,
-) -> Result<Vec<BoundFile>, Error> {
-    let mut files = network_files(effective, host, rootfs, placement, warnings)?;
+) -> Vec<BoundFile> {
+    let mut files = network_files(effective, host, rootfs, placement, warnings);
     files.retain(|file| file.shared.is_none());
-    Ok(files)
+    files
 }
 
 fn network_files(
@@ -162,13 +160,10 @@ fn network_files(
     rootfs: &RootfsFacts,
     placement: &Placement,
     warnings: &mut Vec<Warning>,
-) -> Result<Vec<BoundFile>, Error> {
+) -> Vec<BoundFile> {
     let (request, make) = (&effective.request, Maker::new(effective, placement));
     let name = hostname(effective, host, placement);
-    let of_other = match request.network_mode {
-        NetworkMode::Container(_) => placement.shared_files.as_ref(),
-        _ => None,
-    };
+    let of_other = files_of_other(effective, placement);
     let mut files = Vec::with_capacity(2);
     if request.resolv_conf == FileChoice::Managed {
         files.push(if let Some(other) = of_other {
@@ -182,11 +177,19 @@ fn network_files(
         files.push(if let Some(other) = of_other {
             make.shared("/etc/hosts", &other.hosts)
         } else {
-            let text = hosts::hosts(effective, host, rootfs, placement, name)?;
+            let text = hosts::hosts(effective, host, rootfs, placement, name, warnings);
             make.file("hosts", "/etc/hosts", text)
         });
     }
-    Ok(files)
+    files
+}
+
+/// The files of the container whose network it shares, if they are to be bound in place of its own.
+fn files_of_other<'a>(effective: &Effective, placement: &'a Placement) -> Option<&'a SharedFiles> {
+    match effective.request.network_mode {
+        NetworkMode::Container(_) => placement.shared_files.as_ref(),
+        _ => None,
+    }
 }
 
 /// All files that are bound in, but for those of accounts and zones.
@@ -199,8 +202,12 @@ pub(crate) fn bound_files(
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<BoundFile>, Error> {
     let make = Maker::new(effective, placement);
-    let mut files = network_files(effective, host, rootfs, placement, warnings)?;
-    if effective.request.hostname_file == FileChoice::Managed {
+    let request = &effective.request;
+    if request.hosts_file == FileChoice::Managed && files_of_other(effective, placement).is_none() {
+        hosts::check(effective, placement)?;
+    }
+    let mut files = network_files(effective, host, rootfs, placement, warnings);
+    if request.hostname_file == FileChoice::Managed {
         files.push(make.file("hostname", "/etc/hostname", format!("{hostname}\n")));
     }
     let containerenv = containerenv(effective, placement);

@@ -171,10 +171,30 @@ fn live_files_are_those_of_the_start() {
     let effective = testing::effective(r#""Hosts":{"db":"192.0.2.7"}"#);
     let (host, rootfs, placement) = (testing::host(), testing::rootfs(), testing::placement());
     let made = generate(&effective, &host, &rootfs, &placement).unwrap();
-    let live = live_files(&effective, &host, &rootfs, &placement, &mut Vec::new()).unwrap();
+    let live = live_files(&effective, &host, &rootfs, &placement, &mut Vec::new());
     let names: Vec<_> = live.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["resolv.conf", "hosts"]);
     assert_eq!(live, made.files[..2]);
+}
+
+#[test]
+fn a_container_that_runs_goes_on_without_the_line_of_a_host_that_is_not_there_any_more() {
+    let effective = testing::effective(r#""Hosts":{"db":"192.0.2.7","up":"host-gateway"}"#);
+    let (mut host, rootfs, mut placement) =
+        (testing::host(), testing::rootfs(), testing::placement());
+    placement.networks[0].host = None;
+    let refused = generate(&effective, &host, &rootfs, &placement).unwrap_err();
+    assert!(refused.to_string().contains("'Hosts'"), "{refused}");
+    placement.networks.clear();
+    host.resolv_conf = Some("nameserver 192.0.2.2\n".into());
+    let mut warnings = Vec::new();
+    let live = live_files(&effective, &host, &rootfs, &placement, &mut warnings);
+    let texts: Vec<_> =
+        live.iter().map(|file| std::str::from_utf8(&file.content.0).unwrap()).collect();
+    let [resolv_conf, hosts] = texts[..] else { panic!("{texts:?}") };
+    assert_eq!(resolv_conf, "nameserver 192.0.2.2\n", "all else follows");
+    assert!(hosts.ends_with("\n192.0.2.7 db\n127.0.0.1 0123456789ab\n"), "{hosts}");
+    assert_eq!(warnings, [Warning::HostGatewayLeftOut { name: "up".parse().unwrap() }]);
 }
 
 #[test]
