@@ -150,9 +150,9 @@ impl Linux {
         sysctl::advertised()
     }
 
-    /// The host's interfaces of the kinds this crate creates.
-    pub(crate) fn interfaces(&mut self) -> io::Result<Vec<(InterfaceName, Kind)>> {
-        self.routes()?.list()
+    /// The veths among the ports of a bridge of the host.
+    pub(crate) fn veths_on(&mut self, bridge: &InterfaceName) -> io::Result<Vec<InterfaceName>> {
+        self.routes()?.veths_on(bridge)
     }
 
     /// Whether the host has an interface of that name, of whatever kind.

@@ -130,9 +130,20 @@ impl Routes {
         self.wait(handle.link().del(link.index).execute())
     }
 
-    /// The host's interfaces of the kinds that are created here.
-    pub(super) fn list(&self) -> io::Result<Vec<(InterfaceName, Kind)>> {
-        Ok(self.all()?.iter().filter_map(named).collect())
+    /// The veths among the ports of a bridge of the host.
+    pub(super) fn veths_on(&self, bridge: &InterfaceName) -> io::Result<Vec<InterfaceName>> {
+        let bridge = match self.link(&self.host, bridge) {
+            Err(error) if is_gone(&error) => return Ok(Vec::new()),
+            found => found?,
+        };
+        if bridge.kind != Some(Kind::Bridge) {
+            return Ok(Vec::new());
+        }
+        let bridge = LinkAttribute::Controller(bridge.index);
+        let mut all = self.all()?;
+        all.retain(|message| message.attributes.contains(&bridge));
+        let veths = all.iter().filter_map(named).filter(|(_, kind)| *kind == Kind::Veth);
+        Ok(veths.map(|(name, _)| name).collect())
     }
 
     /// Those bridges of the host that have one of these numbers.

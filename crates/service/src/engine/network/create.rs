@@ -229,9 +229,7 @@ impl Networks {
         asked: AskedNetwork,
     ) -> Result<NetworkDefinition, Error> {
         let (pool, others) = (self.pool, self.subnets_beside(name));
-        let bridges: Vec<InterfaceName> =
-            self.all().iter().filter_map(|other| other.definition().bridge().cloned()).collect();
-        let (name, tag) = (name.clone(), self.tag.clone());
+        let (bridges, name, tag) = (self.bridges(), name.clone(), self.tag.clone());
         brief(move || {
             let choice = Choice { network: &name, pool, others };
             let (subnets, origin) = subnets(&asked, &choice)?;
