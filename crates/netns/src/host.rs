@@ -54,6 +54,17 @@ pub fn has_interface(name: &InterfaceName) -> Result<bool, Error> {
     found.map_err(|source| Error::ReadInterface { interface: name.clone(), source })
 }
 
+/// Whether the host has an interface of that name that can be the parent of a
+/// [`Driver::Macvlan`](crate::Driver::Macvlan): an Ethernet one, which the loopback is not.
+///
+/// # Errors
+///
+/// [`Error::ReadInterface`].
+pub fn carries_macvlans(parent: &InterfaceName) -> Result<bool, Error> {
+    let found = Linux::default().carries_macvlans(parent);
+    found.map_err(|source| Error::ReadInterface { interface: parent.clone(), source })
+}
+
 /// Removes a veth pair by the name of its end on the host, and with it the other end.
 ///
 /// # Errors

@@ -160,6 +160,11 @@ impl Linux {
         self.routes()?.is_there(name)
     }
 
+    /// Whether macvlans can be on the host's interface of that name.
+    pub(crate) fn carries_macvlans(&mut self, name: &InterfaceName) -> io::Result<bool> {
+        self.routes()?.carries_macvlans(name)
+    }
+
     /// All networks that addresses and routes name.
     pub(crate) fn prefixes(&mut self) -> io::Result<Vec<IpNet>> {
         let routes = self.routes()?;

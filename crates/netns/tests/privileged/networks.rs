@@ -346,6 +346,9 @@ fn privileged_what_is_on_the_host_is_listed() {
         assert_eq!(on("tare0"), [name("ve-tar-2")]);
         assert_eq!(on("br-theirs"), [name("far")]);
         assert!(on("none").is_empty() && on("alone").is_empty(), "no bridges");
+        for (parent, carries) in [("alone", true), ("tare0", true), ("lo", false), ("no", false)] {
+            assert_eq!(tare_netns::carries_macvlans(&name(parent)).unwrap(), carries, "{parent}");
+        }
         assert_eq!(remove_veth(&name("ve-tar-2")).unwrap(), tare_netns::Removed::Removed);
         assert_eq!(remove_veth(&name("ve-tar-2")).unwrap(), tare_netns::Removed::NotThere);
         assert_eq!(remove_veth(&name("tare0")).unwrap_err().kind(), ErrorKind::InUse);

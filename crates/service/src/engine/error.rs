@@ -521,6 +521,9 @@ pub enum Error {
     /// The host has an interface of that name.
     #[error("there is an interface {0} already")]
     InterfaceInUse(InterfaceName),
+    /// Interfaces of containers cannot be on that one.
+    #[error("the host has no Ethernet interface '{0}' to be a parent")]
+    NoParent(InterfaceName),
     /// The network has no free address.
     #[error("network '{0}' has no free address")]
     AddressesExhausted(NetworkName),

@@ -42,6 +42,7 @@ impl Error {
             Self::InvalidNetwork(_)
             | Self::InvalidConnection { .. }
             | Self::InvalidPorts(_)
+            | Self::NoParent(_)
             | Self::TooManyNetworks(_)
             | Self::TooManyServers { .. }
             | Self::ServerUnheard(_)

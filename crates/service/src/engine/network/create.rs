@@ -123,7 +123,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::NetworkExists`], [`Error::SubnetOverlap`], [`Error::InterfaceInUse`],
-    /// [`Error::NoSubnet`], [`Error::InvalidNetwork`].
+    /// [`Error::NoParent`], [`Error::NoSubnet`], [`Error::InvalidNetwork`].
     pub async fn create_network(
         &self,
         request: Authorized<CreateNetwork>,
@@ -235,7 +235,10 @@ impl Networks {
             let (subnets, origin) = subnets(&asked, &choice)?;
             let options = NetworkOptions {
                 driver: match asked.driver {
-                    AskedDriver::Macvlan(parent, mode) => Driver::Macvlan { parent, mode },
+                    AskedDriver::Macvlan(parent, mode) => {
+                        subnet::check_parent(&parent)?;
+                        Driver::Macvlan { parent, mode }
+                    }
                     AskedDriver::Bridge(wanted, vlan) => Driver::Bridge {
                         interface: bridge(wanted, &bridges, |n| tag.bridge(n))?,
                         vlan,
