@@ -40,6 +40,7 @@ mod preparing;
 mod process;
 mod programs;
 mod pruning;
+mod published;
 mod pull;
 mod push;
 mod repeats;

@@ -488,6 +488,9 @@ pub enum Error {
         /// The container that has it, if it is one.
         by: Option<ContainerName>,
     },
+    /// The host does not have the address that a port is to be offered at.
+    #[error("the host has no address {0} to offer a port at")]
+    NoHostAddress(std::net::IpAddr),
     /// Another container has the address.
     #[error("address {address} of network '{network}' is in use by container {by}")]
     AddressInUse {

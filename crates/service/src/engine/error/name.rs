@@ -43,6 +43,7 @@ impl Error {
             | Self::InvalidConnection { .. }
             | Self::InvalidPorts(_)
             | Self::NoParent(_)
+            | Self::NoHostAddress(_)
             | Self::TooManyNetworks(_)
             | Self::TooManyServers { .. }
             | Self::ServerUnheard(_)
