@@ -11,6 +11,7 @@ mod bus;
 mod changes;
 mod contract;
 mod crash;
+mod drivers;
 mod events;
 mod failures;
 mod files;
