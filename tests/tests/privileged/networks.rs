@@ -206,10 +206,14 @@ fn calls(server: &TcpListener, connect: impl FnOnce() -> Option<TcpStream>) -> I
     server.accept().unwrap().1.ip()
 }
 
-/// As whom it sees one in the network namespace `from` who writes to it and is answered.
-fn writes(server: &UdpSocket, from: &str, to: &str) -> IpAddr {
-    let caller = in_network(from, || UdpSocket::bind("0.0.0.0:0").unwrap());
-    for socket in [server, &caller] {
+/// Somebody who may write to it.
+fn writer() -> UdpSocket {
+    UdpSocket::bind("0.0.0.0:0").unwrap()
+}
+
+/// As whom it sees one who writes to it and is answered.
+fn writes(server: &UdpSocket, caller: &UdpSocket, to: &str) -> IpAddr {
+    for socket in [server, caller] {
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     }
     caller.send_to(b"hi", to).unwrap();
@@ -242,11 +246,14 @@ fn privileged_a_published_port_is_reached_from_everywhere() {
             for from in around {
                 let seen = calls(&tcp, || in_network(from, || connect("203.0.113.1", 8080)));
                 assert_eq!(seen == outside, from == "outside", "{setting:?}, from {from}");
-                let seen = writes(&udp, from, "203.0.113.1:8080");
+                let seen = writes(&udp, &in_network(from, writer), "203.0.113.1:8080");
                 assert_eq!(seen == outside, from == "outside", "{setting:?}, from {from}");
             }
             for to in ["203.0.113.1", "127.0.0.1"] {
-                assert_ne!(calls(&tcp, || connect(to, 8080)), outside, "{setting:?}, to {to}");
+                let seen = calls(&tcp, || connect(to, 8080));
+                assert!(seen != outside && !seen.is_loopback(), "{setting:?}, to {to}: {seen}");
+                let seen = writes(&udp, &writer(), &format!("{to}:8080"));
+                assert!(seen != outside && !seen.is_loopback(), "{setting:?}, to {to}: {seen}");
             }
         }
         // A namespace stays as long as there is a socket in it.
