@@ -90,6 +90,11 @@ impl Stage {
         }
     }
 
+    /// Ours, for what nobody else does.
+    pub(crate) fn tare(&self) -> &Tare {
+        &self.tare
+    }
+
     /// Who of them can put a container away.
     pub(crate) fn checkpoints(&self, who: Who) -> Result<&dyn Checkpoints> {
         match who {

@@ -45,6 +45,7 @@ mod resolver;
 #[expect(unsafe_code, reason = "unshare(2), and what is done between fork and exec")]
 mod sys;
 mod tared;
+pub mod vlan;
 
 pub use asking::{Asking, asked_in};
 pub use bins::bin;

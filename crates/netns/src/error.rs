@@ -1,6 +1,7 @@
 //! Everything that can go wrong.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
@@ -111,6 +112,12 @@ pub enum Error {
         /// The port, as in `127.0.0.1:8080/tcp`.
         port: String,
     },
+    /// The host does not have the address that a port is to be offered at.
+    #[error("the host has no address {address}")]
+    NoHostAddress {
+        /// The address.
+        address: IpAddr,
+    },
     /// The port could not be taken for another reason.
     #[error("cannot reserve port {port} of the host")]
     Reserve {
@@ -218,9 +225,10 @@ impl Error {
             Self::NotABridge { .. } | Self::TableOwned { .. } | Self::PortInUse { .. } => {
                 ErrorKind::InUse
             }
-            Self::HostNamespace | Self::VlansMixed { .. } | Self::InvalidPorts { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::HostNamespace
+            | Self::VlansMixed { .. }
+            | Self::InvalidPorts { .. }
+            | Self::NoHostAddress { .. } => ErrorKind::Invalid,
             Self::Inspect { source }
             | Self::List { source, .. }
             | Self::ReadForwarding { source, .. }

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::sys::{self, Kind, Linux};
+use crate::sys::{self, Linux};
 use crate::undo::{apply, is_gone};
 use crate::{Error, InterfaceName, NamespaceName, Removed, Step};
 
@@ -33,31 +33,15 @@ pub fn namespaces() -> Result<Vec<NamespaceName>, Error> {
     sys::names().map_err(|source| Error::List { what: "the network namespaces", source })
 }
 
-/// The kinds of interface that this crate makes on the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InterfaceKind {
-    /// One end of a veth pair.
-    Veth,
-    /// A bridge.
-    Bridge,
-}
-
-/// The host's veths and bridges, whoever made them: for a sweep of those that bear a name of the
-/// caller's.
+/// The veths among the ports of a bridge of the host, whoever made them: for a sweep of those that
+/// bear a name of the caller's. There are none where there is no such bridge.
 ///
 /// # Errors
 ///
 /// [`Error::List`].
-pub fn interfaces() -> Result<Vec<(InterfaceName, InterfaceKind)>, Error> {
-    let found = Linux::default().interfaces();
-    let found = found.map_err(|source| Error::List { what: "the interfaces", source })?;
-    let kind = |kind| match kind {
-        Kind::Veth => Some(InterfaceKind::Veth),
-        Kind::Bridge => Some(InterfaceKind::Bridge),
-        Kind::Macvlan => None,
-    };
-    Ok(found.into_iter().filter_map(|(name, found)| Some((name, kind(found)?))).collect())
+pub fn veths_on(bridge: &InterfaceName) -> Result<Vec<InterfaceName>, Error> {
+    let found = Linux::default().veths_on(bridge);
+    found.map_err(|source| Error::List { what: "the ports of a bridge", source })
 }
 
 /// Whether the host has an interface of that name, of whatever kind.
@@ -68,6 +52,17 @@ pub fn interfaces() -> Result<Vec<(InterfaceName, InterfaceKind)>, Error> {
 pub fn has_interface(name: &InterfaceName) -> Result<bool, Error> {
     let found = Linux::default().has_interface(name);
     found.map_err(|source| Error::ReadInterface { interface: name.clone(), source })
+}
+
+/// Whether the host has an interface of that name that can be the parent of a
+/// [`Driver::Macvlan`](crate::Driver::Macvlan): an Ethernet one, which the loopback is not.
+///
+/// # Errors
+///
+/// [`Error::ReadInterface`].
+pub fn carries_macvlans(parent: &InterfaceName) -> Result<bool, Error> {
+    let found = Linux::default().carries_macvlans(parent);
+    found.map_err(|source| Error::ReadInterface { interface: parent.clone(), source })
 }
 
 /// Removes a veth pair by the name of its end on the host, and with it the other end.

@@ -130,6 +130,12 @@ impl Pool {
         (first <= last).then(|| address(subnet, first))
     }
 
+    /// Whether `address` is among those that are chosen.
+    pub fn offers(&self, address: IpAddr) -> bool {
+        let (first, last) = self.range;
+        self.contains(address) && (first..=last).contains(&number(address))
+    }
+
     /// Whether a container can have `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (first, last) = bounds(self.subnet);
@@ -142,7 +148,8 @@ impl Pool {
     ///
     /// `highest` is the highest address ever handed out in this pool (or one known to be taken:
     /// the choice then goes on after it), `oldest_freed` the address that was given back first of
-    /// those now free. Addresses never used come first, in rising order.
+    /// those now free. That comes first once it has rested, so that no more addresses are ever used
+    /// than are had or rest at one time; then those never used, in rising order.
     pub fn choose(
         &self,
         highest: Option<IpAddr>,
@@ -172,16 +179,14 @@ impl Pool {
         oldest_freed: Option<Freed>,
         now: SystemTime,
     ) -> Result<Choice, E> {
-        if let Some(address) = self.fresh(mark, is_known)? {
-            return Ok(Choice::Fresh(address));
-        }
-        Ok(match oldest_freed.filter(|freed| self.contains(freed.address)) {
+        let otherwise = match oldest_freed.filter(|freed| self.offers(freed.address)) {
             None => Choice::Exhausted,
             Some(freed) => match self.rest(freed, now) {
-                Duration::ZERO => Choice::Reused(freed.address),
+                Duration::ZERO => return Ok(Choice::Reused(freed.address)),
                 rest => Choice::Wait(rest),
             },
-        })
+        };
+        Ok(self.fresh(mark, is_known)?.map_or(otherwise, Choice::Fresh))
     }
 
     /// The lowest address of the range after `mark` that nobody is known to have had.
@@ -337,13 +342,13 @@ mod tests {
     }
 
     #[test]
-    fn never_used_addresses_come_first_then_the_oldest_rested_one() {
+    fn the_oldest_rested_one_comes_first_then_never_used_addresses() {
         let pool = pool("10.88.0.0/29", "10.88.0.3").unwrap();
         let freed = Some(Freed { address: ip("10.88.0.1"), at: at(100) });
         let cases = [
             ("empty", None, None, Choice::Fresh(ip("10.88.0.1"))),
             ("gateway is skipped", Some("10.88.0.2"), None, Choice::Fresh(ip("10.88.0.4"))),
-            ("fresh before freed", Some("10.88.0.5"), freed, Choice::Fresh(ip("10.88.0.6"))),
+            ("fresh while it rests", Some("10.88.0.5"), freed, Choice::Fresh(ip("10.88.0.6"))),
             ("broadcast is skipped", Some("10.88.0.6"), None, Choice::Exhausted),
             ("resting", Some("10.88.0.6"), freed, Choice::Wait(Duration::from_secs(10))),
             ("mark below the subnet", Some("10.0.0.9"), None, Choice::Fresh(ip("10.88.0.1"))),
@@ -353,7 +358,9 @@ mod tests {
             assert_eq!(pool.choose(highest.map(ip), freed, at(150)), want, "{about}");
         }
         let full = Some(ip("10.88.0.6"));
-        assert_eq!(pool.choose(full, freed, at(160)), Choice::Reused(ip("10.88.0.1")));
+        for mark in [Some(ip("10.88.0.5")), full] {
+            assert_eq!(pool.choose(mark, freed, at(160)), Choice::Reused(ip("10.88.0.1")));
+        }
         let clock_set_back = pool.choose(full, freed, at(10));
         assert_eq!(clock_set_back, Choice::Wait(QUARANTINE));
         let foreign = Some(Freed { address: ip("10.99.0.1"), at: at(0) });
@@ -389,6 +396,12 @@ mod tests {
         assert_eq!(next(Some("10.88.0.10")), Choice::Fresh(ip("10.88.0.12")), "gateway");
         assert_eq!(next(Some("10.88.0.12")), Choice::Exhausted);
         assert!(pool.contains(ip("10.88.0.99")), "who asks can have others");
+        let outside = Freed { address: ip("10.88.0.99"), at: at(0) };
+        let last = Some(ip("10.88.0.12"));
+        assert_eq!(pool.choose(last, Some(outside), at(999)), Choice::Exhausted);
+        let of_range = ["10.88.0.10", "10.88.0.11", "10.88.0.12", "10.88.0.99"];
+        let offered = of_range.map(|address| pool.offers(ip(address)));
+        assert_eq!(offered, [true, false, true, false], "the gateway is nobody's");
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub use firewall::{
     foreign_forward_chains, leave_user_chain, legacy_iptables_drops, pass_user_chain,
 };
 pub use forwarding::{Forwarding, enable_forwarding, is_forwarding};
-pub use host::{InterfaceKind, has_interface, host_prefixes, interfaces, namespaces, remove_veth};
+pub use host::{carries_macvlans, has_interface, host_prefixes, namespaces, remove_veth, veths_on};
 pub use mac::{InvalidMacAddress, MacAddress};
 pub use name::{InterfaceName, InvalidName, NamespaceName, NetworkName, TableName};
 pub use namespace::{

@@ -171,6 +171,12 @@ impl PortRequest {
         self.0.count
     }
 
+    /// Whether they have a port of the host in common, at an address that both are offered at. One
+    /// that is left open is nobody's yet.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.overlaps(&other.0)
+    }
+
     /// The same with `host` as the first port on the host, where that was left open.
     pub(crate) fn settle(&self, host: u16) -> PublishedPort {
         PublishedPort(Raw { host: self.host().unwrap_or(host), ..self.0 })

@@ -49,7 +49,7 @@ pub struct Reservation {
 /// # Errors
 ///
 /// [`Error::InvalidPorts`] if two of them are the same; [`Error::PortInUse`] for the first that
-/// somebody has; [`Error::Reserve`].
+/// somebody has; [`Error::NoHostAddress`]; [`Error::Reserve`].
 pub fn reserve(ports: &[PortRequest]) -> Result<Reservation, Error> {
     crate::port::check_ports(ports).map_err(|source| Error::InvalidPorts { source })?;
     let mut reservation = Reservation::default();
@@ -62,9 +62,10 @@ pub fn reserve(ports: &[PortRequest]) -> Result<Reservation, Error> {
 }
 
 fn refused(port: &PortRequest, source: io::Error) -> Error {
-    let port = port.to_string();
-    match source.kind() {
-        io::ErrorKind::AddrInUse => Error::PortInUse { port },
+    let (at, port) = (port.at(), port.to_string());
+    match (source.kind(), at) {
+        (io::ErrorKind::AddrInUse, _) => Error::PortInUse { port },
+        (io::ErrorKind::AddrNotAvailable, Some(address)) => Error::NoHostAddress { address },
         _ => Error::Reserve { port, source },
     }
 }

@@ -150,14 +150,19 @@ impl Linux {
         sysctl::advertised()
     }
 
-    /// The host's interfaces of the kinds this crate creates.
-    pub(crate) fn interfaces(&mut self) -> io::Result<Vec<(InterfaceName, Kind)>> {
-        self.routes()?.list()
+    /// The veths among the ports of a bridge of the host.
+    pub(crate) fn veths_on(&mut self, bridge: &InterfaceName) -> io::Result<Vec<InterfaceName>> {
+        self.routes()?.veths_on(bridge)
     }
 
     /// Whether the host has an interface of that name, of whatever kind.
     pub(crate) fn has_interface(&mut self, name: &InterfaceName) -> io::Result<bool> {
         self.routes()?.is_there(name)
+    }
+
+    /// Whether macvlans can be on the host's interface of that name.
+    pub(crate) fn carries_macvlans(&mut self, name: &InterfaceName) -> io::Result<bool> {
+        self.routes()?.carries_macvlans(name)
     }
 
     /// All networks that addresses and routes name.

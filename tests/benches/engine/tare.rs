@@ -70,7 +70,25 @@ impl Tare {
         self.job(ROOT, "Manager", "ImportImage", &(Fd::from(archive.as_fd()), options)).await
     }
 
-    async fn call<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<Message>
+    /// A property of an object.
+    pub(crate) async fn property<T>(&self, path: &str, interface: &str, name: &str) -> Result<T>
+    where
+        T: TryFrom<OwnedVariant, Error: std::error::Error + Send + Sync + 'static>,
+    {
+        let which = (format!("{NAME}.{interface}"), name);
+        let of = "org.freedesktop.DBus.Properties";
+        let get = self.connection.call_method(Some(NAME), path, Some(of), "Get", &which);
+        let value: OwnedVariant = get.await?.body().deserialize()?;
+        Ok(value.try_into()?)
+    }
+
+    pub(crate) async fn call<B>(
+        &self,
+        path: &str,
+        interface: &str,
+        method: &str,
+        body: &B,
+    ) -> Result<Message>
     where
         B: Serialize + DynamicType,
     {
@@ -79,7 +97,13 @@ impl Tare {
         call.await.map_err(|error| format!("{method} {path}: {error}").into())
     }
 
-    async fn answer<B, T>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<T>
+    pub(crate) async fn answer<B, T>(
+        &self,
+        path: &str,
+        interface: &str,
+        method: &str,
+        body: &B,
+    ) -> Result<T>
     where
         B: Serialize + DynamicType,
         T: DeserializeOwned + zbus::Type,

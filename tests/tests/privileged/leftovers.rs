@@ -8,6 +8,7 @@ use std::time::Duration;
 use system_tests::{Options, ROOT, Refused, Tared, on_scratch_host, run};
 use zbus::OwnedObjectPath;
 
+use super::networks::namespace_of;
 use super::{failure, started};
 
 /// An id no container has.
@@ -65,6 +66,70 @@ fn privileged_what_no_container_has_is_swept_away_and_what_one_has_is_not() {
         assert_eq!(strays(), Vec::<String>::new());
         let client = tared.client().await;
         assert_eq!(client.container(&path).await.text("State"), "running");
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
+/// The names of the host's veths.
+fn veths() -> Vec<String> {
+    let links = run("ip", &["-o", "link", "show", "type", "veth"]);
+    let names = links.lines().filter_map(|line| line.split([' ', '@']).nth(1));
+    names.map(str::to_owned).collect()
+}
+
+/// A veth pair from a bridge into a network namespace.
+fn join(bridge: &str, interface: &str, namespace: &str) {
+    let far = format!("x{}", &interface[interface.len() - 3..]);
+    let peer = ["type", "veth", "peer", "name", &far, "netns", namespace];
+    run("ip", &[&["link", "add", interface][..], &peer].concat());
+    run("ip", &["link", "set", interface, "master", bridge, "up"]);
+}
+
+/// Whoever has opened a namespace, as `nsenter` does, keeps it without its name, and the pairs into it.
+#[test]
+fn privileged_an_interface_on_the_host_is_swept_although_somebody_keeps_its_namespace() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "lives", "sleep 1000").await;
+        let network: OwnedObjectPath =
+            client.properties(ROOT, "Manager").await.get("DefaultNetwork");
+        let bridge = client.properties(&network, "Network").await.text("InterfaceName");
+        let namespace = namespace_of(&path);
+        let (tag, _) = namespace.rsplit_once('-').unwrap();
+        let of_container = veths();
+        assert_eq!(of_container.len(), 1, "{of_container:?}");
+        tared.kill9();
+        drop(client);
+
+        let stray = format!("{tag}-{}", &STRAY[..12]);
+        run("ip", &["netns", "add", &stray]);
+        run("ip", &["link", "add", "br-other", "type", "bridge"]);
+        let of_stray = format!("ve{}", &STRAY[..12]);
+        // Another daemon may have a bridge of the same name.
+        let elsewhere = "tare-abcdef-0123456789ab";
+        run("ip", &["netns", "add", elsewhere]);
+        let of_others = ["vethadmin".into(), format!("{of_stray}9"), "ve0123456789ab".to_owned()];
+        join(&bridge, &of_stray, &stray);
+        join(&bridge, &format!("{of_stray}1"), &stray);
+        join(&bridge, &of_others[0], &stray);
+        join("br-other", &of_others[1], &stray);
+        join(&bridge, &of_others[2], elsewhere);
+        let held = fs::File::open(Path::new("/run/netns").join(&stray)).unwrap();
+
+        let mut tared = tared.restart();
+        assert!(!run("ip", &["netns"]).contains(&stray), "its name is gone");
+        let mut left = veths();
+        let mut want = [&of_container[..], &of_others].concat();
+        left.sort();
+        want.sort();
+        assert_eq!(left, want);
+        drop(held);
+        run("ip", &["link", "del", "br-other"]);
+        run("ip", &["netns", "del", elsewhere]);
+        let client = tared.client().await;
         client.remove(&path).await.done();
         tared.stop();
     });
@@ -148,7 +213,8 @@ fn privileged_a_container_whose_record_cannot_be_read_is_neither_lost_nor_remove
         tared.kill9();
         drop(client);
 
-        // Once nothing of it lives, it can go, with all that it had.
+        // Once nothing of it lives, it can go, with all that it had, whoever still looks around in there.
+        let held = fs::File::open(Path::new("/run/netns").join(namespace_of(&path))).unwrap();
         rewrite_records(&tared, "json_set(document, '$.v', 99)");
         let payload = group.join(&id).join("payload");
         fs::write(payload.join("cgroup.kill"), "1").unwrap();
@@ -159,7 +225,10 @@ fn privileged_a_container_whose_record_cannot_be_read_is_neither_lost_nor_remove
         let mut tared = tared.restart();
         let client = tared.client().await;
         assert_eq!(client.container(&path).await.text("State"), "broken");
+        assert_eq!(veths().len(), 1);
         until_done(async || client.remove(&path).await.result).await;
+        assert_eq!(veths(), Vec::<String>::new());
+        drop(held);
         tared.stop();
     });
 }

@@ -135,6 +135,44 @@ fn privileged_containers_find_each_other_by_their_names() {
     });
 }
 
+/// What whoever is at a name says, in a container that finds it out by itself. Not every busybox
+/// resolves names where it connects: some of Debian crash there.
+async fn said_by(client: &Client, from: &OwnedObjectPath, name: &str) -> String {
+    let found = format!("nslookup -type=aaaa {name} | sed -n '1,2d; s/^Address: //p'");
+    client.exec(from, &format!("nc -w 5 $({found}) 80")).await.stdout
+}
+
+/// By IPv6, where there is nothing else: the question goes that way, and so does what follows from it.
+#[test]
+fn privileged_containers_reach_each_other_by_their_names_over_ipv6() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let subnet = Row::from([("Subnet".to_owned(), Variant::from("fd00:99::/64"))]);
+        network(&client, "six", Options::from([("Subnets", vec![subnet].into())])).await;
+        let serve = "while :; do echo hello | nc -l -p 80; done";
+        let options = Options::from([
+            ("Command", vec!["sh", "-c", serve].into()),
+            ("Networks", vec![on("six", &["pages"])].into()),
+        ]);
+        let web = client.create_with("web", options).await.unwrap();
+        client.start(&web).await.done();
+        let caller = running(&client, "caller", vec![on("six", &[])]).await;
+        assert_eq!(addresses(&client, &web, "eth0").await, ["fd00:99::2"]);
+        assert_eq!(lookup_server(&client, &caller).await, "fd00:99::1", "it is asked there");
+        for name in ["web", "pages", "web.tare.internal.", short(&web)] {
+            assert_eq!(said_by(&client, &caller, name).await, "hello\n", "{name}");
+        }
+        client.stop(&web).await.done();
+        assert_eq!(lookup(&client, &caller, "web.").await, ["NXDOMAIN"], "it does not run");
+        for path in [web, caller] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+    });
+}
+
 /// The server that a container asks.
 async fn lookup_server(client: &Client, path: &OwnedObjectPath) -> String {
     let file = client.exec(path, "grep nameserver /etc/resolv.conf").await.stdout;

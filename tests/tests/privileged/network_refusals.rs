@@ -116,6 +116,13 @@ fn subnet(pairs: Vec<(&'static str, &'static str)>) -> Options<'static> {
     Options::from([("Subnets", vec![row(pairs)].into())])
 }
 
+/// All that such a network needs, but perhaps the interface.
+fn macvlan_on(parent: &'static str) -> Options<'static> {
+    let mut options = subnet(vec![("Subnet", "10.7.0.0/24")]);
+    options.extend([("Driver", "macvlan".into()), ("Parent", parent.into())]);
+    options
+}
+
 /// Networks that cannot be where `web` has 10.99.0.0/24, and the names of the errors.
 fn no_networks() -> Vec<(&'static str, Options<'static>, &'static str)> {
     vec![
@@ -168,9 +175,11 @@ fn no_networks() -> Vec<(&'static str, Options<'static>, &'static str)> {
         ("n", Options::from([("Interface", "..".into())]), "InvalidArgs"),
         ("n", Options::from([("Interface", "lo".into())]), "NameInUse"),
         ("n", Options::from([("Interface", "abcdefghijklmnop".into())]), "InvalidArgs"),
+        ("n", macvlan_on("lo"), "InvalidArgs"),
+        ("n", macvlan_on("none-such"), "InvalidArgs"),
         (
             "n",
-            Options::from([("Driver", "macvlan".into()), ("Parent", "lo".into())]),
+            Options::from([("Driver", "macvlan".into()), ("Parent", "out0".into())]),
             "InvalidArgs",
         ),
         ("n", Options::from([("Drivr", "bridge".into())]), "UnknownOption"),
@@ -226,6 +235,7 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
         let client = tared.client().await;
         client.import_busybox().await;
         network(&client, "web", subnet(vec![("Subnet", "10.99.0.0/24")])).await.unwrap();
+        run("ip", &["link", "add", "out0", "type", "veth", "peer", "name", "far0"]);
         let bridge = run("ip", &["-o", "link"]);
         let rules = run("nft", &["list", "ruleset"]);
         for (name, options, error) in no_networks() {
@@ -247,6 +257,8 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
             .await
             .unwrap_err();
         assert_eq!(refused.short(), "NetworkInUse", "the default network stays");
+        network(&client, "n", macvlan_on("out0")).await.expect("the parent is all that was wrong");
+        run("ip", &["link", "del", "out0"]);
         tared.stop();
     });
 }

@@ -15,14 +15,14 @@ use zbus::{OwnedObjectPath, Variant};
 
 use crate::networks::namespace_of;
 
-type Row = HashMap<String, Variant<'static>>;
+pub(crate) type Row = HashMap<String, Variant<'static>>;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Longer than anything here is under way: once a second the kernel asks again who has an address
 /// that packets wait for.
 const A_WHILE: Duration = Duration::from_millis(1500);
 
-fn row<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Row {
+pub(crate) fn row<const N: usize>(pairs: [(&str, Variant<'static>); N]) -> Row {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
@@ -34,12 +34,17 @@ fn port(protocol: &'static str) -> Row {
     ])
 }
 
-async fn network(client: &Client, name: &str, options: Options<'_>) {
+pub(crate) async fn network(client: &Client, name: &str, options: Options<'_>) {
     let _: OwnedObjectPath = client.manager("CreateNetwork", &(name, options)).await.unwrap();
 }
 
 /// A container that waits, at this place of a network and with these ports.
-async fn waiting(client: &Client, name: &str, place: Row, ports: Vec<Row>) -> OwnedObjectPath {
+pub(crate) async fn waiting(
+    client: &Client,
+    name: &str,
+    place: Row,
+    ports: Vec<Row>,
+) -> OwnedObjectPath {
     let options = Options::from([
         ("Command", vec!["sleep", "1000"].into()),
         ("Networks", vec![place].into()),
@@ -51,7 +56,7 @@ async fn waiting(client: &Client, name: &str, place: Row, ports: Vec<Row>) -> Ow
 }
 
 /// The way of IPv6 beside that of IPv4.
-fn make_outside_with_v6() {
+pub(crate) fn make_outside_with_v6() {
     make_outside();
     for command in [
         "-n outside route add default via 203.0.113.1",
@@ -65,7 +70,7 @@ fn make_outside_with_v6() {
     fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
 }
 
-fn remove_outside() {
+pub(crate) fn remove_outside() {
     run("ip", &["netns", "del", "outside"]);
     while run("ip", &["-o", "link"]).contains("out0") {
         thread::sleep(Duration::from_millis(20));
@@ -74,7 +79,7 @@ fn remove_outside() {
 }
 
 /// As whom a server sees one who calls from there and is answered.
-fn called(from: &str, to: SocketAddr, server: &TcpListener) -> IpAddr {
+pub(crate) fn called(from: &str, to: SocketAddr, server: &TcpListener) -> IpAddr {
     let mut caller = in_network(from, || TcpStream::connect_timeout(&to, PATIENCE).unwrap());
     let (mut answering, peer) = server.accept().unwrap();
     answering.write_all(b"hello").unwrap();

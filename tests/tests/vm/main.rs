@@ -5,6 +5,7 @@ mod apparmor;
 mod audit;
 mod limits;
 mod selinux;
+mod vlan;
 
 use std::fs;
 

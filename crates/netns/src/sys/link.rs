@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{
     BridgeVlanInfoFlags, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask,
-    LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+    LinkFlags, LinkInfo, LinkLayerType, LinkMessage, MacVlanMode,
 };
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkBridgeVlan, LinkMacVlan, LinkMessageBuilder,
@@ -43,6 +43,7 @@ pub(super) struct Link {
     pub(super) vlans: Vlans,
     default_vlan: Option<u16>,
     kind: Option<Kind>,
+    layer: LinkLayerType,
     mtu: Option<u32>,
 }
 
@@ -130,9 +131,20 @@ impl Routes {
         self.wait(handle.link().del(link.index).execute())
     }
 
-    /// The host's interfaces of the kinds that are created here.
-    pub(super) fn list(&self) -> io::Result<Vec<(InterfaceName, Kind)>> {
-        Ok(self.all()?.iter().filter_map(named).collect())
+    /// The veths among the ports of a bridge of the host.
+    pub(super) fn veths_on(&self, bridge: &InterfaceName) -> io::Result<Vec<InterfaceName>> {
+        let bridge = match self.link(&self.host, bridge) {
+            Err(error) if is_gone(&error) => return Ok(Vec::new()),
+            found => found?,
+        };
+        if bridge.kind != Some(Kind::Bridge) {
+            return Ok(Vec::new());
+        }
+        let bridge = LinkAttribute::Controller(bridge.index);
+        let mut all = self.all()?;
+        all.retain(|message| message.attributes.contains(&bridge));
+        let veths = all.iter().filter_map(named).filter(|(_, kind)| *kind == Kind::Veth);
+        Ok(veths.map(|(name, _)| name).collect())
     }
 
     /// Those bridges of the host that have one of these numbers.
@@ -208,6 +220,15 @@ impl Routes {
         }
     }
 
+    /// Whether interfaces can have hardware addresses of their own on the host's interface `name`: it is
+    /// there, and an Ethernet one, which the loopback is not.
+    pub(super) fn carries_macvlans(&self, name: &InterfaceName) -> io::Result<bool> {
+        match self.link(&self.host, name) {
+            Err(error) if is_gone(&error) => Ok(false),
+            found => found.map(|link| link.layer == LinkLayerType::Ether),
+        }
+    }
+
     /// The host's interface `name`; `EEXIST` if it is of another kind.
     pub(super) fn find(&self, name: &InterfaceName, kind: Kind) -> io::Result<Link> {
         let link = self.link(&self.host, name)?;
@@ -273,6 +294,7 @@ impl Link {
             vlans: attributes.clone().find_map(vlans).unwrap_or_default(),
             default_vlan: attributes.clone().find_map(default_vlan),
             kind: attributes.clone().find_map(kind),
+            layer: message.header.link_layer_type,
             mtu: attributes.clone().find_map(|attribute| match attribute {
                 LinkAttribute::Mtu(mtu) => Some(*mtu),
                 _ => None,

@@ -6,7 +6,7 @@ use std::process::Command;
 use tare_netns::{
     Bridge, Element, ErrorKind, Firewall, Forwarding, IpFamily, Link, MacvlanMode, Names,
     Namespace, NetworkOptions, NetworkRules, Protocol, Reach, SubnetOptions, VlanId, Wanted,
-    enable_forwarding, interfaces, namespaces, open_namespace_at, remove_veth,
+    enable_forwarding, namespaces, open_namespace_at, remove_veth, veths_on,
 };
 
 use crate::common::{
@@ -338,14 +338,17 @@ fn privileged_what_is_on_the_host_is_listed() {
         setup(&container(&bridge(), 2)).unwrap();
         command("ip", &["netns", "add", "theirs"]);
         command("ip", &["link", "add", "mac0", "link", "tare0", "type", "macvlan"]);
+        command("ip", &["link", "add", "alone", "type", "veth", "peer", "name", "far"]);
+        command("ip", &["link", "add", "br-theirs", "type", "bridge"]);
+        command("ip", &["link", "set", "far", "master", "br-theirs"]);
         assert_eq!(namespaces().unwrap(), [name("tare0-2"), name("theirs")]);
-        let mut found: Vec<_> = interfaces()
-            .unwrap()
-            .into_iter()
-            .map(|(name, kind)| format!("{name} {kind:?}"))
-            .collect();
-        found.sort();
-        assert_eq!(found, ["tare0 Bridge", "ve-tar-2 Veth"]);
+        let on = |bridge| veths_on(&name(bridge)).unwrap();
+        assert_eq!(on("tare0"), [name("ve-tar-2")]);
+        assert_eq!(on("br-theirs"), [name("far")]);
+        assert!(on("none").is_empty() && on("alone").is_empty(), "no bridges");
+        for (parent, carries) in [("alone", true), ("tare0", true), ("lo", false), ("no", false)] {
+            assert_eq!(tare_netns::carries_macvlans(&name(parent)).unwrap(), carries, "{parent}");
+        }
         assert_eq!(remove_veth(&name("ve-tar-2")).unwrap(), tare_netns::Removed::Removed);
         assert_eq!(remove_veth(&name("ve-tar-2")).unwrap(), tare_netns::Removed::NotThere);
         assert_eq!(remove_veth(&name("tare0")).unwrap_err().kind(), ErrorKind::InUse);

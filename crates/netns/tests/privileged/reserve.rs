@@ -54,7 +54,10 @@ fn privileged_a_port_in_use_is_named_and_the_others_are_given_back() {
         reserve(&[tcp(Some("127.0.0.1"), 8081)]).unwrap();
 
         let error = reserve(&[tcp(Some("192.0.2.77"), 8080)]).unwrap_err();
-        assert_eq!(error.to_string(), "cannot reserve port 192.0.2.77:8080/tcp of the host");
+        assert_eq!(error.to_string(), "the host has no address 192.0.2.77");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let error = reserve(&[tcp(Some("2001:db8::77"), 8080)]).unwrap_err();
+        assert!(matches!(error, Error::NoHostAddress { .. }), "{error:?}");
         let error = reserve(&[tcp(None, 80), tcp(Some("127.0.0.1"), 80)]).unwrap_err();
         assert!(matches!(error, Error::InvalidPorts { .. }), "{error:?}");
     });

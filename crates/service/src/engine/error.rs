@@ -488,6 +488,9 @@ pub enum Error {
         /// The container that has it, if it is one.
         by: Option<ContainerName>,
     },
+    /// The host does not have the address that a port is to be offered at.
+    #[error("the host has no address {0} to offer a port at")]
+    NoHostAddress(std::net::IpAddr),
     /// Another container has the address.
     #[error("address {address} of network '{network}' is in use by container {by}")]
     AddressInUse {
@@ -521,6 +524,9 @@ pub enum Error {
     /// The host has an interface of that name.
     #[error("there is an interface {0} already")]
     InterfaceInUse(InterfaceName),
+    /// Interfaces of containers cannot be on that one.
+    #[error("the host has no Ethernet interface '{0}' to be a parent")]
+    NoParent(InterfaceName),
     /// The network has no free address.
     #[error("network '{0}' has no free address")]
     AddressesExhausted(NetworkName),

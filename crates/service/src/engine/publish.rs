@@ -71,7 +71,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::PortInUse`] says which container has it, if one has.
+    /// [`Error::PortInUse`] says which container has it, if one has; [`Error::NoHostAddress`].
     pub(super) async fn reserve(&self, ports: &[PortRequest]) -> Result<Reservation, Error> {
         if ports.is_empty() {
             return Ok(Reservation::default());
@@ -83,6 +83,7 @@ impl Engine {
                 let by = self.who_has(ports, &port);
                 Error::PortInUse { port, by }
             }
+            tare_netns::Error::NoHostAddress { address } => Error::NoHostAddress(address),
             other => Error::Host {
                 what: "take a port of the host",
                 source: std::io::Error::other(other),
@@ -92,13 +93,8 @@ impl Engine {
 
     /// The container that has one of these ports, which is called `text`.
     fn who_has(&self, ports: &[PortRequest], text: &str) -> Option<ContainerName> {
-        let port: view::Port = ports.iter().find(|port| port.to_string() == text)?.into();
-        let overlaps = |other: &view::Port| {
-            let end = |port: &view::Port| u32::from(port.host) + u32::from(port.count);
-            other.protocol == port.protocol
-                && u32::from(other.host) < end(&port)
-                && u32::from(port.host) < end(other)
-        };
+        let port = ports.iter().find(|port| port.to_string() == text)?;
+        let overlaps = |other: &view::Port| other.request().is_ok_and(|it| port.overlaps(&it));
         let has =
             |view: &Arc<view::Container>| view.process.is_some() && view.ports.iter().any(overlaps);
         self.containers().into_iter().find(has).map(|view| view.name.clone())
@@ -128,7 +124,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidPorts`], [`Error::Unreachable`], [`Error::PortInUse`], [`Error::Network`].
+    /// [`Error::InvalidPorts`], [`Error::Unreachable`], [`Error::PortInUse`], [`Error::NoHostAddress`],
+    /// [`Error::Network`].
     pub async fn publish(&self, request: Authorized<Publish>) -> Result<Vec<view::Port>, Error> {
         let (Publish { container: asked, ports }, _) = request.into_parts();
         let container = &self.container(&asked.id)?;

@@ -8,12 +8,13 @@ use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use tare_netns::Wanted;
+use tare_netns::{InterfaceName, Wanted};
 use tare_runtime::ContainerId;
 use tare_spawn::{CgroupPath, OciRuntime, Spawner, TERMINAL_SOCKETS};
 
 use super::blocking::brief;
 use super::bundle::file_name;
+use super::network::owner_of;
 use super::records::durable;
 use super::records::volatile::{self, Incarnation};
 use super::scope::Groups;
@@ -68,10 +69,11 @@ impl Engine {
         said(self.collect_garbage().await.map(drop));
     }
 
-    /// Control groups, namespaces, bundles and runtime state that no container has. What a container
-    /// has that is not recorded may live: it is left alone, and the container does not start.
+    /// Control groups, namespaces, interfaces, bundles and runtime state that no container has. What a
+    /// container has that is not recorded may live: it is left alone, and the container does not start.
     async fn sweep_host(&self, known: HashSet<ContainerId>) {
-        let (spawner, tag) = (self.spawner.clone(), self.tag.clone());
+        let (spawner, tag, bridges) =
+            (self.spawner.clone(), self.tag.clone(), self.networks.bridges());
         let run = self.instance.run_dir().to_path_buf();
         let (groups, cgroup2) = (self.groups.clone(), self.host.cgroups().cgroup2_mount.clone());
         let work = move || {
@@ -87,12 +89,8 @@ impl Engine {
                     tell("a socket", effects::remove_file(&stray));
                 }
             }
-            let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
-            for namespace in namespaces(&tag) {
-                if !ours.contains(&namespace) {
-                    let stray = Wanted { namespace, attachments: Vec::new() };
-                    tell("a network namespace", tare_netns::teardown(&stray));
-                }
+            if let Err(error) = sweep_networks(&tag, &bridges, &known) {
+                tracing::warn!("namespaces and interfaces are not swept: {error}");
             }
             let dirs = run_dirs(&run);
             let strays: HashSet<_> = dirs.iter().flat_map(|dir| strays(dir, &known)).collect();
@@ -102,7 +100,7 @@ impl Engine {
                     clear(
                         spawner.as_ref(),
                         (&groups, &groups.all_of(&stray, None)),
-                        &tag,
+                        (&tag, &bridges),
                         &dirs,
                         &stray,
                     ),
@@ -116,13 +114,38 @@ impl Engine {
     /// Takes away all that bears the name of a container that does not live.
     pub(super) async fn clear_host(&self, id: &ContainerId) -> Result<(), Error> {
         let (spawner, groups) = (self.spawner.clone(), self.groups.clone());
-        let (tag, id) = (self.tag.clone(), id.clone());
+        let (tag, bridges, id) = (self.tag.clone(), self.networks.bridges(), id.clone());
         let dirs = run_dirs(self.instance.run_dir());
         let known = self.containers.get(&id);
         let parent = known.and_then(|known| known.definition().row.request.cgroup_parent.clone());
         let all = groups.all_of(&id, parent.as_ref());
-        brief(move || clear(spawner.as_ref(), (&groups, &all), &tag, &dirs, &id)).await
+        let work = move || clear(spawner.as_ref(), (&groups, &all), (&tag, &bridges), &dirs, &id);
+        brief(work).await
     }
+}
+
+/// Namespaces, and the host's ends of veth pairs, that no container has. Whoever has opened a
+/// namespace keeps it without its name, and with it the other end.
+fn sweep_networks(
+    tag: &Tag,
+    bridges: &[InterfaceName],
+    known: &HashSet<ContainerId>,
+) -> Result<(), tare_netns::Error> {
+    let ours: HashSet<_> = known.iter().map(|id| tag.namespace(id)).collect();
+    for namespace in tare_netns::namespaces()? {
+        if tag.is_namespace(namespace.as_str()) && !ours.contains(&namespace) {
+            let stray = Wanted { namespace, attachments: Vec::new() };
+            tell("a network namespace", tare_netns::teardown(&stray));
+        }
+    }
+    // Another daemon may have a bridge of that name, too: all its containers have namespaces.
+    let left = tare_netns::namespaces()?;
+    let in_use = left.iter().filter_map(|name| Some(name.as_str().rsplit_once('-')?.1));
+    let known: HashSet<_> = in_use.chain(known.iter().map(ContainerId::short)).collect();
+    for stray in veths(bridges, |owner| !known.contains(owner))? {
+        tell("an interface", tare_netns::remove_veth(&stray));
+    }
+    Ok(())
 }
 
 /// Where each container that runs has a directory: bundles, and the state of the runtimes.
@@ -134,7 +157,7 @@ fn run_dirs(run: &Path) -> Vec<PathBuf> {
 fn clear(
     spawner: &dyn Spawner,
     (groups, all): (&Groups, &[CgroupPath]),
-    tag: &Tag,
+    (tag, bridges): (&Tag, &[InterfaceName]),
     dirs: &[PathBuf],
     id: &ContainerId,
 ) -> Result<(), Error> {
@@ -149,6 +172,10 @@ fn clear(
     }
     let namespace = Wanted { namespace: tag.namespace(id), attachments: Vec::new() };
     tare_netns::teardown(&namespace).map_err(|error| failed(error.into()))?;
+    let interfaces = veths(bridges, |owner| owner == id.short());
+    for interface in interfaces.map_err(|error| failed(error.into()))? {
+        tare_netns::remove_veth(&interface).map_err(|error| failed(error.into()))?;
+    }
     dirs.iter().filter(|dir| dir.is_dir()).try_for_each(|dir| remove(dir, id))
 }
 
@@ -165,11 +192,17 @@ fn strays(dir: &Path, known: &HashSet<ContainerId>) -> Vec<ContainerId> {
     entries.filter_map(id).filter(|id| !known.contains(id)).collect()
 }
 
-/// The namespaces that this daemon can have made.
-fn namespaces(tag: &Tag) -> Vec<tare_netns::NamespaceName> {
-    let entries = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    let ours = |name: &str| tag.is_namespace(name).then(|| name.parse().ok()).flatten();
-    entries.filter_map(|entry| ours(entry.file_name().to_str()?)).collect()
+/// The host's ends of veth pairs of some containers, told by the first digits of their ids.
+fn veths(
+    bridges: &[InterfaceName],
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<InterfaceName>, tare_netns::Error> {
+    let mut found = Vec::new();
+    for bridge in bridges {
+        let ports = tare_netns::veths_on(bridge)?.into_iter();
+        found.extend(ports.filter(|port| owner_of(port).is_some_and(&is_wanted)));
+    }
+    Ok(found)
 }
 
 fn remove(dir: &Path, id: &ContainerId) -> Result<(), Error> {

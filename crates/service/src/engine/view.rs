@@ -6,7 +6,8 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tare_netns::{
-    InterfaceName, MacAddress, NetworkName, PortRequest, Protocol, PublishedPort, Subnet,
+    InterfaceName, InvalidPort, MacAddress, NetworkName, PortRequest, Protocol, PublishedPort,
+    Subnet,
 };
 use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::{Resources, SecretName};
@@ -161,6 +162,17 @@ pub struct Port {
     pub count: u16,
     /// The protocol.
     pub protocol: Protocol,
+}
+
+impl Port {
+    /// A request for them.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPort`], if nobody can have published them.
+    pub fn request(&self) -> Result<PortRequest, InvalidPort> {
+        PortRequest::new(self.at, self.protocol, self.host, self.container, self.count)
+    }
 }
 
 impl From<&PortRequest> for Port {

@@ -42,6 +42,8 @@ impl Error {
             Self::InvalidNetwork(_)
             | Self::InvalidConnection { .. }
             | Self::InvalidPorts(_)
+            | Self::NoParent(_)
+            | Self::NoHostAddress(_)
             | Self::TooManyNetworks(_)
             | Self::TooManyServers { .. }
             | Self::ServerUnheard(_)

@@ -77,7 +77,7 @@ fn choose(
     let known = |address| Ok::<_, Error>(kept(address) || leases::is_known(c, name, address)?);
     let pool = subnet.pool(quarantine);
     let longest =
-        leases::longest_free(c, name, net, |address| pool.contains(address) && !kept(address))?;
+        leases::longest_free(c, name, net, |address| pool.offers(address) && !kept(address))?;
     let freed = longest.and_then(|free| {
         let at = UNIX_EPOCH + Duration::from_micros(free.since?.0);
         Some(Freed { address: free.address, at })
@@ -139,6 +139,48 @@ mod tests {
         assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.5", "fd00:88::4"]);
         let refused = give(&c, &network, &["10.88.0.5"]).unwrap_err();
         assert!(matches!(refused, Error::AddressInUse { .. }), "{refused:?}");
+    }
+
+    /// An IPv6 subnet has fresh addresses for ever.
+    #[test]
+    fn those_that_have_rested_are_given_before_those_that_nobody_had() {
+        let (c, network) = (scratch(), network(&["10.88.0.0/24", "fd00:88::/64"]));
+        let rows =
+            || -> i64 { c.query_row("SELECT count(*) FROM leases", [], |row| row.get(0)).unwrap() };
+        let stays = id();
+        lease(&c, &network, &[], &stays, Duration::ZERO).unwrap();
+        for _ in 0..200 {
+            let id = id();
+            let leased = lease(&c, &network, &[], &id, Duration::ZERO).unwrap();
+            leases::free_leases(&c, &id).unwrap();
+            leases::rest(&c, &leased.addresses, Usec(1)).unwrap();
+            assert_eq!(leased.unrested, [] as [IpAddr; 0]);
+        }
+        assert_eq!(rows(), 4, "two addresses are had, and two rest");
+        let leased = lease(&c, &network, &[], &id(), Duration::from_secs(60)).unwrap();
+        assert_eq!(rows(), 4, "they have rested since long ago: {leased:?}");
+    }
+
+    #[test]
+    fn what_rests_is_given_only_from_the_range() {
+        let c = scratch();
+        let mut row = NetworkRow::sample("n");
+        let options = serde_json::json!({
+            "driver": {"bridge": {"interface": "tare0"}},
+            "subnets": [{
+                "subnet": "10.88.0.0/24",
+                "range": {"first": "10.88.0.10", "last": "10.88.0.10"},
+            }],
+        });
+        row.definition.network = serde_json::from_value(options).unwrap();
+        let network = Network::new(row, BTreeMap::new(), Events::channel().0);
+        let asks = id();
+        let asked = [IpAddr::from([10, 88, 0, 200])];
+        lease(&c, &network, &asked, &asks, Duration::ZERO).unwrap();
+        assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.10"]);
+        leases::free_leases(&c, &asks).unwrap();
+        let refused = give(&c, &network, &[]).unwrap_err();
+        assert!(matches!(refused, Error::AddressesExhausted(_)), "{refused:?}");
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::NetworkExists`], [`Error::SubnetOverlap`], [`Error::InterfaceInUse`],
-    /// [`Error::NoSubnet`], [`Error::InvalidNetwork`].
+    /// [`Error::NoParent`], [`Error::NoSubnet`], [`Error::InvalidNetwork`].
     pub async fn create_network(
         &self,
         request: Authorized<CreateNetwork>,
@@ -229,15 +229,16 @@ impl Networks {
         asked: AskedNetwork,
     ) -> Result<NetworkDefinition, Error> {
         let (pool, others) = (self.pool, self.subnets_beside(name));
-        let bridges: Vec<InterfaceName> =
-            self.all().iter().filter_map(|other| other.definition().bridge().cloned()).collect();
-        let (name, tag) = (name.clone(), self.tag.clone());
+        let (bridges, name, tag) = (self.bridges(), name.clone(), self.tag.clone());
         brief(move || {
             let choice = Choice { network: &name, pool, others };
             let (subnets, origin) = subnets(&asked, &choice)?;
             let options = NetworkOptions {
                 driver: match asked.driver {
-                    AskedDriver::Macvlan(parent, mode) => Driver::Macvlan { parent, mode },
+                    AskedDriver::Macvlan(parent, mode) => {
+                        subnet::check_parent(&parent)?;
+                        Driver::Macvlan { parent, mode }
+                    }
                     AskedDriver::Bridge(wanted, vlan) => Driver::Bridge {
                         interface: bridge(wanted, &bridges, |n| tag.bridge(n))?,
                         vlan,

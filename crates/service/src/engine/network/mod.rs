@@ -15,13 +15,13 @@ mod subnet;
 mod update;
 mod watching;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::{IpNet, Ipv4Net};
 use rusqlite::Connection;
-use tare_netns::{ContainerRules, NamespaceName, NetworkName, PublishedPort};
+use tare_netns::{ContainerRules, InterfaceName, NamespaceName, NetworkName, PublishedPort};
 use tare_runtime::{ContainerId, ContainerName};
 
 use super::blocking::brief;
@@ -45,7 +45,7 @@ pub(super) use one::Network;
 use one::Taken;
 use others::Others;
 pub use others::Zones;
-pub(super) use place::{MAX_NETWORKS, publications, targets};
+pub(super) use place::{MAX_NETWORKS, owner_of, publications, targets};
 pub use update::{NetworkChanges, UpdateNetwork};
 
 /// Name of the network a container is on if nobody says otherwise.
@@ -193,6 +193,11 @@ impl Networks {
     /// All of them, by name.
     pub(super) fn all(&self) -> Vec<Arc<Network>> {
         self.all.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The bridges of all that have one.
+    pub(super) fn bridges(&self) -> Vec<InterfaceName> {
+        self.all().iter().filter_map(|network| network.definition().bridge().cloned()).collect()
     }
 
     /// A container is on these networks from now on.
@@ -540,11 +545,7 @@ impl Networks {
     /// Takes what is the same for all containers off the host: bridges, table, and what made
     /// `/run/netns` a mount point if nobody else is there.
     pub(super) async fn leave_host(&self) {
-        let bridges: HashSet<_> = self
-            .all()
-            .iter()
-            .filter_map(|network| network.definition().bridge().cloned())
-            .collect();
+        let bridges = self.bridges();
         let rules = self.firewall.open_if_made().await.ok().flatten().and_then(Result::ok);
         self.names.stop();
         for bridge in &bridges {

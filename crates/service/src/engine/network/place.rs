@@ -81,6 +81,13 @@ fn host_interface(id: &ContainerId, position: u32) -> InterfaceName {
     name.parse().expect("15 digits and letters are an interface name")
 }
 
+/// Of which container that is the host's end of a veth pair, by the first twelve digits of its id.
+pub(in crate::engine) fn owner_of(host_interface: &InterfaceName) -> Option<&str> {
+    let digits = host_interface.as_str().strip_prefix("ve")?.get(..12)?;
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    digits.bytes().all(is_digit).then_some(digits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +112,17 @@ mod tests {
         let names: BTreeSet<_> = (0..last).map(|n| host_interface(&id, n)).collect();
         assert_eq!(names.len(), MAX_NETWORKS);
         assert_eq!(host_interface(&id, 0).as_str(), format!("ve{}", id.short()));
+    }
+
+    #[test]
+    fn an_interface_on_the_host_tells_whose_it_is() {
+        let id = ContainerId::random().unwrap();
+        for position in [0, 1, 31] {
+            assert_eq!(owner_of(&host_interface(&id, position)), Some(id.short()));
+        }
+        for other in ["ve", "vethadmin", "ve0123456789a", "ve0123456789aG", "xe0123456789ab"] {
+            assert_eq!(owner_of(&other.parse().unwrap()), None, "{other}");
+        }
     }
 
     #[test]

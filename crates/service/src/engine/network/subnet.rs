@@ -117,6 +117,15 @@ pub(super) fn exists(interface: &InterfaceName) -> Result<bool, Error> {
     tare_netns::has_interface(interface).map_err(|error| host("look for an interface", error))
 }
 
+/// An error if no container can have an interface on that one.
+pub(super) fn check_parent(parent: &InterfaceName) -> Result<(), Error> {
+    match tare_netns::carries_macvlans(parent) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::NoParent(parent.clone())),
+        Err(error) => Err(host("look for an interface", error)),
+    }
+}
+
 fn host(what: &'static str, error: tare_netns::Error) -> Error {
     Error::Host { what, source: std::io::Error::other(error) }
 }

@@ -143,27 +143,36 @@ pub(crate) fn highest_chosen(
     Ok(bytes.as_deref().and_then(from_bytes))
 }
 
+/// Addresses that rest, the one that has done so for longest first: in the order of their index, which
+/// has to be named, or all are found by having no container, and sorted.
+const RESTING: &str = "SELECT address, freed_usec FROM leases INDEXED BY leases_freed
+     WHERE network = ?1 AND subnet = ?2 AND container IS NULL AND freed_usec IS NOT NULL
+     ORDER BY freed_usec";
+
+/// Addresses that nobody has, and that do not rest yet.
+const UNRESTED: &str = "SELECT address, freed_usec FROM leases INDEXED BY leases_freed
+     WHERE network = ?1 AND subnet = ?2 AND container IS NULL AND freed_usec IS NULL";
+
 /// The address of a subnet that rests for longest, if `fits`; one that does not rest yet comes
-/// last.
+/// last. However many there are, only the first that fits is read.
 pub(crate) fn longest_free(
     c: &Connection,
     network: &NetworkName,
     subnet: IpNet,
     fits: impl Fn(IpAddr) -> bool,
 ) -> Result<Option<Free>, Error> {
-    let mut query = c.prepare_cached(
-        "SELECT address, freed_usec FROM leases
-         WHERE network = ?1 AND subnet = ?2 AND container IS NULL
-         ORDER BY freed_usec IS NULL, freed_usec",
-    )?;
-    let mut rows = query.query([network.as_str(), &subnet.to_string()])?;
-    while let Some(row) = rows.next()? {
-        let since: Option<i64> = row.get(1)?;
-        match from_bytes(&row.get::<_, Vec<u8>>(0)?) {
-            Some(address) if fits(address) => {
-                return Ok(Some(Free { address, since: since.map(Usec::from_i64) }));
+    let subnet = subnet.to_string();
+    for sql in [RESTING, UNRESTED] {
+        let mut query = c.prepare_cached(sql)?;
+        let mut rows = query.query([network.as_str(), &subnet])?;
+        while let Some(row) = rows.next()? {
+            let since: Option<i64> = row.get(1)?;
+            match from_bytes(&row.get::<_, Vec<u8>>(0)?) {
+                Some(address) if fits(address) => {
+                    return Ok(Some(Free { address, since: since.map(Usec::from_i64) }));
+                }
+                _ => {}
             }
-            _ => {}
         }
     }
     Ok(None)
@@ -269,6 +278,19 @@ mod tests {
         assert!(is_leased_from(&c, &name("tare")).unwrap());
         free_leases_on(&c, &name("tare"), &a).unwrap();
         assert!(!is_leased_from(&c, &name("tare")).unwrap());
+    }
+
+    /// Else each start sorts all that rest, and holds up whoever else writes.
+    #[test]
+    fn the_longest_free_is_found_by_its_index() {
+        let c = scratch();
+        for sql in [RESTING, UNRESTED] {
+            let mut query = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps = query.query_map(["n", "s"], |row| row.get::<_, String>(3)).unwrap();
+            let steps: Vec<_> = steps.map(Result::unwrap).collect();
+            assert_eq!(steps.len(), 1, "{steps:?}");
+            assert!(steps[0].contains("INDEX leases_freed (network=? AND subnet=?"), "{steps:?}");
+        }
     }
 
     #[test]
