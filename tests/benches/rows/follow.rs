@@ -24,7 +24,6 @@ const RESOLVERS: Row = Row {
     must: Some(Promise::Below(1000.0)),
     aim: None,
     contestants: &[Who::Tare],
-    missing: None,
     rounds: Rounds { full: 10, quick: 2 },
     under: Condition::PLAIN,
     prepare: nothing,
