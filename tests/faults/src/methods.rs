@@ -32,6 +32,7 @@ macro_rules! all_operations {
             import: $crate::operations::Import, together, "the store alone";
             tag: $crate::operations::Tag, together, "rows alone";
             untag: $crate::operations::Untag, together, "rows alone";
+            export_images: $crate::operations::ExportImages, together, "the store alone";
             copy_in: $crate::operations::CopyIn, together, "the store alone";
             commit: $crate::operations::Commit, together, "the store alone";
             copy_out: $crate::operations::CopyOut, together, "the store alone";
@@ -127,7 +128,7 @@ mod tests {
         ("not tried from here yet: they take a registry", &["Image.Push", "Manager.PullImage"]),
         (
             "not tried from here yet: the steps are those of others, each of which is tried",
-            &["Container.Prepare", "Manager.ExportImages", "Manager.RunContainer"],
+            &["Container.Prepare", "Manager.RunContainer"],
         ),
         (
             "not tried from here yet: one call of the kernel, of which nothing stays",

@@ -295,10 +295,10 @@ impl Engine {
         .await
     }
 
-    /// The same after something that failed for another reason, which is what the caller hears.
+    /// The same after something else, of which alone the caller hears how it went.
     pub(super) async fn tidy_up(&self) {
         if let Err(error) = self.collect_garbage().await {
-            tracing::warn!("what a failed import left stays for now: {}", error.chain());
+            tracing::warn!("what no image needs stays for now: {}", error.chain());
         }
     }
 }

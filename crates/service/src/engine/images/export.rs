@@ -50,15 +50,17 @@ impl Engine {
         let (ExportImages { names, archive, compression }, by) = request.into_parts();
         let outgoing: Vec<Outgoing> =
             names.iter().map(|name| self.outgoing(name)).collect::<Result<_, _>>()?;
-        let store = self.store.clone();
+        let (engine, store) = (self.clone(), self.store.clone());
         // Held from now on, so that nobody removes what is being written.
         let hold = store.hold();
         self.pending(JobKind::ExportImages, None, Origin::Caller(&by), move |job| async move {
-            unbounded("export", move || {
-                export(&store, &outgoing, archive, compression, &hold, &job)
+            let exported = unbounded("export", move || {
+                export(&store, &outgoing, archive, compression, hold, &job)
             })
-            .await?;
-            Ok(Output::default())
+            .await;
+            // What was packed for it is of no image.
+            engine.tidy_up().await;
+            exported.map(|()| Output::default())
         })
     }
 
@@ -78,7 +80,7 @@ fn export(
     outgoing: &[Outgoing],
     archive: File,
     compression: Compression,
-    _hold: &Hold,
+    _hold: Hold,
     job: &Job,
 ) -> Result<(), Error> {
     job.stage("packing");

@@ -52,8 +52,10 @@ impl Engine {
         let (request, by) = request.into_parts();
         let (engine, object) = (self.clone(), ObjectId::Image(request.image.id));
         let work = move |job: Arc<Job>| async move {
-            let digest = engine.push(request, &job).await?;
-            Ok(Output(vec![("Digest", Produced::Text(digest.to_string()))]))
+            let pushed = engine.push(request, &job).await;
+            // What was packed for it is of no image.
+            engine.tidy_up().await;
+            Ok(Output(vec![("Digest", Produced::Text(pushed?.to_string()))]))
         };
         self.pending(JobKind::PushImage, Some(object), Origin::Caller(&by), work)
     }
