@@ -9,7 +9,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 logs=$(mktemp -d)
 mkdir "$logs/results"
-trap 'rm -rf "$logs"' EXIT
+# Who keeps root's door open, if that has to be done.
+keeper=
+trap 'rm -rf "$logs"; [ -z "$keeper" ] || kill "$keeper" 2>/dev/null' EXIT
 
 # What passes on what is said is there for as long as anything is: who is interrupted still has to take
 # away what it made, and is waited for.
@@ -51,6 +53,7 @@ keep_root() {
     [ "$(id -u)" != 0 ] || return 0
     sudo true || exit
     { while sudo -n true && sleep 60; do :; done & } >/dev/null 2>&1
+    keeper=$!
 }
 
 # All lanes at once. Each is a process group of its own, or it would not hear of a Ctrl-C.
@@ -66,8 +69,6 @@ beside() {
     trap "kill -INT ${lanes[*]/#/-} 2>/dev/null; wait ${lanes[*]}; exit 130" INT TERM
     wait "${lanes[@]}"
     trap - INT TERM
-    # shellcheck disable=SC2046 # a word each
-    kill $(jobs -p) 2>/dev/null
     set +m
 }
 

@@ -1,6 +1,7 @@
 //! What containers reach, and as whom: over whatever bus, on whatever host.
 
 use std::fs::{self, File};
+use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -71,6 +72,19 @@ pub fn in_network<T: Send>(name: &str, body: impl FnOnce() -> T + Send) -> T {
             body()
         };
         scope.spawn(inside).join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// Says `hello` and a newline to one caller; who that is.
+///
+/// # Panics
+///
+/// In its thread, if nobody can be served.
+pub fn greet_once(server: TcpListener) -> thread::JoinHandle<IpAddr> {
+    thread::spawn(move || {
+        let (mut stream, peer) = server.accept().unwrap();
+        io::Write::write_all(&mut stream, b"hello\n").unwrap();
+        peer.ip()
     })
 }
 

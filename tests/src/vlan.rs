@@ -1,14 +1,13 @@
 //! Containers in a VLAN of their bridge, by what arrives: over whatever bus, on whatever host.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::thread;
 use std::time::Duration;
 
 use zbus::{OwnedObjectPath, Variant};
 
-use crate::network::in_network;
+use crate::network::{greet_once, in_network};
 use crate::replies::Ended;
 use crate::{Client, Options, run};
 
@@ -94,14 +93,17 @@ impl Vlan {
             ("outside", "203.0.113.2:80", "203.0.113.1"),
         ] {
             let to: SocketAddr = at.parse().unwrap();
-            let served = serve(in_network(place, || TcpListener::bind(to).unwrap()));
+            let served = greet_once(in_network(place, || TcpListener::bind(to).unwrap()));
             let heard = client.exec(&self.caller, &format!("nc -w 5 {} 80", to.ip())).await;
             assert_eq!(heard.stdout, "hello\n", "{at}");
             assert_eq!(served.join().unwrap(), seen.parse::<IpAddr>().unwrap(), "{at}");
         }
         let server = in_network(&inside, || TcpListener::bind("10.99.0.2:80").unwrap());
         let mut from_outside = in_network("outside", || called("203.0.113.1:8080")).unwrap();
-        assert_eq!(serve(server.try_clone().unwrap()).join().unwrap().to_string(), "203.0.113.2");
+        assert_eq!(
+            greet_once(server.try_clone().unwrap()).join().unwrap().to_string(),
+            "203.0.113.2"
+        );
         from_outside.set_read_timeout(Some(PATIENCE)).unwrap();
         from_outside.read_exact(&mut [0; 6]).unwrap();
         move_guest(NUMBER, 200);
@@ -147,15 +149,6 @@ fn move_guest(from: u16, to: u16) {
     };
     vlan("del", from, &[]);
     vlan("add", to, &["pvid", "untagged"]);
-}
-
-/// Greets one caller; who that is.
-fn serve(server: TcpListener) -> thread::JoinHandle<IpAddr> {
-    thread::spawn(move || {
-        let (mut stream, peer) = server.accept().unwrap();
-        stream.write_all(b"hello\n").unwrap();
-        peer.ip()
-    })
 }
 
 fn called(address: &str) -> std::io::Result<TcpStream> {

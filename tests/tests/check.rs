@@ -45,9 +45,16 @@ fn check(stages: &[&str], accept: &str) -> (bool, String) {
     let targets = dir.path().join("targets");
     fs::write(&targets, TARGETS).unwrap();
     let make = script(dir.path(), "make", &format!("exec make -f {} \"$@\"", targets.display()));
+    // An ordinary user, whoever runs this.
+    let user = dir.path().join("user");
+    fs::create_dir(&user).unwrap();
+    script(&user, "id", "echo 1000");
+    script(&user, "sudo", "echo root is asked for");
+    let path = format!("{}:{}", user.display(), std::env::var("PATH").unwrap());
     let output = Command::new(tool("check.sh"))
         .args(stages)
         .env("MAKE", &make)
+        .env("PATH", path)
         .env("ACCEPT", accept)
         // Of a make that runs this.
         .env_remove("MAKEFLAGS")
@@ -84,6 +91,16 @@ fn what_cannot_run_fails_unless_that_is_accepted_and_what_can_is_never_left_out(
         assert!(took.starts_with("all of it took 0 min "), "{about}: {said}");
         assert!(counted.contains(" tests passed, "), "{about}: {said}");
     }
+}
+
+/// A lane has no terminal to ask at.
+#[test]
+fn root_is_asked_for_before_lanes_begin_and_not_where_there_are_none() {
+    let asked = "root is asked for";
+    assert!(!check(&["good"], "").1.contains(asked));
+    let (_, said) = check(&["good", "--", "good2"], "");
+    let at = |text: &str| said.find(text).unwrap_or_else(|| panic!("{text}: {said}"));
+    assert!(at("== good: ok") < at(asked) && at(asked) < at("== good2\n"), "{said}");
 }
 
 /// What a program with tests says at its end.

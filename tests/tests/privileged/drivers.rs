@@ -1,11 +1,10 @@
 //! Networks that are more than a bridge: interfaces on one of the host's, and VLANs, by what arrives.
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::thread;
 
-use system_tests::network::in_network;
+use system_tests::network::{greet_once, in_network};
 use system_tests::vlan::Vlan;
 use system_tests::{Client, Options, Tared, failure, on_scratch_host, run};
 use zbus::OwnedObjectPath;
@@ -25,12 +24,7 @@ async fn hears(client: &Client, from: &OwnedObjectPath, address: &str) -> String
 /// Serves one caller in a network namespace, and says as whom it was seen.
 fn serve(place: &str, at: &str) -> thread::JoinHandle<IpAddr> {
     let at: SocketAddr = at.parse().unwrap();
-    let server = in_network(place, || TcpListener::bind(at).unwrap());
-    thread::spawn(move || {
-        let (mut stream, peer) = server.accept().unwrap();
-        stream.write_all(b"hello\n").unwrap();
-        peer.ip()
-    })
+    greet_once(in_network(place, || TcpListener::bind(at).unwrap()))
 }
 
 /// A place on the network of a test, with addresses that a container has after each start.

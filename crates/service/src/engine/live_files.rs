@@ -27,7 +27,7 @@ use crate::effects;
 /// Largest file of these that is read, in bytes: what was made, and as much again of the container's
 /// own. One that is larger is not what anybody was given.
 const MAX_FILE: u64 = 2 * MAX_HOSTS_FILE as u64;
-/// The `hosts` of the image, in the bundle of a container whose own begins with it.
+/// What `hosts` begins with, in the bundle of a container that has it from its image or a file of root's.
 const BASE_HOSTS: &str = "hosts.base";
 
 /// What is to become of a file.

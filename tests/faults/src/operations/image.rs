@@ -60,9 +60,7 @@ impl Operation for ExportImages {
     const PART: &str = "storage";
 
     async fn prepare(&mut self, lab: &Lab<'_>) {
-        // What is made for an archive is kept with the image.
-        self.clear(lab.client()).await;
-        import(lab.client(), OTHER).await.unwrap();
+        RemoveImage.prepare(lab).await;
     }
 
     async fn run(&self, client: &Client) -> Result<(), String> {

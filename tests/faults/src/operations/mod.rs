@@ -21,7 +21,7 @@ pub use image::{ExportImages, Import, PruneImages, RemoveImage, Tag, Untag};
 pub use life::{Create, Kill, Pause, Remove, Rename, Resume, Start, Stop, UpdateContainer};
 pub use network::{Connect, CreateNetwork, Disconnect, Publish, RemoveNetwork, SECOND, Unpublish};
 pub use network_update::UpdateNetwork;
-pub use prepare::{CleanUp, Prepare, RunContainer};
+pub use prepare::{CleanUp, Prepare};
 pub use secret::{CreateSecret, RemoveSecret, ReplaceSecret};
 pub use session::{Exec, ExecOnTerminal, KillSession};
 pub(crate) use there::VOLUME;

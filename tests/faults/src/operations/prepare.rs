@@ -1,9 +1,9 @@
-//! A container that is made and waits, and one that is made and runs.
+//! A container that is made and waits.
 
 use system_tests::{Client, Options};
 
-use super::there::{clear, job, manage, plain, state};
-use super::{Exec, Operation, Owes, Start, Until};
+use super::there::{job, state};
+use super::{Operation, Owes, Start, Until};
 use crate::helper::Helper;
 use crate::lab::Lab;
 
@@ -58,30 +58,5 @@ impl Operation for CleanUp {
 
     async fn is_whole(&self, client: &Client) -> bool {
         state(client).await == "exited"
-    }
-}
-
-/// Creates a container and starts it, or there is none.
-#[derive(Debug, Default)]
-pub struct RunContainer;
-
-impl Operation for RunContainer {
-    const NAME: &str = "run";
-    const METHODS: &[&str] = &["Manager.RunContainer"];
-    const OWES: Owes = Owes::Before;
-    // One that could not be started and not be removed is there, and seen.
-    const LEFTOVERS: Until = Until::Removed;
-    const HELPERS: &[Helper] = &[Helper::Spawn, Helper::Names];
-
-    async fn prepare(&mut self, lab: &Lab<'_>) {
-        clear(lab.client()).await;
-    }
-
-    async fn run(&self, client: &Client) -> Result<(), String> {
-        manage(client, "RunContainer", &("c", "busybox", plain())).await
-    }
-
-    async fn is_whole(&self, client: &Client) -> bool {
-        Exec.is_whole(client).await
     }
 }

@@ -39,7 +39,7 @@ impl OfHost {
         }
         let effective = effective.clone();
         // Directories may be on a filesystem that never answers.
-        unbounded("read hooks", move || {
+        unbounded("read files of root", move || {
             Ok(Self {
                 cdi: cdi::of(&effective)?,
                 hooks: hooks::of(&effective)?,
