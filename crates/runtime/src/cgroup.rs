@@ -245,13 +245,18 @@ impl Cgroup {
         run(&Step::Cgroup { dir: self.dir.as_fd(), path: &self.path, order })
     }
 
-    /// Whether there are processes in it or below.
+    /// Whether there are processes in it or below. In one that has been removed since it was opened there
+    /// are none.
     ///
     /// # Errors
     ///
     /// [`Error::CgroupRead`].
     pub fn is_populated(&self) -> Result<bool, Error> {
-        Ok(keyed(&self.read("cgroup.events")?, "populated") == Some(1))
+        match read_file(&self.dir, "cgroup.events") {
+            Ok(events) => Ok(keyed(&events, "populated") == Some(1)),
+            Err(error) if is_gone(&error) && self.is_removed() => Ok(false),
+            Err(error) => Err(self.read_error("cgroup.events", error)),
+        }
     }
 
     /// Whether all processes in it and below are stopped.
@@ -529,11 +534,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_killed_in_a_group_that_was_removed() {
+    fn nobody_is_in_a_group_that_was_removed() {
         let (root, cgroup) = fake(&[("cgroup.procs", "1\n")]);
         assert!(matches!(cgroup.kill(), Err(Error::Step { .. })), "it cannot be told to");
+        assert!(matches!(cgroup.is_populated(), Err(Error::CgroupRead { .. })), "it does not say");
         std::fs::remove_dir_all(root.path().join("a")).unwrap();
         cgroup.kill().unwrap();
+        assert!(!cgroup.is_populated().unwrap());
     }
 
     #[test]
