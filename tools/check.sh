@@ -83,9 +83,12 @@ count() {
         '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == word) n += $(i - 1) } END { print n + 0 }'
 }
 
-# The tests that failed: here, whoever reads only the end sees them.
+# The tests that failed, and how: here, whoever reads only the end sees them.
 failures() {
     sed -n 's/^test \(.*\) \.\.\. FAILED$/  \1/p' "$logs/$1"
+    awk '/^(note:|stack backtrace:)|^$/ { shown = 0 }
+        / panicked at / { shown = 12 }
+        shown > 0 { shown--; printf "    %s\n", substr($0, 1, 400) }' "$logs/$1"
 }
 
 trap 'exit 130' INT

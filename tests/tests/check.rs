@@ -16,6 +16,7 @@ good good2:
 \t@echo 'test result: ok. 3 passed; 0 failed; 0 ignored'
 bad:
 \t@echo 'test one::that_fails ... FAILED'
+\t@printf '%s\\n' '' 'thread one panicked at a.rs:1:2:' 'left: 1' 'stack backtrace:' '  0: main' ''
 \t@echo 'test result: FAILED. 1 passed; 2 failed; 0 ignored'; exit 1
 # One thing cannot be done, and beside it another fails.
 hides:
@@ -68,7 +69,8 @@ fn what_cannot_run_fails_unless_that_is_accepted_and_what_can_is_never_left_out(
     for (about, stages, accept, passes, says) in [
         ("all is well", &["good"][..], "", true, "3 tests passed, 0 failed; 0 of 1"),
         ("a failure", &["bad", "good"], "", false, "4 tests passed, 2 failed; 1 of 2"),
-        ("its name", &["bad", "good"], "", false, "failed: bad\n  one::that_fails\nall of it"),
+        ("its name", &["bad", "good"], "", false, "failed: bad\n  one::that_fails\n    thread one"),
+        ("and how", &["bad", "good"], "", false, " panicked at a.rs:1:2:\n    left: 1\nall of it"),
         ("one that is accepted but can run", &["bad", "good"], "bad", false, "failed: bad"),
         ("a failure beside what cannot run", &["hides"], "hides", false, "failed: hides"),
         ("it cannot run", &["cannot", "good"], "", false, "failed: cannot"),
