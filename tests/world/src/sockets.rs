@@ -1,5 +1,6 @@
 //! What a socket is, where the kernel tells.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,44 +8,57 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// From here on ports are whatever was free: they say nothing.
 const EPHEMERAL: u16 = 32768;
 
-/// The sockets in the network of a process, by their inodes.
-pub(super) struct Sockets(HashMap<String, String>);
+/// The sockets in the network of a process. A table is read when those before it have not said what was
+/// asked for: for those of TCP the kernel goes through all that it has room for.
+pub(super) struct Sockets {
+    pid: i32,
+    /// By their inodes.
+    tables: [OnceCell<HashMap<String, String>>; TABLES.len()],
+}
 
 impl Sockets {
     /// Those that the process `pid` sees.
     pub(super) fn of(pid: i32) -> Self {
-        let mut found = HashMap::new();
-        for (file, inode, parse) in TABLES {
-            let table = fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
-            for line in table.lines().skip(1) {
-                let words: Vec<&str> = line.split_whitespace().collect();
-                if let (Some(inode), Some(what)) = (words.get(inode), parse(file, &words)) {
-                    found.insert((*inode).to_owned(), format!("socket, {what}"));
-                }
-            }
-        }
-        Self(found)
+        Self { pid, tables: Default::default() }
     }
 
     /// What a descriptor is that points to `socket:[inode]`; one of another network is a socket, and no more
     /// is known.
     pub(super) fn name(&self, link: &str) -> String {
         let inode = link.trim_start_matches("socket:[").trim_end_matches(']');
-        self.0.get(inode).map_or("socket", String::as_str).to_owned()
+        let mut tables = TABLES.iter().zip(&self.tables);
+        let known = tables.find_map(|(table, read)| {
+            read.get_or_init(|| table.read(self.pid)).get(inode).map(String::as_str)
+        });
+        known.unwrap_or("socket").to_owned()
     }
 }
 
-type Parse = fn(&str, &[&str]) -> Option<String>;
-
 /// In which file they are, in which column is the inode, and what the others say.
-const TABLES: [(&str, usize, Parse); 6] = [
-    ("unix", 6, unix),
-    ("netlink", 9, netlink),
-    ("udp", 9, internet),
-    ("udp6", 9, internet),
-    ("tcp", 9, internet),
-    ("tcp6", 9, internet),
+struct Table(&'static str, usize, fn(&str, &[&str]) -> Option<String>);
+
+const TABLES: [Table; 6] = [
+    Table("unix", 6, unix),
+    Table("netlink", 9, netlink),
+    Table("udp", 9, internet),
+    Table("udp6", 9, internet),
+    Table("tcp", 9, internet),
+    Table("tcp6", 9, internet),
 ];
+
+impl Table {
+    /// Its sockets that are known for what they are, by their inodes.
+    fn read(&self, pid: i32) -> HashMap<String, String> {
+        let Self(file, inode, parse) = self;
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{file}")).unwrap_or_default();
+        let socket = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let what = parse(file, &words)?;
+            Some(((*words.get(*inode)?).to_owned(), format!("socket, {what}")))
+        };
+        table.lines().skip(1).filter_map(socket).collect()
+    }
+}
 
 /// `Num RefCount Protocol Flags Type St Inode Path`. What has no path has a name that was free.
 fn unix(_: &str, words: &[&str]) -> Option<String> {
