@@ -1,7 +1,8 @@
 //! What the kernel has of a system that a process made, where no path of that process is in it.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 /// What a process is in.
@@ -28,9 +29,10 @@ fn find(dir: &Path, name: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The namespaces that are a system's own.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Namespaces(pub(crate) BTreeSet<String>);
+/// The namespaces that are a system's own, by their names. They are kept open: the kernel gives the name of
+/// one that is gone to the next that anybody makes.
+#[derive(Debug)]
+pub(crate) struct Namespaces(BTreeMap<String, File>);
 
 impl Namespaces {
     /// Of all processes of a system: its own, and those of its containers.
@@ -45,36 +47,53 @@ impl Namespaces {
             })
             .collect();
         let host = of_process(Path::new("/proc/self"));
-        Self(
-            members
-                .iter()
-                .flat_map(|process| of_process(process))
-                .collect::<BTreeSet<_>>()
-                .difference(&host)
-                .cloned()
-                .collect(),
-        )
+        let mut own: BTreeMap<_, _> = members.iter().flat_map(|it| of_process(it)).collect();
+        own.retain(|name, _| !host.contains_key(name));
+        Self(own)
     }
 
-    /// Who still is in one of them, holds one open, or has one mounted: what is made in a namespace,
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether one is among the `others`.
+    pub(crate) fn share(&self, others: &Self) -> bool {
+        self.0.keys().any(|name| others.0.contains_key(name))
+    }
+
+    /// Who else still is in one of them, holds one open, or has one mounted: what is made in a namespace,
     /// a veth pair or a mount, is there exactly as long.
     pub(crate) fn held(&self) -> Vec<String> {
+        let own = Path::new("/proc").join(std::process::id().to_string());
         let mut held = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
+            // A link is to this very process.
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
             let process = entry.path();
             let mounted = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
-            let all = of_process(&process).into_iter().chain(open(&process));
-            let ours = all.filter(|it| self.0.contains(it));
-            let bound = self.0.iter().filter(|it| mounted.contains(*it)).cloned();
+            let mut all: Vec<String> = of_process(&process).into_keys().collect();
+            if process != own {
+                all.extend(open(&process));
+            }
+            let ours = all.into_iter().filter(|it| self.0.contains_key(it));
+            let bound = self.0.keys().filter(|it| mounted.contains(*it)).cloned();
             held.extend(ours.chain(bound).map(|it| format!("{}: {it}", process.display())));
         }
         held
     }
 }
 
-fn of_process(process: &Path) -> BTreeSet<String> {
-    let one = |name: &&str| fs::read_link(process.join("ns").join(name)).ok();
-    NAMESPACES.iter().filter_map(one).map(|it| it.display().to_string()).collect()
+/// Those that a process is in.
+fn of_process(process: &Path) -> BTreeMap<String, File> {
+    let one = |name: &&str| {
+        let namespace = File::open(process.join("ns").join(name)).ok()?;
+        let name = fs::read_link(format!("/proc/self/fd/{}", namespace.as_raw_fd())).ok()?;
+        Some((name.display().to_string(), namespace))
+    };
+    NAMESPACES.iter().filter_map(one).collect()
 }
 
 /// What a process has open.

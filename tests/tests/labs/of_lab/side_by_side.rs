@@ -35,10 +35,10 @@ fn privileged_of_two_systems_side_by_side_one_is_interrupted_and_nothing_is_left
     }
     let [of_interrupted, of_other] = [&interrupted, &other].map(|it| Namespaces::of(&name(it)));
     for own in [&of_interrupted, &of_other] {
-        assert!(own.0.len() > 6, "its own, and those of its container: {own:?}");
+        assert!(own.count() > 6, "its own, and those of its container: {own:?}");
         assert!(!own.held().is_empty());
     }
-    assert!(of_interrupted.0.is_disjoint(&of_other.0), "they share nothing");
+    assert!(!of_interrupted.share(&of_other), "they share nothing");
 
     signal(&interrupted, Signal::INT);
     assert_eq!(interrupted.wait().unwrap().code(), Some(130));

@@ -70,7 +70,8 @@ fn privileged_the_shell_of_a_lab_has_a_tared_and_leaves_nothing() {
     terminal.shows("It goes when you leave.");
     // The word is not in what is typed.
     terminal.types(b"busctl --no-pager tree org.tare.Containers1; echo 'the' end\n");
-    assert!(terminal.shows("the end").contains("/org/tare/Containers1"));
+    let tree = terminal.shows("the end");
+    assert!(tree.contains("/org/tare/Containers1"), "{tree}");
     // A Ctrl-C is for what runs in it.
     terminal.types(b"sh -c 'echo \"at\" work; exec sleep 1000'\n");
     terminal.shows("at work");
