@@ -305,7 +305,7 @@ mod tests {
         let mut request =
             Exec { target: target.clone(), session: 5, cgroup, streams: Streams::Given };
         let exec = programs.exec(&request, [null(), null(), null()], [null(), null()]);
-        let dir = format!("{bundle}/exec/5");
+        let dir = format!("{bundle}/exec-5");
         let want = format!(
             "{common} -p {dir}/container.pid --conmon-pidfile {dir}/conmon.pid \
              --runtime-arg --log={dir}/runtime.log -e --exec-process-spec {dir}/process.json \

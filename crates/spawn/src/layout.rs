@@ -5,6 +5,9 @@ use crate::{ContainerId, Incarnation, LiveFile, OciRuntime, Place};
 /// What the names of sockets for terminals, and of directories of such, begin with, in the run directory.
 pub const TERMINAL_SOCKETS: &str = "tty-";
 
+/// What the names of the directories of sessions begin with.
+const SESSIONS: &str = "exec-";
+
 /// Where everything of one start of one container lies, below the run directory.
 ///
 /// ```text
@@ -22,8 +25,8 @@ pub const TERMINAL_SOCKETS: &str = "tty-";
 ///     checkpoint/dump.log  stats-dump      what CRIU said then, and how long it took
 ///     conmon.pid  container.pid  attach  ctl  winsz      made by conmon
 ///     exit/<id>  exit/oom                  exit code (text); present if memory ran out
-///     exec/<n>/process.json                written by the caller, before `exec`
-///     exec/<n>/exit/<id>                   exit code of that session
+///     exec-<n>/process.json                written by the caller, before `exec`
+///     exec-<n>/exit/<id>                   exit code of that session
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
@@ -161,7 +164,12 @@ impl<'a> Layout<'a> {
 
     /// The directory of one exec session.
     pub fn exec(&self, session: u32) -> PathBuf {
-        self.bundle().join("exec").join(session.to_string())
+        self.bundle().join(format!("{SESSIONS}{session}"))
+    }
+
+    /// The number of the session that a directory of the bundle, of that name, is of.
+    pub fn session_of(name: &str) -> Option<u32> {
+        name.strip_prefix(SESSIONS)?.parse().ok()
     }
 
     /// The OCI process of one exec session.
@@ -207,6 +215,10 @@ mod tests {
         let layout = Layout::new(Path::new("/run/tare"), &id, Incarnation(3));
         let bundle = format!("/run/tare/containers/{id}/3");
         assert_eq!(layout.bundle(), Path::new(&bundle));
+        assert_eq!(layout.exec(7), Path::new(&format!("{bundle}/exec-7")));
+        for (name, session) in [("exec-7", Some(7)), ("exec-", None), ("exit", None), ("7", None)] {
+            assert_eq!(Layout::session_of(name), session, "{name}");
+        }
         for path in [
             layout.config_json(),
             layout.rootfs(),

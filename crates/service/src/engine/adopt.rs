@@ -3,6 +3,7 @@
 //! What cannot be read or taken down is one object's misfortune, and is said aloud; it does not
 //! keep the others from being served.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
@@ -268,13 +269,9 @@ impl Engine {
     fn last_session(&self, record: &Incarnation) -> u32 {
         let id = spawn_id(&record.container);
         let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
-        let sessions = layout.bundle().join("exec");
-        let Ok(entries) = std::fs::read_dir(sessions) else { return 0 };
-        entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .max()
-            .unwrap_or(0)
+        let Ok(entries) = std::fs::read_dir(layout.bundle()) else { return 0 };
+        let session = |name: OsString| Layout::session_of(name.to_str()?);
+        entries.flatten().filter_map(|entry| session(entry.file_name())).max().unwrap_or(0)
     }
 
     /// Containers that ran when the host went down: nothing can tell how they ended.

@@ -178,10 +178,10 @@ mod tests {
     fn what_others_write_and_remove_meanwhile_is_removed_too() {
         let dir = tempfile::tempdir().unwrap();
         let parent = File::open(dir.path()).unwrap();
-        let (exit, sessions) = (dir.path().join("bundle/exit"), dir.path().join("bundle/exec"));
+        let (exit, bundle) = (dir.path().join("bundle/exit"), dir.path().join("bundle"));
         for round in 0..200 {
             fs::create_dir_all(&exit).unwrap();
-            let sessions = (0..8).map(|number| sessions.join(number.to_string()));
+            let sessions = (0..8).map(|number| bundle.join(format!("exec-{number}")));
             let sessions: Vec<_> = sessions.collect();
             for session in &sessions {
                 fs::create_dir_all(session.join("exit")).unwrap();
