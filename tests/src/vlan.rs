@@ -12,7 +12,7 @@ use crate::replies::Ended;
 use crate::{Client, Options, run};
 
 /// Longer than anybody takes to get through.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Who does not get through in this time does not.
 const A_WHILE: Duration = Duration::from_secs(2);
 const NUMBER: u16 = 100;
@@ -94,12 +94,13 @@ impl Vlan {
         ] {
             let to: SocketAddr = at.parse().unwrap();
             let served = greet_once(in_network(place, || TcpListener::bind(to).unwrap()));
-            let heard = client.exec(&self.caller, &format!("nc -w 5 {} 80", to.ip())).await;
+            let heard = client.exec(&self.caller, &format!("nc -w 30 {} 80", to.ip())).await;
             assert_eq!(heard.stdout, "hello\n", "{at}");
             assert_eq!(served.join().unwrap(), seen.parse::<IpAddr>().unwrap(), "{at}");
         }
         let server = in_network(&inside, || TcpListener::bind("10.99.0.2:80").unwrap());
-        let mut from_outside = in_network("outside", || called("203.0.113.1:8080")).unwrap();
+        let mut from_outside =
+            in_network("outside", || called("203.0.113.1:8080", PATIENCE)).unwrap();
         assert_eq!(
             greet_once(server.try_clone().unwrap()).join().unwrap().to_string(),
             "203.0.113.2"
@@ -107,9 +108,9 @@ impl Vlan {
         from_outside.set_read_timeout(Some(PATIENCE)).unwrap();
         from_outside.read_exact(&mut [0; 6]).unwrap();
         move_guest(NUMBER, 200);
-        in_network("guest", || called("10.99.0.2:80")).expect_err("another VLAN");
+        in_network("guest", || called("10.99.0.2:80", A_WHILE)).expect_err("another VLAN");
         move_guest(200, NUMBER);
-        in_network("guest", || called("10.99.0.2:80")).expect("the same one");
+        in_network("guest", || called("10.99.0.2:80", PATIENCE)).expect("the same one");
     }
 
     /// Takes all of it away.
@@ -151,6 +152,6 @@ fn move_guest(from: u16, to: u16) {
     vlan("add", to, &["pvid", "untagged"]);
 }
 
-fn called(address: &str) -> std::io::Result<TcpStream> {
-    TcpStream::connect_timeout(&address.parse().unwrap(), A_WHILE)
+fn called(address: &str, patience: Duration) -> std::io::Result<TcpStream> {
+    TcpStream::connect_timeout(&address.parse().unwrap(), patience)
 }
