@@ -139,14 +139,14 @@ fn privileged_planted_one_that_waits_for_itself() {
 fn privileged_a_case_that_hangs_is_told_by_its_name() {
     let is_told = |(what, wanted): (&str, &[&str])| {
         let name = format!("guards::privileged_planted_one_that_waits_for_{what}");
-        let said = planted(&name, 5);
+        let said = planted(&name, 15);
         for wanted in wanted.iter().copied().chain([&*name]) {
             assert!(said.contains(wanted), "{name}: {wanted}: {said}");
         }
     };
     thread::scope(|scope| {
         for case in [
-            ("a_message", &["what it says itself", "still waits after 5s", "it logged:"][..]),
+            ("a_message", &["what it says itself", "still waits after 15s", "it logged:"][..]),
             ("a_program", &["what it says itself", "[\"-c\", \"sleep 1000", "it logged:"]),
             // What it says itself is lost with it.
             ("itself", &["FAILED: it hangs", "futex", "tared.log:", "0 passed; 1 failed;"]),
