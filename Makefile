@@ -37,9 +37,9 @@ setup-vm: ## The same, and those that emulated machines need
 TARGET := $${CARGO_TARGET_DIR:-$(CURDIR)/target}
 BUILT := $(TARGET)/built
 
-build: ## Build tared, tare-spawn, tare-names and tarectl
-	$(CARGO) build --locked -p tare-service -p tare-spawn -p tare-names -p tarectl
-	cd "$(TARGET)/debug" && flock . install -C -D -t ../built tared tare-spawn tare-names tarectl
+build: ## Build tared, tare-spawn, tare-names, tare-worker and tarectl
+	$(CARGO) build --locked -p tare-service -p tare-spawn -p tare-names -p tare-worker -p tarectl
+	cd "$(TARGET)/debug" && flock . install -C -D -t ../built tared tare-spawn tare-names tare-worker tarectl
 
 demo: setup build ## Run a container end to end on a private bus, and show every call
 	tools/demo.sh
@@ -53,7 +53,8 @@ BENCH := $(if $(QUICK),--quick) $(if $(ROWS),--rows=$(ROWS)) $(if $(AGAINST),--a
 	$(if $(STRICT),--strict)
 bench: setup-lab ## Figures: of pure code, and in a lab system beside podman and crun; QUICK=1, ROWS=list-1000
 	$(if $(ROWS),,$(if $(QUICK),DIVAN_MAX_TIME=0.1) $(CARGO) bench --locked --workspace --bench '*')
-	$(CARGO) build --locked --release -p tare-service -p tare-spawn -p tare-names -p tarectl -p system-tests
+	$(CARGO) build --locked --release -p tare-service -p tare-spawn -p tare-names -p tare-worker -p tarectl \
+		-p system-tests
 	$(AS_ROOT) "$${CARGO_TARGET_DIR:-target}/release/tare-bench" $(BENCH)
 
 check: setup ## All that a change has to pass; ACCEPT='test-vm' if that cannot run here

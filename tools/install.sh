@@ -6,12 +6,12 @@ cd "$(dirname "$0")/../packaging"
 bin=$1
 root=${DESTDIR:-}${PREFIX:-/usr}
 
-for program in tared tare-spawn tare-names tarectl; do
+for program in tared tare-spawn tare-names tare-worker tarectl; do
     [ -x "$bin/$program" ] && continue
     echo "install: $bin has no $program: make build" >&2
     exit 1
 done
-install -D -t "$root/libexec" "$bin/tared" "$bin/tare-spawn" "$bin/tare-names"
+install -D -t "$root/libexec" "$bin/tared" "$bin/tare-spawn" "$bin/tare-names" "$bin/tare-worker"
 install -D -t "$root/bin" "$bin/tarectl"
 install -Dm644 -t "$root/lib/systemd/system" systemd/*
 ln -sf tared.service "$root/lib/systemd/system/dbus-org.tare.Containers1.service"

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// The program `name` (`tared`, `tare-spawn`, `tare-names`, `tarectl`): in one of the directories of
+/// The program `name` (`tared`, `tare-spawn`, `tare-names`, `tare-worker`, `tarectl`): in one of the directories of
 /// `$TARE_BIN_DIR`, which are separated by colons; else beside the test's own directory, where
 /// Cargo puts it.
 ///

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const BEGINS: &str = "# Of all crates that change the host";
 const ENDS: &str = "# Of this one.";
@@ -105,6 +106,34 @@ fn leaves_know_nothing_of_each_other_nor_of_buses_and_databases() {
         let found: Vec<_> = names.filter(not_theirs).collect();
         assert!(found.is_empty(), "{} uses {found:?}", dir.display());
     }
+}
+
+/// What a program is linked of, but for the tools of its build.
+fn linked(package: &str) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut tree = Command::new(cargo);
+    tree.args(["tree", "--locked", "--offline", "--edges=normal", "--prefix=none"]);
+    tree.args(["--format={lib}", "--package", package]).current_dir(crates_dir());
+    let told = tree.output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    String::from_utf8(told.stdout).unwrap().lines().map(Into::into).collect()
+}
+
+/// What reads that strangers send over the network, and what that takes.
+const OF_REGISTRIES: [&str; 7] =
+    ["oci_client", "reqwest", "hyper", "rustls", "ring", "webpki", "rustls_native_certs"];
+
+#[test]
+fn the_daemon_has_nothing_of_http_and_tls_and_its_worker_nothing_of_the_daemon() {
+    let (daemon, worker) = (linked("tare-service"), linked("tare-worker"));
+    let found = |all: &BTreeSet<String>, names: &[&'static str]| -> Vec<&'static str> {
+        names.iter().copied().filter(|name| all.contains(*name)).collect()
+    };
+    assert_eq!(found(&worker, &OF_REGISTRIES), OF_REGISTRIES, "{worker:?}");
+    assert_eq!(found(&daemon, &OF_REGISTRIES), <[&str; 0]>::default());
+    let of_daemon = ["zbus", "rusqlite", "tare_storage", "tare_netns", "tare_spawn"];
+    assert_eq!(found(&daemon, &of_daemon), of_daemon, "{daemon:?}");
+    assert_eq!(found(&worker, &of_daemon), <[&str; 0]>::default());
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// `[containers]`.
     pub containers: Containers,
+    /// `[registries]`.
+    pub registries: Registries,
 }
 
 /// Settings of networks.
@@ -173,6 +175,42 @@ impl Default for Containers {
                 "org.tare.public.".into(),
                 "org.opencontainers.image.".into(),
             ],
+        }
+    }
+}
+
+/// Settings of registries of images. They count from the next start of the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Registries {
+    /// Who speaks with them.
+    pub worker: Worker,
+}
+
+/// Who speaks with registries: `auto`, `local`, or the path of a socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Worker {
+    /// `tare-worker.socket` if the daemon is on the system bus and that is in the run directory; else
+    /// the `tare-worker` beside the daemon's own program.
+    #[default]
+    Auto,
+    /// The `tare-worker` beside the daemon's own program.
+    Local,
+    /// Whoever listens there.
+    Socket(PathBuf),
+}
+
+impl TryFrom<String> for Worker {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            "local" => Ok(Self::Local),
+            path if path.starts_with('/') => Ok(Self::Socket(path.into())),
+            _ => Err("a worker is auto, local, or the absolute path of a socket"),
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::journal::{self, LogControl};
 use crate::names;
 use crate::spawner;
 use crate::systemd::{StopRequests, Systemd};
+use crate::workers::Workers;
 
 /// Jobs that are at work when the daemon is asked to end get this long.
 const JOBS_TIMEOUT: Duration = Duration::from_secs(60);
@@ -100,7 +101,9 @@ fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
         let manager = manager.map(|systemd| Arc::new(systemd) as Arc<dyn ServiceManager>);
         let names = names::choose(&config.network.names, &arguments.bus, instance.run_dir())?;
         let zones = Firewalld::find().await.map(|it| Arc::new(it) as Arc<dyn Zones>);
-        let means = Means { spawner, manager, names, zones };
+        let workers =
+            Workers::choose(&config.registries.worker, &arguments.bus, instance.run_dir());
+        let means = Means { spawner, manager, names, zones, workers };
         let (engine, told) = Engine::open(instance, config, means).await?;
         let started =
             Service::start(&arguments.bus, private.as_ref(), engine.clone(), told, log).await;

@@ -18,6 +18,7 @@ use std::process::{Child, Command};
 use rustix::event::EventfdFlags;
 use rustix::fs::inotify::{CreateFlags, WatchFlags};
 use rustix::fs::{FlockOperation, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
 use tokio::net::UdpSocket;
 
@@ -190,6 +191,21 @@ pub(crate) async fn bind_datagrams(at: IpAddr) -> io::Result<UdpSocket> {
 /// Starts the program of a private bus.
 pub(crate) fn start_bus(command: &mut Command) -> io::Result<Child> {
     run(format_args!("start a private bus"), || command.spawn())
+}
+
+/// Connects to a socket for packets.
+pub(crate) fn connect_packets(path: &Path) -> io::Result<OwnedFd> {
+    run(format_args!("connect to {}", path.display()), || {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(socket)
+    })
+}
+
+/// Starts the program that speaks with a registry.
+pub(crate) fn start_worker(command: &mut Command) -> io::Result<Child> {
+    run(format_args!("start a worker"), || command.spawn())
 }
 
 /// Sets how many files this process may have open.

@@ -27,3 +27,4 @@ pub mod names;
 pub mod pull;
 pub mod spawner;
 pub mod systemd;
+pub mod workers;

@@ -69,7 +69,7 @@ fn decide(setting: &config::Spawner, bus: &Bus, is_there: bool, is_sandboxed: bo
 }
 
 /// Whether this process can gain no privileges, and so no container could: as `tared.service` has it.
-fn is_sandboxed() -> bool {
+pub(crate) fn is_sandboxed() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.strip_prefix("NoNewPrivs:").is_some_and(|it| it.trim() != "0"))
 }

@@ -14,3 +14,4 @@ mod network;
 mod scopes;
 mod unit;
 mod verbs;
+mod workers;

@@ -310,10 +310,12 @@ fn lab_the_units_are_in_order() {
             "tare-spawn.socket",
             "tare-names.service",
             "tare-names.socket",
+            "tare-worker@.service",
+            "tare-worker.socket",
         ];
         let found = run("systemd-analyze", &[&["verify"][..], &units].concat());
         assert_eq!(found, "");
-        for name in ["spawn", "names"] {
+        for name in ["spawn", "names", "worker"] {
             let socket = format!("tare-{name}.socket");
             let listens = format!("/run/tare/{name}.sock (SequentialPacket)");
             assert_eq!(show(&socket, "Listen"), listens);

@@ -32,7 +32,7 @@ fn lab_what_is_installed_asks_no_test_before_it_does_something() {
             grep.args(["--quiet", "--text", "5fault4HOOK\\|5fault6hooked4HOOK"]).arg(program);
             grep.status().unwrap().success()
         };
-        for program in ["tared", "tare-spawn", "tare-names"] {
+        for program in ["tared", "tare-spawn", "tare-names", "tare-worker"] {
             assert!(!asks(&Path::new("/usr/libexec").join(program)), "{program}");
         }
         for program in ["tare-spawn-faulty", "tare-names-faulty"] {

@@ -60,6 +60,7 @@ mod storage;
 mod terminals;
 mod traffic;
 mod volumes;
+mod workers;
 mod world;
 
 use system_tests::{ERROR, failure, started};

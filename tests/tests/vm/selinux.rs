@@ -35,7 +35,8 @@ fn main_pid(unit: &str) -> String {
 /// What the policy does not allow and we did since the machine was started, a line each: the kernel tells
 /// of each kind once, be it in this case or in one before it.
 fn denials() -> Vec<String> {
-    let ours = ["tared", "tare-spawn", "tare-names", "conmon", "crun", "sleep", "sh"];
+    let ours =
+        ["tared", "tare-spawn", "tare-names", "tare-worker", "conmon", "crun", "sleep", "sh"];
     let is_ours = |line: &&str| ours.iter().any(|it| line.contains(&format!("comm=\"{it}\"")));
     run("journalctl", &["--sync"]);
     let journal = run("journalctl", &["--no-pager", "--quiet", "--boot", "--output=cat"]);

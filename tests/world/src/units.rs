@@ -33,7 +33,9 @@ fn parse(line: &str) -> Option<(String, String)> {
             loaded.into()
         }
         // It listens, or its service has taken it up.
-        ("tare-spawn.socket" | "tare-names.socket", "active") => loaded.into(),
+        ("tare-spawn.socket" | "tare-names.socket" | "tare-worker.socket", "active") => {
+            loaded.into()
+        }
         _ => format!("{loaded} {active} {sub}"),
     };
     Some((name.into(), how))

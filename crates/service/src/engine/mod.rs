@@ -162,6 +162,7 @@ pub struct Inner {
     run: Db,
     store: Arc<Store>,
     spawner: Arc<dyn Spawner>,
+    workers: crate::workers::Workers,
     groups: scope::Groups,
     confinement: apparmor::Confinement,
     /// Whether what the run directory says of processes is of this boot.

@@ -23,6 +23,7 @@ use super::{Engine, Error, Inner, blocking};
 use crate::config::Config;
 use crate::db::{Db, Durability};
 use crate::instance::{Instance, Tag, patiently};
+use crate::workers::Workers;
 
 impl Engine {
     /// An engine on two directories, with all that is in them taken over, and what it tells.
@@ -42,7 +43,7 @@ impl Engine {
             |error: &tare_storage::Error| matches!(error, tare_storage::Error::Locked { .. });
         let store = patiently(is_held, || Store::open(instance.state_dir()));
         let store = store.map_err(Error::Storage)?;
-        let Means { spawner, manager, names, zones } = means;
+        let Means { spawner, manager, names, zones, workers } = means;
         let groups = Groups::new(tag.clone(), manager);
         let (instance, host) = look(instance, &groups, spawner.clone(), &config).await?;
         let (events, told) = Events::channel();
@@ -63,6 +64,7 @@ impl Engine {
             run: run.clone(),
             store: Arc::new(store),
             spawner,
+            workers,
             groups,
             confinement,
             same_boot: same_boot(&run).await?,
@@ -141,6 +143,8 @@ pub struct Means {
     pub names: Arc<dyn NameServer>,
     /// A firewall of the host with zones, if there is a bus where one may be.
     pub zones: Option<Arc<dyn Zones>>,
+    /// Speak with registries.
+    pub workers: Workers,
 }
 
 /// None for the installed daemon; what was drawn once for any other.

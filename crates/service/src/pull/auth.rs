@@ -5,8 +5,8 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
+use tare_worker::Login;
 
 /// Why a document has no credentials.
 #[derive(Debug, thiserror::Error)]
@@ -60,16 +60,14 @@ impl Credentials {
     }
 
     /// Those for a repository: of all that are for a part of its name, the longest.
-    pub(super) fn of(&self, registry: &str, repository: &str) -> RegistryAuth {
+    pub(super) fn of(&self, registry: &str, repository: &str) -> Option<Login> {
         let name = format!("{registry}/{repository}");
         let fits = |scope: &str| {
             name.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let fitting = self.0.iter().filter(|(scope, _)| fits(scope));
-        match fitting.max_by_key(|(scope, _)| scope.len()) {
-            Some((_, (user, password))) => RegistryAuth::Basic(user.clone(), password.clone()),
-            None => RegistryAuth::Anonymous,
-        }
+        let (_, (user, password)) = fitting.max_by_key(|(scope, _)| scope.len())?;
+        Some(Login { user: user.clone(), password: password.clone() })
     }
 }
 
@@ -97,13 +95,15 @@ mod tests {
             entry("docker:3\0")
         );
         let credentials = Credentials::parse(json.as_bytes()).unwrap();
-        let basic = |user: &str, password: &str| RegistryAuth::Basic(user.into(), password.into());
+        let basic = |user: &str, password: &str| {
+            Some(Login { user: user.into(), password: password.into() })
+        };
         for (registry, repository, wanted) in [
             ("r.test:5000", "b", basic("all", "1:2")),
             ("r.test:5000", "a/x", basic("a", "2")),
             ("r.test:5000", "ab", basic("all", "1:2")),
             ("hub.test", "library/x", basic("docker", "3")),
-            ("r.test:50001", "b", RegistryAuth::Anonymous),
+            ("r.test:50001", "b", None),
         ] {
             assert_eq!(credentials.of(registry, repository), wanted, "{registry}/{repository}");
         }

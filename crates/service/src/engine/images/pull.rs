@@ -26,6 +26,7 @@ use crate::engine::object::ObjectId;
 use crate::engine::records::durable::ImageRow;
 use crate::engine::reference::Reference;
 use crate::pull::{self, By, Credentials, Policy, Protocol, Repository, Tls, Use};
+use crate::workers::Workers;
 
 /// So many layers come at once.
 const AT_ONCE: usize = 3;
@@ -118,7 +119,7 @@ impl Engine {
         let _turn = job.or_canceled(self.pulls.acquire()).await?.ok();
         job.stage("resolving");
         check_policy(&request.reference).await?;
-        let found = job.or_canceled(find(request)).await??;
+        let found = job.or_canceled(find(request, &self.workers)).await??;
         if request.when == PullWhen::Newer
             && let Ok(here) = self.images.find(request.reference.as_str())
             && here.seen.get().digests.contains(&found.digest)
@@ -187,20 +188,7 @@ impl Engine {
         if descriptor.size > MAX_CONFIG as u64 {
             return Err(fail(pull::Error::TooLarge(MAX_CONFIG)));
         }
-        let mut pieces = Box::pin(found.repository.blob(&descriptor.digest).await.map_err(fail)?);
-        let mut config = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            config.extend(piece.map_err(|error| fail(pull::of_stream(error)))?);
-            if config.len() > MAX_CONFIG {
-                return Err(fail(pull::Error::TooLarge(MAX_CONFIG)));
-            }
-        }
-        let digest = Digest::of(&config);
-        if digest == descriptor.digest {
-            return Ok(config);
-        }
-        let wanted = descriptor.digest;
-        Err(fail(pull::Error::Digest(format!("{digest}, and {wanted} was asked for").into())))
+        found.repository.small_blob(&descriptor.digest, MAX_CONFIG).await.map_err(fail)
     }
 
     /// Refuses before anything comes what cannot fit.
@@ -289,7 +277,7 @@ async fn send_from(
     let (from, pieces) = found.repository.blob_from(&layer.digest, *come).await?;
     let (mut known, mut pieces) = (come.saturating_sub(from), Box::pin(pieces));
     while let Some(piece) = pieces.next().await {
-        let mut piece = piece.map_err(pull::of_stream)?;
+        let mut piece = piece?;
         let again = usize::try_from(known).unwrap_or(usize::MAX).min(piece.len());
         known -= again as u64;
         let piece = piece.split_off(again);
@@ -315,21 +303,25 @@ async fn check_policy(reference: &Reference) -> Result<(), Error> {
 }
 
 /// Asks the registry for the image, and in the clear if that is allowed and nothing else works.
-async fn find(request: &PullImage) -> Result<Found, Error> {
-    let first = find_by(request, Protocol::Https(request.tls)).await;
+async fn find(request: &PullImage, workers: &Workers) -> Result<Found, Error> {
+    let first = find_by(request, workers, Protocol::Https(request.tls)).await;
     match first {
         Err(Error::Pull { source: pull::Error::Unreachable(_), .. }) if request.tls == Tls::Any => {
-            find_by(request, Protocol::Http).await
+            find_by(request, workers, Protocol::Http).await
         }
         done => done,
     }
 }
 
-async fn find_by(request: &PullImage, protocol: Protocol) -> Result<Found, Error> {
+async fn find_by(
+    request: &PullImage,
+    workers: &Workers,
+    protocol: Protocol,
+) -> Result<Found, Error> {
     let fail = |source| failed(&request.reference, source);
-    let (registry, name) = request.reference.place();
-    let repository = Repository::new(registry, name, &request.credentials, protocol, Use::ToRead)
-        .map_err(fail)?;
+    let (place, credentials) = (request.reference.place(), &request.credentials);
+    let opened = Repository::open(workers, place, credentials, protocol, Use::ToRead).await;
+    let repository = opened.map_err(fail)?;
     let by = match request.reference.digest() {
         Some(digest) => By::Digest(digest.parse().map_err(invalid)?),
         None => By::Tag(request.reference.tag().unwrap_or("latest").into()),

@@ -16,6 +16,7 @@ use crate::engine::object::ObjectId;
 use crate::engine::reference::Reference;
 use crate::engine::{Pending, view};
 use crate::pull::{self, Credentials, Protocol, Repository, Tls, Use};
+use crate::workers::Workers;
 
 /// So many blobs go at once.
 const AT_ONCE: usize = 3;
@@ -75,7 +76,7 @@ impl Engine {
             Manifest::parse(&bytes).map_err(|fault| Error::InvalidArchive(Box::new(fault)))?;
         let fail = |source| failed(&request.destination, source);
         job.stage("resolving");
-        let repository = job.or_canceled(sign_in(&request)).await?.map_err(fail)?;
+        let repository = job.or_canceled(sign_in(&request, &self.workers)).await?.map_err(fail)?;
         job.stage("uploading");
         let blobs = manifest.layers.iter().chain([&manifest.config]);
         let total = blobs.clone().map(|blob| blob.size).sum();
@@ -97,18 +98,20 @@ impl Engine {
         job.point_of_no_return()?;
         job.stage("registering");
         let tag = request.destination.tag().unwrap_or("latest");
-        repository.put_manifest(tag, bytes).await.map_err(fail)?;
+        let store = self.store.clone();
+        let file = brief(move || Ok(store.open_blob(&digest)?)).await?;
+        repository.put_manifest(tag, &bytes, &file).await.map_err(fail)?;
         Ok(digest)
     }
 
     /// Sends a blob that the registry does not have.
     async fn upload(&self, repository: &Repository, blob: &Descriptor) -> Result<(), Upload> {
-        if repository.has_blob(&blob.digest).await {
+        if repository.has_blob(&blob.digest).await.map_err(Upload::There)? {
             return Ok(());
         }
         let (store, digest) = (self.store.clone(), blob.digest);
         let file = brief(move || Ok(store.open_blob(&digest)?)).await.map_err(Upload::Here)?;
-        repository.put_blob(&blob.digest, blob.size, file).await.map_err(Upload::There)
+        repository.put_blob(&blob.digest, blob.size, &file).await.map_err(Upload::There)
     }
 }
 
@@ -119,18 +122,22 @@ enum Upload {
 }
 
 /// Says who asks; in the clear if that is allowed and nothing else works.
-async fn sign_in(request: &PushImage) -> Result<Repository, pull::Error> {
-    match sign_in_by(request, Protocol::Https(request.tls)).await {
+async fn sign_in(request: &PushImage, workers: &Workers) -> Result<Repository, pull::Error> {
+    match sign_in_by(request, workers, Protocol::Https(request.tls)).await {
         Err(pull::Error::Unreachable(_)) if request.tls == Tls::Any => {
-            sign_in_by(request, Protocol::Http).await
+            sign_in_by(request, workers, Protocol::Http).await
         }
         done => done,
     }
 }
 
-async fn sign_in_by(request: &PushImage, protocol: Protocol) -> Result<Repository, pull::Error> {
-    let (registry, name) = request.destination.place();
-    let repository = Repository::new(registry, name, &request.credentials, protocol, Use::ToWrite)?;
+async fn sign_in_by(
+    request: &PushImage,
+    workers: &Workers,
+    protocol: Protocol,
+) -> Result<Repository, pull::Error> {
+    let (place, credentials) = (request.destination.place(), &request.credentials);
+    let repository = Repository::open(workers, place, credentials, protocol, Use::ToWrite).await?;
     repository.sign_in().await?;
     Ok(repository)
 }
