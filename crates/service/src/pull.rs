@@ -237,7 +237,7 @@ impl Repository {
 
 /// What is said next.
 async fn hear(reply: &mut AsyncFd<Reply>, patience: Option<Duration>) -> Result<Heard, Error> {
-    let heard = reply.async_io_mut(Interest::READABLE, Reply::next);
+    let heard = reply.async_io_mut(Interest::READABLE, Reply::hear);
     let heard = match patience {
         Some(patience) => tokio::time::timeout(patience, heard).await,
         None => Ok(heard.await),

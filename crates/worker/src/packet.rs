@@ -116,8 +116,8 @@ mod tests {
         let nothing = receive(&theirs, &mut space).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         send(&ours, Kind::Said, b"one", &[null.as_fd(); MAX_FDS]).unwrap();
-        send(&ours, Kind::Bytes, &[7; MAX_PACKET], &[]).unwrap();
-        send(&ours, Kind::Bytes, &[7; MAX_PACKET + 1], &[]).expect_err("too long");
+        send(&ours, Kind::Bytes, &vec![7; MAX_PACKET], &[]).unwrap();
+        send(&ours, Kind::Bytes, &vec![7; MAX_PACKET + 1], &[]).expect_err("too long");
         for (kind, length, beside) in [(Kind::Said, 3, MAX_FDS), (Kind::Bytes, MAX_PACKET, 0)] {
             let packet = receive(&theirs, &mut space).unwrap().unwrap();
             let seen = (packet.kind, packet.content.len(), packet.fds.len());

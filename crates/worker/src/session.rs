@@ -64,7 +64,7 @@ impl Reply {
     /// # Errors
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there yet; any other if the worker has ended in the middle, or does not keep to the protocol.
-    pub fn next(&mut self) -> io::Result<Heard> {
+    pub fn hear(&mut self) -> io::Result<Heard> {
         let packet = packet::receive(&self.socket, &mut self.room)?;
         let packet = packet.ok_or(io::ErrorKind::UnexpectedEof)?;
         match packet.kind {

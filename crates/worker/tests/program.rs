@@ -79,7 +79,7 @@ impl Worker {
 fn wait(reply: &mut Reply) -> io::Result<Heard> {
     let end = Instant::now() + PATIENCE;
     loop {
-        match reply.next() {
+        match reply.hear() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 assert!(Instant::now() < end, "it says nothing");
                 let limit = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };

@@ -74,7 +74,7 @@ fn name(result: Result<impl Sized, Error>) -> &'static str {
 async fn what_a_worker_says_is_believed_as_far_as_it_can_be_checked() {
     let (right, wrong) = (Digest::of(b"right"), Digest::of(b"wrong"));
     let done = || said(r#""done""#);
-    let endless = vec![bytes(&[b' '; 60_000]); MAX_MANIFEST / 60_000 + 1];
+    let endless = vec![bytes(&vec![b' '; 60_000]); MAX_MANIFEST / 60_000 + 1];
     for (about, packets, then, wanted) in [
         ("it is right", vec![bytes(b"ri"), bytes(b"ght"), done()], Then::Stay, "done"),
         ("it is another", vec![bytes(b"wrong"), done()], Then::Stay, "DigestMismatch"),

@@ -164,6 +164,7 @@ fn pieces(file: File) -> impl Stream<Item = io::Result<Vec<u8>>> + Send {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn of_client(error: OciDistributionError) -> Failure {
     Failure::new(kind(&error), &chain(&error))
 }
@@ -192,12 +193,14 @@ fn kind(error: &OciDistributionError) -> FailureKind {
 }
 
 /// An error in the middle of a blob.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 pub(super) fn of_stream(error: io::Error) -> Failure {
-    let is_digest = error.get_ref().is_some_and(|it| it.is::<DigestError>());
+    let is_digest = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<DigestError>);
     let kind = if is_digest { FailureKind::Digest } else { FailureKind::Unreachable };
     Failure::new(kind, &chain(&error))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn of_file(error: io::Error) -> Failure {
     Failure::new(FailureKind::Question, &error.to_string())
 }

@@ -118,6 +118,7 @@ fn question(what: &str) -> Failure {
 }
 
 /// Nobody will hear this, either.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn unheard(error: io::Error) -> Failure {
     question(&error.to_string())
 }
