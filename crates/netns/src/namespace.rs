@@ -126,7 +126,8 @@ pub fn teardown(wanted: &Wanted) -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::Step`]; of kind [`ErrorKind::InUse`](crate::ErrorKind::InUse) if it is no mount point yet, and
-/// another process keeps it locked for five seconds.
+/// another process keeps it locked for five seconds. As every local user can do that, a directory that is
+/// empty is replaced by another one after one second.
 pub fn prepare_directory() -> Result<(), Error> {
     apply(&mut Linux::default(), vec![Step::PrepareDirectory])?.commit();
     Ok(())
@@ -138,7 +139,7 @@ pub fn prepare_directory() -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::Step`]; of kind [`ErrorKind::InUse`](crate::ErrorKind::InUse) if it is to go, and another
-/// process keeps it locked for five seconds.
+/// process keeps it locked for four seconds.
 pub fn release_directory() -> Result<(), Error> {
     apply(&mut Linux::default(), vec![Step::ReleaseDirectory])?.commit();
     Ok(())

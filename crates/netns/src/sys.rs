@@ -2,6 +2,7 @@
 //! a port, which are closed to take that back.
 
 mod cookie;
+mod directory;
 mod legacy;
 mod link;
 mod namespace;
@@ -51,8 +52,8 @@ impl Kernel for Linux {
             return Ok(());
         }
         match step {
-            Step::PrepareDirectory => namespace::prepare_directory(),
-            Step::ReleaseDirectory => namespace::release_directory(),
+            Step::PrepareDirectory => directory::prepare(),
+            Step::ReleaseDirectory => directory::release(),
             Step::CreateNamespaceFile(name) => namespace::create_file(name),
             Step::RemoveNamespaceFile(name) => namespace::remove_file(name),
             Step::BindNamespace(name) => self.routes()?.bind_namespace(name),

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::{fs, thread};
@@ -332,10 +333,40 @@ fn privileged_a_mount_point_that_iproute_made_is_left_to_it() {
 
 /// Locking takes a descriptor for reading: so every local user can lock the directory, for ever.
 #[test]
+fn privileged_a_directory_that_somebody_keeps_locked_is_replaced() {
+    on_scratch_host(|| {
+        ensure(&bridge());
+        let wanted = container(&bridge(), 2);
+        let mut locked = Locked::by_nobody();
+        // Whoever was killed there is in nobody's way.
+        fs::create_dir_all("/run/.tare-netns/netns").unwrap();
+        thread::scope(|scope| {
+            for host in 3..7 {
+                scope.spawn(move || drop(setup(&container(&bridge(), host)).unwrap()));
+            }
+        });
+        setup(&wanted).unwrap();
+        locked.still();
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        assert_eq!(mounts.matches(" /run/netns ").count(), 1, "once: {mounts}");
+        assert_eq!(fs::metadata("/run/netns").unwrap().mode() & 0o777, 0o755);
+        assert!(!fs::exists("/run/.tare-netns").unwrap());
+        // Others wait for the lock; they have another one by now.
+        command("ip", &["netns", "add", "theirs"]);
+        locked.still();
+        for host in 3..7 {
+            teardown(&container(&bridge(), host)).unwrap();
+        }
+    });
+}
+
+/// Nor can what is in it be carried to another one.
+#[test]
 fn privileged_nobody_who_locks_the_directory_is_waited_for_for_ever() {
     on_scratch_host(|| {
         ensure(&bridge());
         let wanted = container(&bridge(), 2);
+        fs::write("/run/netns/file", "").unwrap();
         let mut locked = Locked::by_nobody();
         let error = setup(&wanted).unwrap_err();
         locked.still();
@@ -345,8 +376,9 @@ fn privileged_nobody_who_locks_the_directory_is_waited_for_for_ever() {
         assert!(leftovers.is_empty());
         let source = std::error::Error::source(&error).unwrap();
         assert_eq!(source.to_string(), "another process keeps /run/netns locked");
-        assert!(!directory_is_mount_point());
+        assert!(!directory_is_mount_point() && !fs::exists("/run/.tare-netns").unwrap());
         drop(locked);
+        fs::remove_file("/run/netns/file").unwrap();
         setup(&wanted).unwrap();
         let mut locked = Locked::by_nobody();
         // What is ready needs no lock, and neither does what is not to go.
