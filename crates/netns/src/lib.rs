@@ -23,6 +23,7 @@
 //! |---|---|---|
 //! | make a network | [`Firewall::enable_forwarding`] | [`ensure_bridge`], [`Firewall::add_network`] |
 //! | start a container | [`reserve`], lease | [`setup`], [`Firewall::admit`] |
+//! | the same in a user namespace | [`reserve`], lease, create | [`configure`], [`Firewall::admit`] |
 //! | join | lease | [`attach`], [`Firewall::admit`] |
 //! | publish | [`reserve`] | [`Firewall::admit`], [`Firewall::take_over`] |
 //! | leave | [`Firewall::dismiss`] | [`detach`], [`forget_connections`], free the lease |

@@ -46,6 +46,14 @@ pub fn setup(wanted: &Wanted) -> Result<Namespace, Error> {
 /// Builds the network of a container in the namespace that its runtime made, and gives that a
 /// name: the one of `process`, a pidfd.
 ///
+/// For a container in a user namespace of its own. A network namespace belongs to the user namespace of who
+/// made it, see user_namespaces(7): in one that [`setup`] makes, root of such a container may change nothing,
+/// nor mount `/sys`. So its configuration names none, the runtime makes it with the user namespace, and this
+/// is called between creation and start.
+///
+/// Until then the container has no network, and one that shares it cannot be made. Taken down it is by
+/// [`teardown`], as if [`setup`] had made it.
+///
 /// # Errors
 ///
 /// [`Error::HostNamespace`] if the process has none of its own, [`Error::Inspect`] if it is gone;
