@@ -115,6 +115,10 @@ fn privileged_an_interface_that_fails_anywhere_is_not_left() {
         ensure(&bridge());
         let web = setup(&container(&bridge(), 2)).unwrap();
         let inside = || within(Some(&web), || command("ip", &["-o", "addr"]));
+        // Its link-local address is found to be free meanwhile.
+        while inside().contains("tentative") {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         let (before, inside_before) = (world(), inside());
         let mut attachment = container(&bridge(), 3).attachments.remove(0);
         attachment.interface = name("eth1");
