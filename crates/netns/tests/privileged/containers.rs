@@ -13,8 +13,8 @@ use crate::common::{
     set_bridge_netfilter, setup, socket, there_and_back, veth, world,
 };
 use tare_netns::{
-    Bridge, Ensured, ErrorKind, Removed, Step, enter, host_prefixes, open_namespace, remove_bridge,
-    teardown,
+    Bridge, Ensured, Error, ErrorKind, Removed, Step, enter, find_bridge, host_prefixes,
+    open_namespace, remove_bridge, teardown,
 };
 
 #[test]
@@ -219,6 +219,47 @@ fn privileged_a_bridge_is_created_once_completed_and_removed() {
         assert_eq!(remove_bridge(&name("tare0")).unwrap(), Removed::Removed);
         assert_eq!(remove_bridge(&name("tare0")).unwrap(), Removed::NotThere);
         assert_eq!(world(), before);
+    });
+}
+
+#[test]
+fn privileged_a_bridge_of_the_hosts_own_is_left_alone_whatever_its_name() {
+    on_scratch_host(|| {
+        command("ip", &["link", "add", "tare0", "type", "bridge"]);
+        // Not even with an address of ours.
+        for more in [None, Some("10.88.0.1/24")] {
+            if let Some(address) = more {
+                command("ip", &["addr", "add", address, "dev", "tare0"]);
+            }
+            let shown = || command("ip", &["-d", "addr", "show", "tare0"]);
+            let before = shown();
+            let refused = ensure_bridge(&bridge()).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InUse);
+            assert_eq!(refused.to_string(), "bridge tare0 is one of the host's own");
+            let refused =
+                [find_bridge(&bridge()).map(drop), remove_bridge(&name("tare0")).map(drop)];
+            for refused in refused.map(Result::unwrap_err) {
+                assert!(matches!(refused, Error::ForeignBridge { .. }), "{refused:?}");
+            }
+            assert_eq!(shown(), before);
+        }
+    });
+}
+
+/// It has the hardware address from the beginning, and the alias a moment later.
+#[test]
+fn privileged_a_bridge_whose_maker_was_killed_is_completed() {
+    on_scratch_host(|| {
+        let alias = || command("ip", &["-o", "link", "show", "tare0"]).contains("alias tare-netns");
+        assert!(!find_bridge(&bridge()).unwrap());
+        let as_made = ["address", "02:74:0a:58:00:01", "type", "bridge"];
+        command("ip", &[&["link", "add", "tare0"][..], &as_made].concat());
+        assert!(find_bridge(&bridge()).unwrap() && !alias());
+        assert_eq!(ensure_bridge(&bridge()).unwrap(), Ensured::AlreadyThere);
+        assert!(alias());
+        assert_eq!(remove_bridge(&name("tare0")).unwrap(), Removed::Removed);
+        assert_eq!(ensure_bridge(&bridge()).unwrap(), Ensured::Created);
+        assert!(alias());
     });
 }
 

@@ -70,7 +70,7 @@ fn privileged_a_bridge_that_fails_anywhere_is_not_left() {
             || ensure_bridge(&bridge()),
             |error| assert_eq!(world(), before, "{error:?}"),
         );
-        assert_eq!(steps, 4);
+        assert_eq!(steps, 5);
         assert!(fail_everywhere(|| remove_bridge(&bridge().name), |_| {}) == 1);
     });
 }
