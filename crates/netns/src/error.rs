@@ -148,6 +148,12 @@ pub enum Error {
         /// The interface.
         interface: InterfaceName,
     },
+    /// A bridge of that name is there, and it was not made here.
+    #[error("bridge {interface} is one of the host's own")]
+    ForeignBridge {
+        /// The bridge.
+        interface: InterfaceName,
+    },
     /// The host's addresses and routes could not be read.
     #[error("cannot read the addresses and routes of the host")]
     ReadRoutes {
@@ -222,9 +228,10 @@ impl Error {
             Self::Step { leftovers, .. } if !leftovers.is_empty() => ErrorKind::NeedsRepair,
             Self::Teardown { .. } | Self::Detach { .. } => ErrorKind::NeedsRepair,
             Self::NotANamespace { .. } => ErrorKind::NotFound,
-            Self::NotABridge { .. } | Self::TableOwned { .. } | Self::PortInUse { .. } => {
-                ErrorKind::InUse
-            }
+            Self::NotABridge { .. }
+            | Self::ForeignBridge { .. }
+            | Self::TableOwned { .. }
+            | Self::PortInUse { .. } => ErrorKind::InUse,
             Self::HostNamespace
             | Self::VlansMixed { .. }
             | Self::InvalidPorts { .. }

@@ -87,8 +87,22 @@ impl Firewall {
     /// [`Error::TableOwned`] if another handle or process has it, [`Error::ReadTable`],
     /// [`Error::Step`].
     pub fn open(table: &TableName) -> Result<Self, Error> {
+        Self::open_as(table, Ownership::Exclusive)
+    }
+
+    /// The same, but others can change the table on every kernel, as they always can where it knows no
+    /// owners.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_shared(table: &TableName) -> Result<Self, Error> {
+        Self::open_as(table, Ownership::Shared)
+    }
+
+    fn open_as(table: &TableName, wanted: Ownership) -> Result<Self, Error> {
         let mut kernel = Linux::default();
-        let ownership = adopt(&mut kernel, table)?;
+        let ownership = adopt(&mut kernel, table, wanted)?;
         Ok(Self {
             table: table.clone(),
             ownership,
@@ -129,7 +143,9 @@ impl Firewall {
     pub fn restore(&self, elements: &[Element]) -> Result<(), Error> {
         let loaded = match self.ownership {
             Ownership::Exclusive => Ok(()),
-            Ownership::Shared => adopt(&mut self.kernel(), &self.table).map(drop),
+            Ownership::Shared => {
+                adopt(&mut self.kernel(), &self.table, Ownership::Shared).map(drop)
+            }
         };
         loaded.and_then(|()| self.add_elements(elements))
     }
@@ -333,18 +349,24 @@ fn outbound(addresses: &[IpAddr]) -> Vec<Element> {
     addresses.iter().copied().map(Element::Outbound).collect()
 }
 
-fn adopt(kernel: &mut Linux, table: &TableName) -> Result<Ownership, Error> {
+fn adopt(kernel: &mut Linux, table: &TableName, wanted: Ownership) -> Result<Ownership, Error> {
     let found = kernel
         .find_table(table)
         .map_err(|source| Error::ReadTable { table: table.clone(), source })?;
     if found == Found::Owned {
         return Err(Error::TableOwned { table: table.clone() });
     }
-    load(kernel, table, found)
+    load(kernel, table, found, wanted)
 }
 
-/// Loads the table as its exclusive owner, or, where the kernel has no such thing, as one of all.
-fn load(kernel: &mut Linux, table: &TableName, found: Found) -> Result<Ownership, Error> {
+/// Loads the table as its exclusive owner, if that is wanted, or, where the kernel has no such thing, as one
+/// of all.
+fn load(
+    kernel: &mut Linux,
+    table: &TableName,
+    found: Found,
+    wanted: Ownership,
+) -> Result<Ownership, Error> {
     let mut attempt = |ownership| {
         let step = Step::LoadTable { table: table.clone(), found, ownership };
         apply(kernel, vec![step]).map(|done| {
@@ -352,7 +374,7 @@ fn load(kernel: &mut Linux, table: &TableName, found: Found) -> Result<Ownership
             ownership
         })
     };
-    match attempt(Ownership::Exclusive) {
+    match attempt(wanted) {
         Err(Error::Step { source, .. }) if is_unsupported(&source) => attempt(Ownership::Shared),
         result => result,
     }

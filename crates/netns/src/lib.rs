@@ -23,6 +23,7 @@
 //! |---|---|---|
 //! | make a network | [`Firewall::enable_forwarding`] | [`ensure_bridge`], [`Firewall::add_network`] |
 //! | start a container | [`reserve`], lease | [`setup`], [`Firewall::admit`] |
+//! | the same in a user namespace | [`reserve`], lease, create | [`configure`], [`Firewall::admit`] |
 //! | join | lease | [`attach`], [`Firewall::admit`] |
 //! | publish | [`reserve`] | [`Firewall::admit`], [`Firewall::take_over`] |
 //! | leave | [`Firewall::dismiss`] | [`detach`], [`forget_connections`], free the lease |
@@ -92,7 +93,7 @@ mod sys;
 mod undo;
 mod wanted;
 
-pub use bridge::{Ensured, Removed, ensure_bridge, remove_bridge};
+pub use bridge::{Ensured, Removed, ensure_bridge, find_bridge, remove_bridge};
 pub use connection::{Alias, Connection, InvalidConnection, MAX_ALIASES, next_interface};
 pub use conntrack::{Connections, forget_connections};
 pub use driver::{Driver, MacvlanMode, VlanId};

@@ -46,6 +46,14 @@ pub fn setup(wanted: &Wanted) -> Result<Namespace, Error> {
 /// Builds the network of a container in the namespace that its runtime made, and gives that a
 /// name: the one of `process`, a pidfd.
 ///
+/// For a container in a user namespace of its own. A network namespace belongs to the user namespace of who
+/// made it, see user_namespaces(7): in one that [`setup`] makes, root of such a container may change nothing,
+/// nor mount `/sys`. So its configuration names none, the runtime makes it with the user namespace, and this
+/// is called between creation and start.
+///
+/// Until then the container has no network, and one that shares it cannot be made. Taken down it is by
+/// [`teardown`], as if [`setup`] had made it.
+///
 /// # Errors
 ///
 /// [`Error::HostNamespace`] if the process has none of its own, [`Error::Inspect`] if it is gone;
@@ -126,7 +134,8 @@ pub fn teardown(wanted: &Wanted) -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::Step`]; of kind [`ErrorKind::InUse`](crate::ErrorKind::InUse) if it is no mount point yet, and
-/// another process keeps it locked for five seconds.
+/// another process keeps it locked for five seconds. As every local user can do that, a directory that is
+/// empty is replaced by another one after one second.
 pub fn prepare_directory() -> Result<(), Error> {
     apply(&mut Linux::default(), vec![Step::PrepareDirectory])?.commit();
     Ok(())
@@ -138,7 +147,7 @@ pub fn prepare_directory() -> Result<(), Error> {
 /// # Errors
 ///
 /// [`Error::Step`]; of kind [`ErrorKind::InUse`](crate::ErrorKind::InUse) if it is to go, and another
-/// process keeps it locked for five seconds.
+/// process keeps it locked for four seconds.
 pub fn release_directory() -> Result<(), Error> {
     apply(&mut Linux::default(), vec![Step::ReleaseDirectory])?.commit();
     Ok(())

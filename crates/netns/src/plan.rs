@@ -112,6 +112,16 @@ pub(crate) struct ObservedBridge {
     pub(crate) state: LinkState,
     pub(crate) addresses: Vec<IpNet>,
     pub(crate) vlans: Vlans,
+    pub(crate) mark: Mark,
+}
+
+/// What tells a bridge that was made here from one of the host's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Its alias says so.
+    Alias,
+    /// Nothing but, maybe, its hardware address: whoever makes one can end before it has its alias.
+    Nothing(Option<MacAddress>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +136,14 @@ pub(crate) enum Vlans {
     #[default]
     Mixed,
     Apart,
+}
+
+/// Whether what was found under the name of `bridge` was made here.
+pub(crate) fn is_ours(bridge: &Bridge, found: &ObservedBridge) -> bool {
+    match found.mark {
+        Mark::Alias => true,
+        Mark::Nothing(mac) => mac.is_some() && mac == hardware_address(bridge),
+    }
 }
 
 /// The steps that complete `bridge`; none if nothing is missing.
@@ -144,14 +162,23 @@ pub(crate) fn plan_bridge(bridge: &Bridge, observed: Option<&ObservedBridge>) ->
     if observed.is_none_or(|found| found.state == LinkState::Down) {
         steps.push(Step::SetUp { place: Place::Host, interface: bridge.name.clone() });
     }
+    // Last: it is not taken back.
+    if observed.is_some_and(|found| found.mark != Mark::Alias) {
+        steps.push(Step::MarkBridge(bridge.name.clone()));
+    }
     steps
 }
 
+fn hardware_address(bridge: &Bridge) -> Option<MacAddress> {
+    bridge.gateways.first().map(|gateway| MacAddress::for_address(gateway.addr()))
+}
+
 fn create(bridge: &Bridge) -> Vec<Step> {
-    let Bridge { name, gateways, mtu, vlan } = bridge;
-    let mac = gateways.first().map(|gateway| MacAddress::for_address(gateway.addr()));
+    let Bridge { name, mtu, vlan, .. } = bridge;
+    let mac = hardware_address(bridge);
     vec![
         Step::CreateBridge { name: name.clone(), mac, mtu: *mtu, vlan: *vlan },
+        Step::MarkBridge(name.clone()),
         // Else a container could offer itself to the host as its IPv6 router (CVE-2020-13401).
         Step::IgnoreAdvertisements(name.clone()),
     ]

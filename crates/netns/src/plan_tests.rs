@@ -21,6 +21,7 @@ struct FakeKernel {
     macvlans: BTreeSet<(NamespaceName, InterfaceName)>,
     ports: BTreeSet<InterfaceName>,
     bridges: BTreeMap<InterfaceName, (bool, Vec<IpNet>)>,
+    marked: BTreeSet<InterfaceName>,
     elements: BTreeSet<Element>,
     steps_until_failure: Option<usize>,
 }
@@ -124,7 +125,15 @@ impl FakeKernel {
                 check(!self.veths.contains_key(name), EXISTS)?;
                 check(self.bridges.insert(name.clone(), (false, vec![])).is_none(), EXISTS)
             }
-            Step::DeleteBridge(name) => check(self.bridges.remove(name).is_some(), MISSING),
+            Step::MarkBridge(name) => {
+                check(self.bridges.contains_key(name), MISSING)?;
+                self.marked.insert(name.clone());
+                Ok(())
+            }
+            Step::DeleteBridge(name) => {
+                self.marked.remove(name);
+                check(self.bridges.remove(name).is_some(), MISSING)
+            }
             Step::AddAddress { place: Place::Host, interface, address } => {
                 let (_, addresses) = self.bridge(interface)?;
                 check(!addresses.contains(address), EXISTS)?;
@@ -171,6 +180,7 @@ impl FakeKernel {
             state: if *up { LinkState::Up } else { LinkState::Down },
             addresses: addresses.clone(),
             vlans: Vlans::Mixed,
+            mark: if self.marked.contains(name) { Mark::Alias } else { Mark::Nothing(None) },
         })
     }
 }

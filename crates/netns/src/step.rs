@@ -88,6 +88,8 @@ pub enum Step {
         /// The host's VLAN on it, if it keeps VLANs apart.
         vlan: Option<VlanId>,
     },
+    /// Give a bridge the alias by which it is known as one that was made here. Goes with the bridge.
+    MarkBridge(InterfaceName),
     /// Delete a bridge; refused if it is not one.
     DeleteBridge(InterfaceName),
     /// Take no IPv6 router advertisements on an interface of the host.
@@ -263,6 +265,7 @@ impl fmt::Display for Step {
                 write!(f, "delete macvlan {interface} in namespace {namespace}")
             }
             Self::CreateBridge { name, .. } => write!(f, "create bridge {name}"),
+            Self::MarkBridge(name) => write!(f, "mark bridge {name}"),
             Self::DeleteBridge(name) => write!(f, "delete bridge {name}"),
             Self::IgnoreAdvertisements(name) => {
                 write!(f, "switch off router advertisements on {name}")

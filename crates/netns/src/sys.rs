@@ -2,6 +2,7 @@
 //! a port, which are closed to take that back.
 
 mod cookie;
+mod directory;
 mod legacy;
 mod link;
 mod namespace;
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 pub(crate) use cookie::own_cookie;
 pub(crate) use legacy::drops_forwarded;
 pub(crate) use link::Kind;
+use link::Link;
 pub(crate) use namespace::{Opened, enter, names, open_namespace, same_as_own};
 pub(crate) use sockets::{bind, has_ipv6, listen_at, listen_beside};
 pub(crate) use watch::Watch;
@@ -51,8 +53,8 @@ impl Kernel for Linux {
             return Ok(());
         }
         match step {
-            Step::PrepareDirectory => namespace::prepare_directory(),
-            Step::ReleaseDirectory => namespace::release_directory(),
+            Step::PrepareDirectory => directory::prepare(),
+            Step::ReleaseDirectory => directory::release(),
             Step::CreateNamespaceFile(name) => namespace::create_file(name),
             Step::RemoveNamespaceFile(name) => namespace::remove_file(name),
             Step::BindNamespace(name) => self.routes()?.bind_namespace(name),
@@ -77,6 +79,7 @@ impl Kernel for Linux {
             Step::CreateBridge { name, mac, mtu, vlan } => {
                 self.routes()?.create_bridge(name, *mac, *mtu, *vlan)
             }
+            Step::MarkBridge(name) => self.routes()?.mark_bridge(name),
             Step::DeleteBridge(name) => self.routes()?.delete(name, Kind::Bridge),
             Step::IgnoreAdvertisements(name) => sysctl::ignore_advertisements(name.as_str()),
             Step::AddAddress { place, interface, address } => {
@@ -137,7 +140,8 @@ impl Linux {
             found => found?,
         };
         let addresses = routes.addresses(Some(link.index))?;
-        Ok(Some(ObservedBridge { state: link.state, addresses, vlans: link.vlans }))
+        let Link { state, vlans, mark, .. } = link;
+        Ok(Some(ObservedBridge { state, addresses, vlans, mark }))
     }
 
     /// Whether the host forwards packets.

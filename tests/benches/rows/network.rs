@@ -2,6 +2,7 @@
 
 mod leases;
 mod netavark;
+mod table;
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -29,7 +30,7 @@ const NETAVARK: Who = Who::Programs("netavark");
 /// The same as ours where nothing is published yet.
 const FIRST: Who = Who::Library("the first port");
 
-pub(super) const ROWS: &[Row] = &[BRIDGE, BESIDE, AT_ONCE, PORT];
+pub(super) const ROWS: &[Row] = &[BRIDGE, BESIDE, AT_ONCE, PORT, TABLE];
 
 const BRIDGE: Row = Row {
     name: "network",
@@ -87,6 +88,20 @@ const PORT: Row = Row {
         let present = if who == OURS { PORTS } else { 0 };
         Box::pin(async move { spawn_blocking(move || port_more(present)).await? })
     },
+    clean: nothing,
+};
+
+const TABLE: Row = Row {
+    name: "table-back",
+    measures: "a table that others can delete, with 2,000 ports: from deleted until it is back",
+    unit: Unit::Millis,
+    must: Some(Promise::Below(1000.0)),
+    aim: None,
+    contestants: &[OURS],
+    rounds: Rounds { full: 10, quick: 2 },
+    under: Condition::PLAIN,
+    prepare: nothing,
+    sample: |_, _| Box::pin(async { spawn_blocking(table::put_back).await? }),
     clean: nothing,
 };
 
@@ -179,6 +194,10 @@ struct Host {
 
 impl Host {
     fn new() -> Result<Self> {
+        Self::with(Firewall::open(&NAME.parse()?)?)
+    }
+
+    fn with(firewall: Firewall) -> Result<Self> {
         let network = Network::new(&NetworkOptions {
             driver: Driver::Bridge { interface: NAME.parse()?, vlan: None },
             subnets: vec![SubnetOptions::new("10.99.0.0/24".parse()?)],
@@ -188,7 +207,6 @@ impl Host {
         })?;
         let bridge = network.bridge().ok_or("no bridge")?;
         ensure_bridge(&bridge)?;
-        let firewall = Firewall::open(&NAME.parse()?)?;
         firewall.add_network(&network.rules().ok_or("no rules")?)?;
         Ok(Self { leases: Leases::open()?, network, bridge, firewall })
     }

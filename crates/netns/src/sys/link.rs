@@ -20,7 +20,8 @@ use rtnetlink::{
 use rustix::io::Errno;
 
 use super::route::Routes;
-use crate::plan::{LinkState, Vlans};
+use crate::bridge::ALIAS;
+use crate::plan::{LinkState, Mark, Vlans};
 use crate::undo::is_gone;
 use crate::{InterfaceName, MacAddress, MacvlanMode, NamespaceName, Place, VlanId};
 
@@ -41,6 +42,7 @@ pub(super) struct Link {
     pub(super) index: u32,
     pub(super) state: LinkState,
     pub(super) vlans: Vlans,
+    pub(super) mark: Mark,
     default_vlan: Option<u16>,
     kind: Option<Kind>,
     layer: LinkLayerType,
@@ -67,6 +69,14 @@ impl Routes {
             message = message.mtu(mtu);
         }
         self.wait(self.host.link().add(message.build()).execute())
+    }
+
+    /// The kernel takes no alias of an interface that is being made.
+    pub(super) fn mark_bridge(&self, name: &InterfaceName) -> io::Result<()> {
+        let index = self.find(name, Kind::Bridge)?.index;
+        let message = LinkUnspec::new_with_index(index)
+            .append_extra_attribute(LinkAttribute::IfAlias(ALIAS.to_owned()));
+        self.wait(self.host.link().set(message.build()).execute())
     }
 
     /// Hairpin mode lets a container reach itself by a port it published, where bridged packets
@@ -292,6 +302,7 @@ impl Link {
             index: message.header.index,
             state: if up { LinkState::Up } else { LinkState::Down },
             vlans: attributes.clone().find_map(vlans).unwrap_or_default(),
+            mark: mark(&message.attributes),
             default_vlan: attributes.clone().find_map(default_vlan),
             kind: attributes.clone().find_map(kind),
             layer: message.header.link_layer_type,
@@ -303,7 +314,18 @@ impl Link {
     }
 }
 
-fn kind(attribute: &LinkAttribute) -> Option<Kind> {
+fn mark(attributes: &[LinkAttribute]) -> Mark {
+    let is_marked = |it: &LinkAttribute| matches!(it, LinkAttribute::IfAlias(it) if it == ALIAS);
+    if attributes.iter().any(is_marked) {
+        return Mark::Alias;
+    }
+    Mark::Nothing(attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => MacAddress::new(bytes.as_slice().try_into().ok()?).ok(),
+        _ => None,
+    }))
+}
+
+pub(super) fn kind(attribute: &LinkAttribute) -> Option<Kind> {
     let LinkAttribute::LinkInfo(infos) = attribute else { return None };
     infos.iter().find_map(|info| match info {
         LinkInfo::Kind(InfoKind::Veth) => Some(Kind::Veth),

@@ -7,15 +7,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, StatxFlags, XattrFlags, fgetxattr, flock,
-    fremovexattr, fsetxattr, fstat, fstatfs, open, stat, statx,
-};
+use rustix::fs::{Mode, OFlags, fstat, fstatfs, open, stat};
 use rustix::io::Errno;
 use rustix::ioctl;
-use rustix::mount::{
-    MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount,
-};
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::thread::{
     LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags, move_into_link_name_space,
     move_into_thread_name_spaces, unshare_unsafe,
@@ -36,11 +31,6 @@ const OWN_NAMESPACE: &str = "/proc/thread-self/ns/net";
 /// half a second in all, far more than a lookup that walks over the mount point takes.
 const UNMOUNT_TRIES: u32 = 50;
 const UNMOUNT_PAUSE: Duration = Duration::from_millis(10);
-
-/// The lock of the directory is tried so often, with so long a pause between: five seconds in all.
-/// Whoever uses it as we do holds it for two system calls; but every local user can, for ever.
-const LOCK_TRIES: u32 = 250;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs `body` on a new thread, which has the caller's namespaces at first.
 fn on_own_thread<T: Send>(body: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
@@ -132,115 +122,6 @@ pub(crate) fn names() -> io::Result<Vec<NamespaceName>> {
     }
     names.sort_unstable();
     Ok(names)
-}
-
-/// Extended attribute of the directory: the id of the mount that was made of it here. Kept where
-/// all who use the directory see it, and gone with the next boot, as the mount is.
-const MADE: &str = "trusted.tare.mount";
-
-/// As iproute2 does it, under the same lock, so that both can be used side by side. Once it is a
-/// mount point nobody is waited for.
-pub(super) fn prepare_directory() -> io::Result<()> {
-    create_directory()?;
-    if is_shared_now()? {
-        return Ok(());
-    }
-    let directory = open_directory()?;
-    lock(&directory)?;
-    // Another may have done it meanwhile.
-    if !is_shared_now()? {
-        mount_bind_recursive(NAMESPACE_DIRECTORY, NAMESPACE_DIRECTORY)?;
-        make_shared()?;
-        note_as_ours(&directory)?;
-    }
-    Ok(())
-}
-
-/// Unmounts the directory from itself, under the same lock, if that was done here, by whichever
-/// process, and nothing is in it.
-pub(super) fn release_directory() -> io::Result<()> {
-    let directory = match open_directory() {
-        Err(Errno::NOENT) => return Ok(()),
-        opened => opened?,
-    };
-    if !is_to_go(&directory)? {
-        return Ok(());
-    }
-    lock(&directory)?;
-    // Another may have begun to use it meanwhile, or may have done it.
-    if !is_to_go(&directory)? {
-        return Ok(());
-    }
-    // Lazily, since the lock is held through the mount.
-    unmount(NAMESPACE_DIRECTORY, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
-    Ok(fremovexattr(&directory, MADE)?)
-}
-
-/// Whether nobody needs the mount that was made here.
-fn is_to_go(directory: &OwnedFd) -> io::Result<bool> {
-    let is_empty = fs::read_dir(NAMESPACE_DIRECTORY)?.next().is_none();
-    Ok(is_empty && is_ours(directory)?)
-}
-
-/// Where the file system has no such attributes, the mount stays when all is over.
-fn note_as_ours(directory: &OwnedFd) -> io::Result<()> {
-    match fsetxattr(directory, MADE, &mount_id()?.to_ne_bytes(), XattrFlags::empty()) {
-        Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(()),
-        noted => Ok(noted?),
-    }
-}
-
-fn is_ours(directory: &OwnedFd) -> io::Result<bool> {
-    let mut noted = [0; 8];
-    match fgetxattr(directory, MADE, &mut noted) {
-        Ok(8) => Ok(u64::from_ne_bytes(noted) == mount_id()?),
-        Ok(_) | Err(Errno::NODATA | Errno::RANGE | Errno::OPNOTSUPP) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// The id of the mount the directory is on at this moment.
-fn mount_id() -> io::Result<u64> {
-    let found = statx(CWD, NAMESPACE_DIRECTORY, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID)?;
-    Ok(found.stx_mnt_id)
-}
-
-fn open_directory() -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(NAMESPACE_DIRECTORY, flags, Mode::empty())
-}
-
-/// The lock is given back when the descriptor is closed.
-fn lock(directory: &OwnedFd) -> io::Result<()> {
-    for _ in 1..LOCK_TRIES {
-        match flock(directory, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::AGAIN) => thread::sleep(LOCK_PAUSE),
-            result => return Ok(result?),
-        }
-    }
-    let why = format!("another process keeps {NAMESPACE_DIRECTORY} locked");
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
-}
-
-fn create_directory() -> io::Result<()> {
-    match rustix::fs::mkdir(NAMESPACE_DIRECTORY, Mode::from_raw_mode(0o755)) {
-        Err(Errno::EXIST) => Ok(()),
-        result => Ok(result?),
-    }
-}
-
-/// Makes it shared if it is a mount point: only if not does the kernel say EINVAL.
-fn is_shared_now() -> io::Result<bool> {
-    match make_shared() {
-        Err(Errno::INVAL) => Ok(false),
-        made => Ok(made.map(|()| true)?),
-    }
-}
-
-/// Makes mounts there show in other mount namespaces that got a copy of it.
-fn make_shared() -> rustix::io::Result<()> {
-    let flags = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
-    mount_change(NAMESPACE_DIRECTORY, flags)
 }
 
 pub(super) fn create_file(name: &NamespaceName) -> io::Result<()> {

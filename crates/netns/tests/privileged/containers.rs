@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::{fs, thread};
@@ -12,8 +13,8 @@ use crate::common::{
     set_bridge_netfilter, setup, socket, there_and_back, veth, world,
 };
 use tare_netns::{
-    Bridge, Ensured, ErrorKind, Removed, Step, enter, host_prefixes, open_namespace, remove_bridge,
-    teardown,
+    Bridge, Ensured, Error, ErrorKind, Removed, Step, enter, find_bridge, host_prefixes,
+    open_namespace, remove_bridge, teardown,
 };
 
 #[test]
@@ -222,6 +223,47 @@ fn privileged_a_bridge_is_created_once_completed_and_removed() {
 }
 
 #[test]
+fn privileged_a_bridge_of_the_hosts_own_is_left_alone_whatever_its_name() {
+    on_scratch_host(|| {
+        command("ip", &["link", "add", "tare0", "type", "bridge"]);
+        // Not even with an address of ours.
+        for more in [None, Some("10.88.0.1/24")] {
+            if let Some(address) = more {
+                command("ip", &["addr", "add", address, "dev", "tare0"]);
+            }
+            let shown = || command("ip", &["-d", "addr", "show", "tare0"]);
+            let before = shown();
+            let refused = ensure_bridge(&bridge()).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InUse);
+            assert_eq!(refused.to_string(), "bridge tare0 is one of the host's own");
+            let refused =
+                [find_bridge(&bridge()).map(drop), remove_bridge(&name("tare0")).map(drop)];
+            for refused in refused.map(Result::unwrap_err) {
+                assert!(matches!(refused, Error::ForeignBridge { .. }), "{refused:?}");
+            }
+            assert_eq!(shown(), before);
+        }
+    });
+}
+
+/// It has the hardware address from the beginning, and the alias a moment later.
+#[test]
+fn privileged_a_bridge_whose_maker_was_killed_is_completed() {
+    on_scratch_host(|| {
+        let alias = || command("ip", &["-o", "link", "show", "tare0"]).contains("alias tare-netns");
+        assert!(!find_bridge(&bridge()).unwrap());
+        let as_made = ["address", "02:74:0a:58:00:01", "type", "bridge"];
+        command("ip", &[&["link", "add", "tare0"][..], &as_made].concat());
+        assert!(find_bridge(&bridge()).unwrap() && !alias());
+        assert_eq!(ensure_bridge(&bridge()).unwrap(), Ensured::AlreadyThere);
+        assert!(alias());
+        assert_eq!(remove_bridge(&name("tare0")).unwrap(), Removed::Removed);
+        assert_eq!(ensure_bridge(&bridge()).unwrap(), Ensured::Created);
+        assert!(alias());
+    });
+}
+
+#[test]
 fn privileged_a_bridge_that_cannot_be_completed_is_not_left_half_made() {
     on_scratch_host(|| {
         let before = world();
@@ -332,10 +374,40 @@ fn privileged_a_mount_point_that_iproute_made_is_left_to_it() {
 
 /// Locking takes a descriptor for reading: so every local user can lock the directory, for ever.
 #[test]
+fn privileged_a_directory_that_somebody_keeps_locked_is_replaced() {
+    on_scratch_host(|| {
+        ensure(&bridge());
+        let wanted = container(&bridge(), 2);
+        let mut locked = Locked::by_nobody();
+        // Whoever was killed there is in nobody's way.
+        fs::create_dir_all("/run/.tare-netns/netns").unwrap();
+        thread::scope(|scope| {
+            for host in 3..7 {
+                scope.spawn(move || drop(setup(&container(&bridge(), host)).unwrap()));
+            }
+        });
+        setup(&wanted).unwrap();
+        locked.still();
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        assert_eq!(mounts.matches(" /run/netns ").count(), 1, "once: {mounts}");
+        assert_eq!(fs::metadata("/run/netns").unwrap().mode() & 0o777, 0o755);
+        assert!(!fs::exists("/run/.tare-netns").unwrap());
+        // Others wait for the lock; they have another one by now.
+        command("ip", &["netns", "add", "theirs"]);
+        locked.still();
+        for host in 3..7 {
+            teardown(&container(&bridge(), host)).unwrap();
+        }
+    });
+}
+
+/// Nor can what is in it be carried to another one.
+#[test]
 fn privileged_nobody_who_locks_the_directory_is_waited_for_for_ever() {
     on_scratch_host(|| {
         ensure(&bridge());
         let wanted = container(&bridge(), 2);
+        fs::write("/run/netns/file", "").unwrap();
         let mut locked = Locked::by_nobody();
         let error = setup(&wanted).unwrap_err();
         locked.still();
@@ -345,8 +417,9 @@ fn privileged_nobody_who_locks_the_directory_is_waited_for_for_ever() {
         assert!(leftovers.is_empty());
         let source = std::error::Error::source(&error).unwrap();
         assert_eq!(source.to_string(), "another process keeps /run/netns locked");
-        assert!(!directory_is_mount_point());
+        assert!(!directory_is_mount_point() && !fs::exists("/run/.tare-netns").unwrap());
         drop(locked);
+        fs::remove_file("/run/netns/file").unwrap();
         setup(&wanted).unwrap();
         let mut locked = Locked::by_nobody();
         // What is ready needs no lock, and neither does what is not to go.

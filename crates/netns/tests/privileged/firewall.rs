@@ -170,6 +170,24 @@ fn privileged_others_cannot_change_the_table_while_it_is_owned() {
     });
 }
 
+/// As on a kernel that knows no owners; somebody has to watch it then.
+#[test]
+fn privileged_a_table_can_be_one_that_others_change() {
+    on_scratch_host(|| {
+        let firewall = Firewall::open_shared(&name("tare")).unwrap();
+        assert_eq!(firewall.ownership(), Ownership::Shared);
+        firewall.add(&ips(&["10.88.0.2"])).unwrap();
+        let before = command("nft", &["list", "ruleset"]);
+        let mut watcher = firewall.watch().unwrap();
+        command("nft", &["flush", "ruleset"]);
+        assert!(watcher.others_changed().unwrap());
+        firewall.restore(&[tare_netns::Element::Outbound(name("10.88.0.2"))]).unwrap();
+        assert_eq!(command("nft", &["list", "ruleset"]), before);
+        drop(firewall);
+        assert_eq!(open().ownership(), Ownership::Exclusive, "it can be had for oneself again");
+    });
+}
+
 #[test]
 fn privileged_an_orphan_is_adopted_with_its_elements_and_made_whole() {
     on_scratch_host(|| {

@@ -14,4 +14,5 @@ mod networks;
 mod others;
 mod ports;
 mod reserve;
+mod runtime;
 mod sctp;
