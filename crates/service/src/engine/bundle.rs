@@ -5,19 +5,21 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use tare_spawn::{Incarnation as Number, Layout, MAX_MOUNTS, Place, PlacedMount};
 use tare_specgen::{
-    BoundFile, Effective, Generated, HostFacts, MAX_NAMESERVERS, NetworkFacts, Placement,
-    RootfsFacts, generate,
+    About, BoundFile, Effective, Generated, HostFacts, MAX_NAMESERVERS, NetworkFacts, Placement,
+    Privileged, RootfsFacts, generate,
 };
 use tare_storage::{Access, FileName, NewEntry, NewFile, Rootfs, mount_shm, write_files};
 
 use super::blocking::{brief, unbounded};
 use super::container::Container;
+use super::device;
 use super::host;
 use super::inside::{self, Problem};
 use super::jobs::Job;
 use super::live_files;
 use super::mount::{Source, Wanted};
 use super::of_host::OfHost;
+use super::records::durable::Root;
 use super::records::volatile::{self, Incarnation};
 use super::{Engine, Error, Inner, key, spawn_id};
 use crate::names::DOMAIN;
@@ -141,6 +143,9 @@ impl Inner {
         host.hosts = inside::host_hosts(effective);
         host.fallback_resolvers.clone_from(&self.config().network.fallback_dns);
         host.init = host::init(effective);
+        if effective.request.privileged == Privileged::Yes {
+            host.devices = device::all(effective.systemd);
+        }
         host
     }
 
@@ -163,6 +168,7 @@ impl Inner {
                 self.add_name_servers(network, &mut placement.networks);
             }
         }
+        placement.about = about(container);
         placement.names = container.name().as_str().parse().into_iter().collect();
         self.place_network(container, &mut placement)?;
         Ok(placement)
@@ -191,6 +197,13 @@ impl Inner {
             }
         }
     }
+}
+
+/// What a container is told of itself; nothing if its names do not fit into a line.
+fn about(container: &Container) -> Option<About> {
+    let Root::Image { id, reference } = &container.root;
+    let (name, image) = (container.name().as_str().parse().ok()?, reference.parse().ok()?);
+    Some(About::new(name, image, id.to_string().parse().ok()))
 }
 
 /// A name of ours, for a file of ours.
