@@ -8,7 +8,9 @@ use tare_specgen::{
     About, BoundFile, Effective, Generated, HostFacts, MAX_NAMESERVERS, NetworkFacts, Placement,
     Privileged, RootfsFacts, generate,
 };
-use tare_storage::{Access, FileName, NewEntry, NewFile, Rootfs, mount_shm, write_files};
+use tare_storage::{
+    Access, FileName, NewEntry, NewFile, Rootfs, mount_in_view, mount_shm, write_files,
+};
 
 use super::blocking::{brief, unbounded};
 use super::container::Container;
@@ -52,10 +54,15 @@ impl Engine {
             return Err(Error::TooManyMounts(MAX_MOUNTS));
         }
         let may_hang = wanted.iter().any(Wanted::may_hang);
+        let memory_of = self.memory_owner(container)?;
         let make = move || {
             let failed = |source| Error::Mount { name: name.clone(), source };
             let rootfs = store.mount_rootfs(&layers, &key).map_err(failed)?;
-            let shm = mount_shm(shm_size, None).map_err(failed)?;
+            let shm = match memory_of {
+                None => mount_shm(shm_size, None),
+                Some(owner) => mount_in_view(owner.view.as_fd(), &owner.place),
+            };
+            let shm = shm.map_err(failed)?;
             let sources: Vec<Source> = wanted
                 .into_iter()
                 .map(|wanted| wanted.make(&store, &rootfs, &name))
@@ -83,6 +90,7 @@ impl Engine {
     ) -> Result<Vec<PlacedMount>, Error> {
         let FileSystems { rootfs, shm, sources, facts } = file_systems;
         let mut placement = self.placement(container, record)?;
+        self.place_namespaces(container, &mut placement)?;
         self.place_sources(record, &sources, &mut placement)?;
         inside::place_zone(effective, &mut placement);
         self.place_secrets(&effective.request, &mut placement).await?;
@@ -171,6 +179,8 @@ impl Inner {
         placement.about = about(container);
         placement.names = container.name().as_str().parse().into_iter().collect();
         self.place_network(container, &mut placement)?;
+        let request = &container.definition().row.request;
+        placement.joined_hostname = self.joined_hostname(request)?;
         Ok(placement)
     }
 }
