@@ -121,6 +121,8 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("WorkingDir", command.workdir),
         ("PIDMode", command.pid),
         ("IPCMode", command.ipc),
+        ("UTSMode", command.uts),
+        ("CgroupMode", command.cgroupns),
         ("Timezone", command.tz),
         ("RestartPolicy", command.restart),
         ("SpecPatch", command.spec_patch),

@@ -153,18 +153,71 @@ impl Namespaces {
     }
 }
 
+impl Namespaces {
+    fn of(&mut self, kind: NamespaceKind) -> Option<&mut NamespaceMode> {
+        Some(match kind {
+            NamespaceKind::Pid => &mut self.pid,
+            NamespaceKind::Ipc => &mut self.ipc,
+            NamespaceKind::Uts => &mut self.uts,
+            NamespaceKind::Mount => &mut self.mount,
+            NamespaceKind::Cgroup => &mut self.cgroup,
+            NamespaceKind::User => &mut self.user,
+            NamespaceKind::Time => &mut self.time,
+            NamespaceKind::Network => return None,
+        })
+    }
+}
+
 impl Request {
-    /// Whom the container shares namespaces with: they have to run before it does.
-    pub fn shares_with(&self) -> BTreeSet<&ContainerRef> {
-        let others = self.namespaces.iter().filter_map(|(_, mode)| match mode {
-            NamespaceMode::Container(id) => Some(id),
+    /// Which namespaces of which other containers the container shares.
+    pub fn shares(&self) -> impl Iterator<Item = (NamespaceKind, &ContainerRef)> {
+        let others = self.namespaces.iter().filter_map(|(kind, mode)| match mode {
+            NamespaceMode::Container(id) => Some((kind, id)),
             _ => None,
         });
         let network = match &self.network_mode {
-            NetworkMode::Container(id) => Some(id),
+            NetworkMode::Container(id) => Some((NamespaceKind::Network, id)),
             _ => None,
         };
-        others.chain(network).collect()
+        others.chain(network)
+    }
+
+    /// Whom the container shares namespaces with: they have to run before it does.
+    pub fn shares_with(&self) -> BTreeSet<&ContainerRef> {
+        self.shares().map(|(_, id)| id).collect()
+    }
+
+    /// Which namespaces it is in that files of the host stand for.
+    pub fn namespace_paths(&self) -> impl Iterator<Item = (NamespaceKind, &AbsolutePath)> {
+        let others = self.namespaces.iter().filter_map(|(kind, mode)| match mode {
+            NamespaceMode::Path(path) => Some((kind, path)),
+            _ => None,
+        });
+        let network = match &self.network_mode {
+            NetworkMode::Path(path) => Some((NamespaceKind::Network, path)),
+            _ => None,
+        };
+        others.chain(network)
+    }
+
+    /// Has the container share a namespace of another one.
+    pub fn share(&mut self, kind: NamespaceKind, other: ContainerRef) {
+        match self.namespaces.of(kind) {
+            Some(mode) => *mode = NamespaceMode::Container(other),
+            None => self.network_mode = NetworkMode::Container(other),
+        }
+    }
+
+    /// Whether the container gets a namespace of that kind that is its own, and may be shared. That of
+    /// a network is made beforehand: with none, there is nothing to be shared.
+    pub fn has_own(&self, kind: NamespaceKind) -> bool {
+        match kind {
+            NamespaceKind::Network => self.network_mode == NetworkMode::Private,
+            kind => self
+                .namespaces
+                .iter()
+                .any(|(its, mode)| its == kind && *mode == NamespaceMode::Private),
+        }
     }
 }
 
@@ -213,7 +266,7 @@ pub(crate) fn namespaces<'a>(
         let useless = kind == NamespaceKind::Cgroup && host.cgroup_mode == CgroupMode::V1;
         match mode {
             NamespaceMode::Host => {}
-            NamespaceMode::Private if useless => {}
+            NamespaceMode::Private | NamespaceMode::Container(_) if useless => {}
             NamespaceMode::Private => list.push(Namespace { kind, path: None }),
             NamespaceMode::Container(id) => {
                 list.push(Namespace { kind, path: Some(joined(kind, id, &placement.joined)?) });

@@ -1,9 +1,10 @@
 //! Mounts of what is open already: the mounts of containers, made of descriptors.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use crate::error::{Error, Failure};
-use crate::sys::{Attributes, NewFd, SetAttributes, perform};
+use crate::sys::{Attributes, NewFd, Own, SetAttributes, on_own_thread, open_root, perform};
 
 /// Whether a mount may be written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,6 +133,28 @@ impl<'a> BindOptions<'a> {
 /// [`Error::Bind`].
 pub fn bind(place: BorrowedFd<'_>, options: &BindOptions<'_>) -> Result<OwnedFd, Error> {
     make(place, options).map_err(|source| Error::Bind { source })
+}
+
+/// Makes a detached mount of the directory `place` of another mount namespace, that of the process behind
+/// the descriptor `process` (a pidfd), with the attributes that it has there.
+///
+/// The kernel takes nothing from one mount namespace into another but by who is in the first. The path is
+/// looked up there, links followed: it must be one that nobody but the caller decides about. Needs
+/// `CAP_SYS_ADMIN` and Linux 5.8.
+///
+/// # Errors
+///
+/// [`Error::Bind`].
+pub fn mount_in_view(process: BorrowedFd<'_>, place: &Path) -> Result<OwnedFd, Error> {
+    let copy = || {
+        perform(&Own::Directory)?;
+        perform(&Own::View { process })?;
+        let place = open_root(place).map_err(Failure::read("open it there"))?;
+        perform(&NewFd::Bind { place: place.as_fd(), recursive: false })
+    };
+    on_own_thread(copy)
+        .unwrap_or_else(|source| Err(Failure::new(&"start a thread", source)))
+        .map_err(|source| Error::Bind { source })
 }
 
 pub(crate) fn make(place: BorrowedFd<'_>, options: &BindOptions<'_>) -> Result<OwnedFd, Failure> {

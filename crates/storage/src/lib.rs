@@ -85,7 +85,7 @@ mod volumes;
 mod walk;
 
 pub use attach::{Detached, Holder, attach, detach};
-pub use bind::{BindOptions, MountAccess, Propagation, bind};
+pub use bind::{BindOptions, MountAccess, Propagation, bind, mount_in_view};
 pub use blobs::BlobWriter;
 pub use commit::Committed;
 pub use diff::{Change, ChangeKind, Changes, RUNTIME_PATHS};

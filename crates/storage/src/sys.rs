@@ -25,7 +25,7 @@ pub(crate) use read::{
     stat_at, xattr, xattr_names, xattr_of_place,
 };
 pub(crate) use step::{NewFd, Step, Target, write_all_at};
-pub(crate) use thread::Own;
+pub(crate) use thread::{Own, on_own_thread};
 
 use crate::error::Failure;
 

@@ -11,6 +11,7 @@ mod journal;
 mod main_job;
 mod methods;
 mod network;
+mod podman;
 mod scopes;
 mod unit;
 mod verbs;

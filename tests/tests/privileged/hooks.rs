@@ -77,6 +77,27 @@ fn privileged_hooks_of_a_directory_run_for_a_container() {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
         let invalid = format!("{ERROR}.InvalidSpec");
         assert_eq!(start_error(&client, with("HooksDirs", vec![&dir])).await, invalid);
+        write(&file, &fs::read_to_string(&file).unwrap(), 0o644);
+        // Nor what the program is.
+        let program = host.path("hook");
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(&program, 0o757);
+        assert_eq!(start_error(&client, with("HooksDirs", vec![&dir])).await, invalid);
+        mode(&program, 0o755);
+        let open = host.path("open");
+        fs::create_dir(&open).unwrap();
+        fs::rename(&program, open.join("hook")).unwrap();
+        std::os::unix::fs::symlink(open.join("hook"), &program).unwrap();
+        mode(&open, 0o777);
+        assert_eq!(start_error(&client, with("HooksDirs", vec![&dir])).await, invalid);
+        mode(&open, 0o755);
+        let path = client.create_with("c", with("HooksDirs", vec![&dir])).await.unwrap();
+        client.start(&path).await.done();
+        client.remove(&path).await.done();
+        fs::rename(open.join("hook"), &program).unwrap();
+        fs::remove_dir(&open).unwrap();
         fs::remove_file(&file).unwrap();
         hook(host, "precreate");
         assert_eq!(start_error(&client, with("HooksDirs", vec![&dir])).await, invalid);

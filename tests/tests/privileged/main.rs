@@ -30,6 +30,7 @@ mod live_files;
 mod looking;
 mod main_job;
 mod names;
+mod namespaces;
 mod netfilter;
 mod network;
 mod network_refusals;

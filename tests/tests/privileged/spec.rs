@@ -1,6 +1,8 @@
 //! What a container would be, and changes to it by hand.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
 
 use serde_json::{Value, json};
 use system_tests::{Client, ERROR, Options, Refused, Tared, on_scratch_host};
@@ -121,6 +123,39 @@ fn privileged_a_spec_that_cannot_be_is_refused() {
         assert_eq!(name("busybox", patch(r#"{"linux":{"cgroupsPath":"/"}}"#), 0).await, wrong);
         let user = option("User", "nobody-here".into());
         assert_eq!(name("busybox", user, 0).await, format!("{ERROR}.InvalidSpec"));
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_a_container_is_told_what_it_is() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let options =
+            Options::from([("Command", vec!["sleep", "1000"].into()), ("Privileged", true.into())]);
+        let path = client.create_with("c", options).await.unwrap();
+        client.start(&path).await.done();
+        let id = path.as_str().rsplit('/').next().unwrap();
+        let said = client.exec(&path, "cat /run/.containerenv").await.stdout;
+        for line in ["engine=\"tare\"", "name=\"c\"", &format!("id=\"{id}\"")] {
+            assert!(said.lines().any(|it| it == line), "{line}: {said}");
+        }
+        let listed = client.exec(&path, "cd /dev; for i in *; do [ -c $i ] && echo $i; done").await;
+        let of_host = fs::read_dir("/dev").unwrap().map(Result::unwrap);
+        let of_host = of_host.filter(|it| it.file_type().unwrap().is_char_device());
+        let names: Vec<_> = of_host.map(|it| it.file_name().into_string().unwrap()).collect();
+        assert!(names.iter().any(|name| name == "full"), "{names:?}");
+        for name in names.iter().filter(|name| !name.starts_with("tty") && *name != "console") {
+            assert!(listed.stdout.lines().any(|it| it == name), "{name}: {listed:?}");
+        }
+        assert!(said.contains("busybox:latest\"\nimageid=\"sha256:"), "{said}");
+        client.remove(&path).await.done();
+        let systemd = Options::from([("Systemd", "always".into())]);
+        let (shown, _, _) = spec(&client, systemd, 0).await.unwrap();
+        let env = shown["process"]["env"].as_array().unwrap();
+        assert!(env.contains(&format!("container_uuid={}", "0".repeat(32)).into()), "{env:?}");
         tared.stop();
     });
 }

@@ -163,12 +163,18 @@ pub(crate) struct Create {
     /// A further group of its process.
     #[arg(long, value_name = "GROUP")]
     pub(crate) group_add: Vec<String>,
-    /// Its process numbers: private or host.
+    /// Its process numbers: private, host, container:NAME or ns:PATH.
     #[arg(long, value_name = "MODE")]
     pub(crate) pid: Option<String>,
-    /// Its shared memory and message queues: private or host.
+    /// Its shared memory and message queues: private, host, container:NAME or ns:PATH.
     #[arg(long, value_name = "MODE")]
     pub(crate) ipc: Option<String>,
+    /// Its host name: private, host, container:NAME or ns:PATH.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) uts: Option<String>,
+    /// Its view of control groups: private, host, container:NAME or ns:PATH.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) cgroupns: Option<String>,
     /// A volume: NAME:TARGET[:OPTION,...], or TARGET for one of its own; or, with a path in place of the
     /// name, a file or directory of the host. ro is an option.
     #[arg(short, long, value_name = "VOLUME")]

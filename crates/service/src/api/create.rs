@@ -1,7 +1,7 @@
 //! `CreateContainer`.
 
 use tare_spawn::OciRuntime;
-use tare_specgen::{HealthRequest, NamespaceMode, Request, RuntimeName, Ulimit};
+use tare_specgen::{HealthRequest, NamespaceKind, NamespaceMode, Request, RuntimeName, Ulimit};
 
 use super::error::ApiError;
 use super::network::{connections, ports};
@@ -18,7 +18,8 @@ use crate::engine::lifecycle::Lifecycle;
 pub(crate) fn create(options: Values) -> Result<Asked, ApiError> {
     let mut o = Options::new(options);
     let mut request = request(&mut o)?;
-    let joins = network_mode(&mut o, &mut request)?;
+    let mut joins = namespaces(&mut o, &mut request)?;
+    joins.extend(network_mode(&mut o, &mut request)?.map(|name| (NamespaceKind::Network, name)));
     let asked = Asked {
         request,
         joins,
@@ -151,14 +152,8 @@ fn runtime(o: &mut Options) -> Result<Option<RuntimeName>, ApiError> {
     }
 }
 
-/// What is around the process: namespaces that need no other container and no path, settings of
-/// them, and files.
+/// What is around the process: settings of its namespaces, and files.
 fn surroundings(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
-    let own = &mut request.namespaces;
-    own.pid = private_or_host(o, "PIDMode")?;
-    own.ipc = private_or_host(o, "IPCMode")?;
-    own.uts = private_or_host(o, "UTSMode")?;
-    own.cgroup = private_or_host(o, "CgroupMode")?;
     request.sysctls = map(o, "Sysctls", str::parse)?;
     request.device_cgroup_rules = list(o, "DeviceCgroupRules")?.unwrap_or_default();
     request.cdi_devices = list(o, "CDIDevices")?.unwrap_or_default();
@@ -176,12 +171,33 @@ fn surroundings(o: &mut Options, request: &mut Request) -> Result<(), ApiError> 
     Ok(())
 }
 
-/// Other modes name what somebody has to hold while the container runs.
-fn private_or_host(o: &mut Options, key: &'static str) -> Result<NamespaceMode, ApiError> {
-    match text::<NamespaceMode>(o, key)?.unwrap_or_default() {
-        mode @ (NamespaceMode::Private | NamespaceMode::Host) => Ok(mode),
-        _ => Err(wrong(key, &"must be private or host")),
+/// Its namespaces but that of the network: in the request, and the containers whose it shares, which
+/// have to be found.
+fn namespaces(
+    o: &mut Options,
+    request: &mut Request,
+) -> Result<Vec<(NamespaceKind, String)>, ApiError> {
+    let own = &mut request.namespaces;
+    let mut joins = Vec::new();
+    for (kind, key, mode) in [
+        (NamespaceKind::Pid, "PIDMode", &mut own.pid),
+        (NamespaceKind::Ipc, "IPCMode", &mut own.ipc),
+        (NamespaceKind::Uts, "UTSMode", &mut own.uts),
+        (NamespaceKind::Cgroup, "CgroupMode", &mut own.cgroup),
+    ] {
+        match o.string(key)? {
+            None => {}
+            Some(text) => match text.strip_prefix("container:") {
+                Some(name) => joins.push((kind, name.to_owned())),
+                None => *mode = namespace_mode(key, &text)?,
+            },
+        }
     }
+    Ok(joins)
+}
+
+fn namespace_mode(key: &'static str, text: &str) -> Result<NamespaceMode, ApiError> {
+    text.parse().map_err(|_| wrong(key, &"must be private, host, container:NAME or ns:PATH"))
 }
 
 fn ulimits(o: &mut Options) -> Result<Vec<Ulimit>, ApiError> {
@@ -236,7 +252,9 @@ mod tests {
             ("OOMScoreAdjust", (-1001).into()),
             ("Ulimits", tuple(["nofile".into(), 2.into(), 1.into()])),
             ("Systemd", "maybe".into()),
-            ("PIDMode", "ns:/proc/1/ns/pid".into()),
+            ("PIDMode", "ns:proc/1/ns/pid".into()),
+            ("UTSMode", "web".into()),
+            ("CgroupMode", "ns:".into()),
             ("NetworkMode", "ns:proc/1/ns/net".into()),
             ("IPCMode", "none".into()),
             ("DeviceCgroupRules", texts(&["c 1:3"])),
@@ -262,12 +280,31 @@ mod tests {
     fn a_network_may_be_that_of_another() {
         let mode = |text: &str| create(values([("NetworkMode", text.into())]));
         let shared = mode("container:web").unwrap();
-        assert_eq!(shared.joins.as_deref(), Some("web"));
+        assert_eq!(shared.joins, [(NamespaceKind::Network, "web".to_owned())]);
         let path = mode("ns:/run/netns/x").unwrap();
         let want = NetworkMode::Path("/run/netns/x".parse().unwrap());
-        assert_eq!((path.joins, path.request.network_mode), (None, want));
+        assert_eq!((path.joins, path.request.network_mode), (Vec::new(), want));
         for text in ["", "web", "ns:", "ns:run/netns/x", "ns:/run/../x", "Host"] {
             assert!(mode(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_namespaces_may_be_those_of_others_too() {
+        for (kind, key) in [
+            (NamespaceKind::Pid, "PIDMode"),
+            (NamespaceKind::Ipc, "IPCMode"),
+            (NamespaceKind::Uts, "UTSMode"),
+            (NamespaceKind::Cgroup, "CgroupMode"),
+        ] {
+            let mode = |text: &str| create(values([(key, text.into())])).unwrap();
+            let shared = mode("container:web");
+            assert_eq!(shared.joins, [(kind, "web".to_owned())]);
+            assert_eq!(shared.request, Request::default(), "who that is has to be found");
+            let path = mode("ns:/run/mine");
+            let paths: Vec<_> = path.request.namespace_paths().collect();
+            assert_eq!(paths, [(kind, &"/run/mine".parse().unwrap())]);
+            assert!(path.joins.is_empty());
         }
     }
 

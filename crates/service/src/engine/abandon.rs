@@ -58,5 +58,5 @@ impl Engine {
 /// Whether it is in the way of a removal and will not be for good: somebody who shares its network, and
 /// perhaps goes for the same reason, or is at work on it.
 fn is_passing(error: &Error) -> bool {
-    matches!(error, Error::NetworkShared { .. } | Error::Changed(_) | Error::InvalidState { .. })
+    matches!(error, Error::NamespacesShared { .. } | Error::Changed(_) | Error::InvalidState { .. })
 }

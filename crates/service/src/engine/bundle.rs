@@ -5,19 +5,23 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use tare_spawn::{Incarnation as Number, Layout, MAX_MOUNTS, Place, PlacedMount};
 use tare_specgen::{
-    BoundFile, Effective, Generated, HostFacts, MAX_NAMESERVERS, NetworkFacts, Placement,
-    RootfsFacts, generate,
+    About, BoundFile, Effective, Generated, HostFacts, MAX_NAMESERVERS, NetworkFacts, Placement,
+    Privileged, RootfsFacts, generate,
 };
-use tare_storage::{Access, FileName, NewEntry, NewFile, Rootfs, mount_shm, write_files};
+use tare_storage::{
+    Access, FileName, NewEntry, NewFile, Rootfs, mount_in_view, mount_shm, write_files,
+};
 
 use super::blocking::{brief, unbounded};
 use super::container::Container;
+use super::device;
 use super::host;
 use super::inside::{self, Problem};
 use super::jobs::Job;
 use super::live_files;
 use super::mount::{Source, Wanted};
 use super::of_host::OfHost;
+use super::records::durable::Root;
 use super::records::volatile::{self, Incarnation};
 use super::{Engine, Error, Inner, key, spawn_id};
 use crate::names::DOMAIN;
@@ -50,10 +54,15 @@ impl Engine {
             return Err(Error::TooManyMounts(MAX_MOUNTS));
         }
         let may_hang = wanted.iter().any(Wanted::may_hang);
+        let memory_of = self.memory_owner(container)?;
         let make = move || {
             let failed = |source| Error::Mount { name: name.clone(), source };
             let rootfs = store.mount_rootfs(&layers, &key).map_err(failed)?;
-            let shm = mount_shm(shm_size, None).map_err(failed)?;
+            let shm = match memory_of {
+                None => mount_shm(shm_size, None),
+                Some(owner) => mount_in_view(owner.view.as_fd(), &owner.place),
+            };
+            let shm = shm.map_err(failed)?;
             let sources: Vec<Source> = wanted
                 .into_iter()
                 .map(|wanted| wanted.make(&store, &rootfs, &name))
@@ -81,6 +90,7 @@ impl Engine {
     ) -> Result<Vec<PlacedMount>, Error> {
         let FileSystems { rootfs, shm, sources, facts } = file_systems;
         let mut placement = self.placement(container, record)?;
+        self.place_namespaces(container, &mut placement)?;
         self.place_sources(record, &sources, &mut placement)?;
         inside::place_zone(effective, &mut placement);
         self.place_secrets(&effective.request, &mut placement).await?;
@@ -141,6 +151,9 @@ impl Inner {
         host.hosts = inside::host_hosts(effective);
         host.fallback_resolvers.clone_from(&self.config().network.fallback_dns);
         host.init = host::init(effective);
+        if effective.request.privileged == Privileged::Yes {
+            host.devices = device::all(effective.systemd);
+        }
         host
     }
 
@@ -163,8 +176,11 @@ impl Inner {
                 self.add_name_servers(network, &mut placement.networks);
             }
         }
+        placement.about = about(container);
         placement.names = container.name().as_str().parse().into_iter().collect();
         self.place_network(container, &mut placement)?;
+        let request = &container.definition().row.request;
+        placement.joined_hostname = self.joined_hostname(request)?;
         Ok(placement)
     }
 }
@@ -191,6 +207,13 @@ impl Inner {
             }
         }
     }
+}
+
+/// What a container is told of itself; nothing if its names do not fit into a line.
+fn about(container: &Container) -> Option<About> {
+    let Root::Image { id, reference } = &container.root;
+    let (name, image) = (container.name().as_str().parse().ok()?, reference.parse().ok()?);
+    Some(About::new(name, image, id.to_string().parse().ok()))
 }
 
 /// A name of ours, for a file of ours.

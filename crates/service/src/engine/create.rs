@@ -3,6 +3,7 @@
 //! The order is the protocol: a container's directories are made before its row and deleted after
 //! it, so whatever directory has no row is left over from a crash and can be taken away.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use tare_netns::{Connection, MacAddress, PortRequest};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::{
-    Effective, Foreign, ForeignKind, ImageDefaults, Reason, Request, SecretName, effective, reasons,
+    Effective, Foreign, ForeignKind, ImageDefaults, NamespaceKind, Reason, Request, SecretName,
+    effective, reasons,
 };
 
 use super::blocking::brief;
@@ -20,9 +22,10 @@ use super::device::{self, AskedDevice};
 use super::images::Image;
 use super::lifecycle::Lifecycle;
 use super::mount::{self, AskedMount, HostSource, Opened, Source};
+use super::namespaces;
 use super::network::default_name;
 use super::records::durable::{
-    self, Connections, ContainerRow, DefinitionRow, LifeRow, Root, VolumeRow,
+    self, Connections, ContainerRow, DefinitionRow, LifeRow, NamespacePin, Pins, Root, VolumeRow,
 };
 use super::secret;
 use super::shared;
@@ -45,10 +48,12 @@ pub struct Draft {
     volumes: Vec<Claim>,
     lifecycle: Lifecycle,
     sources: Vec<HostSource>,
-    /// Whose network it shares, if it shares one.
-    joins: Option<(ContainerName, u32)>,
+    /// Whose namespaces it shares.
+    joins: Vec<(ContainerName, u32)>,
     /// The secrets it is given that are there, and whose they are.
     secrets: Vec<(SecretName, u32)>,
+    /// The namespaces that are at the paths it names.
+    namespaces: BTreeMap<NamespaceKind, NamespacePin>,
     reasons: Vec<Reason>,
 }
 
@@ -57,8 +62,8 @@ pub struct Draft {
 pub struct Asked {
     /// All that is no other object's business.
     pub request: Request,
-    /// The container whose network it shares, by name or id.
-    pub joins: Option<String>,
+    /// The containers whose namespaces it shares, by name or id.
+    pub joins: Vec<(NamespaceKind, String)>,
     /// Networks to be on; the default one if there is none.
     pub networks: Vec<AskedConnection>,
     /// Ports that the host is to offer.
@@ -127,6 +132,7 @@ pub(super) struct ReadyDraft {
     lifecycle: Lifecycle,
     sources: Vec<HostSource>,
     secrets: Vec<(SecretName, u32)>,
+    namespaces: BTreeMap<NamespaceKind, NamespacePin>,
 }
 
 impl Draft {
@@ -157,6 +163,7 @@ impl Draft {
             lifecycle,
             sources,
             secrets,
+            namespaces,
             ..
         } = self;
         let (image, request) = (image?, request?);
@@ -174,6 +181,7 @@ impl Draft {
             lifecycle,
             sources,
             secrets,
+            namespaces,
         })
     }
 }
@@ -210,6 +218,7 @@ impl Inner {
         if by.uid != 0 && !asked.request.hooks_dirs.is_empty() {
             return Err(Error::PathsOfOthers("HooksDirs"));
         }
+        namespaces::check_caller(by, &asked.request)?;
         let opened = mount::open(by, std::mem::take(&mut asked.mounts)).await?;
         if let Some(file) = asked.env_file.take() {
             let mut env = env_file::read(file).await?;
@@ -242,7 +251,7 @@ impl Inner {
         let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);
         let (sources, unknown) = self.add_mounts(&mut request, opened)?;
         mount::check_labels(&request)?;
-        let joins = joins.map(|name| self.join_network(&mut request, &name)).transpose();
+        let joins = self.join_namespaces(&mut request, &joins);
         let volumes = self.claim(&mut request, volumes, defaults)?;
         let effective =
             effective(&request, defaults, &Foreign::default()).map_err(Error::InvalidSpec)?;
@@ -258,9 +267,12 @@ impl Inner {
             None => networks,
         };
         let mut connections = self.connections(&request, networks, ports)?;
+        let mut namespaces = BTreeMap::new();
         let (joins, missing) = match joins {
-            Ok(other) => (other.map(|it| (it.name(), it.view().owner_uid)), None),
-            Err(error) => (None, Some(error)),
+            Ok(others) => {
+                (others.iter().map(|it| (it.name(), it.view().owner_uid)).collect(), None)
+            }
+            Err(error) => (Vec::new(), Some(error)),
         };
         let secrets = secret::used(&request).into_iter();
         let secrets = secrets
@@ -269,6 +281,7 @@ impl Inner {
         let request = unknown.or(missing).map_or(Ok(()), Err).and_then(|()| {
             self.check_secrets(&request)?;
             connections.namespace = shared::pin(&request.network_mode)?;
+            namespaces = namespaces::pin(&request)?;
             request.devices = device::look(&devices)?;
             Ok(request)
         });
@@ -283,6 +296,7 @@ impl Inner {
             sources,
             joins,
             secrets,
+            namespaces,
             reasons,
         })
     }
@@ -336,9 +350,10 @@ impl Inner {
             lifecycle,
             sources,
             secrets,
+            namespaces,
         } = draft;
         self.expect_start();
-        let pins = self.pin(sources).await?;
+        let pins = Pins { namespaces, ..self.pin(sources).await? };
         let id = self.unused_id()?;
         let reservation = match name {
             Some(name) => self.containers.reserve(name)?,
@@ -424,7 +439,7 @@ impl Inner {
             self.delete_directories(&row.id).await?;
             // It may have been removed meanwhile, and then there was nothing to refer to.
             self.image_of(&row.root)?;
-            self.network_owner(&row.definition.request)?;
+            self.check_owners(&row.definition.request)?;
             self.check_secrets(&row.definition.request)?;
         }
         Ok(done?)

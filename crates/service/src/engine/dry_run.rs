@@ -144,6 +144,7 @@ impl Inner {
             }
             _ => {}
         }
+        self.show_namespaces(&effective.request, &mut placement)?;
         Ok(placement)
     }
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use tare_netns::{InterfaceName, NetworkName};
 use tare_runtime::ContainerName;
-use tare_specgen::SecretName;
+use tare_specgen::{NamespaceKind, SecretName};
 use tare_storage::VolumeName;
 
 use super::checkpoint::CheckpointId;
@@ -24,6 +24,9 @@ pub enum Uncheckpointable {
     /// It would be gone.
     #[error("it is removed when it ends, and its checkpoints with it")]
     AutoRemove,
+    /// Namespaces that would not be in it.
+    #[error("it is in namespaces of another container, or in ones that somebody else made")]
+    Namespaces,
     /// Connections.
     #[error("it has TCP connections (option 'TCPEstablished')")]
     TcpEstablished,
@@ -449,23 +452,41 @@ pub enum Error {
     /// A container that has no network of its own cannot be on one, or publish ports.
     #[error("the container has no network of its own")]
     NoOwnNetwork,
-    /// The network of a container is not its own, and so not its to share.
-    #[error("container '{0}' has no network of its own that could be shared")]
-    NothingToShare(ContainerName),
-    /// Other containers share the network of a container.
-    #[error("the network of container '{name}' is shared by {by}")]
-    NetworkShared {
+    /// A namespace of a container is not its own, and so not its to share.
+    #[error("container '{name}' has no {kind} namespace of its own that could be shared")]
+    NothingToShare {
+        /// Which container.
+        name: ContainerName,
+        /// Which of its namespaces.
+        kind: NamespaceKind,
+    },
+    /// Other containers share namespaces of a container.
+    #[error("the namespaces of container '{name}' are shared by {by}")]
+    NamespacesShared {
         /// Which container.
         name: ContainerName,
         /// Names of the others.
         by: String,
     },
-    /// There is no network namespace at a path.
-    #[error("there is no network namespace at '{0}'")]
-    NoNamespace(tare_specgen::AbsolutePath),
+    /// There is no namespace of that kind at a path.
+    #[error("there is no {kind} namespace at '{path}'")]
+    NoNamespace {
+        /// Which kind.
+        kind: NamespaceKind,
+        /// Where none is.
+        path: tare_specgen::AbsolutePath,
+    },
     /// The network namespace a container is to be in is another one by now.
     #[error("the network that container '{0}' was made for is not there any more")]
     NamespaceChanged(ContainerName),
+    /// Another namespace a container is to be in is not the one it was made for.
+    #[error("the {kind} namespace that container '{name}' was made for is not there any more")]
+    OtherNamespace {
+        /// Which container.
+        name: ContainerName,
+        /// Which of its namespaces.
+        kind: NamespaceKind,
+    },
     /// Ports lead to a container, and nothing outside reaches it.
     #[error("nothing outside reaches the networks of the container: no port leads to it")]
     Unreachable,

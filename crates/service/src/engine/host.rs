@@ -17,8 +17,8 @@ use tare_spawn::{
 };
 use tare_specgen::{
     AbsolutePath, Architecture, Argument, CapabilitySet, CgroupMode, Effective, Foreign, HostFacts,
-    ImageDefaults, Init, KernelVersion, NetworkMode, Placement, Request, RlimitKind, RootfsFacts,
-    SeccompProfile, Stub, effective, generate, stub,
+    Hostname, ImageDefaults, Init, KernelVersion, NetworkMode, Placement, Request, RlimitKind,
+    RootfsFacts, SeccompProfile, Stub, effective, generate, stub,
 };
 
 use tokio::runtime::Handle;
@@ -257,17 +257,21 @@ pub(super) fn placement(
     id: &tare_runtime::ContainerId,
     cgroup: &CgroupPath,
 ) -> Result<Placement, Error> {
-    let hostname = id
-        .short()
-        .parse()
-        .map_err(|error: tare_specgen::InvalidText| Error::Bug(error.to_string()))?;
-    Ok(Placement::new(
+    let mut placement = Placement::new(
         path(&layout.rootfs())?,
         path(&layout.files())?,
         path(&layout.shm())?,
-        hostname,
+        default_hostname(id)?,
         cgroup.payload().to_string(),
-    ))
+    );
+    placement.id = id.as_str().parse().ok();
+    Ok(placement)
+}
+
+/// What a container goes by if nobody says otherwise.
+pub(super) fn default_hostname(id: &tare_runtime::ContainerId) -> Result<Hostname, Error> {
+    let name = id.short().parse();
+    name.map_err(|error: tare_specgen::InvalidText| Error::Bug(error.to_string()))
 }
 
 /// A path of ours in a configuration.

@@ -38,6 +38,7 @@ mod live_files;
 mod logs;
 mod mount;
 mod names;
+mod namespaces;
 mod network;
 pub mod object;
 mod of_host;

@@ -57,7 +57,7 @@ impl Engine {
             Remove { container: view, running: IfRunning::Refuse, volumes: OwnVolumes::Keep };
         match self.remove_container(&remove, job).await {
             Ok(()) => Ok(Pruned::Removed),
-            Err(Error::NetworkShared { .. }) => Ok(Pruned::Shared),
+            Err(Error::NamespacesShared { .. }) => Ok(Pruned::Shared),
             // Somebody uses it since, or has removed it.
             Err(
                 Error::InvalidState { .. }
@@ -92,7 +92,7 @@ impl Engine {
 /// What became of a container that was to be removed.
 enum Pruned {
     Removed,
-    /// Nothing: another one is in its network.
+    /// Nothing: another one is in its namespaces.
     Shared,
     /// Nothing: it is not one of them any more, or cannot be removed.
     No,

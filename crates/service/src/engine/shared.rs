@@ -17,7 +17,7 @@ use tare_runtime::ContainerId;
 use tare_spawn::LiveFile;
 use tare_specgen::{
     AbsolutePath, BoundFile, ContainerRef, DomainName, NamespaceKind, NetworkMode, Placement,
-    Request, owner_of_shared,
+    Request,
 };
 
 use super::blocking::brief;
@@ -33,54 +33,65 @@ const NAMESPACES: [&str; 2] = ["/run/netns", "/var/run/netns"];
 /// A file of resolvers larger than this, in bytes, is none.
 const MAX_RESOLV_CONF: u64 = 64 << 10;
 
-/// Who is in the network of whom, by the container that they name.
+/// Who shares namespaces of whom, by the container that they name.
 #[derive(Debug, Default)]
-pub(super) struct Sharers(RwLock<BTreeMap<ContainerId, BTreeSet<ContainerId>>>);
+pub(super) struct Sharers(RwLock<BTreeMap<ContainerId, BTreeSet<Sharer>>>);
+
+/// A container, and what it shares.
+type Sharer = (ContainerId, NamespaceKind);
 
 impl Sharers {
-    /// A container shares the network of the one its request names.
+    /// A container shares namespaces of those its request names.
     pub(super) fn join(&self, id: &ContainerId, request: &Request) {
-        if let Some(other) = named(request) {
-            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            all.entry(other).or_default().insert(id.clone());
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (kind, other) in named(request) {
+            all.entry(other).or_default().insert((id.clone(), kind));
         }
     }
 
     /// A container is gone.
     pub(super) fn leave(&self, id: &ContainerId, request: &Request) {
-        if let Some(other) = named(request) {
-            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for (kind, other) in named(request) {
             if let Some(sharers) = all.get_mut(&other) {
-                sharers.remove(id);
+                sharers.remove(&(id.clone(), kind));
             }
-            all.retain(|_, sharers| !sharers.is_empty());
         }
+        all.retain(|_, sharers| !sharers.is_empty());
     }
 
-    /// Those who name this container.
-    fn of(&self, id: &ContainerId) -> Vec<ContainerId> {
+    /// Those who name this container, each once.
+    pub(super) fn of(&self, id: &ContainerId) -> BTreeSet<ContainerId> {
+        self.which_of(id, |_| true)
+    }
+
+    fn which_of(
+        &self,
+        id: &ContainerId,
+        fits: impl Fn(NamespaceKind) -> bool,
+    ) -> BTreeSet<ContainerId> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(id).into_iter().flatten().cloned().collect()
+        let sharers = all.get(id).into_iter().flatten();
+        sharers.filter(|(_, kind)| fits(*kind)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Those, and those who name them.
+    /// Those who name this container for its network, and those who name them.
     fn all_of(&self, id: &ContainerId) -> BTreeSet<ContainerId> {
+        let network = |id: &ContainerId| self.which_of(id, |kind| kind == NamespaceKind::Network);
         let mut found = BTreeSet::new();
-        let mut next = self.of(id);
+        let mut next: Vec<_> = network(id).into_iter().collect();
         while let Some(id) = next.pop() {
-            next.extend(self.of(&id));
+            next.extend(network(&id));
             found.insert(id);
         }
         found
     }
 }
 
-/// The container whose network is shared, as the request names it.
-fn named(request: &Request) -> Option<ContainerId> {
-    match &request.network_mode {
-        NetworkMode::Container(id) => id.as_str().parse().ok(),
-        _ => None,
-    }
+/// The containers whose namespaces are shared, as the request names them.
+fn named(request: &Request) -> impl Iterator<Item = (NamespaceKind, ContainerId)> {
+    let parse = |(kind, id): (_, &ContainerRef)| Some((kind, id.as_str().parse().ok()?));
+    request.shares().filter_map(parse)
 }
 
 /// What a request names by a path of the host is what was there when it was made.
@@ -90,7 +101,7 @@ pub(super) fn pin(mode: &NetworkMode) -> Result<Option<NamespacePin>, Error> {
         tare_netns::Error::Enter { source } => {
             Error::Host { what: "look at a network namespace", source }
         }
-        _ => Error::NoNamespace(path.clone()),
+        _ => Error::NoNamespace { kind: NamespaceKind::Network, path: path.clone() },
     })
 }
 
@@ -124,60 +135,12 @@ pub(super) fn read_resolv_conf(file: &Path) -> Option<String> {
 }
 
 impl Inner {
-    /// Has a request share the network of the container of that name; returns that one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSuchContainer`], [`Error::AmbiguousName`], [`Error::NothingToShare`].
-    pub(super) fn join_network(
-        &self,
-        request: &mut Request,
-        name: &str,
-    ) -> Result<Arc<Container>, Error> {
-        let other = self.containers.find(name)?;
-        let id: ContainerRef = other
-            .id
-            .as_str()
-            .parse()
-            .map_err(|error| Error::Bug(format!("the id of a container: {error}")))?;
-        request.network_mode = NetworkMode::Container(id);
-        self.network_owner(request)?;
-        Ok(other)
-    }
-
-    /// Whose network it is that a container shares, if it shares one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NothingToShare`] if that has none of its own, [`Error::InvalidSpec`] where nobody
-    /// has one.
+    /// Whose network it is that a container shares, if it shares one; see [`Self::owner_of`].
     pub(super) fn network_owner(&self, request: &Request) -> Result<Option<Arc<Container>>, Error> {
-        let NetworkMode::Container(first) = &request.network_mode else { return Ok(None) };
-        let next = |id: &ContainerRef| match &self
-            .referred(id)
-            .ok()?
-            .definition()
-            .row
-            .request
-            .network_mode
-        {
-            NetworkMode::Container(next) => Some(next.clone()),
-            _ => None,
-        };
-        let owner = owner_of_shared(first, next).map_err(Error::InvalidSpec)?;
-        let owner = self.referred(&owner)?;
-        match owner.definition().row.request.network_mode {
-            NetworkMode::Private => Ok(Some(owner)),
-            _ => Err(Error::NothingToShare(owner.name())),
-        }
+        self.owner_of(NamespaceKind::Network, request)
     }
 
-    fn referred(&self, id: &ContainerRef) -> Result<Arc<Container>, Error> {
-        let found = id.as_str().parse().ok().and_then(|id| self.containers.get(&id));
-        found.ok_or_else(|| Error::NoSuchContainer(id.to_string()))
-    }
-
-    /// An error if other containers share the network of this one.
+    /// An error if other containers share namespaces of this one.
     pub(super) fn check_unshared(&self, container: &Container) -> Result<(), Error> {
         let sharers = self.sharers.of(&container.id).into_iter();
         let names: Vec<String> = sharers
@@ -187,7 +150,7 @@ impl Inner {
         if names.is_empty() {
             return Ok(());
         }
-        Err(Error::NetworkShared { name: container.name(), by: names.join(", ") })
+        Err(Error::NamespacesShared { name: container.name(), by: names.join(", ") })
     }
 
     /// An error if the network that a container is to be in, which is not its own, is not there, or
@@ -297,34 +260,39 @@ impl Inner {
 }
 
 impl Engine {
-    /// Starts the container whose network another one shares, if it does not run.
-    pub(super) fn start_owner<'a>(
+    /// Starts the containers whose namespaces another one shares, those that do not run.
+    pub(super) fn start_owners<'a>(
         &'a self,
         container: &'a Container,
         job: &'a Job,
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>> {
         Box::pin(async move {
             let definition = container.definition();
+            let request = &definition.row.request;
             // A circle is seen before anything is begun.
-            self.network_owner(&definition.row.request)?;
-            let NetworkMode::Container(id) = &definition.row.request.network_mode else {
-                return Ok(());
-            };
-            let other = self.referred(id)?;
-            if other.running().is_some() && other.state() != State::Created {
-                return Ok(());
+            request.shares().try_for_each(|(kind, _)| self.owner_of(kind, request).map(drop))?;
+            for id in request.shares_with() {
+                self.start_owner(&*self.referred(id)?, job).await?;
             }
-            match self.start_container(&other.view(), job, StartedBy::Somebody).await {
-                // Somebody else has done it.
-                Err(Error::InvalidState { .. }) if other.running().is_some() => Ok(()),
-                started => started,
-            }
+            Ok(())
         })
+    }
+
+    async fn start_owner(&self, other: &Container, job: &Job) -> Result<(), Error> {
+        if other.running().is_some() && other.state() != State::Created {
+            return Ok(());
+        }
+        match self.start_container(&other.view(), job, StartedBy::Somebody).await {
+            // Somebody else has done it.
+            Err(Error::InvalidState { .. }) if other.running().is_some() => Ok(()),
+            started => started,
+        }
     }
 
     /// Shows which addresses a container that runs has with another; with its lock held.
     pub(super) async fn show_borrowed(&self, container: &Arc<Container>, life: &Life) {
-        let shares = named(&container.definition().row.request).is_some();
+        let mode = &container.definition().row.request.network_mode;
+        let shares = matches!(mode, NetworkMode::Container(_));
         let Some(running) = life.running().filter(|_| shares) else { return };
         let (engine, its, running) = (self.clone(), container.clone(), running.clone());
         let find = move || {
@@ -375,8 +343,14 @@ mod tests {
         sharers.join(&a, &Request::default());
         sharers.join(&b, &sharing(&a));
         sharers.join(&c, &sharing(&b));
-        assert_eq!(sharers.of(&a), std::slice::from_ref(&b));
+        assert_eq!(sharers.of(&a), [b.clone()].into());
         assert_eq!(sharers.all_of(&a), [b.clone(), c.clone()].into());
+        let mut processes = Request::default();
+        processes.share(NamespaceKind::Pid, c.as_str().parse().unwrap());
+        sharers.join(&a, &processes);
+        assert_eq!(sharers.of(&c), [a.clone()].into());
+        assert_eq!(sharers.all_of(&c), BTreeSet::new(), "not their network");
+        sharers.leave(&a, &processes);
         sharers.leave(&b, &sharing(&a));
         assert_eq!(sharers.all_of(&a), BTreeSet::new());
         sharers.leave(&c, &sharing(&b));
@@ -405,7 +379,7 @@ mod tests {
         assert_eq!(identity(Path::new("/proc/self/ns/net")).unwrap(), own);
         for other in ["/proc/self/ns/mnt", "/dev/null", "/nowhere"] {
             let refused = pin(&path(other)).unwrap_err();
-            assert!(matches!(refused, Error::NoNamespace(_)), "{other}: {refused:?}");
+            assert!(matches!(refused, Error::NoNamespace { .. }), "{other}: {refused:?}");
         }
     }
 }

@@ -131,7 +131,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let container = &self.container(&asked.id)?;
         self.expect_start();
-        self.start_owner(container, job).await?;
+        self.start_owners(container, job).await?;
         let mut life = job.or_canceled(container.lock_unchanged(asked)).await??;
         let goal = match goal {
             Goal::Run(at_start) if life.waits() => {
@@ -147,6 +147,7 @@ impl Engine {
         self.check_alone(container)?;
         self.check_parent(container)?;
         self.check_foreign_network(container)?;
+        self.check_foreign_namespaces(container)?;
         life.root.is_let_go().await;
         let resume = match &goal {
             Goal::GoOn(checkpoint) => Some(self.resume_from(checkpoint, job).await?),
@@ -355,6 +356,7 @@ impl Engine {
         job.stage(if resume.is_some() { "restoring" } else { "creating" });
         let running = self.create_process(container, record, conmon, mounts, resume).await?;
         self.check_joined(container, &running)?;
+        self.check_in_namespaces(container, &running)?;
         self.borrow_addresses(container, &running);
         let at_start = match goal {
             Goal::Run(at_start) => at_start,

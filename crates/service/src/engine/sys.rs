@@ -1,9 +1,10 @@
-//! Watching file descriptors from async code.
+//! Watching file descriptors from async code, and asking the kernel what namespaces are.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+use rustix::ioctl::{Getter, Ioctl, Opcode, ioctl, opcode};
 use tare_netns::{ForeignWatcher, Watcher};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -55,4 +56,51 @@ pub(super) fn watched<W: Watches>(watcher: W) -> io::Result<AsyncFd<Watched<W>>>
     // SAFETY: a watcher keeps one descriptor for all its life, and nobody can take it out of the
     // `Watched`, whose inside is reached by the methods above alone.
     Ok(unsafe { AsyncFd::register_with_interest(Watched(watcher), Interest::READABLE) }?)
+}
+
+/// Number of a descriptor, for a path in `/proc/self/fd`.
+pub(super) fn number(fd: BorrowedFd<'_>) -> RawFd {
+    fd.as_raw_fd()
+}
+
+/// `NS_GET_NSTYPE` of `linux/nsfs.h`.
+const GET_KIND: Opcode = opcode::none(0xb7, 3);
+/// `NS_GET_ID`, from Linux 6.18 on.
+const GET_NUMBER: Opcode = opcode::read::<u64>(0xb7, 13);
+
+struct GetKind;
+
+// SAFETY: the kernel takes no argument for it, and says in the result what it has to.
+unsafe impl Ioctl for GetKind {
+    type Output = u32;
+
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        GET_KIND
+    }
+
+    fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+        std::ptr::null_mut()
+    }
+
+    unsafe fn output_from_ptr(
+        result: rustix::ioctl::IoctlOutput,
+        _: *mut std::ffi::c_void,
+    ) -> rustix::io::Result<u32> {
+        Ok(result.cast_unsigned())
+    }
+}
+
+/// Which kind of namespace a file of nsfs stands for, as a `CLONE_NEW*`.
+pub(super) fn namespace_kind(namespace: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: what the call is, is said by `GetKind`; on a file that is none of nsfs it fails.
+    Ok(unsafe { ioctl(namespace, GetKind) }?)
+}
+
+/// The number that no other namespace has in this boot; nothing where the kernel tells none.
+pub(super) fn namespace_number(namespace: BorrowedFd<'_>) -> Option<u64> {
+    // SAFETY: the kernel writes one u64, or fails and writes nothing.
+    let number = unsafe { ioctl(namespace, Getter::<GET_NUMBER, u64>::new()) };
+    number.ok()
 }

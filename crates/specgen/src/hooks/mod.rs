@@ -149,6 +149,37 @@ impl OciHooks {
         }
     }
 
+    /// The same hooks, with each program where `find` says that it is; what a program is told that it is
+    /// called stays. Those of the stage `startContainer` are the container's own, and not asked about.
+    ///
+    /// A hook runs as root on the host: `find` is to follow links, and to refuse what others than root can
+    /// put another program in the place of.
+    ///
+    /// # Errors
+    /// What `find` says of the first that it refuses.
+    pub fn relocated<E>(
+        mut self,
+        find: impl Fn(&AbsolutePath) -> Result<AbsolutePath, E>,
+    ) -> Result<Self, E> {
+        let of_host = [
+            &mut self.precreate,
+            &mut self.prestart,
+            &mut self.create_runtime,
+            &mut self.create_container,
+            &mut self.poststart,
+            &mut self.poststop,
+        ];
+        for program in of_host.into_iter().flatten() {
+            let path = find(&program.path)?;
+            if program.args.is_empty() {
+                // No path is longer than an argument may be.
+                program.args.extend(program.path.as_str().parse().ok());
+            }
+            program.path = path;
+        }
+        Ok(self)
+    }
+
     /// Adds those that come with CDI devices.
     pub(crate) fn add(&mut self, stage: HookStage, program: HookProgram) {
         self.of(stage).push(program);

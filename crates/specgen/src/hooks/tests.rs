@@ -121,3 +121,28 @@ fn broken_files_are_named() {
         assert!(error.to_string().contains("x.json"), "{bad}");
     }
 }
+
+#[test]
+fn programs_of_the_host_are_where_they_were_found() {
+    let of = |stages: &str| {
+        let file = format!(
+            r#"{{"version":"1.0.0","hook":{{"path":"/h"}},"when":{{"always":true}},"stages":[{stages}]}}"#
+        );
+        let hooks = Hooks::parse([vec![("a.json", file.as_bytes())]]).unwrap();
+        hooks.select(&testing::effective(PLAIN))
+    };
+    let there = |_: &AbsolutePath| Ok::<_, ()>("/real/h".parse().unwrap());
+    let moved = of(r#""poststop","createContainer","startContainer""#).relocated(there).unwrap();
+    for programs in [&moved.poststop, &moved.create_container] {
+        assert_eq!(programs[0].path.as_str(), "/real/h");
+        assert_eq!(programs[0].args[0].as_str(), "/h", "it goes by the name it had");
+    }
+    assert_eq!(moved.start_container[0].path.as_str(), "/h", "that is the container's");
+    let nowhere = |_: &AbsolutePath| Err("no");
+    for stage in
+        ["prestart", "createRuntime", "createContainer", "poststart", "poststop", "precreate"]
+    {
+        assert_eq!(of(&format!("{stage:?}")).relocated(nowhere).unwrap_err(), "no", "{stage}");
+    }
+    of(r#""startContainer""#).relocated(nowhere).unwrap();
+}

@@ -11,16 +11,14 @@
 //! [`fsconfig(2)`]: https://man7.org/linux/man-pages/man2/fsconfig.2.html
 
 use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::{panic, thread};
 
 use super::{Durability, OPTIONS, Own as OwnLayer, SOURCE, Stack};
 use crate::error::{Error, Failure};
 use crate::layers::open_layer_in;
 use crate::store::{Store, open_directory};
-use crate::sys::{self, Attributes, NewFd, Own, SetAttributes, Step, perform};
+use crate::sys::{self, Attributes, NewFd, Own, SetAttributes, Step, on_own_thread, perform};
 
 /// Longest value of one option of fsconfig(2), in bytes.
 const MAX_VALUE: usize = 255;
@@ -43,14 +41,6 @@ pub(super) fn mount(stack: &Stack<'_>, store: &Store) -> Result<OwnedFd, Error> 
         mount_unseen(stack, store)
     })
     .unwrap_or_else(|source| Err(stack.failed_silently()(no_thread(source))))
-}
-
-fn on_own_thread<T: Send>(body: impl FnOnce() -> T + Send) -> io::Result<T> {
-    thread::scope(|scope| {
-        let inside =
-            thread::Builder::new().name("tare-storage".into()).spawn_scoped(scope, body)?;
-        Ok(inside.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
-    })
 }
 
 /// The directories of a stack, open.

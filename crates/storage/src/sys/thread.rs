@@ -2,10 +2,14 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::io;
 use std::os::fd::BorrowedFd;
+use std::{panic, thread};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::{
+    ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces, unshare_unsafe,
+};
 
 use super::Effect;
 
@@ -18,6 +22,8 @@ pub(crate) enum Own<'a> {
     Enter { dir: BorrowedFd<'a>, name: &'static str },
     /// Gets a copy of its mount namespace, and its working directory in that.
     Mounts,
+    /// Moves into the mount namespace of a process; after [`Own::Directory`].
+    View { process: BorrowedFd<'a> },
     /// Neither lets mounts out of the namespace nor in; after [`Own::Mounts`].
     KeepMounts,
     /// Mounts an overlay, nodev; after [`Own::KeepMounts`].
@@ -32,6 +38,7 @@ impl fmt::Display for Own<'_> {
             Self::Directory => write!(f, "separate the thread's working directory"),
             Self::Enter { name, .. } => write!(f, "enter {name}"),
             Self::Mounts => write!(f, "make a mount namespace"),
+            Self::View { .. } => write!(f, "enter the mount namespace of a process"),
             Self::KeepMounts => write!(f, "separate the mount namespace from the host's"),
             Self::Overlay { .. } => write!(f, "mount the overlay"),
             Self::Unmount { .. } => write!(f, "unmount the overlay"),
@@ -51,6 +58,10 @@ impl Effect for Own<'_> {
             Self::Directory => unshare(UnshareFlags::FS),
             Self::Enter { dir, .. } => rustix::process::fchdir(dir),
             Self::Mounts => unshare(UnshareFlags::NEWNS),
+            Self::View { process } => {
+                let namespace = ThreadNameSpaceType::MOUNT;
+                move_into_thread_name_spaces(process, namespace)
+            }
             Self::KeepMounts => {
                 let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
                 rustix::mount::mount_change("/", flags)
@@ -61,6 +72,15 @@ impl Effect for Own<'_> {
             Self::Unmount { at } => rustix::mount::unmount(at, UnmountFlags::DETACH),
         }
     }
+}
+
+/// Runs `body` on a thread of its own, which it may change, and which ends with it.
+pub(crate) fn on_own_thread<T: Send>(body: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let inside =
+            thread::Builder::new().name("tare-storage".into()).spawn_scoped(scope, body)?;
+        Ok(inside.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+    })
 }
 
 fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {

@@ -27,6 +27,7 @@ use crate::engine::container::{Container, Life, Now, Pace, Running};
 use crate::engine::error::Uncheckpointable;
 use crate::engine::host::check_criu;
 use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
+use crate::engine::namespaces;
 use crate::engine::object::ObjectId;
 use crate::engine::records::Version;
 use crate::engine::records::durable::{self, CheckpointDefinition, CheckpointRow};
@@ -341,6 +342,10 @@ fn checkpointable(container: &Container, life: &Life, after: After) -> Result<Ar
     let auto_remove = container.definition().row.lifecycle.auto_remove;
     if auto_remove && after == After::Ends {
         let why = Uncheckpointable::AutoRemove;
+        return Err(Error::NotCheckpointable { name: container.name(), why });
+    }
+    if namespaces::are_foreign(&container.definition().row.request) {
+        let why = Uncheckpointable::Namespaces;
         return Err(Error::NotCheckpointable { name: container.name(), why });
     }
     Ok(running)

@@ -49,7 +49,7 @@ impl Error {
             | Self::ServerUnheard(_)
             | Self::TooManyLabels { .. }
             | Self::NoOwnNetwork
-            | Self::NothingToShare(_)
+            | Self::NothingToShare { .. }
             | Self::Unreachable
             | Self::SourcePath(_)
             | Self::OpenSource { .. }
@@ -75,7 +75,7 @@ impl Error {
             | Self::NoInput(_)
             | Self::Changed(_)
             | Self::SourceMoved(_)
-            | Self::NetworkShared { .. }
+            | Self::NamespacesShared { .. }
             | Self::VolumeChanged(_)
             | Self::AlreadyConnected { .. }
             | Self::NotConnected { .. }
@@ -92,7 +92,7 @@ impl Error {
             | Self::PrecreateHook
             | Self::NoRelabel
             | Self::ShownTarget { .. }
-            | Self::NoNamespace(_) => "InvalidSpec",
+            | Self::NoNamespace { .. } => "InvalidSpec",
             Self::Pull { source, .. } | Self::Push { source, .. } => source.name(),
             Self::PlatformMissing { .. } => "PlatformMissing",
             Self::SignatureRejected { .. } => "SignatureRejected",
@@ -116,6 +116,7 @@ impl Error {
             Self::Runtime { .. }
             | Self::NoRuntime
             | Self::NoCriu
+            | Self::OtherNamespace { .. }
             | Self::NoSupervisor(_)
             | Self::StillThere(_) => "RuntimeFailed",
             Self::NoSpace(_) => "NoSpace",

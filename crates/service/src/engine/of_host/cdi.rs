@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tare_specgen::{CdiEdits, CdiFile, Effective, MAX_CDI_FILE};
 
+use super::hooks;
 use super::trusted::{Untrusted, json_files};
 use crate::engine::{Error, device};
 
@@ -31,7 +32,10 @@ pub(super) fn of(effective: &Effective) -> Result<CdiEdits, Error> {
             }
         }
     }
-    CdiEdits::resolve(names, &files, device::number_of).map_err(Error::InvalidSpec)
+    let mut edits =
+        CdiEdits::resolve(names, &files, device::number_of).map_err(Error::InvalidSpec)?;
+    edits.hooks = hooks::trusted("CDIDevices", edits.hooks)?;
+    Ok(edits)
 }
 
 fn sorted(dir: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {

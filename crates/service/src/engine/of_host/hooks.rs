@@ -4,8 +4,8 @@ use std::path::Path;
 
 use tare_specgen::{AbsolutePath, Effective, Hooks, MAX_HOOK_FILE, OciHooks};
 
-use super::trusted::json_files;
-use crate::engine::Error;
+use super::trusted::{json_files, program};
+use crate::engine::{Error, host};
 
 /// The hooks that this container gets, as the files are now. Reads files.
 ///
@@ -23,7 +23,19 @@ pub(super) fn of(effective: &Effective) -> Result<OciHooks, Error> {
     let hooks = hooks.map_err(Error::InvalidSpec)?;
     let hooks = hooks.select(effective);
     // It would change what was asked about.
-    if hooks.precreate.is_empty() { Ok(hooks) } else { Err(Error::PrecreateHook) }
+    if hooks.precreate.is_empty() { trusted("HooksDirs", hooks) } else { Err(Error::PrecreateHook) }
+}
+
+/// The same hooks, if their programs are root's alone; each where it really is.
+///
+/// # Errors
+///
+/// [`Error::HostFiles`], about the option they came with.
+pub(super) fn trusted(option: &'static str, hooks: OciHooks) -> Result<OciHooks, Error> {
+    hooks.relocated(|path| {
+        let found = program(Path::new(path.as_str()));
+        host::path(&found.map_err(|source| Error::HostFiles { option, source })?)
+    })
 }
 
 fn named(files: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {

@@ -3,16 +3,20 @@
 //! What is in them runs as root, or is told to whoever asks for it: nobody else may be able to write to them,
 //! or to put another one in the place of one.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::io::Errno;
 
 /// More files in one directory are none that somebody wrote by hand.
 const MAX_FILES: usize = 1024;
+/// Links on the way to one, as many as the kernel follows.
+const MAX_LINKS: usize = 40;
 
 /// Why such files are not read.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,27 @@ pub(super) fn file(path: &Path, max: usize) -> Result<Vec<u8>, Untrusted> {
     let shown = path.display().to_string();
     let opened = open(rustix::fs::CWD, &path);
     read(opened.map_err(|source| Untrusted::Read(shown.clone(), source))?, &shown, max)
+}
+
+/// Where a program is that `path` leads to, which nobody but root can change.
+///
+/// # Errors
+///
+/// [`Untrusted`], also if there is no such file.
+pub(super) fn program(path: &Path) -> Result<PathBuf, Untrusted> {
+    let path = real(path)?;
+    let shown = path.display().to_string();
+    // Not opened to be read: it may be one that can only be executed.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = openat(rustix::fs::CWD, &path, flags, Mode::empty());
+    let place = place.map_err(|errno| Untrusted::Read(shown.clone(), errno.into()))?;
+    let place = File::from(place);
+    check(&place, &shown)?;
+    match place.metadata() {
+        Ok(about) if about.is_file() => Ok(path),
+        Ok(_) => Err(Untrusted::Read(shown, io::ErrorKind::IsADirectory.into())),
+        Err(source) => Err(Untrusted::Read(shown, source)),
+    }
 }
 
 /// Names and contents of all files of a directory that end in `.json`; in no order.
@@ -70,12 +95,47 @@ pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)
     Ok(files)
 }
 
-/// Where that leads, if nobody but root can change that.
+/// Where that leads, if nobody but root can change that: neither what is on the way there, nor a link.
 fn real(path: &Path) -> Result<PathBuf, Untrusted> {
-    let real = std::fs::canonicalize(path);
-    let real = real.map_err(|error| Untrusted::Read(path.display().to_string(), error))?;
-    real.ancestors().skip(1).try_for_each(check_above)?;
-    Ok(real)
+    let failed = |source| Untrusted::Read(path.display().to_string(), source);
+    let (mut at, mut ahead, mut links) = (PathBuf::from("/"), names(path), 0);
+    while let Some(name) = ahead.pop() {
+        check_above(&at)?;
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(name);
+        let about = next.symlink_metadata().map_err(failed)?;
+        if !about.is_symlink() {
+            at = next;
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(failed(Errno::LOOP.into()));
+        }
+        // In a directory like /tmp it may be anybody's.
+        if about.uid() != 0 {
+            return Err(Untrusted::Writable(next.display().to_string()));
+        }
+        let to = next.read_link().map_err(failed)?;
+        if to.is_absolute() {
+            at = PathBuf::from("/");
+        }
+        ahead.extend(names(&to));
+    }
+    Ok(at)
+}
+
+/// The names in a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let name = |part| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    };
+    path.components().rev().filter_map(name).collect()
 }
 
 /// A FIFO is opened at once, and told by what it is. A link leads to where nobody has looked.
@@ -127,7 +187,7 @@ fn check(file: &File, shown: &str) -> Result<(), Untrusted> {
 mod tests {
     use super::*;
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
     #[test]
     fn who_can_change_a_directory_above_can_change_all() {
@@ -163,7 +223,27 @@ mod tests {
         for wrong in [&dir, &dir.join("none"), Path::new("/dev/null")] {
             assert!(matches!(file(wrong, 2), Err(Untrusted::Read(..))), "{}", wrong.display());
         }
+        let found = program(&elsewhere.join("b.json")).unwrap();
+        assert_eq!(found, dir.join("a.json").canonicalize().unwrap(), "what a link leads to");
+        assert!(matches!(program(&dir), Err(Untrusted::Read(..))), "no program");
+        // Links lead there by way of where others can lay other links, or are theirs.
+        let (open, link) = (place.path().join("open"), place.path().join("c.json"));
+        fs::create_dir(&open).unwrap();
+        symlink(dir.join("a.json"), open.join("on")).unwrap();
+        symlink("open/../open/on", &link).unwrap();
+        assert_eq!(program(&link).unwrap(), found);
+        fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(program(&link), Err(Untrusted::Writable(_))), "on the way");
+        fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
+        lchown(open.join("on"), Some(7), None).unwrap();
+        assert!(matches!(program(&link), Err(Untrusted::Writable(_))), "somebody else's link");
+        symlink(place.path().join("round"), place.path().join("round")).unwrap();
+        assert!(matches!(program(&place.path().join("round")), Err(Untrusted::Read(..))));
         mode(0o777);
         assert!(matches!(file(&elsewhere.join("b.json"), 2), Err(Untrusted::Writable(_))));
+        assert!(matches!(program(&elsewhere.join("b.json")), Err(Untrusted::Writable(_))));
+        mode(0o755);
+        fs::set_permissions(dir.join("a.json"), Permissions::from_mode(0o722)).unwrap();
+        assert!(matches!(program(&dir.join("a.json")), Err(Untrusted::Writable(_))));
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Connections {
     pub(crate) namespace: Option<NamespacePin>,
 }
 
-/// A network namespace of the host, whatever leads to it.
+/// A namespace of the host, whatever leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct NamespacePin {
