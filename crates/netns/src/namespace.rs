@@ -47,7 +47,7 @@ pub fn setup(wanted: &Wanted) -> Result<Namespace, Error> {
 /// name: the one of `process`, a pidfd.
 ///
 /// For a container in a user namespace of its own. A network namespace belongs to the user namespace of who
-/// made it, see user_namespaces(7): in one that [`setup`] makes, root of such a container may change nothing,
+/// made it, see `user_namespaces(7)`: in one that [`setup`] makes, root of such a container may change nothing,
 /// nor mount `/sys`. So its configuration names none, the runtime makes it with the user namespace, and this
 /// is called between creation and start.
 ///

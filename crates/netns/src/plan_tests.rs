@@ -69,6 +69,18 @@ impl FakeKernel {
         Ok(())
     }
 
+    fn create_macvlan(
+        &mut self,
+        namespace: &NamespaceName,
+        interface: &InterfaceName,
+    ) -> io::Result<()> {
+        let links = self.namespaces.get_mut(namespace).ok_or(MISSING)?;
+        check(!links.contains_key(interface), EXISTS)?;
+        links.insert(interface.clone(), Inside::default());
+        self.macvlans.insert((namespace.clone(), interface.clone()));
+        Ok(())
+    }
+
     fn change(&mut self, step: &Step) -> io::Result<()> {
         match step {
             Step::PrepareDirectory | Step::ReleaseDirectory | Step::IgnoreAdvertisements(_) => {
@@ -90,11 +102,7 @@ impl FakeKernel {
                 check(self.namespaces.remove(name).is_some(), MISSING)
             }
             Step::CreateMacvlan { namespace, interface, .. } => {
-                let links = self.namespaces.get_mut(namespace).ok_or(MISSING)?;
-                check(!links.contains_key(interface), EXISTS)?;
-                links.insert(interface.clone(), Inside::default());
-                self.macvlans.insert((namespace.clone(), interface.clone()));
-                Ok(())
+                self.create_macvlan(namespace, interface)
             }
             Step::DeleteMacvlan { namespace, interface } => {
                 let links = self.namespaces.get_mut(namespace).ok_or(MISSING)?;

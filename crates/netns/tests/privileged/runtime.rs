@@ -27,6 +27,7 @@ const SCRIPT: &str = "b=/bin/busybox; $b ip link set eth0 mtu 1300; \
 /// A container that one of these runtimes has made; it is gone when this is.
 struct Container {
     runtime: &'static [&'static str],
+    pid: i32,
 }
 
 impl Container {
@@ -41,8 +42,10 @@ impl Container {
         }
         fs::copy("/usr/bin/busybox", format!("{BUNDLE}/rootfs/bin/busybox")).unwrap();
         fs::write(format!("{BUNDLE}/config.json"), config().to_string()).unwrap();
-        let made = Self { runtime };
-        made.run(&["create", "--bundle", BUNDLE, "--pid-file", &format!("{BUNDLE}/pid"), ID]);
+        let pid = format!("{BUNDLE}/pid");
+        let mut made = Self { runtime, pid: 0 };
+        made.run(&["create", "--bundle", BUNDLE, "--pid-file", &pid, ID]);
+        made.pid = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
         made
     }
 
@@ -57,12 +60,8 @@ impl Container {
         assert!(status.success(), "{runtime:?}: {}", fs::read_to_string(said).unwrap());
     }
 
-    fn pid(&self) -> i32 {
-        fs::read_to_string(format!("{BUNDLE}/pid")).unwrap().trim().parse().unwrap()
-    }
-
     fn pidfd(&self) -> OwnedFd {
-        pidfd_open(Pid::from_raw(self.pid()).unwrap(), PidfdFlags::empty()).unwrap()
+        pidfd_open(Pid::from_raw(self.pid).unwrap(), PidfdFlags::empty()).unwrap()
     }
 
     fn remove(self) {
@@ -129,7 +128,7 @@ fn is_configured(runtime: &'static [&'static str]) {
         let made = Container::create(runtime);
         let wanted = container(&bridge(), 2);
         let namespace = configure(&wanted, made.pidfd().as_fd()).unwrap();
-        let link = fs::read_link(format!("/proc/{}/ns/net", made.pid())).unwrap();
+        let link = fs::read_link(format!("/proc/{}/ns/net", made.pid)).unwrap();
         assert_eq!(link.to_str().unwrap(), format!("net:[{}]", namespace.inode));
         let listener = TcpListener::bind("10.88.0.1:5000").unwrap();
         made.run(&["start", ID]);

@@ -38,10 +38,14 @@ fn add(fields: &mut Fields, at: &str, value: &Value) {
         // What is not so is written by some, and left out by others.
         Value::Null | Value::Bool(false) => {}
         Value::Object(members) => {
-            members.iter().for_each(|(key, member)| add(fields, &below(key), member));
+            for (key, member) in members {
+                add(fields, &below(key), member);
+            }
         }
         Value::Array(members) if at.ends_with("seccomp.syscalls") => {
-            members.iter().for_each(|rule| add_rule(fields, at, rule));
+            for rule in members {
+                add_rule(fields, at, rule);
+            }
         }
         Value::Array(members) if SETS.iter().any(|set| at.ends_with(set)) => {
             for member in members {

@@ -23,14 +23,17 @@ const ITS_ID: &str = "ID";
 const COMMAND: [&str; 2] = ["sleep", "1000"];
 
 /// podman, with the image; what it has made goes with this.
-struct Podman;
+struct Podman {
+    image: &'static str,
+}
 
 impl Podman {
     fn new() -> Self {
         let archive = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
         fs::write(archive.path(), busybox_tar()).unwrap();
-        run("podman", &["import", "--quiet", archive.path().to_str().unwrap(), "same"]);
-        Self
+        let image = "same";
+        run("podman", &["import", "--quiet", archive.path().to_str().unwrap(), image]);
+        Self { image }
     }
 
     /// The configuration of a container.
@@ -38,7 +41,7 @@ impl Podman {
         let network: &[&str] = if case.has_network() { &[] } else { &["--network", "none"] };
         // There is nothing to limit them by.
         let always = ["create", "--pids-limit", "0"];
-        let arguments = [&always, network, case.podman, &["same"], &COMMAND].concat();
+        let arguments = [&always, network, case.podman, &[self.image], &COMMAND].concat();
         let id = run("podman", &arguments).trim().to_owned();
         run("podman", &["init", &id]);
         let path = run("podman", &["inspect", "--format", "{{.OCIConfigPath}}", &id]);
@@ -51,8 +54,8 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        for arguments in [&["rmi", "--force", "same"][..], &["volume", "rm", "--force", "podmans"]]
-        {
+        let image = ["rmi", "--force", self.image];
+        for arguments in [&image[..], &["volume", "rm", "--force", "podmans"]] {
             let _ = Command::new("podman").args(arguments).output();
         }
         // What it keeps mounted for the next time.
