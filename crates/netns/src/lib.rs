@@ -91,6 +91,7 @@ mod subnet;
 #[expect(unsafe_code, reason = "unshare(2) and ioctl(2) are unsafe in rustix")]
 mod sys;
 mod undo;
+mod uplinks;
 mod wanted;
 
 pub use bridge::{Ensured, Removed, ensure_bridge, find_bridge, remove_bridge};
@@ -122,6 +123,7 @@ pub use rules::{ContainerRules, Member, NetworkRules, Publication, Reach};
 pub use shelf::Shelf;
 pub use step::{Place, Step};
 pub use subnet::{choose_subnet, choose_subnet6, unique_local};
+pub use uplinks::UplinkWatcher;
 pub use wanted::{Attachment, Bridge, Link, Wanted};
 
 /// Keeps the example of the README compiling.

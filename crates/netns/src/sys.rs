@@ -12,6 +12,7 @@ mod route;
 pub(crate) mod shelf;
 mod sockets;
 mod sysctl;
+mod uplinks;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ pub(crate) use link::Kind;
 use link::Link;
 pub(crate) use namespace::{Opened, enter, names, open_namespace, same_as_own};
 pub(crate) use sockets::{bind, has_ipv6, listen_at, listen_beside};
+pub(crate) use uplinks::UplinkWatch;
 pub(crate) use watch::Watch;
 
 use crate::firewall::{Element, Found, docker, elements, layout::Set, others, ruleset};

@@ -1,7 +1,7 @@
 //! Whether the options of a request go together: what each may be is in its type.
 
 use crate::error::Error;
-use crate::files::secret;
+use crate::files::{BaseHosts, secret};
 use crate::health::HealthRequest;
 use crate::idmap::is_proper;
 use crate::mount;
@@ -28,7 +28,7 @@ impl Request {
         secret::check(&self.secrets)
     }
 
-    fn contradictions(&self) -> [(&'static str, bool, &'static str); 15] {
+    fn contradictions(&self) -> [(&'static str, bool, &'static str); 16] {
         use NamespaceMode::{Host, Private};
         let own = &self.namespaces;
         let managed_by_other = matches!(self.network_mode, NetworkMode::Container(_));
@@ -70,6 +70,11 @@ impl Request {
                 "Hosts",
                 !self.hosts.is_empty() && (managed_by_other || image(self.hosts_file)),
                 "goes into a hosts file that is not the container's own",
+            ),
+            (
+                "BaseHosts",
+                self.base_hosts != BaseHosts::None && (managed_by_other || image(self.hosts_file)),
+                "begins a hosts file that is not the container's own",
             ),
             (
                 "Init",

@@ -332,6 +332,7 @@ fn options_that_do_not_go_together_name_themselves() {
     for (request, option) in [
         (r#""DNS":["192.0.2.1"],"ResolvConf":"image""#, "DNS"),
         (r#""Hosts":{"a":"192.0.2.1"},"HostsFile":"image""#, "Hosts"),
+        (r#""BaseHosts":"host","HostsFile":"image""#, "BaseHosts"),
         (r#""ReadOnlyTmpfs":false"#, "ReadOnlyTmpfs"),
         (r#""Namespaces":{"MountMode":"host"}"#, "MountMode"),
         (

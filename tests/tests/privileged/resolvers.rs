@@ -187,6 +187,43 @@ fn privileged_a_namespace_that_somebody_made_may_have_resolvers_of_its_own() {
     });
 }
 
+/// Domains and options of its own are beside whoever is asked; only servers of its own are in their place.
+#[test]
+fn privileged_a_container_with_domains_of_its_own_follows_whom_the_host_asks() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        network(&client, "mute", Options::from([("DNS", false.into())])).await;
+        let own = async |name: &str, options: &[(&'static str, &'static str)]| {
+            let networks = ("Networks", vec![on("mute", &[])].into());
+            let command = ("Command", vec!["sleep", "1000"].into());
+            let options = options.iter().map(|(key, value)| (*key, vec![*value].into()));
+            let options: Options<'static> = options.chain([networks, command]).collect();
+            let path = client.create_with(name, options).await.unwrap();
+            client.start(&path).await.done();
+            path
+        };
+        let domain = own("domain", &[("DNSSearch", "of.example")]).await;
+        let option = own("option", &[("DNSOptions", "ndots:3")]).await;
+        let servers = own("servers", &[("DNS", "192.0.2.9"), ("DNSSearch", "of.example")]).await;
+        let before = resolv_conf(&client, &servers).await;
+        for server in ["203.0.113.9", "203.0.113.10"] {
+            fs::write(RESOLV, format!("nameserver {server}\n")).unwrap();
+            let want = format!("search of.example\nnameserver {server}\n");
+            says(&client, &domain, &want, "its domain stays").await;
+            let want = format!("nameserver {server}\noptions ndots:3\n");
+            says(&client, &option, &want, "its option stays").await;
+            assert_eq!(resolv_conf(&client, &servers).await, before, "it asks its own");
+        }
+        fs::write(RESOLV, RESOLV_CONF).unwrap();
+        for path in [domain, option, servers] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+    });
+}
+
 /// Whoever has made an image may have put into it what it is to have.
 #[test]
 fn privileged_a_container_has_the_files_of_its_image_if_it_asks_for_them() {

@@ -128,6 +128,18 @@ fn privileged_what_is_not_there_or_not_its_own_is_not_shared() {
         let mut own = in_network("container:web");
         own.insert("DNS", vec!["192.0.2.1"].into());
         assert!(create(own).await.is_err(), "resolvers of its own, too");
+        // Its files are those of the other one: what would be in its own is not dropped without a word.
+        let line = std::collections::HashMap::from([("db", "192.0.2.1")]);
+        for (option, value) in [
+            ("Hosts", line.into()),
+            ("BaseHosts", "host".into()),
+            ("DNSSearch", vec!["of.example"].into()),
+            ("DNSOptions", vec!["ndots:2"].into()),
+        ] {
+            let mut own = in_network("container:web");
+            own.insert(option, value);
+            assert_eq!(error_of(create(own).await), "InvalidSpec", "{option}");
+        }
         for mode in ["ns:/nowhere", "ns:/dev/null", "ns:/proc/1/ns/mnt"] {
             assert_eq!(error_of(create(in_network(mode)).await), "InvalidSpec", "{mode}");
         }

@@ -101,6 +101,26 @@ fn privileged_a_spec_tells_what_options_change() {
     });
 }
 
+/// It is not on its networks yet; where the host is there is known.
+#[test]
+fn privileged_a_spec_is_shown_of_who_finds_the_host_on_its_network() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let asks = |mode: &'static str| {
+            let line = HashMap::from([("up", "host-gateway")]);
+            Options::from([("NetworkMode", mode.into()), ("Hosts", line.into())])
+        };
+        let (asked, _, _) = spec(&client, asks("private"), 0).await.unwrap();
+        let (plain, _, _) = spec(&client, Options::new(), 0).await.unwrap();
+        assert_eq!(asked, plain, "it is in a file that is bound");
+        let refused = spec(&client, asks("none"), 0).await.unwrap_err();
+        assert_eq!(refused.name, format!("{ERROR}.InvalidSpec"), "as the start would be");
+        tared.stop();
+    });
+}
+
 #[test]
 fn privileged_a_spec_that_cannot_be_is_refused() {
     on_scratch_host(async |host| {

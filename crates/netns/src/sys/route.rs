@@ -227,7 +227,7 @@ fn destination(message: &RouteMessage) -> Option<IpNet> {
     IpNet::new(address?, message.header.destination_prefix_length).ok()
 }
 
-fn is_default(message: &RouteMessage) -> bool {
+pub(super) fn is_default(message: &RouteMessage) -> bool {
     let header = &message.header;
     header.kind == RouteType::Unicast
         && header.destination_prefix_length == 0

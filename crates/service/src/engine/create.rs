@@ -25,7 +25,8 @@ use super::mount::{self, AskedMount, HostSource, Opened, Source};
 use super::namespaces;
 use super::network::default_name;
 use super::records::durable::{
-    self, Connections, ContainerRow, DefinitionRow, LifeRow, NamespacePin, Pins, Root, VolumeRow,
+    self, Connections, ContainerRow, DefinitionRow, Joined, LifeRow, NamespacePin, Pins, Root,
+    VolumeRow,
 };
 use super::secret;
 use super::shared;
@@ -193,6 +194,11 @@ impl ReadyDraft {
 
     pub(super) fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// The networks it is to be on.
+    pub(super) fn joined(&self) -> &[Joined] {
+        &self.connections.networks
     }
 
     /// What it mounts of the host, for a look at it.

@@ -1,10 +1,11 @@
 //! What a container would be, without making one.
 
+use tare_netns::Subnet;
 use tare_runtime::ContainerId;
 use tare_spawn::{Incarnation, Layout};
 use tare_specgen::{
-    AbsolutePath, Effective, Foreign, NamespaceKind, NetworkMode, Placement, Request, RootfsFacts,
-    SecretValue, effective, generate, spec_difference,
+    AbsolutePath, Effective, Foreign, NamespaceKind, NetworkFacts, NetworkMode, Placement, Request,
+    RootfsFacts, SecretValue, effective, generate, spec_difference,
 };
 use tare_storage::Rootfs;
 
@@ -13,6 +14,7 @@ use super::create::Draft;
 use super::inside::{self, Problem};
 use super::mount::{Source, has_source};
 use super::of_host::OfHost;
+use super::records::durable::Joined;
 use super::{Error, Inner, host, secret, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -81,6 +83,7 @@ impl Inner {
             Defaults::Shown => None,
             Defaults::Omitted => Some(of_request(&Request::default())?),
         };
+        let networks = self.networks_not_joined(ready.joined());
         let sources = ready.into_sources();
         let store = self.store.clone();
         // It costs a thread and a mount, and anybody may ask.
@@ -93,11 +96,11 @@ impl Inner {
         };
         let ((facts, asked), plain) = unbounded("look into an image", look).await?;
         let of_host = OfHost::read(&asked).await?;
-        let (spec, warnings) = self.spec_of(&asked, &facts, of_host)?;
+        let (spec, warnings) = self.spec_of(&asked, &facts, of_host, networks)?;
         let spec = match plain {
             None => spec,
             Some((facts, plain)) => {
-                let plain = self.spec_of(&plain, &facts, OfHost::default())?.0;
+                let plain = self.spec_of(&plain, &facts, OfHost::default(), Vec::new())?.0;
                 spec_difference(&plain, &spec).map_err(Error::InvalidSpec)?
             }
         };
@@ -110,8 +113,10 @@ impl Inner {
         effective: &Effective,
         facts: &RootfsFacts,
         of_host: OfHost,
+        networks: Vec<NetworkFacts>,
     ) -> Result<(Vec<u8>, Vec<String>), Error> {
         let mut placement = self.no_placement(effective)?;
+        placement.networks = networks;
         of_host.place(&mut placement);
         // It is shown, and not what they say.
         let nothing = || SecretValue::new(Vec::new());
@@ -146,6 +151,18 @@ impl Inner {
         }
         self.show_namespaces(&effective.request, &mut placement)?;
         Ok(placement)
+    }
+
+    /// What is known of networks by who is not on them: where the host is there, and for an address of its
+    /// own one of the same family.
+    fn networks_not_joined(&self, joined: &[Joined]) -> Vec<NetworkFacts> {
+        let found = joined.iter().filter_map(|one| self.networks.get(&one.network));
+        let facts = found.map(|network| {
+            let definition = network.definition();
+            let gateways = definition.network.subnets().iter().map(Subnet::gateway);
+            NetworkFacts::new(gateways.collect(), definition.network.host_address())
+        });
+        facts.collect()
     }
 
     fn namespace_of(&self, id: &ContainerId) -> Result<AbsolutePath, Error> {

@@ -56,9 +56,10 @@ fn change(now: &[u8], made: &[Vec<u8>], wanted: &[u8]) -> Change {
     }
 }
 
-/// Whether a container has said who answers its questions for names: what the host asks is nothing to it.
+/// Whether a container has said who answers its questions for names: whom the host asks is nothing to it.
+/// Domains and options of its own are beside whoever that is.
 pub(super) fn has_own_resolvers(request: &Request) -> bool {
-    !(request.dns.is_empty() && request.dns_search.is_empty() && request.dns_options.is_empty())
+    !request.dns.is_empty()
 }
 
 /// What was made, to be laid beside what the container gets.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use rustix::ioctl::{Getter, Ioctl, Opcode, ioctl, opcode};
-use tare_netns::{ForeignWatcher, Watcher};
+use tare_netns::{ForeignWatcher, UplinkWatcher, Watcher};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -45,13 +45,19 @@ impl Watches for ForeignWatcher {
     }
 }
 
+impl Watches for UplinkWatcher {
+    fn changed(&mut self) -> Result<bool, tare_netns::Error> {
+        Self::changed(self)
+    }
+}
+
 impl<W: Watches> AsRawFd for Watched<W> {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
     }
 }
 
-/// Becomes ready when anybody changes the host's firewall.
+/// Becomes ready when anybody changes the host's firewall, or its routes.
 pub(super) fn watched<W: Watches>(watcher: W) -> io::Result<AsyncFd<Watched<W>>> {
     // SAFETY: a watcher keeps one descriptor for all its life, and nobody can take it out of the
     // `Watched`, whose inside is reached by the methods above alone.

@@ -5,6 +5,7 @@
 
 mod left_out;
 mod new_step;
+mod resting;
 mod shared_firewall;
 
 use fault_tests::all_operations;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use tare_netns::{ContainerRules, NetworkName};
 use tare_runtime::ContainerName;
 
-use super::{Networks, forget, targets};
+use super::{Networks, targets};
 use crate::engine::Error;
 use crate::engine::blocking::brief;
 use crate::engine::records::volatile::{Incarnation, NetworkRecord, Place};
@@ -29,11 +29,11 @@ impl Networks {
             Some(self.firewall.open().await.map_err(&failed)?)
         };
         let (namespace, names) = (known.namespace.clone(), self.names.clone());
+        self.forget_others_of(unrested, failed.clone()).await?;
         brief(move || {
             if let Some(network) = network {
                 network.ensure(&names).map_err(&failed)?;
             }
-            forget(&unrested).map_err(&failed)?;
             tare_netns::attach(&namespace, &place.attachment, place.position).map_err(&failed)?;
             firewall.map_or(Ok(()), |firewall| firewall.admit(&rules)).map_err(&failed)
         })
@@ -99,7 +99,9 @@ fn member_alone(place: &Place) -> ContainerRules {
     ContainerRules { members, publications: Vec::new() }
 }
 
-fn failed(name: &ContainerName) -> impl Fn(tare_netns::Error) -> Error + Send + 'static + use<> {
+fn failed(
+    name: &ContainerName,
+) -> impl Fn(tare_netns::Error) -> Error + Clone + Send + 'static + use<> {
     let name = name.clone();
     move |source| Error::Network { name: name.clone(), source: Box::new(source) }
 }

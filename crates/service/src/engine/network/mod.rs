@@ -399,9 +399,9 @@ impl Networks {
         let networks = self.networks_of(&record);
         let rules = self.rules_for(&record).await.map_err(&failed)?;
         let names = self.names.clone();
+        self.forget_others_of(unrested, failed.clone()).await?;
         brief(move || {
             networks.iter().try_for_each(|network| network.ensure(&names).map_err(&failed))?;
-            forget(&unrested).map_err(&failed)?;
             tare_netns::setup(&record.wanted()).map_err(&failed)?;
             match rules {
                 Some(rules) => rules.admit(&record.rules()).map_err(&failed),
@@ -512,6 +512,21 @@ impl Networks {
                 tracing::warn!("addresses cannot be given to others yet: {}", error.chain());
             }
         });
+    }
+
+    /// Makes the kernel forget what others had with addresses that a container has by now, and that did not
+    /// rest before; to be done before it can make connections. Whoever lets addresses rest, and found these
+    /// to be nobody's, is waited for: what came later would be forgotten, too.
+    async fn forget_others_of(
+        &self,
+        unrested: Vec<IpAddr>,
+        failed: impl FnOnce(tare_netns::Error) -> Error + Send + 'static,
+    ) -> Result<(), Error> {
+        if unrested.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.resting.lock().await;
+        brief(move || forget(&unrested).map_err(failed)).await
     }
 
     /// Brings the firewall to what containers and networks want: the table may have been made anew,

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tare_netns::{ForeignChain, ForeignWatcher, InterfaceName, IpFamily, TableName};
+use tare_netns::{ForeignChain, ForeignWatcher, InterfaceName, IpFamily, TableName, UplinkWatcher};
 
 use super::watching::follow;
 use crate::engine::Error;
 use crate::engine::blocking::brief;
 use crate::engine::events::{Event, Events};
 use crate::engine::scope::Answer;
+use crate::engine::sys::Watches;
 
 /// A look costs less than a start, and starts come many at a time.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -64,14 +65,24 @@ impl Others {
         })
     }
 
-    /// Looks now, and again whenever somebody else has changed rules, for as long as this is there.
+    /// Looks now, and again whenever somebody else has changed rules, or the host's way out is another, for
+    /// as long as this is there.
     pub(super) fn watch(self: &Arc<Self>) {
-        match ForeignWatcher::new(&self.ours) {
-            Ok(watcher) => drop(tokio::spawn(keep(watcher, Arc::downgrade(self)))),
-            Err(error) => tracing::warn!("the rules of others are not watched: {error}"),
-        }
+        self.look_by("the rules of others", ForeignWatcher::new(&self.ours));
+        self.look_by("the host's ways out", UplinkWatcher::new());
         // What changes while it is looked for the first time is told.
         self.look();
+    }
+
+    fn look_by<W: Watches + Send + Sync + 'static>(
+        self: &Arc<Self>,
+        what: &'static str,
+        watcher: Result<W, tare_netns::Error>,
+    ) {
+        match watcher {
+            Ok(watcher) => drop(tokio::spawn(keep((what, watcher), Arc::downgrade(self)))),
+            Err(error) => tracing::warn!("{what} are not watched: {error}"),
+        }
     }
 
     /// A bridge of ours is there.
@@ -166,11 +177,12 @@ impl Others {
     }
 }
 
-async fn keep(watcher: ForeignWatcher, others: Weak<Others>) {
-    let what = ("watch the rules of others", watcher);
+async fn keep<W: Watches>((what, watcher): (&'static str, W), others: Weak<Others>) {
     let look = async |others: Arc<Others>| others.look();
-    if let Err(error) = follow(what, Some(REST), &others, look).await {
-        tracing::warn!("the rules of others are not watched any more: {}", error.chain());
+    if let Err(error) =
+        follow(("watch the host's firewall", watcher), Some(REST), &others, look).await
+    {
+        tracing::warn!("{what} are not watched any more: {}", error.chain());
     }
 }
 
