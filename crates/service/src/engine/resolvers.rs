@@ -228,10 +228,22 @@ pub(super) struct Watch {
 
 impl Watch {
     /// On the way to the files as it is now.
-    fn on<'p>(files: impl Iterator<Item = &'p Path>) -> io::Result<Self> {
+    fn on<'p>(files: impl Iterator<Item = &'p Path> + Clone) -> io::Result<Self> {
+        let mut places = Places::on_the_way_to(files.clone());
+        loop {
+            let watch = Self::at(&places)?;
+            // Nobody tells of what came there before it was watched.
+            let now = Places::on_the_way_to(files.clone());
+            if now == places {
+                return Ok(watch);
+            }
+            places = now;
+        }
+    }
+
+    fn at(places: &Places) -> io::Result<Self> {
         let fd = effects::new_watch()?;
         let mut names = BTreeMap::new();
-        let places = Places::on_the_way_to(files);
         let gone = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
         let entries = WatchFlags::CREATE
             | WatchFlags::DELETE
@@ -239,14 +251,14 @@ impl Watch {
             | WatchFlags::MOVED_TO
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::ONLYDIR;
-        for (directory, of_it) in places.directories {
-            if let Some(number) = add(&fd, &directory, entries | gone)? {
-                names.insert(number, of_it);
+        for (directory, of_it) in &places.directories {
+            if let Some(number) = add(&fd, directory, entries | gone)? {
+                names.insert(number, of_it.clone());
             }
         }
         // It may have names elsewhere, where it is written to.
-        for file in places.files {
-            add(&fd, &file, WatchFlags::MODIFY | gone)?;
+        for file in &places.files {
+            add(&fd, file, WatchFlags::MODIFY | gone)?;
         }
         Ok(Self { ready: sys::readable(Arc::new(fd))?, names })
     }
@@ -312,6 +324,21 @@ mod tests {
         let want = ["new", "none", "other"].map(PathBuf::from);
         assert_eq!(changed(&before, &now), BTreeSet::from(want));
         assert_eq!(changed(&now, &now), BTreeSet::new());
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_the_way_is_looked_for_is_watched_as_well() {
+        let world = tempfile::tempdir().unwrap();
+        let root = world.path().canonicalize().unwrap();
+        let (directory, file) = (root.join("netns/mine"), root.join("netns/mine/resolv.conf"));
+        // When all files have been looked for.
+        let comes = std::iter::from_fn(|| {
+            fs::create_dir_all(&directory).unwrap();
+            None
+        });
+        let watch = Watch::on([file.as_path()].into_iter().chain(comes)).unwrap();
+        fs::write(&file, "").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.unwrap().unwrap();
     }
 
     #[test]

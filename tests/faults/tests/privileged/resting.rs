@@ -28,7 +28,7 @@ fn privileged_what_the_next_tenant_of_an_address_begins_is_not_forgotten_with_th
         let options = Options::from([("Subnets", subnet.into())]);
         let network: OwnedObjectPath =
             client.manager("CreateNetwork", &("net", options)).await.unwrap();
-        let command = ("Command", vec!["sleep", "1000"].into());
+        let command = ("Command", vec!["/bin/busybox", "sleep", "1000"].into());
         let options = Options::from([command, ("Networks", vec![place()].into())]);
         let tenant = client.create_with("tenant", options).await.unwrap();
         client.start(&tenant).await.done();
