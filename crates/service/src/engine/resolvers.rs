@@ -104,8 +104,8 @@ impl Engine {
         let files: BTreeSet<PathBuf> = living
             .filter_map(|it| resolv_conf_of(&it.definition().row.request.network_mode))
             .collect();
-        let watch =
-            Watch::on(RESOLV_CONFS.iter().map(Path::new).chain(files.iter().map(|it| &**it)));
+        let of_host = RESOLV_CONFS.iter().map(Path::new);
+        let watch = Watch::on(&of_host.chain(files.iter().map(|it| &**it)));
         (files, watch)
     }
 
@@ -228,7 +228,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// On the way to the files as it is now.
-    fn on<'p>(files: impl Iterator<Item = &'p Path> + Clone) -> io::Result<Self> {
+    fn on<'p>(files: &(impl Iterator<Item = &'p Path> + Clone)) -> io::Result<Self> {
         let mut places = Places::on_the_way_to(files.clone());
         loop {
             let watch = Self::at(&places)?;
@@ -336,7 +336,7 @@ mod tests {
             fs::create_dir_all(&directory).unwrap();
             None
         });
-        let watch = Watch::on([file.as_path()].into_iter().chain(comes)).unwrap();
+        let watch = Watch::on(&[file.as_path()].into_iter().chain(comes)).unwrap();
         fs::write(&file, "").unwrap();
         tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.unwrap().unwrap();
     }
