@@ -80,7 +80,8 @@ fn privileged_a_group_is_watched_frozen_and_killed() {
     assert!(reopen(&identity).unwrap().is_none());
 
     drop(group);
-    let error = watched.is_populated().unwrap_err();
+    assert!(!watched.is_populated().unwrap());
+    let error = watched.is_frozen().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Gone, "{error:?}");
 }
 

@@ -140,7 +140,7 @@ fn privileged_wrong_options_are_refused_by_name() {
             ("CapAdd", texts("CAP_NONSENSE"), INVALID),
             ("NetworkMode", "container".into(), INVALID),
             ("NetworkMode", "ns:relative".into(), INVALID),
-            ("PIDMode", "container:x".into(), INVALID),
+            ("PIDMode", "container".into(), INVALID),
             ("Ulimits", vec![("nofile", 2_u64, 1_u64)].into(), INVALID),
             ("IOReadBandwidth", vec![("/dev/sda", 1_u64)].into(), INVALID),
             ("Memory", 1_i32.into(), INVALID),

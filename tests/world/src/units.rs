@@ -5,7 +5,7 @@ use super::things::Things;
 use crate::programs::run;
 
 /// What containers and their service are, and what of it is there while nobody is at work.
-const OURS: &str = "tare*";
+const OURS: &str = "tare";
 
 /// Each unit of ours that is loaded, and each other one that has failed, with its state.
 ///
@@ -15,13 +15,16 @@ pub(super) fn of(scope: &Scope) -> Things {
     if !scope.units {
         return Things::default();
     }
-    let list = |more: &[&str]| {
-        let options = ["list-units", "--all", "--plain", "--no-legend", "--full", "--no-pager"];
-        run("systemctl", &[&options[..], more].concat())
-    };
-    let (ours, failed) = (list(&[OURS]), list(&["--state=failed"]));
-    let lines = ours.lines().chain(failed.lines().filter(|line| !line.starts_with("tare")));
-    lines.filter_map(parse).collect()
+    // One call for both: most of what it takes is to start it.
+    let all = run(
+        "systemctl",
+        &["list-units", "--all", "--plain", "--no-legend", "--full", "--no-pager"],
+    );
+    all.lines().filter(|line| counts(line)).filter_map(parse).collect()
+}
+
+fn counts(line: &str) -> bool {
+    line.starts_with(OURS) || line.split_whitespace().nth(2) == Some("failed")
 }
 
 /// `NAME LOADED ACTIVE SUB DESCRIPTION`.
@@ -44,6 +47,13 @@ fn parse(line: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_others_those_count_that_have_failed() {
+        assert!(counts("tare-12.scope loaded active running Container c"));
+        assert!(counts("ssh.service loaded failed failed OpenSSH"));
+        assert!(!counts("ssh.service loaded active running failed OpenSSH"));
+    }
 
     #[test]
     fn a_service_that_comes_and_goes_is_the_same_unless_it_failed() {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::statfs;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use tare_netns::{configure, enter, teardown};
 
 use crate::common::{bridge, command, container, ensure, on_scratch_host, world};
 
+/// See `linux/magic.h`.
+const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 const BUNDLE: &str = "/run/bundle";
 const ID: &str = "tare-netns-test";
 /// Who root of the container is on the host.
@@ -117,12 +120,32 @@ fn heard(listener: &TcpListener) -> String {
     String::from_utf8(said.to_vec()).unwrap()
 }
 
-/// Where the host has both versions, a runtime may take neither.
 const GROUPS: &str = "/sys/fs/cgroup";
+
+/// Where the host has both versions of control groups, a runtime may take neither: it sees the second alone.
+struct Groups {
+    is_mounted: bool,
+}
+
+impl Groups {
+    fn unified() -> Self {
+        let is_unified = statfs(GROUPS).unwrap().f_type == CGROUP2_SUPER_MAGIC;
+        if !is_unified {
+            mount("cgroup2", GROUPS, "cgroup2", MountFlags::empty(), None).unwrap();
+        }
+        Self { is_mounted: !is_unified }
+    }
+
+    fn leave(self) {
+        if self.is_mounted {
+            unmount(GROUPS, UnmountFlags::empty()).unwrap();
+        }
+    }
+}
 
 fn is_configured(runtime: &'static [&'static str]) {
     on_scratch_host(|| {
-        mount("cgroup2", GROUPS, "cgroup2", MountFlags::empty(), None).unwrap();
+        let groups = Groups::unified();
         ensure(&bridge());
         let before = world();
         let made = Container::create(runtime);
@@ -139,7 +162,7 @@ fn is_configured(runtime: &'static [&'static str]) {
         made.remove();
         teardown(&wanted).unwrap();
         assert_eq!(world(), before);
-        unmount(GROUPS, UnmountFlags::empty()).unwrap();
+        groups.leave();
     });
 }
 

@@ -5,6 +5,7 @@
 //! the end of the chain, whose it is. That one cannot be removed before them, and runs before they
 //! do; `hosts` and `resolv.conf` of all of them say the same.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
@@ -53,11 +54,12 @@ impl Sharers {
     pub(super) fn leave(&self, id: &ContainerId, request: &Request) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for (kind, other) in named(request) {
-            if let Some(sharers) = all.get_mut(&other) {
-                sharers.remove(&(id.clone(), kind));
+            let Entry::Occupied(mut sharers) = all.entry(other) else { continue };
+            sharers.get_mut().remove(&(id.clone(), kind));
+            if sharers.get().is_empty() {
+                sharers.remove();
             }
         }
-        all.retain(|_, sharers| !sharers.is_empty());
     }
 
     /// Those who name this container, each once.
