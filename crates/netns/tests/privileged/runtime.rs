@@ -44,7 +44,8 @@ impl Container {
             chown(&directory, Some(ROOT), Some(ROOT)).unwrap();
         }
         fs::copy("/usr/bin/busybox", format!("{BUNDLE}/rootfs/bin/busybox")).unwrap();
-        fs::write(format!("{BUNDLE}/config.json"), config().to_string()).unwrap();
+        let config = config(&format!("/{ID}-{}-{}", runtime[0], std::process::id()));
+        fs::write(format!("{BUNDLE}/config.json"), config.to_string()).unwrap();
         let pid = format!("{BUNDLE}/pid");
         let mut made = Self { runtime, pid: 0 };
         made.run(&["create", "--bundle", BUNDLE, "--pid-file", &pid, ID]);
@@ -75,8 +76,8 @@ impl Container {
     }
 }
 
-/// A network namespace that the runtime makes has no path.
-fn config() -> Value {
+/// A network namespace that the runtime makes has no path. Control groups are everybody's.
+fn config(group: &str) -> Value {
     let namespaces = ["user", "network", "pid", "mount", "ipc", "uts"];
     let map = json!([{"containerID": 0, "hostID": ROOT, "size": 65_536}]);
     let capabilities = json!(["CAP_NET_ADMIN"]);
@@ -98,7 +99,7 @@ fn config() -> Value {
             "namespaces": namespaces.map(|kind| json!({"type": kind})),
             "uidMappings": map,
             "gidMappings": map,
-            "cgroupsPath": format!("/{ID}"),
+            "cgroupsPath": group,
         },
     })
 }
