@@ -58,7 +58,7 @@ bench: setup-lab ## Figures: of pure code, and in a lab system beside podman and
 	$(AS_ROOT) "$${CARGO_TARGET_DIR:-target}/release/tare-bench" $(BENCH)
 
 check: setup ## All that a change has to pass; ACCEPT='test-vm' if that cannot run here
-	tools/check.sh fmt-check clippy build test -- test-privileged test-lab 'test-again test-vm'
+	tools/check.sh fmt-check clippy build test -- 'test-privileged test-vm' 'test-lab test-again'
 
 test: ## Tests that run anywhere, as an ordinary user
 	tools/cargo-test.sh here $(TESTS) -- --skip privileged_ --skip lab_ --skip vm_
