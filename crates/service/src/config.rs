@@ -41,28 +41,30 @@ pub struct Network {
     /// How long a freed address rests before another container gets it.
     #[serde(rename = "quarantine-sec", deserialize_with = "seconds")]
     pub quarantine: Duration,
-    /// Who answers names of containers. It counts from the next start of the daemon.
-    pub names: Answerer,
+    /// Who answers names of containers: `tare-names`, or the daemon itself. It counts from the next start of the
+    /// daemon.
+    pub names: Helper,
     /// Who is asked about other names where the host names nobody whom that reaches: nobody, if this is
     /// empty.
     #[serde(rename = "fallback-dns", deserialize_with = "resolvers")]
     pub fallback_dns: Vec<IpAddr>,
 }
 
-/// Who answers names of containers: `auto`, `local`, or the path of a socket.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A program of ours that does a part for the daemon: `auto`, `local`, or the path of a socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum Answerer {
-    /// `tare-names` if the daemon is on the system bus and its socket is in the run directory;
-    /// else the daemon itself.
+pub enum Helper {
+    /// Whoever listens at the usual socket in the run directory, if the daemon is on the system bus and that is
+    /// there; else as [`Local`](Self::Local).
+    #[default]
     Auto,
-    /// The daemon itself.
+    /// The daemon itself, or the program beside its own that it starts.
     Local,
-    /// The `tare-names` that listens there.
+    /// Whoever listens there.
     Socket(PathBuf),
 }
 
-impl TryFrom<String> for Answerer {
+impl TryFrom<String> for Helper {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -70,7 +72,7 @@ impl TryFrom<String> for Answerer {
             "auto" => Ok(Self::Auto),
             "local" => Ok(Self::Local),
             path if path.starts_with('/') => Ok(Self::Socket(path.into())),
-            _ => Err("who answers names is auto, local, or the absolute path of a socket"),
+            _ => Err("it is auto, local, or the absolute path of a socket"),
         }
     }
 }
@@ -80,7 +82,7 @@ impl Default for Network {
         Self {
             pool: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 88, 0, 0), 16),
             quarantine: Duration::from_secs(60),
-            names: Answerer::Auto,
+            names: Helper::Auto,
             fallback_dns: Vec::new(),
         }
     }
@@ -93,8 +95,8 @@ impl Default for Network {
 pub struct Runtime {
     /// Runtimes in the order of preference; the first that works is used.
     pub preferred: Vec<RuntimeName>,
-    /// Who starts them.
-    pub spawner: Spawner,
+    /// Who starts them, and conmon: `tare-spawn`, or the daemon itself.
+    pub spawner: Helper,
     /// Whether it is tried out, at each start of the daemon, which of them works.
     pub trial: Trial,
 }
@@ -114,33 +116,7 @@ pub enum Trial {
 impl Default for Runtime {
     fn default() -> Self {
         let preferred = vec![RuntimeName::Crun, RuntimeName::Runc];
-        Self { preferred, spawner: Spawner::Auto, trial: Trial::default() }
-    }
-}
-
-/// Who starts conmon and the runtimes: `auto`, `local`, or the path of a socket.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Spawner {
-    /// `tare-spawn` if the daemon is on the system bus and its socket is in the run directory;
-    /// else the daemon itself.
-    Auto,
-    /// The daemon itself.
-    Local,
-    /// The `tare-spawn` that listens there.
-    Socket(PathBuf),
-}
-
-impl TryFrom<String> for Spawner {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.as_str() {
-            "auto" => Ok(Self::Auto),
-            "local" => Ok(Self::Local),
-            path if path.starts_with('/') => Ok(Self::Socket(path.into())),
-            _ => Err("a spawner is auto, local, or the absolute path of a socket"),
-        }
+        Self { preferred, spawner: Helper::Auto, trial: Trial::default() }
     }
 }
 
@@ -184,35 +160,8 @@ impl Default for Containers {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Registries {
-    /// Who speaks with them.
-    pub worker: Worker,
-}
-
-/// Who speaks with registries: `auto`, `local`, or the path of a socket.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Worker {
-    /// `tare-worker.socket` if the daemon is on the system bus and that is in the run directory; else
-    /// the `tare-worker` beside the daemon's own program.
-    #[default]
-    Auto,
-    /// The `tare-worker` beside the daemon's own program.
-    Local,
-    /// Whoever listens there.
-    Socket(PathBuf),
-}
-
-impl TryFrom<String> for Worker {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.as_str() {
-            "auto" => Ok(Self::Auto),
-            "local" => Ok(Self::Local),
-            path if path.starts_with('/') => Ok(Self::Socket(path.into())),
-            _ => Err("a worker is auto, local, or the absolute path of a socket"),
-        }
-    }
+    /// Who speaks with them: a `tare-worker`, be it one that the daemon starts.
+    pub worker: Helper,
 }
 
 /// As many as a `resolv.conf` can have, at addresses where containers reach somebody.
@@ -404,9 +353,9 @@ mod tests {
             let file = format!("[runtime]\nspawner = \"{text}\"");
             load(&[("a", &file)]).map(|config| config.runtime.spawner)
         };
-        assert_eq!(spawner("auto").unwrap(), Spawner::Auto);
-        assert_eq!(spawner("local").unwrap(), Spawner::Local);
-        assert_eq!(spawner("/run/x.sock").unwrap(), Spawner::Socket("/run/x.sock".into()));
+        assert_eq!(spawner("auto").unwrap(), Helper::Auto);
+        assert_eq!(spawner("local").unwrap(), Helper::Local);
+        assert_eq!(spawner("/run/x.sock").unwrap(), Helper::Socket("/run/x.sock".into()));
         for bad in ["", "Local", "run/x.sock"] {
             assert!(spawner(bad).is_err(), "{bad}");
         }

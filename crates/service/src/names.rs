@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tare_names::{Error, Local, NameServer, Remote};
 
 use crate::bus::Bus;
-use crate::config::Answerer;
+use crate::config::Helper;
 
 /// All names of containers are below it, too. It is in the `search` of their `resolv.conf`, so that
 /// no name of a container is asked elsewhere first. `internal` is nobody's on the Internet.
@@ -27,7 +27,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// # Errors
 ///
 /// [`Error::Start`].
-pub fn choose(setting: &Answerer, bus: &Bus, run_dir: &Path) -> Result<Arc<dyn NameServer>, Error> {
+pub fn choose(setting: &Helper, bus: &Bus, run_dir: &Path) -> Result<Arc<dyn NameServer>, Error> {
     let usual = run_dir.join(SOCKET);
     let is_there = usual.exists();
     match decide(setting, bus, is_there.then_some(usual)) {
@@ -52,18 +52,18 @@ pub(crate) fn is_server(address: IpAddr) -> bool {
 }
 
 /// The socket to be used, if one is.
-fn decide(setting: &Answerer, bus: &Bus, there: Option<PathBuf>) -> Option<PathBuf> {
+fn decide(setting: &Helper, bus: &Bus, there: Option<PathBuf>) -> Option<PathBuf> {
     match setting {
-        Answerer::Socket(path) => Some(path.clone()),
-        Answerer::Auto if *bus == Bus::System => there,
-        Answerer::Auto | Answerer::Local => None,
+        Helper::Socket(path) => Some(path.clone()),
+        Helper::Auto if *bus == Bus::System => there,
+        Helper::Auto | Helper::Local => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Answerer::{Auto, Socket};
+    use Helper::{Auto, Socket};
 
     #[test]
     fn who_is_not_installed_needs_nothing_that_is() {
@@ -73,7 +73,7 @@ mod tests {
             (Auto, Bus::System, None, None),
             (Auto, Bus::Private, Some(&usual), None),
             (Auto, Bus::Session, Some(&usual), None),
-            (Answerer::Local, Bus::System, Some(&usual), None),
+            (Helper::Local, Bus::System, Some(&usual), None),
             (Socket(other.clone()), Bus::Private, None, Some(&other)),
             (Socket(other.clone()), Bus::System, Some(&usual), Some(&other)),
         ] {

@@ -38,7 +38,7 @@ pub enum Error {
 ///
 /// [`Error`].
 pub fn choose(
-    setting: &config::Spawner,
+    setting: &config::Helper,
     bus: &Bus,
     run_dir: &Path,
 ) -> Result<Arc<dyn Spawner>, Error> {
@@ -58,13 +58,13 @@ enum Choice {
     Neither,
 }
 
-fn decide(setting: &config::Spawner, bus: &Bus, is_there: bool, is_sandboxed: bool) -> Choice {
+fn decide(setting: &config::Helper, bus: &Bus, is_there: bool, is_sandboxed: bool) -> Choice {
     let is_installed = *bus == Bus::System;
     match setting {
-        config::Spawner::Socket(path) => Choice::Remote(Some(path.clone())),
-        config::Spawner::Auto if is_installed && is_there => Choice::Remote(None),
-        config::Spawner::Auto if is_installed && is_sandboxed => Choice::Neither,
-        config::Spawner::Auto | config::Spawner::Local => Choice::Local,
+        config::Helper::Socket(path) => Choice::Remote(Some(path.clone())),
+        config::Helper::Auto if is_installed && is_there => Choice::Remote(None),
+        config::Helper::Auto if is_installed && is_sandboxed => Choice::Neither,
+        config::Helper::Auto | config::Helper::Local => Choice::Local,
     }
 }
 
@@ -90,7 +90,7 @@ fn local(run_dir: &Path) -> Result<Arc<dyn Spawner>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Spawner::{Auto, Socket};
+    use crate::config::Helper::{Auto, Socket};
 
     #[test]
     fn who_is_not_installed_needs_nothing_that_is() {
@@ -104,7 +104,7 @@ mod tests {
             (Auto, Bus::Private, true, true, Choice::Local),
             (Auto, Bus::Session, true, false, Choice::Local),
             (Auto, at(), true, false, Choice::Local),
-            (config::Spawner::Local, Bus::System, true, true, Choice::Local),
+            (config::Helper::Local, Bus::System, true, true, Choice::Local),
             (Socket(elsewhere()), Bus::Private, false, false, Choice::Remote(Some(elsewhere()))),
             (Socket(elsewhere()), at(), true, false, Choice::Remote(Some(elsewhere()))),
         ] {

@@ -48,7 +48,7 @@ pub enum Error {
 /// How workers are had.
 #[derive(Clone, Debug)]
 pub struct Workers {
-    setting: config::Worker,
+    setting: config::Helper,
     is_installed: bool,
     usual: PathBuf,
 }
@@ -82,7 +82,7 @@ impl Drop for Worker {
 impl Workers {
     /// Those that the settings say; where they leave it open, the daemon on the system bus connects to
     /// `tare-worker.socket` if that listens, and any other starts the program beside its own.
-    pub fn choose(setting: &config::Worker, bus: &Bus, run_dir: &Path) -> Self {
+    pub fn choose(setting: &config::Helper, bus: &Bus, run_dir: &Path) -> Self {
         Self {
             setting: setting.clone(),
             is_installed: *bus == Bus::System,
@@ -115,17 +115,17 @@ enum Choice {
 }
 
 fn decide(
-    setting: &config::Worker,
+    setting: &config::Helper,
     is_installed: bool,
     is_there: bool,
     is_sandboxed: bool,
 ) -> Choice {
     match setting {
-        config::Worker::Socket(path) => Choice::At(Some(path.clone())),
-        config::Worker::Auto if is_installed && is_there => Choice::At(None),
+        config::Helper::Socket(path) => Choice::At(Some(path.clone())),
+        config::Helper::Auto if is_installed && is_there => Choice::At(None),
         // It could not give up what it would have from here: neither user nor group.
-        config::Worker::Auto if is_installed && is_sandboxed => Choice::Neither,
-        config::Worker::Auto | config::Worker::Local => Choice::Program,
+        config::Helper::Auto if is_installed && is_sandboxed => Choice::Neither,
+        config::Helper::Auto | config::Helper::Local => Choice::Program,
     }
 }
 
@@ -163,7 +163,7 @@ fn program() -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Worker::{Auto, Local, Socket};
+    use crate::config::Helper::{Auto, Local, Socket};
 
     #[test]
     fn who_is_not_installed_needs_nothing_that_is() {

@@ -205,6 +205,13 @@ impl Cutter {
     }
 }
 
+/// An image with a layer of so many bytes, which nobody can make smaller.
+pub(crate) fn incompressible(size: usize) -> Picture {
+    let mut random = vec![0; size];
+    File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+    Picture { layers: vec![files_tar(&[("random", &random)])], ..pictures().remove(0) }
+}
+
 /// Passes on what comes, until there is no more or `go_on` says no.
 fn pass(from: &mut impl Read, to: &mut impl Write, mut go_on: impl FnMut(&[u8]) -> bool) {
     let mut buffer = vec![0; 16 << 10];
@@ -222,10 +229,7 @@ fn privileged_a_layer_that_breaks_off_goes_on_where_it_was() {
         let registry = Registry::start(host, Access::Open);
         let mut tared = Tared::start(host);
         let client = tared.client().await;
-        let mut random = vec![0; SIZE];
-        File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
-        let picture =
-            Picture { layers: vec![files_tar(&[("random", &random)])], ..pictures().remove(0) };
+        let picture = incompressible(SIZE);
         registry.put(&picture, "big:1");
         let cutter = Cutter::start(SIZE / 2);
         let name = format!("127.0.0.1:{}/big:1", cutter.port);

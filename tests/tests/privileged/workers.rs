@@ -1,6 +1,6 @@
 //! Who speaks with registries: a process of its own, which can do nothing else.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
@@ -8,13 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use system_tests::archive::{Picture, files_tar};
 use system_tests::registry::{Access, REGISTRY, Registry};
 use system_tests::{Client, ERROR, Host, Options, ROOT, Setup, Tared, failure, on_scratch_host};
 use zbus::OwnedObjectPath;
 
 use super::bad_input::there;
-use super::images::pictures;
+use super::pull::incompressible;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -128,10 +127,7 @@ fn privileged_a_pull_whose_worker_is_killed_fails_and_can_be_repeated() {
         let registry = Registry::start(host, Access::Open);
         let mut tared = Tared::start(host);
         let client = tared.client().await;
-        let mut random = vec![0; SIZE];
-        File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
-        let picture =
-            Picture { layers: vec![files_tar(&[("random", &random)])], ..pictures().remove(0) };
+        let picture = incompressible(SIZE);
         registry.put(&picture, "big:1");
         let before = there(host, &client).await;
 

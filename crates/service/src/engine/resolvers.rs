@@ -32,8 +32,9 @@ use crate::effects;
 
 /// So long after something happened the files are read: by then whoever writes them is done.
 const REST: Duration = Duration::from_millis(100);
-/// So long after the files could not be watched it is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+/// So long after the files could not be watched they are read again, watched or not: whoever has them
+/// change waits for a second.
+const RETRY: Duration = Duration::from_millis(500);
 /// More links than this on the way to a file are a circle.
 const MAX_LINKS: usize = 16;
 
@@ -47,7 +48,7 @@ pub(super) async fn follow(
     entered: Arc<Notify>,
     first: (BTreeSet<PathBuf>, io::Result<Watch>),
 ) {
-    let (mut known, mut first) = (None, Some(first));
+    let (mut known, mut first, mut is_told) = (None, Some(first), false);
     loop {
         let Some(there) = engine.upgrade().map(Engine) else { return };
         let (files, watch) = first.take().unwrap_or_else(|| there.watch_resolvers());
@@ -56,22 +57,23 @@ pub(super) async fn follow(
         there.bring_up_to(known.as_ref(), (&of_host, &of_namespaces)).await;
         drop(there);
         known = Some((of_host, of_namespaces));
-        match watch {
-            Ok(watch) => tokio::select! {
-                changed = watch.changed() => match changed {
-                    Ok(()) => tokio::time::sleep(REST).await,
-                    Err(error) => unwatched(&error).await,
-                },
-                () = entered.notified() => {}
+        let happened = async { watch?.changed().await };
+        tokio::select! {
+            happened = happened => match happened {
+                Ok(()) => {
+                    is_told = false;
+                    tokio::time::sleep(REST).await;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!("the resolvers of the host cannot be watched: {error}");
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
             },
-            Err(error) => unwatched(&error).await,
+            () = entered.notified() => {}
         }
     }
-}
-
-async fn unwatched(error: &io::Error) {
-    tracing::warn!("the resolvers of the host cannot be watched: {error}");
-    tokio::time::sleep(RETRY).await;
 }
 
 /// What these files say; nothing while the service ends.
