@@ -55,6 +55,7 @@ bench: setup-lab ## Figures: of pure code, and in a lab system beside podman and
 	$(if $(ROWS),,$(if $(QUICK),DIVAN_MAX_TIME=0.1) $(CARGO) bench --locked --workspace --bench '*')
 	$(CARGO) build --locked --release -p tare-service -p tare-spawn -p tare-names -p tare-worker -p tarectl \
 		-p system-tests
+	@mkdir -p "$(TARGET)/bench"
 	$(AS_ROOT) "$${CARGO_TARGET_DIR:-target}/release/tare-bench" $(BENCH)
 
 check: setup ## All that a change has to pass; ACCEPT='test-vm' if that cannot run here

@@ -39,9 +39,13 @@ cargo=$!
 exec 3>&-
 # Waits for those that run, which take away what they have made. A Ctrl-C is for all that is at work, but who
 # is told to end is told alone.
+# What root runs, nobody else may signal.
+end() {
+    kill "$@" 2>/dev/null || { [ "$(id -u)" != 0 ] && sudo -n kill "$@" 2>/dev/null; } || :
+}
 interrupted=
 trap 'interrupted=130' INT
-trap 'interrupted=143; kill "$cargo" $(pgrep -P "$cargo") 2>/dev/null || :' TERM
+trap 'interrupted=143; end "$cargo" $(pgrep -P "$cargo")' TERM
 status=0
 while wait "$cargo" && status=0 || status=$?; kill -0 "$cargo" 2>/dev/null; do :; done
 while wait "$tee" || :; kill -0 "$tee" 2>/dev/null; do :; done

@@ -56,6 +56,12 @@ keep_root() {
     keeper=$!
 }
 
+# Interrupts the process groups of these lanes, also what root runs in them, which nobody else may signal.
+interrupt() {
+    kill -INT "$@" 2>/dev/null
+    [ "$(id -u)" = 0 ] || sudo -n kill -INT -- "$@" 2>/dev/null
+}
+
 # All lanes at once. Each is a process group of its own, or it would not hear of a Ctrl-C.
 beside() {
     local each lanes=()
@@ -66,7 +72,7 @@ beside() {
         lanes+=($!)
     done
     # shellcheck disable=SC2064 # those of now
-    trap "kill -INT ${lanes[*]/#/-} 2>/dev/null; wait ${lanes[*]}; exit 130" INT TERM
+    trap "interrupt ${lanes[*]/#/-}; wait ${lanes[*]}; exit 130" INT TERM
     wait "${lanes[@]}"
     trap - INT TERM
     set +m

@@ -22,6 +22,9 @@ if ! command -v dpkg-query >/dev/null; then
     echo "This is not Debian. What is needed, under its names there:" $packages >&2
     exit 0
 fi
+# One at a time: who comes second may find that all is there, and apt-get does not wait for another.
+exec 9<"$0"
+flock 9
 wanted=$(missing "$@")
 [ -n "$wanted" ] || exit 0
 
@@ -31,10 +34,10 @@ root=
 install() {
     # shellcheck disable=SC2086 # a list of words
     $root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -q --no-install-recommends $wanted
+        apt-get install -y -q --no-install-recommends $wanted 9>&-
 }
 # A fresh system has no lists, an old one has stale ones; most have good ones.
-install || { $root apt-get update -q && install; } || {
+install || { $root apt-get update -q 9>&- && install; } || {
     echo "setup: cannot run here: these packages cannot be installed:$wanted" >&2
     exit 77
 }

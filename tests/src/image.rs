@@ -13,7 +13,14 @@ use crate::host::run;
 /// and the few files and directories a container needs. Made once.
 pub fn busybox_tar() -> &'static [u8] {
     static TAR: OnceLock<Vec<u8>> = OnceLock::new();
-    TAR.get_or_init(make_busybox)
+    TAR.get_or_init(|| make_busybox().into_inner().unwrap())
+}
+
+/// The same with one file more.
+pub fn busybox_tar_with(path: &str, content: &[u8]) -> Vec<u8> {
+    let mut tar = make_busybox();
+    append(&mut tar, path, EntryType::Regular, 0o644, content);
+    tar.into_inner().unwrap()
 }
 
 /// The same without the links, for who calls `/bin/busybox` and wants it soon.
@@ -40,7 +47,7 @@ fn append_busybox(tar: &mut Builder<Vec<u8>>) {
     append(tar, "bin/busybox", EntryType::Regular, 0o755, &busybox);
 }
 
-fn make_busybox() -> Vec<u8> {
+fn make_busybox() -> Builder<Vec<u8>> {
     let mut tar = Builder::new(Vec::new());
     append_busybox(&mut tar);
     for name in run("/bin/busybox", &["--list"]).lines().filter(|name| *name != "busybox") {
@@ -50,7 +57,7 @@ fn make_busybox() -> Vec<u8> {
     let passwd = b"root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/:/bin/sh\n";
     append(&mut tar, "etc/passwd", EntryType::Regular, 0o644, passwd);
     append(&mut tar, "etc/group", EntryType::Regular, 0o644, b"root:x:0:\nwww:x:33:\n");
-    tar.into_inner().unwrap()
+    tar
 }
 
 /// An archive with one entry whose name is exactly `name`, whatever that is.

@@ -222,7 +222,11 @@ pub async fn address(client: &Client, path: &OwnedObjectPath) -> HashMap<String,
 }
 
 /// What `PropertiesChanged` has told of a container, in order.
-fn changes(client: &Client, path: &str) -> Vec<Properties> {
+///
+/// # Panics
+///
+/// If another thread has panicked.
+pub fn changes(client: &Client, path: &str) -> Vec<Properties> {
     type Changed = (String, HashMap<String, OwnedVariant>, Vec<String>);
     let messages = client.messages();
     let told = messages.iter().filter_map(|it| signal::<Changed>(it, path, "PropertiesChanged"));

@@ -23,10 +23,21 @@ fn crates() -> Vec<PathBuf> {
     fs::read_dir(crates_dir()).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
+/// Those that have no effects on the host which tests could make fail, and why.
+const NO_EFFECTS: [(&str, &str); 4] = [
+    ("checkpoint", "it computes"),
+    ("ctl", "it asks others"),
+    ("specgen", "it computes"),
+    ("worker", "it may change nothing"),
+];
+
 /// Whether tests can make each effect of a crate fail.
 fn has_effects(dir: &Path) -> bool {
     let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
-    manifest.lines().any(|line| line.starts_with("fault ="))
+    let can_fail = manifest.lines().any(|line| line.starts_with("fault ="));
+    let has_none = NO_EFFECTS.iter().any(|(name, _)| dir.ends_with(name));
+    assert_ne!(can_fail, has_none, "{} has the feature `fault`, or says why not", dir.display());
+    can_fail
 }
 
 /// What the common part of a file forbids, or says why it does not.
@@ -81,11 +92,58 @@ fn what_only_computes_is_forbidden_all_else() {
     }
 }
 
+/// Of all that is compiled.
+fn packages() -> Vec<PathBuf> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let more = [tests.into(), tests.join("faults"), tests.join("world")];
+    crates().into_iter().chain(more).collect()
+}
+
+#[test]
+fn every_crate_says_what_it_is_and_what_has_changed() {
+    for dir in crates() {
+        for (file, begins) in [("README.md", "# "), ("CHANGELOG.md", "# Changelog\n")] {
+            let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+            assert!(text.starts_with(begins), "{} of {}", file, dir.display());
+        }
+    }
+}
+
+/// All files of Rust below a directory.
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.flat_map(|path| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(extension) if extension == "rs" => vec![path],
+        _ => Vec::new(),
+    });
+    found.collect()
+}
+
+/// The lints of the workspace deny `unsafe`; who expects it all the same is one of these.
+#[test]
+fn unsafe_code_is_in_modules_of_that_name_only() {
+    let mut allowed = 0;
+    for file in packages().iter().flat_map(|dir| sources(&dir.join("src"))) {
+        let text = fs::read_to_string(&file).unwrap();
+        let of_system = file.iter().any(|part| part == "sys" || part == "sys.rs");
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if !line.contains("(unsafe_code") {
+                continue;
+            }
+            let what = lines.find(|line| !line.starts_with("#[")).unwrap_or_default();
+            let is_one = what.ends_with("mod sys;");
+            assert!(is_one || (of_system && what.ends_with(';')), "{}: {what}", file.display());
+            allowed += 1;
+        }
+    }
+    assert!(allowed > 5, "{allowed}");
+}
+
 #[test]
 fn every_crate_is_linted() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for dir in crates().into_iter().chain([tests.into(), tests.join("faults"), tests.join("world")])
-    {
+    for dir in packages() {
         let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true\n"), "{}", dir.display());
     }

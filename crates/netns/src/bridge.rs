@@ -63,6 +63,18 @@ pub fn find_bridge(bridge: &Bridge) -> Result<bool, Error> {
     observe(&mut Linux::default(), bridge).map(|found| found.is_some())
 }
 
+/// Whether the host has a bridge of that name that was made here, whatever it was made for.
+///
+/// # Errors
+///
+/// [`Error::ReadInterface`].
+pub fn has_own_bridge(name: &InterfaceName) -> Result<bool, Error> {
+    match Linux::default().observe_bridge(name).map_err(|source| read_error(name, source)) {
+        Err(Error::NotABridge { .. }) => Ok(false),
+        found => Ok(found?.is_some_and(|found| found.mark == Mark::Alias)),
+    }
+}
+
 fn observe(kernel: &mut Linux, bridge: &Bridge) -> Result<Option<ObservedBridge>, Error> {
     let name = &bridge.name;
     let observed = kernel.observe_bridge(name).map_err(|source| read_error(name, source))?;

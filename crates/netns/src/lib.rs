@@ -94,7 +94,7 @@ mod undo;
 mod uplinks;
 mod wanted;
 
-pub use bridge::{Ensured, Removed, ensure_bridge, find_bridge, remove_bridge};
+pub use bridge::{Ensured, Removed, ensure_bridge, find_bridge, has_own_bridge, remove_bridge};
 pub use connection::{Alias, Connection, InvalidConnection, MAX_ALIASES, next_interface};
 pub use conntrack::{Connections, forget_connections};
 pub use driver::{Driver, MacvlanMode, VlanId};

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::undo::{Kernel, apply, take_back};
 use crate::{
-    ContainerRules, Element, Error, ErrorKind, MacvlanMode, Member, NamespaceName, Reach, TableName,
+    ContainerRules, Element, Error, ErrorKind, MacvlanMode, Member, NamespaceName, PortRequest,
+    Protocol, Publication, Reach, TableName,
 };
 
 /// Everything the steps can change. Fails the step that `steps_until_failure` counts down to.
@@ -212,6 +213,7 @@ fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 fn container(id: u8, attachments: usize, gateways: bool) -> Wanted {
     let attachment = |at: usize| {
         let address: IpNet = format!("10.{at}.0.{id}/24").parse().unwrap();
+        let address6: IpNet = format!("fd00:{at}::{id}/64").parse().unwrap();
         // Every third is none of the bridge.
         let link = match at % 3 {
             2 => Link::Macvlan { parent: name("lan0"), mode: MacvlanMode::Bridge, mtu: None },
@@ -225,10 +227,11 @@ fn container(id: u8, attachments: usize, gateways: bool) -> Wanted {
             link,
             interface: name(&format!("eth{at}")),
             mac: MacAddress::for_address(address.addr()),
-            addresses: vec![address],
-            gateways: gateways
-                .then(|| format!("10.{at}.0.254").parse().unwrap())
-                .into_iter()
+            addresses: vec![address, address6],
+            gateways: [format!("10.{at}.0.254"), format!("fd00:{at}::ff")]
+                .iter()
+                .filter(|_| gateways)
+                .map(|gateway| gateway.parse().unwrap())
                 .collect(),
         }
     };
@@ -256,7 +259,7 @@ fn host() -> impl Strategy<Value = FakeKernel> {
 
 proptest! {
     #[test]
-    fn a_failed_step_leaves_no_trace(before in host(), wanted in wanted(), fail_at in 0_usize..20) {
+    fn a_failed_step_leaves_no_trace(before in host(), wanted in wanted(), fail_at in 0_usize..30) {
         let steps = plan(&wanted);
         prop_assume!(fail_at < steps.len());
         let mut kernel = FakeKernel { steps_until_failure: Some(fail_at), ..before.clone() };
@@ -283,7 +286,7 @@ proptest! {
 
     #[test]
     fn tearing_down_what_was_cut_off_anywhere_leaves_nothing(
-        before in host(), wanted in wanted(), cut_at in 0_usize..20,
+        before in host(), wanted in wanted(), cut_at in 0_usize..30,
     ) {
         prop_assume!(!before.files.contains(&wanted.namespace));
         let mut kernel = before.clone();
@@ -347,10 +350,15 @@ proptest! {
         let rules = |id: u8| ContainerRules {
             members: vec![Member {
                 bridge: name("tare0"),
-                addresses: vec![[10, 88, 0, id].into()],
+                addresses: vec![[10, 88, 0, id].into(), format!("fd00:88::{id}").parse().unwrap()],
                 reach: Reach::Open,
             }],
-            publications: vec![],
+            publications: vec![Publication {
+                port: PortRequest::new(None, Protocol::Tcp, u16::from(id), 80, 1).unwrap().settle(id.into()),
+                bridge: name("tare0"),
+                v4: Some([10, 88, 0, id].into()),
+                v6: Some(format!("fd00:88::{id}").parse().unwrap()),
+            }],
         };
         let table: TableName = name("tare");
         let add = |rules: ContainerRules| {
@@ -407,7 +415,7 @@ fn the_earlier_attachment_has_the_better_default_route() {
             _ => None,
         })
         .collect();
-    assert_eq!(metrics, [100, 101, 102]);
+    assert_eq!(metrics, [100, 100, 101, 101, 102, 102], "of both families");
 }
 
 /// A kernel that fails the steps of these numbers.

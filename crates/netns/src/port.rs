@@ -91,6 +91,13 @@ pub enum InvalidPort {
     /// A range whose ports on the host are left open.
     #[error("a range of ports needs its first port on the host")]
     AnyRange,
+    /// The address is none that a host offers ports at: a multicast one, one of a single link, or of IPv4
+    /// in IPv6's form.
+    #[error("a port cannot be published at address {address}")]
+    Address {
+        /// The address.
+        address: IpAddr,
+    },
     /// Two of the ports are the same port of the host.
     #[error("{first} and {second} overlap")]
     Overlap {
@@ -232,9 +239,22 @@ impl PublishedPort {
     }
 }
 
+/// Whether no host could offer a port there. A link-local address says nothing without its link.
+fn is_unfit(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => {
+            v6.is_multicast() || v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some()
+        }
+    }
+}
+
 impl Raw {
     fn check(self) -> Result<Self, InvalidPort> {
-        let Self { host, container, count, .. } = self;
+        let Self { at, host, container, count, .. } = self;
+        if let Some(address) = at.filter(is_unfit) {
+            return Err(InvalidPort::Address { address });
+        }
         if container == 0 {
             return Err(InvalidPort::Zero);
         }
@@ -386,6 +406,13 @@ mod tests {
         ];
         for (about, (host, container, count), want) in cases {
             assert_eq!(request("", host, container, count).map(drop), want, "{about}");
+        }
+        for at in ["224.0.0.1", "255.255.255.255", "ff02::1", "fe80::1", "::ffff:192.0.2.1"] {
+            let refused = InvalidPort::Address { address: at.parse().unwrap() };
+            assert_eq!(request(at, 8080, 80, 1), Err(refused), "{at}");
+        }
+        for at in ["0.0.0.0", "127.0.0.1", "192.0.2.1", "::", "::1", "2001:db8::1", "fd00::1"] {
+            request(at, 8080, 80, 1).unwrap();
         }
         assert_eq!("tcp ".parse::<Protocol>(), Err(InvalidPort::Protocol));
         assert_eq!("sctp".parse::<Protocol>(), Ok(Protocol::Sctp));

@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_luck;
 mod binds;
 mod bound;
+mod bridges;
 mod bus;
 mod changes;
 mod contract;

@@ -84,7 +84,15 @@ fn privileged_what_a_running_container_cannot_have_is_refused_before_any_effect(
                 ("Range", count.into()),
             ])
         };
+        let at = |address: &'static str| {
+            let mut port = at_port(8080, 80, "tcp");
+            port.insert("HostAddress".into(), address.into());
+            vec![port]
+        };
         for (ports, error) in [
+            (at("fe80::1"), "InvalidArgs"),
+            (at("::ffff:203.0.113.1"), "InvalidArgs"),
+            (at("224.0.0.1"), "InvalidArgs"),
             (vec![at_port(8080, 0, "tcp")], "InvalidArgs"),
             (vec![at_port(8080, 80, "icmp")], "InvalidArgs"),
             (vec![range(8080, 0)], "InvalidArgs"),
@@ -258,7 +266,14 @@ fn privileged_networks_that_cannot_be_are_refused_before_any_effect() {
             .unwrap_err();
         assert_eq!(refused.short(), "NetworkInUse", "the default network stays");
         network(&client, "n", macvlan_on("out0")).await.expect("the parent is all that was wrong");
-        run("ip", &["link", "del", "out0"]);
+        // An address of both would be there twice.
+        let refused = network(&client, "again", macvlan_on("out0")).await.unwrap_err();
+        assert_eq!(refused.short(), "SubnetOverlap", "{refused:?}");
+        run("ip", &["link", "add", "out1", "type", "veth", "peer", "name", "far1"]);
+        network(&client, "apart", macvlan_on("out1")).await.expect("it is on another link");
+        for link in ["out0", "out1"] {
+            run("ip", &["link", "del", link]);
+        }
         tared.stop();
     });
 }

@@ -185,6 +185,53 @@ fn privileged_networks_come_are_used_and_go() {
     });
 }
 
+#[test]
+fn privileged_a_network_may_have_several_subnets_of_a_family_and_gateways_that_are_not_the_first() {
+    on_scratch_host(async |host| {
+        make_outside();
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let subnets = vec![
+            row([("Subnet", "10.99.0.0/24".into()), ("Gateway", "10.99.0.254".into())]),
+            row([("Subnet", "10.98.0.0/24".into())]),
+            row([("Subnet", "fd00:99::/64".into()), ("Gateway", "fd00:99::ff".into())]),
+        ];
+        network(&client, "web", Options::from([("Subnets", subnets.into())])).await.unwrap();
+        let on_web = || vec![row([("Network", "web".into())])];
+        let server = started_with(&client, "server", on(&server("hello"), on_web())).await;
+        let caller = started_with(&client, "caller", on("sleep 1000", on_web())).await;
+        let known = addresses(&client, &server).await;
+        let begin = ["10.99.0.", "10.98.0.", "fd00:99::"];
+        assert_eq!(known.len(), begin.len(), "{known:?}");
+        for ((interface, address), begin) in known.iter().zip(begin) {
+            assert!(interface == "eth0" && address.starts_with(begin), "{known:?}");
+        }
+        let addresses = known.iter().map(|(_, address)| address.as_str());
+        for to in addresses.chain(["server"]) {
+            let heard = client.exec(&caller, &format!("nc -w 5 {to} 80")).await;
+            assert_eq!(heard.stdout, "hello\n", "{to}: {heard:?}");
+        }
+        let routes = "ip route show default; ip -6 route show default";
+        let routes = client.exec(&caller, routes).await.stdout;
+        for via in ["default via 10.99.0.254 ", "default via fd00:99::ff "] {
+            assert!(routes.contains(via), "{routes}");
+        }
+        let outside = in_network("outside", || TcpListener::bind("203.0.113.2:80").unwrap());
+        let greeted = std::thread::spawn(move || {
+            outside.accept().unwrap().0.write_all(b"outside\n").unwrap();
+        });
+        let heard = client.exec(&caller, "nc -w 5 203.0.113.2 80").await;
+        assert_eq!(heard.stdout, "outside\n", "{heard:?}");
+        greeted.join().unwrap();
+        for path in [server, caller] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+        remove_outside();
+    });
+}
+
 pub(super) fn port(host: u16, protocol: &'static str) -> Row {
     row([
         ("HostPort", host.into()),
@@ -429,7 +476,8 @@ fn privileged_a_running_container_is_connected_and_disconnected() {
     });
 }
 
-/// What `ip` and `nft` say, to the byte, and which addresses are somebody's; those that rest are many.
+/// What `ip` and `nft` say, to the byte, and which addresses are somebody's; those that rest are many, but
+/// of the network where a container has its own.
 fn traces(runtime: &std::path::Path) -> Vec<String> {
     // A bridge without ports is down a second later.
     while run("ip", &["-o", "link"]).contains(" state UP ") {
@@ -446,7 +494,8 @@ fn traces(runtime: &std::path::Path) -> Vec<String> {
     let database = rusqlite::Connection::open(runtime.join("db/run.db")).unwrap();
     let mut leases = database
         .prepare(
-            "SELECT network || hex(address) FROM leases WHERE container IS NOT NULL ORDER BY 1",
+            "SELECT network || hex(address) || chosen || ifnull(container, '') FROM leases
+             WHERE container IS NOT NULL OR network = 'web' ORDER BY 1",
         )
         .unwrap();
     let leases: Vec<String> =
@@ -479,8 +528,11 @@ fn privileged_two_hundred_lives_leave_what_one_did() {
         let mut tared = Tared::with(setup.clone());
         let client = tared.client().await;
         client.import_busybox().await;
-        network(&client, "web", Options::from([("IPv6", true.into())])).await.unwrap();
-        let both = vec![row([("Network", "tare".into())]), row([("Network", "web".into())])];
+        let subnets = ["10.99.0.0/24", "fd00:99::/64"].map(|net| row([("Subnet", net.into())]));
+        let subnets = Options::from([("Subnets", subnets.to_vec().into())]);
+        network(&client, "web", subnets).await.unwrap();
+        let own = ("Addresses", vec!["10.99.0.9", "fd00:99::9"].into());
+        let both = vec![row([("Network", "tare".into())]), row([("Network", "web".into()), own])];
         let mut options = on("true", both);
         options.insert("PublishedPorts", vec![port(8080, "tcp"), port(8080, "udp")].into());
         let path = client.create_with("c", options).await.unwrap();

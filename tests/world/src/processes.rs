@@ -60,8 +60,8 @@ pub(super) fn things(processes: &[Process], scope: &Scope) -> Things {
 }
 
 /// The processes of a scope: `tared`, its bus, conmon, runtimes, and everything in a container. By
-/// their command lines, their mounts, or their control groups; and what a daemon should have
-/// waited for.
+/// their command lines, their mounts, or their control groups; what a daemon has started; and what it
+/// should have waited for.
 ///
 /// Other zombies do not count: where PID 1 is not a real init, it is slow to reap what nobody else
 /// waits for.
@@ -69,14 +69,14 @@ pub fn all(scope: &Scope) -> Vec<Process> {
     let mut search = Search::new(scope);
     let pids = names_in(Path::new("/proc")).into_iter().filter_map(|name| name.parse().ok());
     let (living, ended): (Vec<_>, Vec<_>) = pids.partition(|pid| !command_line(*pid).is_empty());
-    let ours: Vec<Process> = living
-        .into_iter()
-        .filter(|pid| search.is_ours(*pid))
-        .map(|pid| Process { pid, command_line: command_line(pid), fate: Fate::Lives })
-        .collect();
+    let (ours, others): (Vec<_>, Vec<_>) = living.into_iter().partition(|pid| search.is_ours(*pid));
+    let lives = |pid| Process { pid, command_line: command_line(pid), fate: Fate::Lives };
+    let ours: Vec<Process> = ours.into_iter().map(lives).collect();
     let daemons: Vec<i32> = ours.iter().filter(|it| it.is_daemon(scope)).map(|it| it.pid).collect();
+    let is_child = |pid: &i32| parent(*pid).is_some_and(|parent| daemons.contains(&parent));
+    let children = others.into_iter().filter(is_child).map(lives);
     let zombies = ended.into_iter().filter_map(|pid| zombie_of(&daemons, pid));
-    ours.iter().cloned().chain(zombies).collect()
+    ours.iter().cloned().chain(children).chain(zombies).collect()
 }
 
 /// A search for processes.

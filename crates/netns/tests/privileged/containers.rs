@@ -13,8 +13,8 @@ use crate::common::{
     set_bridge_netfilter, setup, socket, there_and_back, veth, world,
 };
 use tare_netns::{
-    Bridge, Ensured, Error, ErrorKind, Removed, Step, enter, find_bridge, host_prefixes,
-    open_namespace, remove_bridge, teardown,
+    Bridge, Ensured, Error, ErrorKind, Removed, Step, enter, find_bridge, has_own_bridge,
+    host_prefixes, open_namespace, remove_bridge, teardown,
 };
 
 #[test]
@@ -241,6 +241,7 @@ fn privileged_a_bridge_of_the_hosts_own_is_left_alone_whatever_its_name() {
             for refused in refused.map(Result::unwrap_err) {
                 assert!(matches!(refused, Error::ForeignBridge { .. }), "{refused:?}");
             }
+            assert!(!has_own_bridge(&name("tare0")).unwrap());
             assert_eq!(shown(), before);
         }
     });
@@ -258,8 +259,9 @@ fn privileged_a_bridge_whose_maker_was_killed_is_completed() {
         assert_eq!(ensure_bridge(&bridge()).unwrap(), Ensured::AlreadyThere);
         assert!(alias());
         assert_eq!(remove_bridge(&name("tare0")).unwrap(), Removed::Removed);
+        assert!(!has_own_bridge(&name("tare0")).unwrap() && !has_own_bridge(&name("lo")).unwrap());
         assert_eq!(ensure_bridge(&bridge()).unwrap(), Ensured::Created);
-        assert!(alias());
+        assert!(alias() && has_own_bridge(&name("tare0")).unwrap());
     });
 }
 

@@ -6,8 +6,9 @@ use std::{fmt, io};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tare_netns::{
-    Element, Error, ErrorKind, Firewall, IpFamily, Namespace, Ownership, PortRequest, Protocol,
-    Reach, attach, detach, fault, remove_bridge, reserve, teardown,
+    Attachment, Element, Error, ErrorKind, Firewall, IpFamily, Link, MacvlanMode, Namespace,
+    Ownership, PortRequest, Protocol, Reach, Wanted, attach, detach, fault, remove_bridge, reserve,
+    teardown,
 };
 
 use crate::common::{
@@ -43,14 +44,32 @@ fn fail_everywhere<T>(operation: impl Fn() -> Result<T, Error>, check: impl Fn(&
     unreachable!()
 }
 
+/// A container with addresses of both families, and one more interface, on one of the host's.
+fn with_all() -> Wanted {
+    command("ip", &["link", "add", "lan0", "type", "veth", "peer", "lan0-sw"]);
+    let mut wanted = container(&bridge(), 2);
+    let first = &mut wanted.attachments[0];
+    first.addresses.push(name("fd00:88::2/64"));
+    first.gateways.push(name("fd00:88::1"));
+    let second = Attachment {
+        link: Link::Macvlan { parent: name("lan0"), mode: MacvlanMode::Bridge, mtu: None },
+        interface: name("eth1"),
+        mac: name("02:00:00:00:00:02"),
+        addresses: vec![name("192.0.2.2/24"), name("2001:db8::2/64")],
+        gateways: Vec::new(),
+    };
+    wanted.attachments.push(second);
+    wanted
+}
+
 /// B4: a namespace stayed when its network could not be taken down, or made.
 #[test]
 fn privileged_a_setup_that_fails_anywhere_leaves_nothing() {
     on_scratch_host(|| {
         ensure(&bridge());
         setup(&container(&bridge(), 9)).unwrap();
+        let wanted = with_all();
         let before = world();
-        let wanted = container(&bridge(), 2);
         let steps = fail_everywhere(
             || setup(&wanted),
             |error| {
@@ -81,8 +100,10 @@ fn privileged_a_teardown_that_fails_anywhere_removes_the_rest_and_can_be_repeate
     on_scratch_host(|| {
         ensure(&bridge());
         setup(&container(&bridge(), 9)).unwrap();
+        let mut wanted = with_all();
+        // Of a macvlan that stays nothing is seen but in its namespace.
+        wanted.attachments.truncate(1);
         let before = world();
-        let wanted = container(&bridge(), 2);
         // Else the pair could go with its namespace before it is looked for.
         let held = RefCell::new(None);
         let steps = fail_everywhere(
@@ -102,7 +123,7 @@ fn privileged_a_teardown_that_fails_anywhere_removes_the_rest_and_can_be_repeate
     });
 }
 
-fn setup_unhindered(wanted: &tare_netns::Wanted) -> Namespace {
+fn setup_unhindered(wanted: &Wanted) -> Namespace {
     let left = LET_PASS.take();
     let namespace = setup(wanted).unwrap();
     LET_PASS.set(left);

@@ -275,6 +275,33 @@ fn privileged_a_bridge_that_mixes_vlans_is_not_changed() {
 }
 
 #[test]
+fn privileged_a_macvlan_has_the_mode_that_was_asked_for() {
+    on_scratch_host(|| {
+        command("ip", &["link", "add", "lan0", "type", "veth", "peer", "lan0-sw"]);
+        for mode in ["bridge", "private", "vepa", "passthru"] {
+            let network = tare_netns::Network::new(&NetworkOptions {
+                driver: tare_netns::Driver::Macvlan { parent: name("lan0"), mode: name(mode) },
+                subnets: vec![SubnetOptions::new(name("192.0.2.0/24"))],
+                mtu: None,
+                reach: Reach::Open,
+                names: Names::Off,
+            });
+            let address = [192, 0, 2, 2].into();
+            let mac = tare_netns::MacAddress::for_address(address);
+            let attachment =
+                network.unwrap().attachment(name("eth0"), name("unused"), mac, &[address]);
+            let wanted = Wanted { namespace: name("one"), attachments: vec![attachment] };
+            let inside = setup(&wanted).unwrap();
+            let link =
+                within(Some(&inside), || command("ip", &["-d", "-o", "link", "show", "eth0"]));
+            assert!(link.contains(&format!("macvlan mode {mode} ")), "{link}");
+            tare_netns::teardown(&wanted).unwrap();
+        }
+        command("ip", &["link", "del", "lan0"]);
+    });
+}
+
+#[test]
 fn privileged_macvlan_containers_are_hosts_of_their_parents_network() {
     on_scratch_host(|| {
         // A switch with a host and the parent on it.

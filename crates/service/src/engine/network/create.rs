@@ -165,17 +165,16 @@ impl Engine {
                 self.take_off(&id, &network.name).await?;
             }
         }
-        if !network.containers().is_empty() {
-            return Err(self.in_use(&network));
-        }
+        // Whoever came later would make the bridge again, beside the rules that are gone.
+        let Some(closed) = network.close() else { return Err(self.in_use(&network)) };
         // What is on the host goes first: what is in no database is found by nobody.
         self.networks.unmake(&network).await?;
         let name = network.name.clone();
         match self.state.run(move |c| durable::delete_network(c, &name)).await {
-            // One has come meanwhile, and makes the bridge again when it starts.
             Err(error) if error.is_in_use() => return Err(self.in_use(&network)),
             deleted => deleted?,
         }
+        closed.for_good();
         self.networks.forget(&network).await;
         Ok(())
     }
@@ -229,6 +228,10 @@ impl Networks {
         asked: AskedNetwork,
     ) -> Result<NetworkDefinition, Error> {
         let (pool, others) = (self.pool, self.subnets_beside(name));
+        let on_parent = match &asked.driver {
+            AskedDriver::Macvlan(parent, _) => self.subnets_on(parent),
+            AskedDriver::Bridge(..) => Vec::new(),
+        };
         let (bridges, name, tag) = (self.bridges(), name.clone(), self.tag.clone());
         brief(move || {
             let choice = Choice { network: &name, pool, others };
@@ -252,12 +255,24 @@ impl Networks {
             let network = tare_netns::Network::new(&options).map_err(Error::InvalidNetwork)?;
             if network.bridge().is_some() {
                 choice.check(&network)?;
+            } else {
+                choice.check_beside(&network, &on_parent)?;
             }
             let labels = asked.labels;
             let servers = Vec::new();
             Ok(NetworkDefinition { version: Version, network, subnets: origin, labels, servers })
         })
         .await
+    }
+
+    /// The subnets of all networks whose containers are on this interface of the host: an address of two
+    /// of them would be there twice.
+    fn subnets_on(&self, interface: &InterfaceName) -> Vec<IpNet> {
+        let is_on_it = |network: &Arc<Network>| {
+            let definition = network.definition();
+            matches!(definition.network.driver(), Driver::Macvlan { parent, .. } if parent == interface)
+        };
+        super::subnets_of(self.all().into_iter().filter(is_on_it))
     }
 
     /// Takes a network off the host; it is made again when it is needed.
@@ -272,7 +287,7 @@ impl Networks {
         self.others.forget(&bridge).await;
         brief(move || {
             rules.map_or(Ok(()), |rules| rules.remove_network(&bridge)).map_err(&failed)?;
-            tare_netns::remove_bridge(&bridge).map(drop).map_err(&failed)
+            super::bridge::remove(&bridge).map_err(&failed)
         })
         .await
     }
@@ -285,9 +300,8 @@ impl Networks {
         network.seen.remove();
         self.names.forget(&network.name);
         drop(alone);
-        let name = network.name.clone();
-        if let Err(error) = self.run.run(move |c| leases::forget_free_leases(c, &name)).await {
-            tracing::warn!("leases of network '{}' may stay: {error}", network.name);
+        if let Err(error) = self.forget_leases(&network.name).await {
+            tracing::warn!("leases of network '{}' may stay: {}", network.name, error.chain());
         }
     }
 }

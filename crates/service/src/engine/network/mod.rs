@@ -5,6 +5,7 @@
 //! in one piece ([`place`]), written down with its record, and then made.
 
 mod address;
+mod bridge;
 mod create;
 mod firewall;
 mod live;
@@ -83,7 +84,7 @@ pub(super) struct Plugged {
 
 impl Networks {
     /// All networks as they are in the database; the default one is made if it is not there: with
-    /// the first subnet of the pool that no route of the host covers.
+    /// the first subnet of the pool that no route of the host covers, if there is one.
     pub(super) async fn open(
         state: &Db,
         run: Db,
@@ -122,11 +123,15 @@ impl Networks {
     }
 
     async fn create_default(&self, config: &Config) -> Result<(), Error> {
-        let (name, pool) = (default_name(), self.pool);
-        let subnet =
-            brief(move || subnet::Choice { network: &name, pool, others: Vec::new() }.v4()).await?;
+        let (name, pool, tag) = (default_name(), self.pool, self.tag.clone());
+        let (interface, subnet) = brief(move || {
+            let interface = bridge::first_free(&tag).map_err(subnet::looked_for)?;
+            let choice = subnet::Choice { network: &name, pool, others: Vec::new() };
+            Ok::<_, Error>((interface, choice.v4_for_later()?))
+        })
+        .await?;
         let options = tare_netns::NetworkOptions {
-            driver: tare_netns::Driver::Bridge { interface: self.tag.bridge(0), vlan: None },
+            driver: tare_netns::Driver::Bridge { interface, vlan: None },
             subnets: vec![subnet],
             mtu: None,
             reach: tare_netns::Reach::Open,
@@ -223,6 +228,7 @@ impl Networks {
             by: by.to_string(),
         };
         network.join(id, &joined.addresses, &joined.aliases).map_err(|taken| match taken {
+            Taken::Network => Error::NoSuchNetwork(network.name.to_string()),
             Taken::Address(address, by) => in_use(address, by),
             Taken::Alias(alias, by) => {
                 Error::AliasInUse { alias, network: network.name.clone(), by: by.to_string() }
@@ -330,19 +336,14 @@ impl Networks {
             network.name,
             list.join(", ")
         );
-        let name = network.name.clone();
-        self.run.run(move |c| leases::forget_free_leases(c, &name)).await?;
+        self.forget_leases(&network.name).await?;
         self.redefine(network, |now| Ok(NetworkDefinition { network: renewed, ..now })).await?;
         Ok(())
     }
 
     /// The subnets of all networks but one.
     fn subnets_beside(&self, name: &NetworkName) -> Vec<IpNet> {
-        let others = self.all().into_iter().filter(|network| network.name != *name);
-        others
-            .flat_map(|network| network.definition().network.subnets().to_vec())
-            .map(|subnet| subnet.subnet())
-            .collect()
+        subnets_of(self.all().into_iter().filter(|network| network.name != *name))
     }
 
     /// The network namespace of a container.
@@ -433,19 +434,18 @@ impl Networks {
     /// on them, or were.
     pub(super) async fn answer_again(&self, used: BTreeSet<NetworkName>) {
         let (all, names) = (self.all(), self.names.clone());
-        let has_bridge = |network: &Network| {
-            let bridge = network.definition().bridge().cloned();
-            bridge.is_some_and(|bridge| tare_netns::has_interface(&bridge).unwrap_or(false))
-        };
         let work = move || {
             let mut bridges = Vec::new();
             for network in all {
-                if !used.contains(&network.name) && !has_bridge(&network) {
+                let is_there = || bridge::is_there(&network.definition().network);
+                if !used.contains(&network.name) && !is_there().unwrap_or(false) {
                     continue;
                 }
-                bridges.extend(network.definition().bridge().cloned());
                 if let Err(error) = network.ensure(&names) {
                     tracing::warn!("network '{}' is not whole: {error}", network.name);
+                }
+                if is_there().unwrap_or(true) {
+                    bridges.extend(network.definition().bridge().cloned());
                 }
             }
             Ok::<_, Error>(bridges)
@@ -506,12 +506,18 @@ impl Networks {
     pub(super) fn rest(&self) {
         let (run, resting) = (self.run.clone(), self.resting.clone());
         tokio::spawn(async move {
-            // Whoever waits here finds more to do at once, or nothing.
-            let _alone = resting.lock().await;
-            if let Err(error) = let_rest(&run).await {
+            if let Err(error) = let_rest(&run, &resting).await {
                 tracing::warn!("addresses cannot be given to others yet: {}", error.chain());
             }
         });
+    }
+
+    /// Forgets who had which addresses of a network that nobody has an address of. All of them rest before:
+    /// what is not known is taken for an address that nobody had.
+    async fn forget_leases(&self, network: &NetworkName) -> Result<(), Error> {
+        let_rest(&self.run, &self.resting).await?;
+        let network = network.clone();
+        Ok(self.run.run(move |c| leases::forget_free_leases(c, &network)).await?)
     }
 
     /// Makes the kernel forget what others had with addresses that a container has by now, and that did not
@@ -543,11 +549,11 @@ impl Networks {
             Ok(closed) => closed,
             Err(error) => return tracing::warn!("the firewall is not swept: {}", error.chain()),
         };
-        let mut networks: Vec<_> =
-            self.all().iter().filter_map(|network| network.definition().network.rules()).collect();
+        let networks: Vec<_> = self.all().iter().map(|network| network.definition()).collect();
         let work = move || {
             // A bridge that cannot be looked for may be there.
-            networks.retain(|it| tare_netns::has_interface(&it.bridge).unwrap_or(true));
+            let there = networks.iter().filter(|it| bridge::is_there(&it.network).unwrap_or(true));
+            let networks: Vec<_> = there.filter_map(|it| it.network.rules()).collect();
             let containers: Vec<_> = records.iter().map(NetworkRecord::rules).collect();
             if let Err(error) = rules.settle(&containers, &networks, &closed) {
                 tracing::warn!("the firewall is not swept: {error}");
@@ -571,7 +577,7 @@ impl Networks {
                 tracing::warn!("cannot leave /run/netns as it was: {error}");
             }
             for bridge in bridges {
-                if let Err(error) = tare_netns::remove_bridge(&bridge) {
+                if let Err(error) = bridge::remove(&bridge) {
                     tracing::warn!("cannot remove bridge {bridge}: {error}");
                 }
             }
@@ -584,7 +590,9 @@ impl Networks {
     }
 }
 
-async fn let_rest(run: &Db) -> Result<(), Error> {
+async fn let_rest(run: &Db, resting: &tokio::sync::Mutex<()>) -> Result<(), Error> {
+    // Whoever waits here finds more to do at once, or nothing.
+    let _alone = resting.lock().await;
     let addresses = run.run(leases::unrested).await?;
     if addresses.is_empty() {
         return Ok(());
@@ -603,6 +611,11 @@ async fn let_rest(run: &Db) -> Result<(), Error> {
 fn forget(addresses: &[IpAddr]) -> Result<(), tare_netns::Error> {
     let connections: Vec<_> = addresses.iter().copied().map(tare_netns::Connections::Of).collect();
     tare_netns::forget_connections(&connections)
+}
+
+fn subnets_of(networks: impl Iterator<Item = Arc<Network>>) -> Vec<IpNet> {
+    let of_one = |network: Arc<Network>| network.definition().network.subnets().to_vec();
+    networks.flat_map(of_one).map(|subnet| subnet.subnet()).collect()
 }
 
 /// The network a container is on if nobody says otherwise.

@@ -37,6 +37,8 @@ struct Members {
     containers: BTreeSet<ContainerId>,
     addresses: BTreeMap<IpAddr, ContainerId>,
     aliases: BTreeMap<Alias, ContainerId>,
+    /// Whether nobody may join it: it is being removed.
+    is_closed: bool,
 }
 
 impl Members {
@@ -47,9 +49,11 @@ impl Members {
     }
 }
 
-/// What somebody else has, or keeps for when it runs.
+/// Why a container cannot join: of what somebody else has, or keeps for when it runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
+    /// The network is being removed.
+    Network,
     /// An address.
     Address(IpAddr, ContainerId),
     /// A name beside its own.
@@ -137,6 +141,9 @@ impl Network {
         aliases: &[Alias],
     ) -> Result<(), Taken> {
         let mut members = self.members();
+        if members.is_closed {
+            return Err(Taken::Network);
+        }
         let of_another = |by: &&ContainerId| *by != id;
         for address in addresses {
             if let Some(by) = members.addresses.get(address).filter(of_another) {
@@ -162,6 +169,17 @@ impl Network {
         self.show_members(&members);
     }
 
+    /// From now on nobody joins it, for as long as what is given lives; nothing if somebody is on it.
+    pub(super) fn close(&self) -> Option<Closed<'_>> {
+        let mut members = self.members();
+        if !members.containers.is_empty() {
+            return None;
+        }
+        members.is_closed = true;
+        drop(members);
+        Some(Closed(self))
+    }
+
     /// Whether a container other than `id` keeps an address for itself.
     pub(super) fn is_kept_from(&self, id: &ContainerId, address: IpAddr) -> bool {
         self.members().addresses.get(&address).is_some_and(|by| by != id)
@@ -178,6 +196,23 @@ impl Network {
 
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A network that nobody joins.
+#[derive(Debug)]
+pub(super) struct Closed<'n>(&'n Network);
+
+impl Closed<'_> {
+    /// It is there no more.
+    pub(super) fn for_good(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.members().is_closed = false;
     }
 }
 
@@ -225,5 +260,20 @@ mod tests {
         network.leave(&a);
         network.join(&b, &[address], aliases).unwrap();
         assert_eq!(network.containers(), [b]);
+    }
+
+    #[test]
+    fn nobody_joins_what_is_being_removed_and_it_is_not_removed_while_somebody_is_on_it() {
+        let network = Network::new(NetworkRow::sample("n"), BTreeMap::new(), Events::channel().0);
+        let id = ContainerId::random().unwrap();
+        let closed = network.close().unwrap();
+        assert_eq!(network.join(&id, &[], &[]), Err(Taken::Network));
+        // It could not be.
+        drop(closed);
+        network.join(&id, &[], &[]).unwrap();
+        assert!(network.close().is_none());
+        network.leave(&id);
+        network.close().unwrap().for_good();
+        assert_eq!(network.join(&id, &[], &[]), Err(Taken::Network));
     }
 }

@@ -51,6 +51,20 @@ impl Choice<'_> {
         Ok(SubnetOptions::new(chosen.into()))
     }
 
+    /// The same, of a network that is not made before somebody needs it: if there is none now, there may be
+    /// by then, and until then the first of the pool is as good as another.
+    pub(super) fn v4_for_later(&self) -> Result<SubnetOptions, Error> {
+        match self.v4() {
+            Err(Error::NoSubnet { .. }) => {
+                let first =
+                    Ipv4Net::new(self.pool.network(), PREFIX_LEN.max(self.pool.prefix_len()));
+                let first = first.map_err(|error| Error::Bug(error.to_string()))?;
+                Ok(SubnetOptions::new(first.into()))
+            }
+            chosen => chosen,
+        }
+    }
+
     /// A unique local one (RFC 4193).
     pub(super) fn v6(&self) -> Result<SubnetOptions, Error> {
         let random = super::super::random_id()?;
@@ -66,7 +80,12 @@ impl Choice<'_> {
 
     /// An error if a subnet that somebody asked for is taken.
     pub(super) fn check(&self, network: &Network) -> Result<(), Error> {
-        match network.overlap(&self.taken()?) {
+        self.check_beside(network, &self.taken()?)
+    }
+
+    /// The same, of those alone: what has no route of its own on the host may be where one leads to.
+    pub(super) fn check_beside(&self, network: &Network, taken: &[IpNet]) -> Result<(), Error> {
+        match network.overlap(taken) {
             None => Ok(()),
             Some((subnet, other)) => {
                 Err(Error::SubnetOverlap { network: self.network.clone(), subnet, other })
@@ -114,7 +133,12 @@ impl Choice<'_> {
 
 /// Whether the host has an interface of that name.
 pub(super) fn exists(interface: &InterfaceName) -> Result<bool, Error> {
-    tare_netns::has_interface(interface).map_err(|error| host("look for an interface", error))
+    tare_netns::has_interface(interface).map_err(looked_for)
+}
+
+/// What was to be known when that failed.
+pub(super) fn looked_for(error: tare_netns::Error) -> Error {
+    host("look for an interface", error)
 }
 
 /// An error if no container can have an interface on that one.
@@ -122,7 +146,7 @@ pub(super) fn check_parent(parent: &InterfaceName) -> Result<(), Error> {
     match tare_netns::carries_macvlans(parent) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::NoParent(parent.clone())),
-        Err(error) => Err(host("look for an interface", error)),
+        Err(error) => Err(looked_for(error)),
     }
 }
 
