@@ -119,9 +119,9 @@ impl Registries {
     fn add(&mut self, later: Self) {
         self.tables.extend(later.tables);
         self.aliases.extend(later.aliases);
-        self.search = later.search.or(self.search.take());
+        self.search = later.search.or_else(|| self.search.take());
         self.mode = later.mode.or(self.mode);
-        self.helpers = later.helpers.or(self.helpers.take());
+        self.helpers = later.helpers.or_else(|| self.helpers.take());
     }
 
     /// Where an image of that full name is pulled from, in the order that is tried.

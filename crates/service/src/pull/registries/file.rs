@@ -161,9 +161,8 @@ impl MirrorTable {
     fn checked(self, only_digests: bool) -> Result<Mirror, String> {
         let location = location(&self.location)?;
         let pulls = match (self.pull_from_mirror.as_str(), only_digests) {
-            ("", true) => MirrorFor::Digests,
             ("" | "all", false) => MirrorFor::All,
-            ("digest-only", false) => MirrorFor::Digests,
+            ("", true) | ("digest-only", false) => MirrorFor::Digests,
             ("tag-only", false) => MirrorFor::Tags,
             (_, true) => {
                 return Err(format!(
