@@ -48,6 +48,7 @@ impl Said {
 impl Drop for Said {
     fn drop(&mut self) {
         unmount("/etc/containers", UnmountFlags::DETACH).unwrap();
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
