@@ -22,6 +22,7 @@ const HTPASSWD: &str = "me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYU
 #[derive(Debug)]
 pub struct Registry {
     child: Child,
+    address: &'static str,
     root: PathBuf,
     dir: PathBuf,
 }
@@ -51,6 +52,15 @@ impl Registry {
     ///
     /// If it does not answer in time.
     pub fn start_in(dir: PathBuf, access: Access) -> Self {
+        Self::start_at(REGISTRY, dir, access)
+    }
+
+    /// The same, which listens elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer in time.
+    pub fn start_at(address: &'static str, dir: PathBuf, access: Access) -> Self {
         let root = dir.join("content");
         fs::create_dir_all(&root).unwrap();
         let (config, passwords) = (dir.join("registry.yml"), dir.join("htpasswd"));
@@ -62,7 +72,7 @@ impl Registry {
             }
         };
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{REGISTRY}'}}\n\
+            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: '{address}'}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}}}\n{auth}",
             root.display()
         );
@@ -71,11 +81,11 @@ impl Registry {
         command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.stderr(Stdio::null()).spawn().expect("docker-registry is installed");
         let end = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(REGISTRY).is_err() {
+        while TcpStream::connect(address).is_err() {
             assert!(Instant::now() < end, "the registry does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child, root, dir }
+        Self { child, address, root, dir }
     }
 
     /// Puts an image there, under a name such as `one:1`.
@@ -83,7 +93,7 @@ impl Registry {
         let archive = self.root.with_file_name("to-push.tar");
         fs::write(&archive, oci_archive(std::slice::from_ref(picture))).unwrap();
         let from = format!("oci-archive:{}:{}", archive.display(), picture.name);
-        let to = format!("docker://{REGISTRY}/{name}");
+        let to = format!("docker://{}/{name}", self.address);
         let options = ["--insecure-policy", "copy", "--dest-tls-verify=false"];
         run("skopeo", &[&options[..], &["--dest-creds", USER, &from, &to]].concat());
     }

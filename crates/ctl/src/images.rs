@@ -1,6 +1,7 @@
 //! What is done with images.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,6 +61,12 @@ pub(crate) async fn pull(bus: &Connection, command: Pull) -> Outcome {
     let manager = ManagerProxy::new(bus).await?;
     let job = job::run(bus, || manager.pull_image(&command.image, options)).await?;
     let output = JobProxy::builder(bus).path(job).build().await?.output().await?;
+    let full = text(&output, "Reference");
+    if !full.starts_with(&command.image) {
+        // It is by that name that containers are made from it.
+        let told = writeln!(std::io::stderr(), "tarectl: '{}' is {full}", command.image);
+        told.map_err(Failure::io("cannot write"))?;
+    }
     say(&text(&output, "Id"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -67,7 +74,10 @@ pub(crate) async fn pull(bus: &Connection, command: Pull) -> Outcome {
 pub(crate) async fn push(bus: &Connection, command: Push) -> Outcome {
     let image = client::image(bus, &command.image).await?;
     let destination = command.destination.unwrap_or(command.image);
-    let mut options = Options::from([("TLSVerify", (!command.insecure).into())]);
+    let mut options = Options::new();
+    if command.insecure {
+        options.insert("TLSVerify", false.into());
+    }
     if let Some(path) = command.authfile {
         let memfd = credentials(&path)?;
         options.insert("Auth", Fd::from(memfd).into());

@@ -155,13 +155,28 @@ impl Default for Containers {
     }
 }
 
-/// Settings of registries of images. They count from the next start of the daemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Settings of registries of images.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Registries {
-    /// Who speaks with them: a `tare-worker`, be it one that the daemon starts.
+    /// Who speaks with them: a `tare-worker`, be it one that the daemon starts. It counts from the next start of the
+    /// daemon.
     pub worker: Helper,
+    /// The file with the host's own credentials, for who gives none.
+    #[serde(rename = "auth-file", deserialize_with = "absolute")]
+    pub auth_file: PathBuf,
+}
+
+impl Default for Registries {
+    fn default() -> Self {
+        Self { worker: Helper::Auto, auth_file: "/etc/tare/auth.json".into() }
+    }
+}
+
+fn absolute<'de, D: serde::Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(from)?;
+    if path.is_absolute() { Ok(path) } else { Err(D::Error::custom("it is an absolute path")) }
 }
 
 /// As many as a `resolv.conf` can have, at addresses where containers reach somebody.
@@ -380,6 +395,7 @@ mod tests {
                 "[network]\nfallback-dns = [\"1.1.1.1\", \"1.1.1.2\", \"1.1.1.3\", \"1.1.1.4\"]\n",
                 "3 resolvers",
             ),
+            ("a relative path", "[registries]\nauth-file = \"auth.json\"\n", "absolute"),
             ("unknown choice", "[runtime]\ntrial = \"maybe\"\n", "maybe"),
             ("not TOML", "[", ""),
         ] {

@@ -2,10 +2,12 @@
 //!
 //! A [worker](crate::workers) speaks with the registry. What it says is taken for what a stranger said: it is
 //! bounded here, and every digest is checked by whoever stores it. Knows nothing of the engine. It
-//! obeys `policy.json` as far as it can, and refuses where it cannot.
+//! obeys `policy.json` as far as it can, and refuses where it cannot. What `registries.conf` says of a name is
+//! found out here too, from the text of it.
 
 mod auth;
 mod policy;
+mod registries;
 #[expect(unsafe_code, reason = "descriptors that the runtime waits for")]
 mod sys;
 #[cfg(test)]
@@ -23,8 +25,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 pub use auth::Credentials;
+pub(crate) use auth::MAX_AUTH;
 pub(crate) use policy::Policy;
 pub use policy::Unmet;
+pub use registries::{Blocked, Unresolved};
+pub(crate) use registries::{Endpoint, Registries, Text, is_host};
 
 use crate::workers::{self, Worker, Workers};
 

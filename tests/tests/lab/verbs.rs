@@ -1,10 +1,12 @@
 //! What people type, on the service as it is shipped: each of these needs something of the host that
 //! the sandbox of its unit could keep from it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use system_tests::Ring::System;
-use system_tests::registry::{Access, REGISTRY, Registry};
+use system_tests::registry::{Access, REGISTRY, Registry, USER};
 use system_tests::{in_lab, run};
 
 fn tarectl(arguments: &[&str]) -> String {
@@ -100,5 +102,54 @@ fn lab_registries_work_as_shipped() {
         assert_eq!(tarectl(&["exec", "pulled", "echo", "hello"]), "hello\n");
         tarectl(&["rm", "--force", "pulled"]);
         tarectl(&["rmi", &there]);
+    });
+}
+
+/// Files of the host's, for as long as this is there.
+struct Placed(Vec<&'static str>);
+
+impl Placed {
+    fn new(files: &[(&'static str, &str)]) -> Self {
+        for (path, text) in files {
+            fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        }
+        Self(files.iter().map(|(path, _)| *path).collect())
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+#[test]
+fn lab_what_the_host_says_of_registries_counts_as_shipped() {
+    in_lab(System, async |lab| {
+        lab.client().await.import_busybox().await;
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let _registry = Registry::start_in(dir.path().join("registry"), Access::Password);
+        let conf = format!(
+            "[[registry]]\nlocation = '{REGISTRY}'\ninsecure = true\n\
+             [[registry]]\nprefix = 'images.test'\nlocation = '{REGISTRY}/mine'\ninsecure = true\n\
+             [aliases]\napp = 'images.test/app'\n"
+        );
+        let encoded = run("sh", &["-c", &format!("printf %s '{USER}' | base64")]);
+        let auth = format!(r#"{{"auths":{{"{REGISTRY}":{{"auth":"{}"}}}}}}"#, encoded.trim());
+        let _placed = Placed::new(&[
+            ("/etc/containers/registries.conf.d/50-tare.conf", &conf),
+            ("/etc/tare/auth.json", &auth),
+        ]);
+        tarectl(&["push", "busybox", &format!("{REGISTRY}/mine/app:1")]);
+        tarectl(&["pull", "app:1"]);
+        let app = ["run", "--name", "pulled", "images.test/app:1", "sleep", "1000"];
+        tarectl(&app);
+        assert_eq!(tarectl(&["exec", "pulled", "echo", "hello"]), "hello\n");
+        tarectl(&["rm", "--force", "pulled"]);
+        tarectl(&["rmi", "images.test/app:1"]);
     });
 }

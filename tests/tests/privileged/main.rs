@@ -48,6 +48,7 @@ mod pruning;
 mod published;
 mod pull;
 mod push;
+mod registries;
 mod repeats;
 mod resolvers;
 mod routers;

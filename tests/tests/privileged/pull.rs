@@ -30,12 +30,12 @@ fn insecure<'a>(more: impl IntoIterator<Item = (&'a str, Variant<'a>)>) -> Optio
     [("TLSVerify", Variant::from(false))].into_iter().chain(more).collect()
 }
 
-async fn output(client: &Client, ended: &Ended) -> Properties {
+pub(crate) async fn output(client: &Client, ended: &Ended) -> Properties {
     let output = client.properties(&ended.job, "Job").await.get::<Variant<'static>>("Output");
     Properties(HashMap::<String, OwnedVariant>::try_from(output).unwrap())
 }
 
-async fn remove(client: &Client, image: &OwnedObjectPath) {
+pub(crate) async fn remove(client: &Client, image: &OwnedObjectPath) {
     client.job(image, "Image", "Remove", &1_u64).await.unwrap().done();
 }
 
@@ -159,16 +159,16 @@ fn privileged_a_password_is_given_in_a_sealed_file() {
 }
 
 /// Between a client and the registry: breaks one connection off when it has given so many bytes.
-struct Cutter {
-    port: u16,
+pub(crate) struct Cutter {
+    pub(crate) port: u16,
     /// What was asked for.
-    asked: Arc<Mutex<Vec<u8>>>,
+    pub(crate) asked: Arc<Mutex<Vec<u8>>>,
     /// How many bytes were given.
     given: Arc<AtomicUsize>,
 }
 
 impl Cutter {
-    fn start(at: usize) -> Self {
+    pub(crate) fn start(at: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let cutter = Self {
             port: listener.local_addr().unwrap().port(),

@@ -30,22 +30,22 @@ pub(crate) struct Pull {
     /// What it is to run on: OS/ARCH or OS/ARCH/VARIANT.
     #[arg(long)]
     pub(crate) platform: Option<String>,
-    /// Take any certificate of the registry, or none.
+    /// Take any certificate of the registry, or none; without it, registries.conf says.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// A file with credentials, as containers-auth.json(5) describes.
+    /// A file with credentials, as containers-auth.json(5) describes; without it, those of the host are used.
     #[arg(long, value_name = "FILE")]
     pub(crate) authfile: Option<PathBuf>,
-    /// The image.
+    /// The image. Without a registry it is what registries.conf says of it.
     pub(crate) image: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Push {
-    /// Take any certificate of the registry, or none.
+    /// Take any certificate of the registry, or none; without it, registries.conf says.
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// A file with credentials, as containers-auth.json(5) describes.
+    /// A file with credentials, as containers-auth.json(5) describes; without it, those of the host are used.
     #[arg(long, value_name = "FILE")]
     pub(crate) authfile: Option<PathBuf>,
     /// Name or digest.

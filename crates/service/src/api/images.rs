@@ -14,14 +14,12 @@ use super::options::{Options, Values};
 use super::text::{text, wrong};
 use crate::engine::clock::Usec;
 use crate::engine::{ExportImages, Prune, Pruned, PullImage, PullWhen, PushImage, Reference, view};
-use crate::pull::{Credentials, Tls};
+use crate::pull::{Credentials, MAX_AUTH, Tls};
 
 /// How often a layer is begun again, if nobody says otherwise.
 const RETRIES: u32 = 3;
 /// How often it may be.
 const MOST_RETRIES: u32 = 100;
-/// Bytes that credentials must be less than.
-const MAX_AUTH: usize = 64 << 10;
 /// Most images in one archive.
 const MOST: usize = 1000;
 
@@ -56,11 +54,13 @@ pub(crate) fn export(
     Ok(ExportImages { names, archive: archive.into(), compression })
 }
 
-/// Arguments and options of `PullImage`.
-pub(crate) fn pull(reference: &str, options: Values) -> Result<PullImage, ApiError> {
-    let reference = reference.parse::<Reference>()?;
+/// Arguments and options of `PullImage`. A name without a registry is yet to be
+/// [resolved](crate::engine::Engine::resolve_pull).
+pub(crate) fn pull(name: &str, options: Values) -> Result<PullImage, ApiError> {
+    let reference = name.parse::<Reference>()?;
     let mut o = Options::new(options);
     let pull = PullImage {
+        names: if Reference::is_short(name) { Vec::new() } else { vec![reference.clone()] },
         reference,
         platform: text::<Platform>(&mut o, "Platform")?,
         when: match o.string("Policy")?.as_deref() {
@@ -70,7 +70,7 @@ pub(crate) fn pull(reference: &str, options: Values) -> Result<PullImage, ApiErr
             Some(_) => return Err(wrong("Policy", &"must be missing, always or newer")),
         },
         tls: tls(&mut o)?,
-        credentials: o.fd("Auth")?.map(credentials).transpose()?.unwrap_or_default(),
+        credentials: o.fd("Auth")?.map(credentials).transpose()?,
         retries: o.number("Retries")?.unwrap_or(RETRIES),
     };
     o.finish()?;
@@ -92,15 +92,15 @@ pub(crate) fn push(
         image,
         destination,
         tls: tls(&mut o)?,
-        credentials: o.fd("Auth")?.map(credentials).transpose()?.unwrap_or_default(),
+        credentials: o.fd("Auth")?.map(credentials).transpose()?,
         compression: compression(&mut o)?,
     };
     o.finish()?;
     Ok(push)
 }
 
-fn tls(o: &mut Options) -> Result<Tls, ApiError> {
-    Ok(if o.boolean("TLSVerify")?.unwrap_or(true) { Tls::Verify } else { Tls::Any })
+fn tls(o: &mut Options) -> Result<Option<Tls>, ApiError> {
+    Ok(o.boolean("TLSVerify")?.map(|verify| if verify { Tls::Verify } else { Tls::Any }))
 }
 
 fn compression(o: &mut Options) -> Result<Compression, ApiError> {

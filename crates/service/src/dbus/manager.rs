@@ -268,8 +268,11 @@ impl Manager {
         options: Dict,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<JobPath, ApiError> {
-        let request = || api::images::pull(reference, values(options)?);
-        self.context.job(&header, request, Engine::pull_image).await
+        let request = async |_: &Caller| {
+            let pull = api::images::pull(reference, values(options)?)?;
+            Ok(self.context.engine.resolve_pull(pull).await?)
+        };
+        self.context.job_by(&header, request, Engine::pull_image).await
     }
 
     #[zbus(out_args("job"))]

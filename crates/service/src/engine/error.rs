@@ -73,6 +73,14 @@ pub enum Error {
         /// Which rule it breaks.
         problem: String,
     },
+    /// A name that leaves out the registry, and stands for nothing.
+    #[error("'{reference}' names no registry, {problem}")]
+    ShortName {
+        /// The name.
+        reference: String,
+        /// Why it stands for nothing.
+        problem: crate::pull::Unresolved,
+    },
     /// No image of that name or digest here.
     #[error("no image '{0}' here")]
     NoSuchImage(String),
@@ -108,6 +116,17 @@ pub enum Error {
         /// Why not.
         source: crate::pull::Error,
     },
+    /// Root wants nothing from there, or to get there.
+    #[error("this host does not let image '{reference}' be pulled or pushed")]
+    Blocked {
+        /// Which image.
+        reference: String,
+        /// What says so.
+        source: crate::pull::Blocked,
+    },
+    /// What root says of registries cannot be obeyed.
+    #[error("a file of this host that says where images are, or who asks for them, cannot be used")]
+    Registries(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The registry has the image for other platforms only.
     #[error("image '{reference}' is not there for this platform")]
     PlatformMissing {

@@ -1,8 +1,10 @@
 //! Images: what is here, and what is done with it.
 
+mod access;
 pub(super) mod created;
 mod describe;
 mod export;
+mod find;
 mod import;
 mod manage;
 mod prune;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Error;
+use crate::pull::is_host;
 
 /// The full name of an image: registry, repository, and a tag or digest.
 ///
@@ -34,6 +35,16 @@ impl Reference {
         }
         let problem = "a name with a digest cannot be given".into();
         Err(Error::InvalidReference { reference: super::table::shortened(&self.0), problem })
+    }
+
+    /// Whether a name leaves out of which registry it is.
+    pub(crate) fn is_short(text: &str) -> bool {
+        text.split_once('/').is_none_or(|(first, _)| !is_host(first))
+    }
+
+    /// What is left of one of this host without that: a short name that it may have been read from.
+    pub(crate) fn short(&self) -> &str {
+        self.0.strip_prefix("localhost/").unwrap_or(&self.0)
     }
 
     /// Registry and repository.
@@ -127,9 +138,7 @@ fn registry_and_repository(name: &str) -> (&str, String) {
             let official = if repository.contains('/') { "" } else { "library/" };
             ("docker.io", format!("{official}{repository}"))
         }
-        Some((host, repository)) if host == "localhost" || host.contains(['.', ':']) => {
-            (host, repository.into())
-        }
+        Some((host, repository)) if is_host(host) => (host, repository.into()),
         _ => ("localhost", name.into()),
     }
 }
@@ -208,6 +217,21 @@ mod tests {
             assert_eq!(reference.base(), base, "{given}");
             assert_eq!(full.parse::<Reference>().unwrap(), reference, "{given}");
         }
+    }
+
+    #[test]
+    fn a_short_name_names_no_registry() {
+        for (name, short) in [
+            ("busybox", true),
+            ("me/busybox:1", true),
+            ("busybox@sha256:1", true),
+            ("localhost/busybox", false),
+            ("docker.io/busybox", false),
+            ("r:5000/busybox", false),
+        ] {
+            assert_eq!(Reference::is_short(name), short, "{name}");
+        }
+        assert_eq!("me/busybox".parse::<Reference>().unwrap().short(), "me/busybox:latest");
     }
 
     #[test]

@@ -8,6 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use tare_worker::Login;
 
+/// Most bytes of a document.
+pub(crate) const MAX_AUTH: usize = 64 << 10;
+
 /// Why a document has no credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("not as containers-auth.json(5) describes")]
@@ -36,6 +39,12 @@ struct Entry {
 }
 
 impl Credentials {
+    /// No credentials.
+    pub(crate) fn none() -> &'static Self {
+        static NONE: Credentials = Credentials(BTreeMap::new());
+        &NONE
+    }
+
     /// Reads `{"auths": {"registry": {"auth": "base64 of user:password"}}}`.
     ///
     /// The error says nothing of what is in the document.
@@ -60,7 +69,7 @@ impl Credentials {
     }
 
     /// Those for a repository: of all that are for a part of its name, the longest.
-    pub(super) fn of(&self, registry: &str, repository: &str) -> Option<Login> {
+    pub(crate) fn of(&self, registry: &str, repository: &str) -> Option<Login> {
         let name = format!("{registry}/{repository}");
         let fits = |scope: &str| {
             name.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -24,7 +24,7 @@ impl Error {
             | Self::InterfaceInUse(_)
             | Self::AliasInUse { .. } => "NameInUse",
             Self::InvalidName { .. } | Self::NameLikeAnId(_) => "InvalidName",
-            Self::InvalidReference { .. } => "InvalidReference",
+            Self::InvalidReference { .. } | Self::ShortName { .. } => "InvalidReference",
             Self::NoSuchImage(_) => "NoSuchImage",
             Self::ImageInUse { .. } | Self::ImageNamed { .. } => "ImageInUse",
             Self::NoSuchJob(_) => "NoSuchJob",
@@ -94,6 +94,8 @@ impl Error {
             | Self::ShownTarget { .. }
             | Self::NoNamespace { .. } => "InvalidSpec",
             Self::Pull { source, .. } | Self::Push { source, .. } => source.name(),
+            Self::Blocked { .. } => "RegistryBlocked",
+            Self::Registries(_) => "InvalidConfiguration",
             Self::PlatformMissing { .. } => "PlatformMissing",
             Self::SignatureRejected { .. } => "SignatureRejected",
             Self::WriteArchive(source) if source.raw_os_error() == Some(NO_SPACE) => "NoSpace",

@@ -9,11 +9,12 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tare_specgen::ImageDefaults;
 use tare_storage::{
-    Blobs, ChainId, Descriptor, Digest, Estimate, Hold, ImageFacts, Limits, Manifest, Platform,
-    Store, choose_for, is_index, parse_index,
+    Blobs, ChainId, Descriptor, Digest, Estimate, Hold, ImageFacts, Limits, Platform, Store,
 };
 use tokio::sync::mpsc;
 
+use super::access::whose;
+use super::find::Found;
 use super::import::layer_row;
 use super::transfer::JobWatch;
 use super::{Engine, Error, MAX_CONFIG, Stored};
@@ -25,8 +26,7 @@ use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
 use crate::engine::object::ObjectId;
 use crate::engine::records::durable::ImageRow;
 use crate::engine::reference::Reference;
-use crate::pull::{self, By, Credentials, Policy, Protocol, Repository, Tls, Use};
-use crate::workers::Workers;
+use crate::pull::{self, Credentials, Tls};
 
 /// So many layers come at once.
 const AT_ONCE: usize = 3;
@@ -38,16 +38,19 @@ const WAITING: usize = 16;
 /// An image to be pulled.
 #[derive(Debug)]
 pub struct PullImage {
-    /// Its name, which says where it is.
+    /// Its name. One without a registry is that of an image of this host.
     pub reference: Reference,
+    /// The names it may have in registries, in the order that is tried: its own, or what one without a registry
+    /// [stands for](Engine::resolve_pull).
+    pub names: Vec<Reference>,
     /// What it is to run on; what this host is, if nothing is said.
     pub platform: Option<Platform>,
     /// Whether it is pulled if it is here.
     pub when: PullWhen,
-    /// Whether the certificate of the registry is checked.
-    pub tls: Tls,
-    /// For the registry.
-    pub credentials: Credentials,
+    /// Whether certificates are checked, if it is not to be as the host says.
+    pub tls: Option<Tls>,
+    /// For the registries, if it is not to be the host's.
+    pub credentials: Option<Credentials>,
     /// How often a layer is gone on with when the registry goes away.
     pub retries: u32,
 }
@@ -66,17 +69,19 @@ pub enum PullWhen {
 
 impl Ask for PullImage {
     fn question(&self, _: &Caller) -> Question {
-        let name = self.reference.as_str();
-        Question::new(Action::PullImage).with("image", name).with("verb", "pull")
+        let names: Vec<&str> = self.names.iter().map(Reference::as_str).collect();
+        let name = if names.is_empty() { self.reference.to_string() } else { names.join(", ") };
+        let question = Question::new(Action::PullImage).with("image", name).with("verb", "pull");
+        question.with("credentials", whose(self.credentials.as_ref()))
     }
 }
 
-/// An image that a registry has.
-struct Found {
-    repository: Repository,
-    digest: Digest,
-    bytes: Vec<u8>,
-    manifest: Manifest,
+/// An image that is here now.
+struct Pulled {
+    id: Digest,
+    name: Reference,
+    /// Of its manifest.
+    digest: Option<Digest>,
 }
 
 impl Engine {
@@ -93,38 +98,34 @@ impl Engine {
             if pulled.is_err() {
                 engine.tidy_up().await;
             }
-            let (id, digest) = pulled?;
+            let Pulled { id, name, digest } = pulled?;
             let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
             Ok(Output(vec![
                 ("Image", Produced::Object(ObjectId::Image(id))),
                 ("Id", Produced::Text(id.to_string())),
+                ("Reference", Produced::Text(name.to_string())),
                 ("Digest", Produced::Text(digest)),
             ]))
         })
     }
 
-    /// The id of the image, and the digest of its manifest.
-    async fn pull(
-        &self,
-        request: &PullImage,
-        job: &Arc<Job>,
-    ) -> Result<(Digest, Option<Digest>), Error> {
+    async fn pull(&self, request: &PullImage, job: &Arc<Job>) -> Result<Pulled, Error> {
         if request.when == PullWhen::Missing
-            && let Ok(here) = self.images.find(request.reference.as_str())
+            && let Some(here) = self.one_here(request)
         {
-            return Ok((here.id, here.seen.get().digests.first().copied()));
+            return Ok(here);
         }
         job.stage("waiting");
         // It is never closed.
         let _turn = job.or_canceled(self.pulls.acquire()).await?.ok();
         job.stage("resolving");
-        check_policy(&request.reference).await?;
-        let found = job.or_canceled(find(request, &self.workers)).await??;
+        let found = job.or_canceled(self.find_there(request, job)).await??;
+        let (name, digest) = (found.name.clone(), Some(found.digest));
         if request.when == PullWhen::Newer
-            && let Ok(here) = self.images.find(request.reference.as_str())
+            && let Ok(here) = self.images.find(name.as_str())
             && here.seen.get().digests.contains(&found.digest)
         {
-            return Ok((here.id, Some(found.digest)));
+            return Ok(Pulled { id: here.id, name, digest });
         }
         // Dropped when what it holds is written down, or is not wanted.
         let hold = self.store.hold();
@@ -133,7 +134,16 @@ impl Engine {
         job.stage("registering");
         let ids = self.register(vec![image]).await?;
         let id = ids.first().ok_or_else(|| Error::Bug("no image was registered".into()))?;
-        Ok((*id, Some(found.digest)))
+        Ok(Pulled { id: *id, name, digest })
+    }
+
+    /// The first image here that has one of the names.
+    fn one_here(&self, request: &PullImage) -> Option<Pulled> {
+        [&request.reference].into_iter().chain(&request.names).find_map(|name| {
+            let here = self.images.find(name.as_str()).ok()?;
+            let digest = here.seen.get().digests.first().copied();
+            Some(Pulled { id: here.id, name: name.clone(), digest })
+        })
     }
 
     /// Takes an image into the store.
@@ -144,7 +154,7 @@ impl Engine {
         hold: Hold,
         job: &Arc<Job>,
     ) -> Result<(Stored, Hold), Error> {
-        let config = job.or_canceled(self.config_from(found, request)).await??;
+        let config = job.or_canceled(config_from(found)).await??;
         let facts = ImageFacts::parse(&config).map_err(invalid)?;
         check_fits(request, found, &facts)?;
         ImageDefaults::parse(&config).map_err(invalid)?;
@@ -166,7 +176,7 @@ impl Engine {
         job.stage("unpacking");
         let (store, watching) = (self.store.clone(), job.clone());
         let (layers, manifest) = (layers.clone(), found.bytes.clone());
-        let references = vec![request.reference.to_string()];
+        let references = vec![found.name.to_string()];
         unbounded("unpack", move || {
             let unpacked = unpack(&store, &layers, &facts, &watching)?;
             let row = ImageRow {
@@ -180,15 +190,6 @@ impl Engine {
             Ok((Stored { row, config }, hold))
         })
         .await
-    }
-
-    async fn config_from(&self, found: &Found, request: &PullImage) -> Result<Vec<u8>, Error> {
-        let descriptor = &found.manifest.config;
-        let fail = |source| failed(&request.reference, source);
-        if descriptor.size > MAX_CONFIG as u64 {
-            return Err(fail(pull::Error::TooLarge(MAX_CONFIG)));
-        }
-        found.repository.small_blob(&descriptor.digest, MAX_CONFIG).await.map_err(fail)
     }
 
     /// Refuses before anything comes what cannot fit.
@@ -227,7 +228,7 @@ impl Engine {
             Ok(store.store_blob(&digest, Some(size), pieces, &go_on))
         });
         let (stored, sent) = tokio::join!(stored, send(request, found, layer, progress, sender));
-        let fail = |source| failed(&request.reference, source);
+        let fail = |source| failed(&found.name, source);
         sent.map_err(fail)?;
         match stored? {
             Ok(_) => Ok(()),
@@ -291,52 +292,13 @@ async fn send_from(
     Ok(())
 }
 
-async fn check_policy(reference: &Reference) -> Result<(), Error> {
-    let policy = brief(|| {
-        Policy::of_host()
-            .map_err(|source| Error::Host { what: "read the policy for images", source })
-    });
-    let Some(policy) = policy.await? else { return Ok(()) };
-    policy
-        .check(reference.as_str())
-        .map_err(|source| Error::SignatureRejected { reference: reference.to_string(), source })
-}
-
-/// Asks the registry for the image, and in the clear if that is allowed and nothing else works.
-async fn find(request: &PullImage, workers: &Workers) -> Result<Found, Error> {
-    let first = find_by(request, workers, Protocol::Https(request.tls)).await;
-    match first {
-        Err(Error::Pull { source: pull::Error::Unreachable(_), .. }) if request.tls == Tls::Any => {
-            find_by(request, workers, Protocol::Http).await
-        }
-        done => done,
+async fn config_from(found: &Found) -> Result<Vec<u8>, Error> {
+    let descriptor = &found.manifest.config;
+    let fail = |source| failed(&found.name, source);
+    if descriptor.size > MAX_CONFIG as u64 {
+        return Err(fail(pull::Error::TooLarge(MAX_CONFIG)));
     }
-}
-
-async fn find_by(
-    request: &PullImage,
-    workers: &Workers,
-    protocol: Protocol,
-) -> Result<Found, Error> {
-    let fail = |source| failed(&request.reference, source);
-    let (place, credentials) = (request.reference.place(), &request.credentials);
-    let opened = Repository::open(workers, place, credentials, protocol, Use::ToRead).await;
-    let repository = opened.map_err(fail)?;
-    let by = match request.reference.digest() {
-        Some(digest) => By::Digest(digest.parse().map_err(invalid)?),
-        None => By::Tag(request.reference.tag().unwrap_or("latest").into()),
-    };
-    let (mut digest, mut bytes) = repository.manifest(&by).await.map_err(fail)?;
-    if is_index(&bytes) {
-        let entries = parse_index(&bytes).map_err(invalid)?;
-        let platform = request.platform.clone().unwrap_or_else(Platform::host);
-        let chosen = choose_for(&entries, &platform)
-            .map_err(|fault| platform_missing(request, Box::new(fault)))?;
-        let by = By::Digest(chosen.manifest.digest);
-        (digest, bytes) = repository.manifest(&by).await.map_err(fail)?;
-    }
-    let manifest = Manifest::parse(&bytes).map_err(invalid)?;
-    Ok(Found { repository, digest, bytes, manifest })
+    found.repository.small_blob(&descriptor.digest, MAX_CONFIG).await.map_err(fail)
 }
 
 /// What the manifest and the configuration say must go together, and be what is wanted.
@@ -355,7 +317,7 @@ fn check_fits(request: &PullImage, found: &Found, facts: &ImageFacts) -> Result<
     if same {
         Ok(())
     } else {
-        Err(platform_missing(request, format!("it is for {made_for}").into()))
+        Err(platform_missing(&found.name, format!("it is for {made_for}").into()))
     }
 }
 
@@ -381,18 +343,18 @@ fn unpack(
     layers.iter().enumerate().map(unpack).collect()
 }
 
-fn failed(reference: &Reference, source: pull::Error) -> Error {
+pub(super) fn failed(reference: &Reference, source: pull::Error) -> Error {
     Error::Pull { reference: reference.to_string(), source }
 }
 
-fn platform_missing(
-    request: &PullImage,
+pub(super) fn platform_missing(
+    reference: &Reference,
     source: Box<dyn std::error::Error + Send + Sync>,
 ) -> Error {
-    Error::PlatformMissing { reference: request.reference.to_string(), source }
+    Error::PlatformMissing { reference: reference.to_string(), source }
 }
 
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(super) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::InvalidArchive(error.into())
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tare_storage::{Compression, Descriptor, Digest, MAX_MANIFEST, Manifest};
 
+use super::access::{Access, KEPT_BACK, Place, whose};
 use super::export::manifest_to_send;
 use super::manage::called;
 use super::{Engine, Error};
@@ -28,10 +29,10 @@ pub struct PushImage {
     pub image: Arc<view::Image>,
     /// Its name there, which says where it goes.
     pub destination: Reference,
-    /// Whether the certificate of the registry is checked.
-    pub tls: Tls,
-    /// For the registry.
-    pub credentials: Credentials,
+    /// Whether the certificate of the registry is checked, if it is not to be as the host says.
+    pub tls: Option<Tls>,
+    /// For the registry, if it is not to be the host's.
+    pub credentials: Option<Credentials>,
     /// How layers are compressed that are not here as they came.
     pub compression: Compression,
 }
@@ -39,7 +40,8 @@ pub struct PushImage {
 impl Ask for PushImage {
     fn question(&self, _: &Caller) -> Question {
         let name = format!("{} to {}", called(&self.image), self.destination.as_str());
-        Question::new(Action::ExportImages).with("image", name).with("verb", "push")
+        let question = Question::new(Action::ExportImages).with("image", name).with("verb", "push");
+        question.with("credentials", whose(self.credentials.as_ref()))
     }
 }
 
@@ -62,6 +64,9 @@ impl Engine {
     }
 
     async fn push(&self, request: PushImage, job: &Arc<Job>) -> Result<Digest, Error> {
+        let said = (request.tls, request.credentials.as_ref());
+        let access = job.or_canceled(Access::read(self, said, job)).await??;
+        let place = access.target(&request.destination)?;
         let image = self.image(&request.image.id)?;
         // Held from now on, so that nobody removes what is being sent.
         let _hold = self.store.hold();
@@ -76,25 +81,12 @@ impl Engine {
             Manifest::parse(&bytes).map_err(|fault| Error::InvalidArchive(Box::new(fault)))?;
         let fail = |source| failed(&request.destination, source);
         job.stage("resolving");
-        let repository = job.or_canceled(sign_in(&request, &self.workers)).await?.map_err(fail)?;
+        if place.kept_back {
+            job.log(4, KEPT_BACK);
+        }
+        let repository = job.or_canceled(sign_in(&place, &self.workers)).await?.map_err(fail)?;
         job.stage("uploading");
-        let blobs = manifest.layers.iter().chain([&manifest.config]);
-        let total = blobs.clone().map(|blob| blob.size).sum();
-        let (done, blobs) = (AtomicU64::new(0), blobs.cloned().collect::<Vec<_>>());
-        let (repository, done) = (&repository, &done);
-        let uploads = stream::iter(blobs)
-            .map(|blob| async move {
-                self.upload(repository, &blob).await.map_err(|error| match error {
-                    Upload::Here(error) => error,
-                    Upload::There(source) => fail(source),
-                })?;
-                let sent = done.fetch_add(blob.size, Ordering::Relaxed) + blob.size;
-                job.progress(sent, total);
-                Ok::<_, Error>(())
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<Vec<()>>();
-        job.or_canceled(uploads).await??;
+        self.upload_all(&request, &repository, &manifest, job).await?;
         job.point_of_no_return()?;
         job.stage("registering");
         let tag = request.destination.tag().unwrap_or("latest");
@@ -102,6 +94,33 @@ impl Engine {
         let file = brief(move || Ok(store.open_blob(&digest)?)).await?;
         repository.put_manifest(tag, &bytes, &file).await.map_err(fail)?;
         Ok(digest)
+    }
+
+    /// Sends all that a manifest is of.
+    async fn upload_all(
+        &self,
+        request: &PushImage,
+        repository: &Repository,
+        manifest: &Manifest,
+        job: &Job,
+    ) -> Result<(), Error> {
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        let total = blobs.clone().map(|blob| blob.size).sum();
+        let (done, blobs) = (AtomicU64::new(0), blobs.cloned().collect::<Vec<_>>());
+        let done = &done;
+        let uploads = stream::iter(blobs)
+            .map(|blob| async move {
+                self.upload(repository, &blob).await.map_err(|error| match error {
+                    Upload::Here(error) => error,
+                    Upload::There(source) => failed(&request.destination, source),
+                })?;
+                let sent = done.fetch_add(blob.size, Ordering::Relaxed) + blob.size;
+                job.progress(sent, total);
+                Ok::<_, Error>(())
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>();
+        job.or_canceled(uploads).await?.map(drop)
     }
 
     /// Sends a blob that the registry does not have.
@@ -122,22 +141,23 @@ enum Upload {
 }
 
 /// Says who asks; in the clear if that is allowed and nothing else works.
-async fn sign_in(request: &PushImage, workers: &Workers) -> Result<Repository, pull::Error> {
-    match sign_in_by(request, workers, Protocol::Https(request.tls)).await {
-        Err(pull::Error::Unreachable(_)) if request.tls == Tls::Any => {
-            sign_in_by(request, workers, Protocol::Http).await
+async fn sign_in(place: &Place<'_>, workers: &Workers) -> Result<Repository, pull::Error> {
+    match sign_in_by(place, workers, Protocol::Https(place.tls)).await {
+        Err(pull::Error::Unreachable(_)) if place.tls == Tls::Any => {
+            sign_in_by(place, workers, Protocol::Http).await
         }
         done => done,
     }
 }
 
 async fn sign_in_by(
-    request: &PushImage,
+    place: &Place<'_>,
     workers: &Workers,
     protocol: Protocol,
 ) -> Result<Repository, pull::Error> {
-    let (place, credentials) = (request.destination.place(), &request.credentials);
-    let repository = Repository::open(workers, place, credentials, protocol, Use::ToWrite).await?;
+    let Place { at, credentials, .. } = place;
+    let opened = Repository::open(workers, at.place(), credentials, protocol, Use::ToWrite);
+    let repository = opened.await?;
     repository.sign_in().await?;
     Ok(repository)
 }

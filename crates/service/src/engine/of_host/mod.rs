@@ -1,17 +1,19 @@
 //! What files of the host say is done for containers that name it: hooks, devices of the Container Device
-//! Interface, and what `/etc/hosts` begins with.
+//! Interface, and what `/etc/hosts` begins with; and where images are, and who asks for them.
 //!
-//! They are the administrator's, and read anew at each start: what was asked about is the directory,
-//! or the name of the device.
+//! They are the administrator's, and read anew each time: what was asked about is the directory, the name of the
+//! device, or that of the image.
 
 mod cdi;
 mod hooks;
+mod registries;
 mod trusted;
 
 use std::path::Path;
 
 use tare_specgen::{BaseHosts, CdiEdits, Effective, MAX_HOSTS_FILE, OciHooks, Placement};
 
+pub(super) use registries::{credentials, registries};
 pub use trusted::Untrusted;
 
 use super::Error;

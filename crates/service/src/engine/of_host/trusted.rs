@@ -27,6 +27,9 @@ pub enum Untrusted {
     /// Others than root can change it.
     #[error("{0} can be written to by others than root")]
     Writable(String),
+    /// Others than root can read what is secret.
+    #[error("{0} can be read by others than root")]
+    Readable(String),
     /// There are too many, or one is too large.
     #[error("{0} is too large")]
     TooLarge(String),
@@ -42,6 +45,22 @@ pub(super) fn file(path: &Path, max: usize) -> Result<Vec<u8>, Untrusted> {
     let shown = path.display().to_string();
     let opened = open(rustix::fs::CWD, &path);
     read(opened.map_err(|source| Untrusted::Read(shown.clone(), source))?, &shown, max)
+}
+
+/// What is in a file that nobody but root can read.
+///
+/// # Errors
+///
+/// [`Untrusted`], also if there is no such file.
+pub(super) fn secret(path: &Path, max: usize) -> Result<Vec<u8>, Untrusted> {
+    let path = real(path)?;
+    let shown = path.display().to_string();
+    let failed = |source| Untrusted::Read(shown.clone(), source);
+    let opened = open(rustix::fs::CWD, &path).map_err(failed)?;
+    if opened.metadata().map_err(failed)?.mode() & 0o077 != 0 {
+        return Err(Untrusted::Readable(shown));
+    }
+    read(opened, &shown, max)
 }
 
 /// Where a program is that `path` leads to, which nobody but root can change.
@@ -72,27 +91,50 @@ pub(super) fn program(path: &Path) -> Result<PathBuf, Untrusted> {
 /// [`Untrusted`], also if there is no such directory.
 pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)>, Untrusted> {
     let dir = &real(dir)?;
-    let shown = |name: &str| dir.join(name).display().to_string();
-    let failed = |name: &str| {
-        let shown = shown(name);
-        move |source: io::Error| Untrusted::Read(shown, source)
+    let (opened, names) = listed(dir, "json")?;
+    let content = |name: String| {
+        let shown = dir.join(&name).display().to_string();
+        let file = open(&opened, Path::new(&name));
+        let file = file.map_err(|source| Untrusted::Read(shown.clone(), source))?;
+        let content = read(file, &shown, max)?;
+        Ok((name, content))
     };
-    let opened = File::open(dir).map_err(failed(""))?;
-    check(&opened, &dir.display().to_string())?;
-    let mut files = Vec::new();
-    for entry in Dir::read_from(&opened).map_err(|errno| failed("")(errno.into()))? {
-        let entry = entry.map_err(|errno| failed("")(errno.into()))?;
+    names.into_iter().map(content).collect()
+}
+
+/// Paths and contents of all files of a directory that end in `.conf`, be it by way of a link; in the order of their
+/// names.
+///
+/// # Errors
+///
+/// [`Untrusted`], also if there is no such directory.
+pub(super) fn conf_files(dir: &Path, max: usize) -> Result<Vec<(PathBuf, Vec<u8>)>, Untrusted> {
+    let dir = &real(dir)?;
+    let (_, mut names) = listed(dir, "conf")?;
+    names.sort();
+    let paths = names.into_iter().map(|name| dir.join(name)).filter(|path| !path.is_dir());
+    paths.map(|path| file(&path, max).map(|content| (path, content))).collect()
+}
+
+/// A directory, and the names in it that have this extension.
+fn listed(dir: &Path, extension: &str) -> Result<(File, Vec<String>), Untrusted> {
+    let shown = dir.display().to_string();
+    let failed = |source| Untrusted::Read(shown.clone(), source);
+    let opened = File::open(dir).map_err(failed)?;
+    check(&opened, &shown)?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&opened).map_err(|errno| failed(errno.into()))? {
+        let entry = entry.map_err(|errno| failed(errno.into()))?;
         let Ok(name) = entry.file_name().to_str() else { continue };
-        if Path::new(name).extension().is_none_or(|it| it != "json") {
+        if Path::new(name).extension().is_none_or(|it| it != extension) {
             continue;
         }
-        if files.len() >= MAX_FILES {
-            return Err(Untrusted::TooLarge(shown("")));
+        if names.len() >= MAX_FILES {
+            return Err(Untrusted::TooLarge(shown));
         }
-        let file = open(&opened, Path::new(name)).map_err(failed(name))?;
-        files.push((name.to_owned(), read(file, &shown(name), max)?));
+        names.push(name.to_owned());
     }
-    Ok(files)
+    Ok((opened, names))
 }
 
 /// Where that leads, if nobody but root can change that: neither what is on the way there, nor a link.
@@ -223,6 +265,25 @@ mod tests {
         for wrong in [&dir, &dir.join("none"), Path::new("/dev/null")] {
             assert!(matches!(file(wrong, 2), Err(Untrusted::Read(..))), "{}", wrong.display());
         }
+        for name in ["2.conf", "1.conf", "3.txt"] {
+            fs::write(dir.join(name), name).unwrap();
+        }
+        symlink(dir.join("3.txt"), dir.join("10.conf")).unwrap();
+        fs::create_dir(dir.join("dir.conf")).unwrap();
+        let found = conf_files(&dir, 100).unwrap().into_iter().map(|(path, content)| {
+            (path.file_name().unwrap().to_owned(), String::from_utf8(content).unwrap())
+        });
+        let wanted = [("1.conf", "1.conf"), ("10.conf", "3.txt"), ("2.conf", "2.conf")];
+        assert!(found.eq(wanted.map(|(name, text)| (name.into(), text.into()))));
+        for (bits, wanted) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
+            fs::set_permissions(dir.join("3.txt"), Permissions::from_mode(bits)).unwrap();
+            let read = secret(&dir.join("10.conf"), 100);
+            assert_eq!(read.is_ok(), wanted, "{bits:o}: {read:?}");
+        }
+        fs::set_permissions(dir.join("3.txt"), Permissions::from_mode(0o600)).unwrap();
+        lchown(dir.join("3.txt"), Some(7), None).unwrap();
+        let read = secret(&dir.join("3.txt"), 100);
+        assert!(matches!(read, Err(Untrusted::Writable(_))), "somebody else's: {read:?}");
         let found = program(&elsewhere.join("b.json")).unwrap();
         assert_eq!(found, dir.join("a.json").canonicalize().unwrap(), "what a link leads to");
         assert!(matches!(program(&dir), Err(Untrusted::Read(..))), "no program");
