@@ -75,8 +75,8 @@ pub struct Member {
 pub struct Publication {
     /// The ports.
     pub port: PublishedPort,
-    /// The bridge that the targets are behind.
-    pub bridge: InterfaceName,
+    /// The bridge that the IPv4 target is behind; one of IPv6 may be behind another.
+    pub bridge: Option<InterfaceName>,
     /// Where IPv4 connections go.
     pub v4: Option<Ipv4Addr>,
     /// Where IPv6 connections go.
@@ -107,8 +107,8 @@ impl ContainerRules {
     /// The bridges that packets from the host's 127.0.0.1 have to leave by.
     pub fn localnets(&self) -> Vec<InterfaceName> {
         let on_loopback = |p: &&Publication| p.v4.is_some() && p.port.is_on_loopback4();
-        let mut bridges: Vec<_> =
-            self.publications.iter().filter(on_loopback).map(|p| p.bridge.clone()).collect();
+        let publications = self.publications.iter().filter(on_loopback);
+        let mut bridges: Vec<_> = publications.filter_map(|p| p.bridge.clone()).collect();
         bridges.sort_unstable();
         bridges.dedup();
         bridges
@@ -175,7 +175,7 @@ mod tests {
         let request = PortRequest::new(at, Protocol::Tcp, host, 80, count).unwrap();
         Publication {
             port: request.settle(0),
-            bridge: "tare0".parse().unwrap(),
+            bridge: Some("tare0".parse().unwrap()),
             v4: Some(Ipv4Addr::new(10, 88, 0, 2)),
             v6: Some("fd00::2".parse().unwrap()),
         }
