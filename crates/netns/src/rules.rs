@@ -95,8 +95,11 @@ pub struct ContainerRules {
 impl ContainerRules {
     /// The elements that say so, and that belong to this container alone.
     pub fn elements(&self) -> Vec<Element> {
-        let members = self.members.iter().flat_map(Member::elements);
-        members.chain(self.publications.iter().flat_map(Publication::elements)).collect()
+        let behind = |member| self.members.iter().flat_map(move |here| here.answers_for(member));
+        let behind = self.members.iter().flat_map(behind);
+        let outbound = self.members.iter().flat_map(Member::outbound);
+        let ports = self.publications.iter().flat_map(Publication::elements);
+        behind.chain(outbound).chain(ports).collect()
     }
 
     /// Its addresses.
@@ -132,12 +135,17 @@ impl ContainerRules {
 }
 
 impl Member {
-    fn elements(&self) -> impl Iterator<Item = Element> {
-        self.addresses.iter().flat_map(|&address| {
-            let member = Element::Member { bridge: self.bridge.clone(), address };
-            let outbound = (self.reach != Reach::Internal).then_some(Element::Outbound(address));
-            [Some(member), outbound].into_iter().flatten()
-        })
+    /// A container is here with its addresses of another place, too: to whoever is here it answers for them
+    /// past the host.
+    fn answers_for(&self, place: &Self) -> impl Iterator<Item = Element> {
+        let addresses = place.addresses.iter();
+        addresses.map(|&address| Element::Member { bridge: self.bridge.clone(), address })
+    }
+
+    fn outbound(&self) -> impl Iterator<Item = Element> {
+        let goes_out = self.reach != Reach::Internal;
+        let addresses = self.addresses.iter().filter(move |_| goes_out);
+        addresses.copied().map(Element::Outbound)
     }
 }
 
@@ -240,6 +248,23 @@ mod tests {
             let rules = ContainerRules { members: vec![member(reach)], ..Default::default() };
             assert_eq!(rules.elements().contains(&outbound), want, "{reach:?}");
         }
+    }
+
+    #[test]
+    fn a_container_has_all_its_addresses_behind_each_of_its_bridges() {
+        let member = |number: u8| Member {
+            bridge: format!("tare{number}").parse().unwrap(),
+            addresses: vec![[10, 88, number, 2].into()],
+            reach: Reach::Internal,
+        };
+        let rules = ContainerRules { members: vec![member(0), member(1)], publications: vec![] };
+        let behind = |bridge: u8, number: u8| Element::Member {
+            bridge: format!("tare{bridge}").parse().unwrap(),
+            address: [10, 88, number, 2].into(),
+        };
+        let mut elements = rules.elements();
+        elements.sort_unstable();
+        assert_eq!(elements, [behind(0, 0), behind(0, 1), behind(1, 0), behind(1, 1)]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Published ports of containers whose networks come and go while they run.
 
+use std::fs;
 use std::io::{ErrorKind, Read};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::slice;
 use std::thread;
 use std::time::Duration;
@@ -316,4 +317,59 @@ fn privileged_a_port_leads_to_the_first_network_of_each_family() {
         tared.stop();
         remove_outside();
     });
+}
+
+/// Whoever is on one of its networks would be answered past the host, by who it did not ask.
+#[test]
+fn privileged_a_port_answers_on_each_network_of_its_container() {
+    on_scratch_host(async |host| {
+        make_outside_with_v6();
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        networks_of_both(&client, ["one", "two", "three"]).await;
+        let web = on(&client, "web", vec![place("one"), place("two")], both(8080)).await;
+        let near = waiting(&client, "near", place("two"), Vec::new()).await;
+        let far = waiting(&client, "far", place("three"), Vec::new()).await;
+        let servers = Servers::of(&web);
+        let (itself, near_by, far_off) =
+            (namespace_of(&web), namespace_of(&near), namespace_of(&far));
+        let own = addresses(&client, &far).await;
+        let seen = ["203.0.113.2", "2001:db8:f::2"].map(|it| it.parse::<IpAddr>().unwrap());
+        for setting in ["0", "1"] {
+            for family in ["iptables", "ip6tables"] {
+                let file = format!("/proc/sys/net/bridge/bridge-nf-call-{family}");
+                fs::write(file, setting).unwrap();
+            }
+            for (family, address) in HOST.into_iter().enumerate() {
+                let to = at(address, 8080);
+                let seen_by = |from: &str| {
+                    let connected = connects(from, to, slice::from_ref(&servers.tcp));
+                    let sent = sends(from, to, slice::from_ref(&servers.udp));
+                    [connected, sent].map(|arrived| arrived.expect("it arrives").1)
+                };
+                seen_by(&near_by);
+                seen_by(&itself);
+                assert_eq!(seen_by(&far_off), [own[family]; 2], "{setting}");
+                assert_eq!(seen_by("outside"), [seen[family]; 2], "{setting}");
+            }
+        }
+        drop(servers);
+        for path in [web, near, far] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+        remove_outside();
+    });
+}
+
+/// Its addresses, first that of IPv4.
+async fn addresses(client: &Client, path: &OwnedObjectPath) -> Vec<IpAddr> {
+    let rows: Variant<'static> = client.container(path).await.get("IPAddresses");
+    let rows: Vec<Row> = rows.try_into().unwrap();
+    let address = |row: &Row| {
+        let text = String::try_from(row["Address"].try_clone().unwrap()).unwrap();
+        text.split_once('/').unwrap().0.parse().unwrap()
+    };
+    rows.iter().map(address).collect()
 }
