@@ -161,7 +161,8 @@ impl Host {
 
 fn publication(address: IpAddr, port: u16) -> Result<Publication> {
     let IpAddr::V4(v4) = address else { return Err("IPv4 here".into()) };
-    Ok(Publication { port: reserved(port)?, bridge: "tare0".parse()?, v4: Some(v4), v6: None })
+    let bridge = Some("tare0".parse()?);
+    Ok(Publication { port: reserved(port)?, bridge, v4: Some(v4), v6: None })
 }
 
 fn reserved(port: u16) -> Result<PublishedPort> {

@@ -75,8 +75,8 @@ pub struct Member {
 pub struct Publication {
     /// The ports.
     pub port: PublishedPort,
-    /// The bridge that the targets are behind.
-    pub bridge: InterfaceName,
+    /// The bridge that the IPv4 target is behind; one of IPv6 may be behind another.
+    pub bridge: Option<InterfaceName>,
     /// Where IPv4 connections go.
     pub v4: Option<Ipv4Addr>,
     /// Where IPv6 connections go.
@@ -95,8 +95,11 @@ pub struct ContainerRules {
 impl ContainerRules {
     /// The elements that say so, and that belong to this container alone.
     pub fn elements(&self) -> Vec<Element> {
-        let members = self.members.iter().flat_map(Member::elements);
-        members.chain(self.publications.iter().flat_map(Publication::elements)).collect()
+        let behind = |member| self.members.iter().flat_map(move |here| here.answers_for(member));
+        let behind = self.members.iter().flat_map(behind);
+        let outbound = self.members.iter().flat_map(Member::outbound);
+        let ports = self.publications.iter().flat_map(Publication::elements);
+        behind.chain(outbound).chain(ports).collect()
     }
 
     /// Its addresses.
@@ -107,8 +110,8 @@ impl ContainerRules {
     /// The bridges that packets from the host's 127.0.0.1 have to leave by.
     pub fn localnets(&self) -> Vec<InterfaceName> {
         let on_loopback = |p: &&Publication| p.v4.is_some() && p.port.is_on_loopback4();
-        let mut bridges: Vec<_> =
-            self.publications.iter().filter(on_loopback).map(|p| p.bridge.clone()).collect();
+        let publications = self.publications.iter().filter(on_loopback);
+        let mut bridges: Vec<_> = publications.filter_map(|p| p.bridge.clone()).collect();
         bridges.sort_unstable();
         bridges.dedup();
         bridges
@@ -132,12 +135,17 @@ impl ContainerRules {
 }
 
 impl Member {
-    fn elements(&self) -> impl Iterator<Item = Element> {
-        self.addresses.iter().flat_map(|&address| {
-            let member = Element::Member { bridge: self.bridge.clone(), address };
-            let outbound = (self.reach != Reach::Internal).then_some(Element::Outbound(address));
-            [Some(member), outbound].into_iter().flatten()
-        })
+    /// A container is here with its addresses of another place, too: to whoever is here it answers for them
+    /// past the host.
+    fn answers_for(&self, place: &Self) -> impl Iterator<Item = Element> {
+        let addresses = place.addresses.iter();
+        addresses.map(|&address| Element::Member { bridge: self.bridge.clone(), address })
+    }
+
+    fn outbound(&self) -> impl Iterator<Item = Element> {
+        let goes_out = self.reach != Reach::Internal;
+        let addresses = self.addresses.iter().filter(move |_| goes_out);
+        addresses.copied().map(Element::Outbound)
     }
 }
 
@@ -175,7 +183,7 @@ mod tests {
         let request = PortRequest::new(at, Protocol::Tcp, host, 80, count).unwrap();
         Publication {
             port: request.settle(0),
-            bridge: "tare0".parse().unwrap(),
+            bridge: Some("tare0".parse().unwrap()),
             v4: Some(Ipv4Addr::new(10, 88, 0, 2)),
             v6: Some("fd00::2".parse().unwrap()),
         }
@@ -240,6 +248,23 @@ mod tests {
             let rules = ContainerRules { members: vec![member(reach)], ..Default::default() };
             assert_eq!(rules.elements().contains(&outbound), want, "{reach:?}");
         }
+    }
+
+    #[test]
+    fn a_container_has_all_its_addresses_behind_each_of_its_bridges() {
+        let member = |number: u8| Member {
+            bridge: format!("tare{number}").parse().unwrap(),
+            addresses: vec![[10, 88, number, 2].into()],
+            reach: Reach::Internal,
+        };
+        let rules = ContainerRules { members: vec![member(0), member(1)], publications: vec![] };
+        let behind = |bridge: u8, number: u8| Element::Member {
+            bridge: format!("tare{bridge}").parse().unwrap(),
+            address: [10, 88, number, 2].into(),
+        };
+        let mut elements = rules.elements();
+        elements.sort_unstable();
+        assert_eq!(elements, [behind(0, 0), behind(0, 1), behind(1, 0), behind(1, 1)]);
     }
 
     #[test]

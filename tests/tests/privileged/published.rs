@@ -18,12 +18,18 @@ use crate::networks::namespace_of;
 use crate::traffic::{PATIENCE, Row, make_outside_with_v6, network, remove_outside, row, waiting};
 
 /// The host as others see it, and one of those.
-const HOST: [&str; 2] = ["203.0.113.1", "2001:db8:f::1"];
+pub(crate) const HOST: [&str; 2] = ["203.0.113.1", "2001:db8:f::1"];
 const OUTSIDE: [&str; 2] = ["203.0.113.2", "2001:db8:f::2"];
 
 /// As many ports of the host, from `host` on, to those of the container from `inside` on; at one
 /// address, or at all.
-fn port(at: &'static str, protocol: &'static str, host: u16, inside: u16, count: u16) -> Row {
+pub(crate) fn port(
+    at: &'static str,
+    protocol: &'static str,
+    host: u16,
+    inside: u16,
+    count: u16,
+) -> Row {
     row([
         ("HostAddress", at.into()),
         ("Protocol", protocol.into()),
@@ -33,7 +39,7 @@ fn port(at: &'static str, protocol: &'static str, host: u16, inside: u16, count:
     ])
 }
 
-fn at(address: &str, port: u16) -> SocketAddr {
+pub(crate) fn at(address: &str, port: u16) -> SocketAddr {
     SocketAddr::new(address.parse().unwrap(), port)
 }
 
@@ -130,7 +136,7 @@ fn from<T: Send>(place: &str, body: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Asks those who may have been called until one of them was.
-fn until_one<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until_one<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         match ask() {
@@ -142,7 +148,11 @@ fn until_one<T>(mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// At which port of the container a caller arrives, and as who; `None` if it is refused.
-fn connects(place: &str, to: SocketAddr, servers: &[TcpListener]) -> Option<(u16, IpAddr)> {
+pub(crate) fn connects(
+    place: &str,
+    to: SocketAddr,
+    servers: &[TcpListener],
+) -> Option<(u16, IpAddr)> {
     let _caller = from(place, || TcpStream::connect_timeout(&to, PATIENCE)).ok()?;
     let accepted = |server: &TcpListener| {
         let (_, peer) = server.accept().ok()?;
@@ -152,7 +162,7 @@ fn connects(place: &str, to: SocketAddr, servers: &[TcpListener]) -> Option<(u16
 }
 
 /// The same of a datagram that is answered, by who was asked.
-fn sends(place: &str, to: SocketAddr, servers: &[UdpSocket]) -> Option<(u16, IpAddr)> {
+pub(crate) fn sends(place: &str, to: SocketAddr, servers: &[UdpSocket]) -> Option<(u16, IpAddr)> {
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let caller = from(place, || UdpSocket::bind(any).unwrap());
     caller.connect(to).unwrap();

@@ -124,6 +124,11 @@ fn postrouting() -> Chain {
         let member = is_in(Set::Members(family), &[OutputInterface, Source(family)]);
         rule([of(family), translated(), member, masquerade()])
     };
+    // The same where the port leads to an address that the other has on another network.
+    let past_us = |family| {
+        let member = is_in(Set::Members(family), &[InputInterface, Destination(family)]);
+        rule([of(family), translated(), member, masquerade()])
+    };
     let outbound = |family| {
         let containers = Set::Containers(family);
         rule([
@@ -141,7 +146,15 @@ fn postrouting() -> Chain {
         kind: "nat",
         hook: InetHookNumber::PostRouting,
         priority: PRIORITY_SRCNAT,
-        rules: vec![hairpin(V4), hairpin(V6), loopback, outbound(V4), outbound(V6)],
+        rules: vec![
+            hairpin(V4),
+            hairpin(V6),
+            past_us(V4),
+            past_us(V6),
+            loopback,
+            outbound(V4),
+            outbound(V6),
+        ],
     }
 }
 

@@ -29,7 +29,8 @@ pub enum Element {
     Closed(IpFamily),
     /// A container's address that is masqueraded on its way out.
     Outbound(IpAddr),
-    /// A container's address and the bridge it is behind.
+    /// A container's address and a bridge that the container is behind: that of the address, or that of
+    /// another one of its addresses.
     Member {
         /// The bridge.
         bridge: InterfaceName,

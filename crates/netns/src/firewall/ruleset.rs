@@ -53,6 +53,8 @@
 //!         type nat hook postrouting priority srcnat; policy accept;
 //!         ct status dnat oifname . ip saddr @members4 masquerade
 //!         ct status dnat oifname . ip6 saddr @members6 masquerade
+//!         ct status dnat iifname . ip daddr @members4 masquerade
+//!         ct status dnat iifname . ip6 daddr @members6 masquerade
 //!         ip saddr 127.0.0.0/8 oifname @localnet masquerade
 //!         meta pkttype host ip saddr @containers4 ip daddr != @containers4 masquerade
 //!         meta pkttype host ip6 saddr @containers6 ip6 daddr != @containers6 masquerade
@@ -70,8 +72,9 @@
 //!   nobody forwards and `closed` must not stop.
 //! * `meta pkttype host` keeps frames sent to many as they are. On the way through a router there
 //!   are none, but mDNS, DHCP and broadcasts between containers would bear the bridge's address.
-//! * The input interface is not known in `postrouting`, so a connection within one network is told
-//!   by the bridge it leaves by and the source that is behind it.
+//! * The input interface of what passes a bridge is not known in `postrouting`, so a connection within
+//!   one network is told by the bridge it leaves by and the source that is behind it. Between two
+//!   networks the host forwards, and it is known: a container that is on both would answer past it.
 
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, ExpressionAttribute, Hook, HookNumber, ListAttribute,

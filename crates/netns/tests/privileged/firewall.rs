@@ -144,6 +144,8 @@ fn privileged_the_ruleset_reads_as_documented() {
             "type nat hook postrouting priority 100; policy accept;",
             "ct status dnat oifname . ip saddr @members4 masquerade",
             "ct status dnat oifname . ip6 saddr @members6 masquerade",
+            "ct status dnat iifname . ip daddr @members4 masquerade",
+            "ct status dnat iifname . ip6 daddr @members6 masquerade",
             "ip saddr 127.0.0.0/8 oifname @localnet masquerade",
             "meta pkttype host ip saddr @containers4 ip daddr != @containers4 masquerade",
             "meta pkttype host ip6 saddr @containers6 ip6 daddr != @containers6 masquerade",

@@ -132,7 +132,7 @@ pub(crate) fn plan(
 
 fn publication(port: PublishedPort, bridge: &Bridge, addresses: [IpAddr; 2]) -> Publication {
     let (IpAddr::V4(v4), IpAddr::V6(v6)) = addresses.into() else { panic!("{addresses:?}") };
-    Publication { port, bridge: bridge.name.clone(), v4: Some(v4), v6: Some(v6) }
+    Publication { port, bridge: Some(bridge.name.clone()), v4: Some(v4), v6: Some(v6) }
 }
 
 fn with_last_byte(address: IpAddr, last: u8) -> IpAddr {

@@ -10,10 +10,10 @@ use tare_netns::{
     enable_forwarding, forget_connections, teardown,
 };
 
-use crate::common::{command, name, on_scratch_host, set_bridge_netfilter, world};
+use crate::common::{command, name, on_scratch_host, set_bridge_netfilter, setup, world};
 use crate::lab::{
-    CLIENT, Container, HOST, Lab, listen, port, range, tcp_exchange, tcp_is_lost, tcp_is_refused,
-    tcp_pair, to, udp, udp_exchange, udp_is_lost, within,
+    CLIENT, Container, HOST, Lab, listen, plan, port, range, tcp_exchange, tcp_is_lost,
+    tcp_is_refused, tcp_pair, to, udp, udp_exchange, udp_is_lost, within,
 };
 use Protocol::{Tcp, Udp};
 
@@ -122,6 +122,42 @@ fn privileged_containers_reach_their_own_network_by_a_published_port() {
                     assert_eq!(seen, gateway, "{about} {target}");
                 }
             }
+        }
+    });
+}
+
+/// It would answer them past the host, from an address they did not ask.
+#[test]
+fn privileged_a_published_port_answers_on_all_networks_of_its_container() {
+    on_both_kinds_of_host(|| {
+        let lab = Lab::new();
+        let [first, second] = [0, 1].map(|number| lab.network(number, Reach::Open));
+        let (mut wanted, mut rules, addresses) = plan(&first, 2, &both_protocols());
+        let (mut more, other, others) = plan(&second, 2, &[]);
+        more.attachments[0].interface = name("eth1");
+        wanted.attachments.extend(more.attachments);
+        rules.members.extend(other.members);
+        let web = setup(&wanted).unwrap();
+        lab.firewall.admit(&rules).unwrap();
+        let near = lab.container(&second, 3);
+        for (at, gateway) in [(0, "10.88.0.1"), (1, "fd00:88:0:0::1")] {
+            let gateway: IpAddr = name(gateway);
+            let listener = listen(Some(&web), to(addresses[at], 80));
+            let socket = udp(Some(&web), to(addresses[at], 53));
+            let beside = ["10.88.1.1", "fd00:88:0:1::1"][at];
+            let asks = [(&near.namespace, near.addresses[at]), (&web, others[at])];
+            for (place, address) in asks {
+                for target in [HOST[at], beside] {
+                    let seen = tcp_exchange(Some(place), &listener, to(target, 8080));
+                    assert_eq!(seen, gateway, "{address} {target}");
+                    let asker = udp(Some(place), to(address, 0));
+                    let seen = udp_exchange(&asker, &socket, to(target, 5353));
+                    assert_eq!(seen, gateway, "{address} {target}");
+                }
+            }
+            let asker = udp(Some(&lab.client), to(CLIENT[at], 0));
+            let seen = udp_exchange(&asker, &socket, to(HOST[at], 5353));
+            assert_eq!(seen.to_string(), CLIENT[at], "who is of neither");
         }
     });
 }

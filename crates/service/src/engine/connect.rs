@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use tare_netns::{Connection, InvalidConnection, NetworkName, PortRequest, PublishedPort};
+use tare_netns::{Connection, ContainerRules, InvalidConnection, NetworkName, PortRequest};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_spawn::LiveFile;
 use tare_specgen::{NetworkMode, Request};
 
 use super::container::{Container, Life, Now};
 use super::create::AskedConnection;
-use super::network::{MAX_NETWORKS, default_name, targets};
+use super::network::{MAX_NETWORKS, default_name, with, without};
 use super::publish::fits;
 use super::records::durable::{Connections, DefinitionRow, Joined};
-use super::records::volatile::{self, Doing, Incarnation, NetworkRecord};
+use super::records::volatile::{self, Doing, Incarnation};
 use super::{Engine, Error, Inner, view};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -180,10 +180,11 @@ impl Engine {
                 row.connections.networks.sort_by_key(|joined| joined.position);
             })
             .await;
-        if written.is_err()
-            && let Now::Running { record, .. } = &mut life.now
-        {
-            self.unplug_one(&container.name(), record, &network).await?;
+        if let Now::Running { record, ports, .. } = &mut life.now {
+            match &written {
+                Ok(()) => ports.lead(record.publications()),
+                Err(_) => self.unplug_one(&container.name(), record, &network).await?,
+            }
         }
         written
     }
@@ -205,19 +206,17 @@ impl Engine {
                 let joined = std::slice::from_ref(&one);
                 let plugged = engine.networks.plug(c, &id, joined, &[])?;
                 let mut record = before;
-                let network = record.network.get_or_insert_with(|| NetworkRecord {
-                    namespace: plugged.record.namespace.clone(),
-                    places: Vec::new(),
-                    publications: Vec::new(),
+                record.network = Some(match &record.network {
+                    Some(known) => with(known, plugged.record.places),
+                    None => plugged.record,
                 });
-                network.places.extend(plugged.record.places);
                 record.intend(Doing::Connect(one.network));
                 volatile::put(c, &record)?;
                 Ok::<_, Error>((record, plugged.unrested))
             })
             .await?;
-        *record = intended;
-        let attached = self.networks.attach(&name, record, &joined.network, unrested).await;
+        let before = std::mem::replace(record, intended).rules();
+        let attached = self.networks.attach(&name, before, record, &joined.network, unrested).await;
         let done = match attached {
             Ok(()) => self.fulfil(record).await,
             Err(error) => Err(error),
@@ -273,10 +272,14 @@ impl Engine {
             .await?;
         }
         if is_plugged(life, network)
-            && let Now::Running { record, .. } = &mut life.now
+            && let Now::Running { record, ports, .. } = &mut life.now
         {
-            self.unplug_one(&row.name, record, network).await?;
+            ports.leave(&record.addresses_on(network)).await;
+            let done = self.unplug_one(&row.name, record, network).await;
+            // Also if that failed: what is written down is the container's.
+            ports.lead(record.publications());
             container.show(life);
+            done?;
             self.refresh_files(container, life, &LiveFile::ALL).await;
             self.refresh_sharers(container);
         }
@@ -284,7 +287,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes away an interface of a container that runs, or what is there of it.
+    /// Takes away an interface of a container that runs, or what is there of it. Its ports lead to another
+    /// network then, if they can.
     async fn unplug_one(
         &self,
         name: &ContainerName,
@@ -294,25 +298,28 @@ impl Engine {
         record.intend(Doing::Disconnect(network.clone()));
         self.write_record(record).await?;
         self.networks.detach(name, record, network).await?;
-        let lost = self.fulfil_disconnect(record, network).await?;
-        // By another network they may still be reached.
-        self.publish_now(name, record, &lost).await
+        let ports = self.free_place(record, network).await?;
+        if ports.elements().is_empty() {
+            return Ok(());
+        }
+        self.networks.admit(name, ports).await?;
+        self.fulfil(record).await
     }
 
-    /// The interface is gone, and its addresses are free. Returns the ports that led there.
-    async fn fulfil_disconnect(
+    /// The interface is gone, and its addresses are free. Returns what the firewall is to do for its ports: it
+    /// is written down that there is this to do, if it is.
+    async fn free_place(
         &self,
         record: &mut Incarnation,
         network: &NetworkName,
-    ) -> Result<Vec<PublishedPort>, Error> {
+    ) -> Result<ContainerRules, Error> {
         let mut after = record.clone();
-        let mut lost = Vec::new();
-        if let Some(known) = &mut after.network {
-            let targets = targets(known, network);
-            known.publications.retain(|publication| !targets.contains(publication));
-            lost = targets.into_iter().map(|publication| publication.port).collect();
+        after.network = record.network.as_ref().map(|known| without(known, network));
+        let publications = after.publications().to_vec();
+        let ports = ContainerRules { members: Vec::new(), publications };
+        if ports.elements().is_empty() {
+            after.fulfil(super::clock::Usec::now(), super::clock::Usec::now_monotonic());
         }
-        after.fulfil(super::clock::Usec::now(), super::clock::Usec::now_monotonic());
         let (written, network) = (after.clone(), network.clone());
         self.run
             .run(move |c| {
@@ -322,7 +329,7 @@ impl Engine {
             .await?;
         *record = after;
         self.networks.rest();
-        Ok(lost)
+        Ok(ports)
     }
 
     /// Finishes a change of the network that another daemon had begun.
@@ -357,17 +364,17 @@ impl Engine {
         let promised: Vec<view::Port> =
             row.connections.ports.iter().map(view::Port::from).collect();
         let is_unpromised = |port: view::Port| !promised.iter().any(|asked| fits(asked, &port));
-        let published = record.network.iter().flat_map(|network| &network.publications);
-        if published.map(|p| view::Port::from(&p.port)).any(is_unpromised) {
+        if record.publications().iter().map(|p| view::Port::from(&p.port)).any(is_unpromised) {
             self.unpublish_now(&row.name, record, is_unpromised).await?;
         }
         Ok(())
     }
 }
 
-/// Whether a container that runs has an interface on a network.
+/// Whether a container that runs has an interface on a network, or not all of that is taken back.
 fn is_plugged(life: &Life, network: &NetworkName) -> bool {
     let Now::Running { record, .. } = &life.now else { return false };
     let places = record.network.iter().flat_map(|known| &known.places);
-    places.map(|place| &place.network).any(|name| name == network)
+    let is_half_gone = matches!(&record.doing, Some(Doing::Disconnect(left)) if left == network);
+    is_half_gone || places.map(|place| &place.network).any(|name| name == network)
 }

@@ -3,6 +3,7 @@
 //! They lie on a [`Shelf`], whose descriptors the container's conmon keeps: so they are held as long
 //! as it lives, whatever becomes of this daemon. The next one finds them there.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
@@ -78,7 +79,13 @@ impl Ports {
     pub(super) async fn let_go(&mut self) {
         self.held.clear();
         self.shelf = None;
-        self.proxies.retain(&self.held).await;
+        self.proxies.let_go().await;
+    }
+
+    /// Nothing of what listens among them leads to these addresses any more, when this returns: they may be
+    /// another's then.
+    pub(super) async fn leave(&mut self, addresses: &[IpAddr]) {
+        self.proxies.leave(addresses).await;
     }
 
     /// What listens among them leads to where they are published to.

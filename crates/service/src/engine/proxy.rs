@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener as Bound, UdpSocket as BoundUdp};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
 use tare_netns::{HeldPort, Protocol, Publication};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
@@ -32,9 +33,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Proxies {
     room: Arc<Semaphore>,
     room_for_senders: Arc<Semaphore>,
-    /// Dropping it ends the connections.
-    life: watch::Sender<()>,
-    accepting: BTreeMap<(SocketAddr, Protocol), JoinHandle<()>>,
+    /// Of each address of the container that is led to. Dropping it ends the connections to there.
+    lives: BTreeMap<IpAddr, watch::Sender<()>>,
+    accepting: BTreeMap<Entry, Accepting>,
+}
+
+/// Where it comes in.
+type Entry = (SocketAddr, Protocol);
+
+/// What takes what comes in at one port.
+#[derive(Debug)]
+struct Accepting {
+    target: SocketAddr,
+    task: JoinHandle<()>,
 }
 
 impl Default for Proxies {
@@ -42,7 +53,7 @@ impl Default for Proxies {
         Self {
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             room_for_senders: Arc::new(Semaphore::new(MAX_SENDERS)),
-            life: watch::Sender::new(()),
+            lives: BTreeMap::new(),
             accepting: BTreeMap::new(),
         }
     }
@@ -50,21 +61,26 @@ impl Default for Proxies {
 
 impl Drop for Proxies {
     fn drop(&mut self) {
-        self.accepting.values().for_each(JoinHandle::abort);
+        self.accepting.values().for_each(|accepting| accepting.task.abort());
     }
 }
 
 impl Proxies {
-    /// Passes on what comes at those of `ports` that listen, to where they are published to.
+    /// Passes on what comes at those of `ports` that listen, to where they are published to by now. Connections
+    /// that exist stay.
     pub(super) fn lead(&mut self, ports: &[HeldPort], publications: &[Publication]) {
         for port in ports.iter().filter(|port| port.listens()) {
-            let key = (port.address, port.protocol);
-            let target = publications.iter().find_map(|to| target(to, key));
-            let Some(target) = target.filter(|_| !self.accepting.contains_key(&key)) else {
+            let entry = (port.address, port.protocol);
+            let wanted = publications.iter().find_map(|to| target(to, entry));
+            if self.accepting.get(&entry).map(|accepting| accepting.target) == wanted {
                 continue;
-            };
+            }
+            if let Some(before) = self.accepting.remove(&entry) {
+                before.task.abort();
+            }
+            let Some(target) = wanted else { continue };
             match self.accept(port, target) {
-                Ok(task) => drop(self.accepting.insert(key, task)),
+                Ok(task) => drop(self.accepting.insert(entry, Accepting { target, task })),
                 Err(error) => tracing::warn!("nothing is passed on at {}: {error}", port.address),
             }
         }
@@ -73,12 +89,35 @@ impl Proxies {
     /// Takes nothing any more at others than these, and holds no others when this returns. Connections
     /// that exist stay; datagrams have none.
     pub(super) async fn retain(&mut self, keep: &[HeldPort]) {
-        let is_kept = |key: &(SocketAddr, Protocol)| {
-            keep.iter().any(|port| (port.address, port.protocol) == *key)
-        };
-        let others: Vec<_> = self.accepting.keys().filter(|key| !is_kept(key)).copied().collect();
-        for key in others {
-            if let Some(task) = self.accepting.remove(&key) {
+        let is_kept =
+            |entry: &Entry| keep.iter().any(|port| (port.address, port.protocol) == *entry);
+        self.end(|entry, _| !is_kept(entry)).await;
+    }
+
+    /// Leads to these addresses no more: nothing is under way to them when this returns, for they may be
+    /// another's then. Whoever calls waits until it is known where to lead to.
+    pub(super) async fn leave(&mut self, addresses: &[IpAddr]) {
+        self.end(|_, accepting| addresses.contains(&accepting.target.ip())).await;
+        for address in addresses {
+            if let Some(life) = self.lives.remove(address) {
+                life.send_replace(());
+                life.closed().await;
+            }
+        }
+    }
+
+    /// Takes nothing any more, and leads nowhere.
+    pub(super) async fn let_go(&mut self) {
+        self.end(|_, _| true).await;
+        let addresses: Vec<_> = self.lives.keys().copied().collect();
+        self.leave(&addresses).await;
+    }
+
+    async fn end(&mut self, is_over: impl Fn(&Entry, &Accepting) -> bool) {
+        let over = self.accepting.iter().filter(|(entry, accepting)| is_over(entry, accepting));
+        let over: Vec<Entry> = over.map(|(entry, _)| *entry).collect();
+        for entry in over {
+            if let Some(Accepting { task, .. }) = self.accepting.remove(&entry) {
                 task.abort();
                 // Its socket goes with it, and that is not at once.
                 let _ = task.await;
@@ -86,7 +125,7 @@ impl Proxies {
         }
     }
 
-    fn accept(&self, port: &HeldPort, target: SocketAddr) -> io::Result<JoinHandle<()>> {
+    fn accept(&mut self, port: &HeldPort, target: SocketAddr) -> io::Result<JoinHandle<()>> {
         let socket = port.socket.try_clone()?;
         rustix::io::ioctl_fionbio(&socket, true)?;
         let task = if port.protocol == Protocol::Udp {
@@ -95,15 +134,21 @@ impl Proxies {
             tokio::spawn(datagrams::exchange(socket, target, room))
         } else {
             let listener = TcpListener::from_std(Bound::from(socket))?;
-            tokio::spawn(accept(listener, target, self.room.clone(), self.life.subscribe()))
+            let life = self.life_of(target.ip());
+            tokio::spawn(accept(listener, target, self.room.clone(), life))
         };
         Ok(task)
+    }
+
+    /// Ends with what leads to that address.
+    fn life_of(&mut self, address: IpAddr) -> watch::Receiver<()> {
+        self.lives.entry(address).or_insert_with(|| watch::Sender::new(())).subscribe()
     }
 }
 
 /// Where a port of the host leads, if this publishes it. A family of its own is as good as any: who
 /// calls is not seen anyway.
-fn target(publication: &Publication, (at, protocol): (SocketAddr, Protocol)) -> Option<SocketAddr> {
+fn target(publication: &Publication, (at, protocol): Entry) -> Option<SocketAddr> {
     let port = &publication.port;
     let offset = at.port().checked_sub(port.host()).filter(|offset| *offset < port.count())?;
     let is_here = port.at().is_none_or(|it| it == at.ip() || (it.is_ipv6() && it.is_unspecified()));
@@ -128,28 +173,37 @@ async fn accept(
         };
         // Only now: where nobody calls, no place is taken.
         let Ok(place) = room.clone().acquire_owned().await else { return };
-        let mut life = life.clone();
+        let life = life.clone();
         tokio::spawn(async move {
-            tokio::select! {
-                () = pass_on(stream, target) => {}
-                // An error: the other end was dropped.
-                _ = life.changed() => {}
-            }
+            pass_on(stream, target, life).await;
             drop(place);
         });
     }
 }
 
-/// Until both have said all, or one has gone. Whoever cannot be reached has refused.
-async fn pass_on(mut caller: TcpStream, target: SocketAddr) {
-    let Ok(Ok(mut container)) = timeout(PATIENCE, TcpStream::connect(target)).await else { return };
-    let _ = tokio::io::copy_bidirectional(&mut caller, &mut container).await;
+/// Until both have said all, or one has gone, or that life is over. Whoever cannot be reached has refused.
+async fn pass_on(mut caller: TcpStream, target: SocketAddr, mut life: watch::Receiver<()>) {
+    let connected = tokio::select! {
+        connected = timeout(PATIENCE, TcpStream::connect(target)) => connected,
+        // An error: the other end was dropped.
+        _ = life.changed() => return,
+    };
+    let Ok(Ok(mut container)) = connected else { return };
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut caller, &mut container) => {}
+        _ = life.changed() => {
+            // Else the kernel would go on sending what is under way, to whoever has the address by then.
+            let _ = set_socket_linger(&container, Some(Duration::ZERO));
+        }
+    }
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "these are the other ends")]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use tare_netns::PortRequest;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn publication(at: Option<&str>, host: u16, count: u16) -> Publication {
@@ -158,7 +212,7 @@ mod tests {
         });
         let (v4, v6) = (Some("10.88.0.2".parse().unwrap()), None);
         let port = serde_json::from_value(port).unwrap();
-        Publication { port, bridge: "tare0".parse().unwrap(), v4, v6 }
+        Publication { port, bridge: Some("tare0".parse().unwrap()), v4, v6 }
     }
 
     #[test]
@@ -171,7 +225,7 @@ mod tests {
             (publication(None, 8080, 3), 8079, None),
             (publication(Some("127.0.0.1"), 8080, 1), 8080, None),
         ] {
-            let at = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+            let at = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
             let want = want.map(|want| want.parse().unwrap());
             assert_eq!(target(&published, (at, Protocol::Tcp)), want, "{published:?} {port}");
             assert_eq!(target(&published, (at, Protocol::Udp)), None);
@@ -190,8 +244,9 @@ mod tests {
             let entry = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let at = entry.local_addr().unwrap();
             let mut proxies = Proxies::default();
-            let task = datagrams::exchange(entry, target, proxies.room_for_senders.clone());
-            proxies.accepting.insert((at, Protocol::Udp), tokio::spawn(task));
+            let exchange = datagrams::exchange(entry, target, proxies.room_for_senders.clone());
+            let accepting = Accepting { target, task: tokio::spawn(exchange) };
+            proxies.accepting.insert((at, Protocol::Udp), accepting);
             let caller = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             caller.send_to(b"hello", at).await.unwrap();
             container.recv_from(&mut [0; 8]).await.unwrap();
@@ -206,9 +261,9 @@ mod tests {
         let target = container.local_addr().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let proxies = Proxies::default();
-        let task = accept(listener, target, proxies.room.clone(), proxies.life.subscribe());
-        let accepting = tokio::spawn(task);
+        let mut proxies = Proxies::default();
+        let life = proxies.life_of(target.ip());
+        let accepting = tokio::spawn(accept(listener, target, proxies.room.clone(), life));
         let mut caller = TcpStream::connect(at).await.unwrap();
         let (mut server, _) = container.accept().await.unwrap();
         caller.write_all(b"hello").await.unwrap();
@@ -221,6 +276,49 @@ mod tests {
         drop(proxies);
         assert_eq!(caller.read(&mut heard).await.unwrap_or(0), 0, "it does not wait for nobody");
         accepting.abort();
+    }
+
+    /// A port that listens, and what is published there at that address.
+    fn published_to(to: Ipv4Addr, port: u16) -> (Vec<HeldPort>, Vec<Publication>) {
+        let request = PortRequest::new(Some(Ipv6Addr::LOCALHOST.into()), Protocol::Tcp, 0, port, 1);
+        let reserved = tare_netns::reserve(&[request.unwrap()]).unwrap();
+        let publish = |&port| Publication { port, bridge: None, v4: Some(to), v6: None };
+        (reserved.sockets, reserved.ports.iter().map(publish).collect())
+    }
+
+    #[tokio::test]
+    async fn what_leads_to_an_address_ends_with_it_and_begins_anew() {
+        let [first, second] = [[127, 0, 0, 2], [127, 0, 0, 3]].map(Ipv4Addr::from);
+        let before = TcpListener::bind((first, 0)).await.unwrap();
+        let inside = before.local_addr().unwrap().port();
+        let after = TcpListener::bind((second, inside)).await.unwrap();
+        let mut proxies = Proxies::default();
+        let (ports, mut published) = published_to(first, inside);
+        proxies.lead(&ports, &published);
+        let at = ports[0].address;
+        let mut caller = TcpStream::connect(at).await.unwrap();
+        let _server = before.accept().await.unwrap();
+        // That connection stays, though the port goes.
+        proxies.retain(&[]).await;
+        assert!(timeout(PAUSE, caller.read(&mut [0])).await.is_err(), "it says nothing");
+        proxies.lead(&ports, &published);
+        proxies.leave(&[second.into()]).await;
+        assert!(timeout(PAUSE, caller.read(&mut [0])).await.is_err(), "it says nothing");
+
+        proxies.leave(&[first.into()]).await;
+        let heard = timeout(PATIENCE, caller.read(&mut [0])).await.expect("it has ended");
+        assert_eq!(heard.unwrap_or(0), 0);
+        let _waits = TcpStream::connect(at).await.expect("it is let in");
+        assert!(timeout(PAUSE, before.accept()).await.is_err(), "it waits");
+        published[0].v4 = Some(second);
+        proxies.lead(&ports, &published);
+        timeout(PATIENCE, after.accept()).await.expect("it is led there").unwrap();
+        // It is led elsewhere while all is there.
+        published[0].v4 = Some(first);
+        proxies.lead(&ports, &published);
+        tokio::task::yield_now().await;
+        let _caller = TcpStream::connect(at).await.unwrap();
+        timeout(PATIENCE, before.accept()).await.expect("it is led back").unwrap();
     }
 
     #[tokio::test]

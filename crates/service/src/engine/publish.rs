@@ -104,8 +104,7 @@ impl Engine {
     /// the others are taken again.
     pub(super) async fn hold_again(&self, record: &Incarnation, running: &Running) -> Ports {
         let mut ports = Ports::of_conmon(running.supervisor.as_ref());
-        let published = record.network.iter().flat_map(|network| &network.publications);
-        let published: Vec<_> = published.map(|publication| publication.port).collect();
+        let published: Vec<_> = record.publications().iter().map(|it| it.port).collect();
         let offered: Vec<view::Port> = published.iter().map(view::Port::from).collect();
         ports.retain(|socket| offered.iter().any(|port| covers(port, socket))).await;
         let is_held = |port: &view::Port| ports.held().iter().any(|socket| covers(port, socket));
@@ -152,7 +151,7 @@ impl Engine {
                 return Err(error);
             }
             held.add(taken);
-            held.lead(record.network.as_ref().map_or(&[], |network| &network.publications));
+            held.lead(record.publications());
             container.show(&life);
         }
         written.map(|()| published)
@@ -182,7 +181,7 @@ impl Engine {
             .await?;
         if let Now::Running { record, ports: held, .. } = &mut life.now {
             self.unpublish_now(&row.name, record, gone).await?;
-            let published = record.network.iter().flat_map(|network| &network.publications);
+            let published = record.publications().iter();
             let offered: Vec<view::Port> = published.map(|p| (&p.port).into()).collect();
             held.retain(|socket| offered.iter().any(|port| covers(port, socket))).await;
             container.show(&life);
@@ -211,7 +210,7 @@ impl Engine {
             Err(error) => Err(error),
         };
         if done.is_err() {
-            self.networks.withdraw(name, rules).await?;
+            self.networks.withdraw(name, rules, ContainerRules::default()).await?;
             if let Some(network) = &mut record.network {
                 network.publications.retain(|publication| !publications.contains(publication));
             }
@@ -230,7 +229,8 @@ impl Engine {
         let Some(network) = &mut record.network else { return Err(Error::NoOwnNetwork) };
         let is_gone = |publication: &Publication| gone((&publication.port).into());
         let publications = network.publications.iter().filter(|p| is_gone(p)).cloned().collect();
-        self.networks.withdraw(name, ContainerRules { members: Vec::new(), publications }).await?;
+        let rules = ContainerRules { members: Vec::new(), publications };
+        self.networks.withdraw(name, rules, ContainerRules::default()).await?;
         network.publications.retain(|publication| !is_gone(publication));
         self.write_record(record).await
     }

@@ -453,7 +453,7 @@ impl Engine {
         pace: Pace,
         mut ports: Ports,
     ) {
-        ports.lead(record.network.as_ref().map_or(&[], |network| &network.publications));
+        ports.lead(record.publications());
         life.last =
             LifeRow { started: record.started, restarts: life.last.restarts, ..LifeRow::default() };
         // Only for after a power cut, to know that it ran; the start does not wait for the disk.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 mod left_out;
+mod moved_ports;
 mod new_step;
 mod resting;
 mod shared_firewall;

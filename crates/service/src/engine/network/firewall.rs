@@ -169,9 +169,15 @@ impl Rules {
         self.firewall.take_over(rules)
     }
 
-    /// Takes that back. The connections of its addresses stay known.
-    pub(super) fn withdraw(&self, rules: &ContainerRules) -> Result<(), tare_netns::Error> {
-        let elements = rules.elements();
+    /// Takes that back, but for what it asks for still. The connections of its addresses stay known.
+    pub(super) fn withdraw(
+        &self,
+        rules: &ContainerRules,
+        still: &ContainerRules,
+    ) -> Result<(), tare_netns::Error> {
+        let still: BTreeSet<Element> = still.elements().into_iter().collect();
+        let mut elements = rules.elements();
+        elements.retain(|element| !still.contains(element));
         self.wanted().retain(|element| !elements.contains(element));
         self.firewall.remove_elements(&elements)
     }

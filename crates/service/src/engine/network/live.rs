@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use tare_netns::{ContainerRules, NetworkName};
 use tare_runtime::ContainerName;
 
-use super::{Networks, targets};
+use super::{Networks, without};
 use crate::engine::Error;
 use crate::engine::blocking::brief;
 use crate::engine::records::volatile::{Incarnation, NetworkRecord, Place};
 
 impl Networks {
-    /// Makes the interface that a container has on a network by its record, and lets it through.
+    /// Makes the interface that a container has on a network by its record, and lets it through. Ports that
+    /// led elsewhere by the rules `before` lead where its record says.
     pub(in crate::engine) async fn attach(
         &self,
         name: &ContainerName,
+        before: ContainerRules,
         record: &Incarnation,
         network: &NetworkName,
         unrested: Vec<IpAddr>,
@@ -22,12 +24,9 @@ impl Networks {
         let Some((known, place)) = place(record, network) else { return Ok(()) };
         let failed = failed(name);
         let network = self.get(network);
-        let rules = member_alone(&place);
-        let firewall = if rules == ContainerRules::default() {
-            None
-        } else {
-            Some(self.firewall.open().await.map_err(&failed)?)
-        };
+        let rules = known.rules();
+        let firewall =
+            if rules == before { None } else { Some(self.firewall.open().await.map_err(&failed)?) };
         let (namespace, names) = (known.namespace.clone(), self.names.clone());
         self.forget_others_of(unrested, failed.clone()).await?;
         brief(move || {
@@ -35,7 +34,14 @@ impl Networks {
                 network.ensure(&names).map_err(&failed)?;
             }
             tare_netns::attach(&namespace, &place.attachment, place.position).map_err(&failed)?;
-            firewall.map_or(Ok(()), |firewall| firewall.admit(&rules)).map_err(&failed)
+            let Some(firewall) = firewall else { return Ok(()) };
+            // A port leads to one place at a time.
+            firewall.withdraw(&before, &rules).map_err(&failed)?;
+            firewall.admit(&rules).map_err(&failed)?;
+            if before.publications == rules.publications {
+                return Ok(());
+            }
+            firewall.take_over(&rules).map_err(&failed)
         })
         .await
     }
@@ -48,9 +54,7 @@ impl Networks {
         network: &NetworkName,
     ) -> Result<(), Error> {
         let Some((known, place)) = place(record, network) else { return Ok(()) };
-        let rules =
-            ContainerRules { publications: targets(known, network), ..member_alone(&place) };
-        self.withdraw(name, rules).await?;
+        self.withdraw(name, known.rules(), without(known, network).rules()).await?;
         let (failed, namespace) = (failed(name), known.namespace.clone());
         brief(move || tare_netns::detach(&namespace, &place.attachment).map_err(&failed)).await
     }
@@ -61,7 +65,7 @@ impl Networks {
         name: &ContainerName,
         rules: ContainerRules,
     ) -> Result<(), Error> {
-        if rules == ContainerRules::default() {
+        if rules.elements().is_empty() {
             return Ok(());
         }
         let failed = failed(name);
@@ -73,18 +77,19 @@ impl Networks {
         .await
     }
 
-    /// Takes that back. Connections that exist stay.
+    /// Takes that back, but for what it asks for still. Connections that exist stay.
     pub(in crate::engine) async fn withdraw(
         &self,
         name: &ContainerName,
         rules: ContainerRules,
+        still: ContainerRules,
     ) -> Result<(), Error> {
-        if rules == ContainerRules::default() {
+        if rules == still {
             return Ok(());
         }
         let failed = failed(name);
         let firewall = self.firewall.open().await.map_err(&failed)?;
-        brief(move || firewall.withdraw(&rules).map_err(&failed)).await
+        brief(move || firewall.withdraw(&rules, &still).map_err(&failed)).await
     }
 }
 
@@ -92,11 +97,6 @@ fn place<'r>(record: &'r Incarnation, network: &NetworkName) -> Option<(&'r Netw
     let known = record.network.as_ref()?;
     let place = known.places.iter().find(|place| place.network == *network)?;
     Some((known, place.clone()))
-}
-
-fn member_alone(place: &Place) -> ContainerRules {
-    let members = place.member.clone().into_iter().collect();
-    ContainerRules { members, publications: Vec::new() }
 }
 
 fn failed(

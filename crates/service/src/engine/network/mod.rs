@@ -46,7 +46,7 @@ pub(super) use one::Network;
 use one::Taken;
 use others::Others;
 pub use others::Zones;
-pub(super) use place::{MAX_NETWORKS, owner_of, publications, targets};
+pub(super) use place::{MAX_NETWORKS, owner_of, publications, with, without};
 pub use update::{NetworkChanges, UpdateNetwork};
 
 /// Name of the network a container is on if nobody says otherwise.
@@ -492,7 +492,7 @@ impl Networks {
         let rules = self.rules_for(&record).await;
         let work = move || {
             let withdrawn = rules.and_then(|rules| match rules {
-                Some(rules) => rules.withdraw(&record.rules()),
+                Some(rules) => rules.withdraw(&record.rules(), &ContainerRules::default()),
                 None => Ok(()),
             });
             let namespace = tare_netns::teardown(&record.wanted());

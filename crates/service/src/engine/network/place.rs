@@ -1,8 +1,10 @@
 //! What a container is given on its networks. Pure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use tare_netns::{InterfaceName, MacAddress, NetworkName, Publication, PublishedPort, Reach};
+use tare_netns::{
+    InterfaceName, MacAddress, Member, NetworkName, Publication, PublishedPort, Reach,
+};
 use tare_runtime::ContainerId;
 
 use crate::engine::records::durable::{Joined, NetworkDefinition};
@@ -30,44 +32,50 @@ pub(super) fn place(
     }
 }
 
-/// Where the host's ports lead: to the first place that the outside reaches.
+/// Where the host's ports lead, in each family: to the first place there that the outside reaches. Where
+/// there is none they are taken all the same, and lead nowhere.
 pub(in crate::engine) fn publications(
     places: &[Place],
     ports: &[PublishedPort],
 ) -> Vec<Publication> {
-    let reached = |place: &&Place| {
-        place.member.as_ref().is_some_and(|member| member.reach != Reach::Internal)
-    };
-    let Some(member) = places.iter().find(reached).and_then(|place| place.member.as_ref()) else {
-        return Vec::new();
-    };
-    let v4 = member.addresses.iter().find_map(|address| match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = member.addresses.iter().find_map(|address| match address {
-        IpAddr::V6(v6) => Some(*v6),
-        IpAddr::V4(_) => None,
-    });
-    let publication = |&port| Publication { port, bridge: member.bridge.clone(), v4, v6 };
-    ports.iter().map(publication).collect()
+    let members = places.iter().filter_map(|place| place.member.as_ref());
+    let reached: Vec<_> = members.filter(|member| member.reach != Reach::Internal).collect();
+    let v4 = reached.iter().find_map(|member| Some((v4_of(member)?, member.bridge.clone())));
+    let v6 = reached.iter().find_map(|member| v6_of(member));
+    let (v4, bridge) = v4.unzip();
+    ports.iter().map(|&port| Publication { port, bridge: bridge.clone(), v4, v6 }).collect()
 }
 
-/// The publications that lead to a container's place on a network.
-pub(in crate::engine) fn targets(
-    record: &NetworkRecord,
-    network: &NetworkName,
-) -> Vec<Publication> {
-    let places = record.places.iter().filter(|place| place.network == *network);
-    let addresses: Vec<IpAddr> = places
-        .filter_map(|place| place.member.as_ref())
-        .flat_map(|member| member.addresses.clone())
-        .collect();
-    let leads = |p: &&Publication| {
-        p.v4.is_some_and(|v4| addresses.contains(&v4.into()))
-            || p.v6.is_some_and(|v6| addresses.contains(&v6.into()))
-    };
-    record.publications.iter().filter(leads).cloned().collect()
+fn v4_of(member: &Member) -> Option<Ipv4Addr> {
+    member.addresses.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    })
+}
+
+fn v6_of(member: &Member) -> Option<Ipv6Addr> {
+    member.addresses.iter().find_map(|address| match address {
+        IpAddr::V6(v6) => Some(*v6),
+        IpAddr::V4(_) => None,
+    })
+}
+
+/// The same with more places: its ports lead where they would if it had had them from the beginning.
+pub(in crate::engine) fn with(record: &NetworkRecord, more: Vec<Place>) -> NetworkRecord {
+    placed(record, record.places.iter().cloned().chain(more).collect())
+}
+
+/// The same without the place on a network, if there is one: its ports lead to those that are left.
+pub(in crate::engine) fn without(record: &NetworkRecord, network: &NetworkName) -> NetworkRecord {
+    let others = record.places.iter().filter(|place| place.network != *network);
+    placed(record, others.cloned().collect())
+}
+
+fn placed(record: &NetworkRecord, mut places: Vec<Place>) -> NetworkRecord {
+    places.sort_by_key(|place| place.position);
+    let ports: Vec<_> = record.publications.iter().map(|publication| publication.port).collect();
+    let publications = publications(&places, &ports);
+    NetworkRecord { namespace: record.namespace.clone(), places, publications }
 }
 
 /// The host's end of a veth pair: `ve`, the first twelve digits of the id, and from the second
@@ -125,22 +133,78 @@ mod tests {
         }
     }
 
-    #[test]
-    fn ports_lead_to_the_first_network_that_is_reached() {
+    /// A place on a network of these addresses.
+    fn on(network: &str, position: u32, reach: Reach, addresses: &[&str]) -> Place {
+        let mut definition = NetworkRow::sample("n").definition;
+        let mut options: tare_netns::NetworkOptions = definition.network.into();
+        let bridge = format!("tare{position}").parse().unwrap();
+        options.driver = tare_netns::Driver::Bridge { interface: bridge, vlan: None };
+        options.reach = reach;
+        definition.network = options.try_into().unwrap();
         let id = ContainerId::random().unwrap();
-        let address = [IpAddr::from([10, 88, 0, 2])];
-        let of = |definition: &NetworkDefinition| place(&id, &joined(0), definition, &address);
-        let open = NetworkRow::sample("n").definition;
-        let mut internal = open.clone();
-        let mut options: tare_netns::NetworkOptions = internal.network.into();
-        options.reach = Reach::Internal;
-        internal.network = options.try_into().unwrap();
+        let joined = Joined { network: network.parse().unwrap(), ..joined(position) };
+        let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        place(&id, &joined, &definition, &addresses)
+    }
+
+    fn port() -> PublishedPort {
         let port = serde_json::json!(
             {"at": null, "protocol": "tcp", "host": 8080, "container": 80, "count": 1});
-        let port: PublishedPort = serde_json::from_value(port).unwrap();
-        assert_eq!(publications(&[of(&internal)], &[port]), []);
-        let published = publications(&[of(&internal), of(&open)], &[port]);
-        assert_eq!(published.len(), 1);
-        assert_eq!((published[0].v4, published[0].v6), (Some([10, 88, 0, 2].into()), None));
+        serde_json::from_value(port).unwrap()
+    }
+
+    #[test]
+    fn ports_lead_to_the_first_network_of_a_family_that_is_reached() {
+        let inside = on("inside", 0, Reach::Internal, &["10.88.0.2", "fd00::2"]);
+        let six = on("six", 1, Reach::Open, &["fd00:1::2"]);
+        let four = on("four", 2, Reach::Open, &["10.88.2.2"]);
+        let both = on("both", 3, Reach::Isolated, &["10.88.3.2", "fd00:3::2"]);
+        let cases: [(&str, Vec<&Place>, Option<&str>, Option<&str>, Option<&str>); 6] = [
+            ("none", vec![], None, None, None),
+            ("none that is reached", vec![&inside], None, None, None),
+            ("one family", vec![&inside, &four], Some("10.88.2.2"), Some("tare2"), None),
+            ("the other", vec![&six], None, None, Some("fd00:1::2")),
+            (
+                "each its own",
+                vec![&six, &four],
+                Some("10.88.2.2"),
+                Some("tare2"),
+                Some("fd00:1::2"),
+            ),
+            ("the first", vec![&both, &six], Some("10.88.3.2"), Some("tare3"), Some("fd00:3::2")),
+        ];
+        for (about, places, v4, bridge, v6) in cases {
+            let places: Vec<_> = places.into_iter().cloned().collect();
+            let want = Publication {
+                port: port(),
+                bridge: bridge.map(|bridge| bridge.parse().unwrap()),
+                v4: v4.map(|v4| v4.parse().unwrap()),
+                v6: v6.map(|v6| v6.parse().unwrap()),
+            };
+            assert_eq!(publications(&places, &[port()]), [want], "{about}");
+        }
+    }
+
+    #[test]
+    fn ports_follow_the_places_that_come_and_go() {
+        let first = on("first", 0, Reach::Open, &["10.88.0.2"]);
+        let second = on("second", 1, Reach::Open, &["10.88.1.2", "fd00:1::2"]);
+        let places = vec![first.clone(), second.clone()];
+        let before = NetworkRecord {
+            namespace: "ns".parse().unwrap(),
+            publications: publications(&places, &[port()]),
+            places,
+        };
+        let less = without(&before, &"first".parse().unwrap());
+        assert_eq!(less.places, [second]);
+        assert_eq!(less.publications[0].v4, Some([10, 88, 1, 2].into()));
+        assert_eq!(with(&less, vec![first.clone()]), before, "in the order of their positions");
+        let none = without(&less, &"second".parse().unwrap());
+        let nowhere = Publication { port: port(), bridge: None, v4: None, v6: None };
+        assert_eq!((none.places.as_slice(), none.publications), ([].as_slice(), vec![nowhere]));
+        let other = without(&before, &"other".parse().unwrap());
+        assert_eq!(other, before);
+        let first_only = [IpAddr::from([10, 88, 0, 2])];
+        assert_eq!(before.addresses_on(&"first".parse().unwrap()), first_only);
     }
 }

@@ -1,11 +1,14 @@
 //! What is made of the network of a container.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tare_netns::{
     Attachment, ContainerRules, IpFamily, Member, NamespaceName, NetworkName, Publication, Wanted,
 };
 
+use super::Incarnation;
 use crate::engine::view::Address;
 
 /// The network of one start of a container.
@@ -30,6 +33,24 @@ pub(crate) struct Place {
     pub(crate) member: Option<Member>,
 }
 
+impl Incarnation {
+    /// Its ports that the host offers.
+    pub(crate) fn publications(&self) -> &[Publication] {
+        self.network.as_ref().map_or(&[], |network| &network.publications)
+    }
+
+    /// For the firewall.
+    pub(crate) fn rules(&self) -> ContainerRules {
+        self.network.as_ref().map(NetworkRecord::rules).unwrap_or_default()
+    }
+
+    /// Its addresses on a network.
+    pub(crate) fn addresses_on(&self, network: &NetworkName) -> Vec<IpAddr> {
+        let known = self.network.iter();
+        known.flat_map(|known| known.addresses_on(network)).collect()
+    }
+}
+
 impl NetworkRecord {
     /// For the namespace.
     pub(crate) fn wanted(&self) -> Wanted {
@@ -41,6 +62,12 @@ impl NetworkRecord {
     pub(crate) fn rules(&self) -> ContainerRules {
         let members = self.places.iter().filter_map(|place| place.member.clone()).collect();
         ContainerRules { members, publications: self.publications.clone() }
+    }
+
+    /// The addresses on a network.
+    pub(crate) fn addresses_on(&self, network: &NetworkName) -> Vec<IpAddr> {
+        let places = self.places.iter().filter(|place| place.network == *network);
+        places.flat_map(|place| place.attachment.addresses.iter().map(IpNet::addr)).collect()
     }
 
     /// What is seen of it.
