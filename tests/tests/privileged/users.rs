@@ -127,6 +127,8 @@ fn root_of_a_container_is_nobody_on_the_host(runtime: Option<&'static str>) {
         let again = "stat -c %u:%g /made /theirs /etc/passwd; test ! -e /etc/group; cat /made";
         assert_eq!(says(&client, &path, again).await, "0:0 7:8 0:0 x");
         client.remove(&path).await.done();
+        let volume: OwnedObjectPath = client.manager("GetVolume", &"data").await.unwrap();
+        client.job(&volume, "Volume", "Remove", &0_u64).await.unwrap().done();
         tared.stop();
     });
 }
