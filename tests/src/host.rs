@@ -23,6 +23,11 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// What a host's `/etc/resolv.conf` says here, and in the lab: an address kept for documentation.
 pub const RESOLV_CONF: &str = "search tare.test\nnameserver 192.0.2.53\n";
 
+/// Where a host says which ids containers have, below `/etc` and in the scratch directory, and what it says
+/// here: those of two containers.
+const SUBUID: (&str, &str) = ("subuid", "somebody:1:9\ntare:1879048192:131072\n");
+const SUBGID: (&str, &str) = ("subgid", "tare:1946157056:131072\n");
+
 /// Runs `body` on a host of its own: network and mount namespaces, `/run`, and a scratch
 /// directory. What is there afterwards must be what was there before.
 ///
@@ -196,6 +201,11 @@ fn isolate(scratch: &Path) {
     sys::leave_the_host().expect("unshare");
     world::own_run();
     write_resolv_conf(&resolv_conf, scratch);
+    for (name, ids) in [SUBUID, SUBGID] {
+        let ours = scratch.join(name);
+        fs::write(&ours, ids).unwrap();
+        mount_bind(&ours, Path::new("/etc").join(name)).expect("a host has subordinate ids");
+    }
     run("ip", &["link", "set", "lo", "up"]);
     Netfilter::apply_asked();
 }

@@ -12,7 +12,7 @@ use crate::cli::{Arguments, Command, ContainerCommand, Create, ImageCommand, Log
 use crate::client::{self, JobProxy, ManagerProxy, Options};
 use crate::output::{number, say, text};
 use crate::{
-    Failure, Outcome, attach, checkpoint, env, events, exec, files, health, images, job, look,
+    Failure, Outcome, attach, checkpoint, env, events, exec, files, health, ids, images, job, look,
     mount, network, secret, update, volume,
 };
 
@@ -123,6 +123,7 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("IPCMode", command.ipc),
         ("UTSMode", command.uts),
         ("CgroupMode", command.cgroupns),
+        ("UserNamespace", command.userns),
         ("Timezone", command.tz),
         ("RestartPolicy", command.restart),
         ("SpecPatch", command.spec_patch),
@@ -156,6 +157,11 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
     }
     if let Some(health) = health::option(command.health) {
         options.insert("Healthcheck", health);
+    }
+    for (key, ranges) in [("UIDMap", command.uidmap), ("GIDMap", command.gidmap)] {
+        if !ranges.is_empty() {
+            options.insert(key, ids::map(&ranges)?.into());
+        }
     }
     options.extend(network::of_container(&command.network, &command.publish)?);
     let mut rows = mount::options(&command.volume, &command.mount, &command.tmpfs)?;

@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod files;
 mod health;
+mod ids;
 mod images;
 mod job;
 mod look;

@@ -49,6 +49,13 @@ pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     })
 }
 
+/// Gives a file or directory to a group.
+pub(crate) fn give_to_group(path: &Path, gid: u32) -> io::Result<()> {
+    change(format_args!("give {} to group {gid}", path.display()), || {
+        std::os::unix::fs::chown(path, None, Some(gid))
+    })
+}
+
 /// Writes a file, in place of one that is there.
 pub(crate) fn write_file(path: &Path, text: &str) -> io::Result<()> {
     change(format_args!("write {}", path.display()), || fs::write(path, text))

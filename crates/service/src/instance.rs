@@ -95,12 +95,10 @@ impl Instance {
         // Searchable by all: the bus socket of a private daemon is below it.
         set_mode(run, 0o755)?;
         let instance = Self { state: state.into(), run: run.into(), _locks: locks };
-        for private in [
-            instance.containers_run_dir(),
-            instance.run_db_dir(),
-            instance.logs_dir(),
-            instance.checkpoints_dir(),
-        ] {
+        // Root of a container that is somebody else on the host goes through it to what is its own; all in it
+        // is private.
+        make_dir(&instance.containers_run_dir(), 0o711)?;
+        for private in [instance.run_db_dir(), instance.logs_dir(), instance.checkpoints_dir()] {
             make_dir(&private, 0o700)?;
         }
         Ok(instance)

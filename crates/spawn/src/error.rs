@@ -142,6 +142,13 @@ pub enum Error {
         #[source]
         cause: Cause,
     },
+    /// A user namespace could not be made.
+    #[error("cannot make a user namespace")]
+    MakeUsers {
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
     /// A runtime could not be tried out.
     #[error("cannot try out {runtime}{}", left(leftovers))]
     Probe {
@@ -313,6 +320,9 @@ pub enum Refusal {
     /// The runtime asked for is not installed.
     #[error("the runtime is not installed")]
     NoRuntime,
+    /// A map of ids that is empty, or longer than the kernel takes.
+    #[error("the maps of ids are empty or too long")]
+    IdMaps,
     /// There is nothing to load AppArmor profiles with.
     #[error("apparmor_parser is not installed")]
     NoParser,
@@ -400,6 +410,7 @@ impl Error {
             | Self::Limits { cause }
             | Self::LoadProfile { cause, .. }
             | Self::UnloadProfile { cause, .. }
+            | Self::MakeUsers { cause }
             | Self::Probe { cause, .. }
             | Self::MakeCgroup { cause, .. }
             | Self::AdoptOrphans { cause }
@@ -426,6 +437,7 @@ impl Error {
             | Self::Limits { cause }
             | Self::LoadProfile { cause, .. }
             | Self::UnloadProfile { cause, .. }
+            | Self::MakeUsers { cause }
             | Self::AdoptOrphans { cause }
             | Self::Cleanup { cause, .. } => cause.into(),
         }

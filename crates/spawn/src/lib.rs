@@ -65,6 +65,7 @@ mod step;
 mod sys;
 mod trial;
 mod undo;
+mod users;
 mod view;
 mod wire;
 
@@ -85,6 +86,7 @@ pub use server::{Listener, Server};
 pub use settings::{CgroupView, Settings};
 pub use spawner::{Dumped, Prepared, Spawner};
 pub use trial::{Probed, Trial, Verdict};
+pub use users::{IdRange, UserMap};
 
 /// The example in README.md compiles.
 #[cfg(doctest)]

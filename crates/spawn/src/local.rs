@@ -13,6 +13,7 @@ mod reaper;
 mod slots;
 mod supervise;
 mod swap;
+mod users;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::view;
 use crate::{
     Attach, AttachedStreams, CgroupPath, Checkpoint, Create, Deleted, Dumped, Error, Exec, Execed,
     Extent, Force, Limits, LiveFile, OciRuntime, Prepared, Profile, ProfileName, Settings, Spawner,
-    Swapped, Target,
+    Swapped, Target, UserMap,
 };
 
 /// Starts programs from this process; they outlive it.
@@ -157,6 +158,10 @@ impl Spawner for Local {
 
     fn unload_profile(&self, name: &ProfileName) -> Result<(), Error> {
         profiles::unload(&self.settings, name)
+    }
+
+    fn make_users(&self, map: &UserMap) -> Result<OwnedFd, Error> {
+        users::make(map)
     }
 
     fn cleanup_cgroup(&self, cgroup: &CgroupPath, extent: Extent) -> Result<(), Error> {

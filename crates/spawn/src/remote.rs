@@ -13,12 +13,13 @@ use crate::sys::socket::{self, Packet, Received};
 use crate::undo::{Failure, failed};
 use crate::wire::{
     self, ATTACHES, Answer, CHECKPOINTS, Call, Hello, KEEPS, OLDEST, OWNERS, Reply, TERMINALS,
-    VERSION, Welcome,
+    USERS, VERSION, Welcome,
 };
 use crate::{
     Attach, AttachedStreams, Cause, CgroupPath, Checkpoint, ContainerId, Create, Created, Deleted,
     Dumped, Error, Exec, Execed, Extent, Force, Limits, LiveFile, OciRuntime, PlacedMount,
     Prepared, Profile, ProfileName, Rejection, Spawner, Started, Stdin, Streams, Swapped, Target,
+    UserMap,
 };
 
 /// How long `tare-spawn` may be away: for a restart, or because it is only now being started.
@@ -393,6 +394,18 @@ impl Spawner for Remote {
         let name = name.clone();
         nothing(self.ask_plainly(&Call::UnloadProfile { name: name.clone() }, &[]))
             .map_err(|Failure { cause, .. }| Error::UnloadProfile { name, cause })
+    }
+
+    fn make_users(&self, map: &UserMap) -> Result<OwnedFd, Error> {
+        let make = || -> Result<OwnedFd, Failure> {
+            let connection = self.reach()?;
+            connection.check_version(USERS, "make-users")?;
+            match connection.ask(&Call::MakeUsers(map.clone()), &[])? {
+                (Answer::Users, mut fds) => fds.pop().ok_or_else(out_of_turn),
+                _ => Err(out_of_turn()),
+            }
+        };
+        make().map_err(|Failure { cause, .. }| Error::MakeUsers { cause })
     }
 
     fn cleanup_cgroup(&self, cgroup: &CgroupPath, extent: Extent) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use crate::{
     Attach, AttachedStreams, CgroupPath, Checkpoint, Create, Created, Deleted, Error, Exec, Execed,
     Extent, Force, Limits, LiveFile, OciRuntime, PlacedMount, Profile, ProfileName, Started,
-    Swapped, Target,
+    Swapped, Target, UserMap,
 };
 
 /// The only place from which a container manager starts programs.
@@ -151,6 +151,14 @@ pub trait Spawner: Send + Sync + fmt::Debug {
     ///
     /// [`Error::UnloadProfile`], also if there is none of that name.
     fn unload_profile(&self, name: &ProfileName) -> Result<(), Error>;
+
+    /// Makes a user namespace in which nobody is, for mounts that are to have ids mapped as it does: the
+    /// runtime makes the one of a container itself. It lives as long as the descriptor, or what it maps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MakeUsers`].
+    fn make_users(&self, map: &UserMap) -> Result<OwnedFd, Error>;
 
     /// Kills all processes in a control group and below it, and removes it, or only what is below
     /// it. A group that is not there is fine.

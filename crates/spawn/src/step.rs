@@ -90,6 +90,8 @@ pub(crate) enum Step {
     Launch(Launch),
     /// Tell a waiting conmon to go on.
     Go { start: Fd, pid: u32 },
+    /// Make a user namespace with these maps.
+    MakeUsers { uids: String, gids: String },
     /// Kill a process and, if it is a child, reap it.
     Kill { pid: u32, pidfd: Fd },
 }
@@ -125,6 +127,7 @@ impl Step {
             | Self::MakeScript(_)
             | Self::Listen(_)
             | Self::Attach(_)
+            | Self::MakeUsers { .. }
             | Self::Launch(_) => None,
             Self::Call(_) => Some(Done::Finished(Finished { code: Some(0), output: Vec::new() })),
             _ => Some(Done::Changed),
@@ -210,6 +213,7 @@ impl fmt::Display for Step {
             Self::Call(launch) => write!(f, "call {launch}"),
             Self::Launch(launch) => write!(f, "start {launch}"),
             Self::Go { pid, .. } => write!(f, "let conmon {pid} go on"),
+            Self::MakeUsers { .. } => f.write_str("make a user namespace"),
             Self::Kill { pid, .. } => write!(f, "kill process {pid}"),
         }
     }

@@ -19,11 +19,11 @@ use crate::undo::Failure;
 use crate::{
     Attach, CgroupPath, Checkpoint, Create, Deleted, Exec, Extent, Force, Leftover, Limits,
     LiveFile, MAX_KEPT, MAX_MOUNTS, OciRuntime, Place, Profile, ProfileName, Rejection, Swapped,
-    Target,
+    Target, UserMap,
 };
 
 /// The newest version of the protocol that is spoken here.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 /// The oldest.
 pub(crate) const OLDEST: u32 = 1;
 /// From this version on, what conmon keeps comes beside [`Call::Prepare`].
@@ -36,6 +36,8 @@ pub(crate) const ATTACHES: u32 = 4;
 pub(crate) const CHECKPOINTS: u32 = 5;
 /// From this version on, it is said whose the containers are that are attached to.
 pub(crate) const OWNERS: u32 = 6;
+/// From this version on, user namespaces are made.
+pub(crate) const USERS: u32 = 7;
 /// Longest message, in bytes: the longest question has two paths, of 4 KiB and 512 bytes, each byte
 /// escaped by at most six; the longest answer is a failure, cut to fit.
 pub(crate) const MAX_MESSAGE: usize = 64 << 10;
@@ -104,10 +106,12 @@ pub(crate) enum Call {
     /// [`Dumped::commit`](crate::Dumped::commit). Comes after [`Checkpoint`](Self::Checkpoint), on the
     /// same connection.
     Commit {},
+    /// [`Spawner::make_users`](crate::Spawner::make_users).
+    MakeUsers(UserMap),
 }
 
 /// All verbs.
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "prepare",
     "create",
     "start",
@@ -124,6 +128,7 @@ const VERBS: [&str; 16] = [
     "swap-file",
     "checkpoint",
     "commit",
+    "make-users",
 ];
 
 impl Call {
@@ -157,6 +162,7 @@ impl Call {
             | Self::RemoveEmptyCgroup { .. }
             | Self::LoadProfile { .. }
             | Self::UnloadProfile { .. }
+            | Self::MakeUsers(_)
             | Self::Commit {} => 0..=0,
         }
     }
@@ -218,6 +224,8 @@ pub(crate) enum Answer {
     Swapped(Swapped),
     Version(String),
     Limits(Limits),
+    /// With the namespace beside it.
+    Users,
 }
 
 impl Reply {
@@ -326,6 +334,11 @@ mod tests {
         Attach { target: target(), stdin: crate::Stdin::Open, owner }
     }
 
+    fn users() -> UserMap {
+        let range = crate::IdRange { inside: 0, outside: 100_000, size: 65_536 };
+        UserMap { uids: vec![range], gids: vec![range] }
+    }
+
     fn calls() -> Vec<Call> {
         let cgroup: CgroupPath = "/tare/x".parse().unwrap();
         vec![
@@ -349,6 +362,7 @@ mod tests {
                 extras: crate::Extras { file_locks: true, ..Default::default() },
             }),
             Call::Commit {},
+            Call::MakeUsers(users()),
         ]
     }
 
@@ -368,6 +382,7 @@ mod tests {
     fn the_first_version_stays_as_it_is() {
         let id = "ab".repeat(32);
         let target = format!(r#"{{"id":"{id}","incarnation":3,"runtime":"crun"}}"#);
+        let range = r#"{"inside":0,"outside":100000,"size":65536}"#;
         let text = |call: &Call| String::from_utf8(encode(call).unwrap()).unwrap();
         for (call, want) in calls().iter().zip([
             format!(
@@ -390,6 +405,7 @@ mod tests {
                 r#"{{"verb":"checkpoint","args":{{"target":{target},"after":"goes-on","extras":{{"tcp_established":false,"file_locks":true,"external_unix_sockets":false}}}}}}"#
             ),
             r#"{"verb":"commit","args":{}}"#.into(),
+            format!(r#"{{"verb":"make-users","args":{{"uids":[{range}],"gids":[{range}]}}}}"#),
         ]) {
             assert_eq!(text(call), want);
         }

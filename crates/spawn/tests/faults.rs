@@ -12,7 +12,9 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tare_spawn::{Error, ErrorKind, Execed, Extent, Force, LiveFile, Swapped, fault};
+use tare_spawn::{
+    Error, ErrorKind, Execed, Extent, Force, IdRange, LiveFile, Swapped, UserMap, fault,
+};
 use world::{World, config, mount_table, process, stdio, wait_end, within};
 
 /// How many effects may still go well; below zero all do.
@@ -68,6 +70,11 @@ fn privileged_a_failure_of_any_effect_leaves_nothing() {
         fail_each(|| world.spawner.create(&world.request, world.rootfs()), clean);
     assert!(effects > 10, "{effects} effects");
     let supervisor = created.supervisor.pidfd.as_fd();
+
+    let range = IdRange { inside: 0, outside: 100_000, size: 9 };
+    let map = UserMap { uids: vec![range], gids: vec![range] };
+    let (_users, effects) = fail_each(|| world.spawner.make_users(&map), |_| ());
+    assert_eq!(effects, 1);
 
     let start = || world.spawner.start(&world.target(), supervisor);
     let ((), effects) = fail_each(start, |_| ());

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::files::{BaseHosts, secret};
 use crate::health::HealthRequest;
-use crate::idmap::is_proper;
+use crate::idmap::{is_proper, lacks_root};
 use crate::mount;
 use crate::namespace::NamespaceMode;
 use crate::request::{Init, NetworkMode, Request, RootfsAccess, TimeOffsets};
@@ -28,7 +28,7 @@ impl Request {
         secret::check(&self.secrets)
     }
 
-    fn contradictions(&self) -> [(&'static str, bool, &'static str); 16] {
+    fn contradictions(&self) -> [(&'static str, bool, &'static str); 18] {
         use NamespaceMode::{Host, Private};
         let own = &self.namespaces;
         let managed_by_other = matches!(self.network_mode, NetworkMode::Container(_));
@@ -54,6 +54,8 @@ impl Request {
                 "needs UserNamespace to be private",
             ),
             ("GIDMap", !self.gid_map.is_empty() && self.uid_map.is_empty(), "needs UIDMap too"),
+            ("UIDMap", lacks_root(&self.uid_map), "has no root: 0 in the container"),
+            ("GIDMap", lacks_root(&self.gid_map), "has no root: 0 in the container"),
             ("UIDMap", !is_proper(&self.uid_map), "has too many ranges, or an id in two of them"),
             ("GIDMap", !is_proper(&self.gid_map), "has too many ranges, or an id in two of them"),
             (

@@ -83,6 +83,11 @@ pub(crate) fn is_proper(map: &[IdMapping]) -> bool {
     map.len() <= MAX_ID_MAPPINGS && disjoint(|m| m.inside) && disjoint(|m| m.outside)
 }
 
+/// Whether root is nobody by a map that is not empty: then nobody could make the container.
+pub(crate) fn lacks_root(map: &[IdMapping]) -> bool {
+    !map.is_empty() && outside(0, map).is_none()
+}
+
 /// An entry of `uidMappings` and `gidMappings`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct OciMapping {

@@ -144,6 +144,11 @@ fn ids_and_clocks() {
         (r#""UIDMap":[[0,7,1]]"#, "UIDMap"),
         (r#""GIDMap":[[0,7,1]],"Namespaces":{"UserNamespace":"private"}"#, "GIDMap"),
         (r#""UIDMap":[[0,7,2],[1,9,1]],"Namespaces":{"UserNamespace":"private"}"#, "UIDMap"),
+        (r#""UIDMap":[[1,7,2]],"Namespaces":{"UserNamespace":"private"}"#, "UIDMap"),
+        (
+            r#""UIDMap":[[0,7,2]],"GIDMap":[[1,7,2]],"Namespaces":{"UserNamespace":"private"}"#,
+            "GIDMap",
+        ),
         (r#""TimeOffsets":{"Monotonic":1}"#, "TimeOffsets"),
     ] {
         let error = testing::try_effective(wrong).unwrap_err().to_string();

@@ -115,7 +115,8 @@ impl<'a> BindOptions<'a> {
 
     /// Maps owners as this user namespace does: what is root's in the namespace is root's on disk.
     ///
-    /// Needs a filesystem that can (ext4, XFS, btrfs, tmpfs from Linux 6.3) and no map yet.
+    /// Needs a filesystem that can (ext4, XFS, btrfs, tmpfs from Linux 6.3) and no map yet. Who is not mapped
+    /// there makes nothing in it; see [`RootOptions::with_users`](crate::RootOptions::with_users).
     pub fn with_users(mut self, users: BorrowedFd<'a>) -> Self {
         self.users = Some(users);
         self

@@ -110,7 +110,7 @@ pub use rootfs::{NewEntry, Rootfs, Transferred, Within, read_place};
 pub use space::{Estimate, Space};
 pub use store::Store;
 pub use sys::{Kind, Stat};
-pub use tmpfs::{TmpfsOptions, mount_shm, mount_tmpfs};
+pub use tmpfs::{TmpfsOptions, mount_shm, mount_shm_of, mount_tmpfs};
 pub use unpack::{Compression, Devices, Limits, Watch};
 pub use volumes::{Filled, SizeLimit, Volume, VolumeOptions};
 

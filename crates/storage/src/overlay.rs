@@ -24,7 +24,7 @@ use crate::layers::open_layer_in;
 use crate::names::ContainerKey;
 use crate::rootfs::Rootfs;
 use crate::store::{Store, open_directory};
-use crate::sys::{self, NewFd, Step, Target, kernel_messages, perform};
+use crate::sys::{NewFd, Step, kernel_messages, perform};
 
 /// Layers the kernel stacks at most (`OVL_MAX_STACK`).
 pub(crate) const MAX_LAYERS: usize = 500;
@@ -107,11 +107,26 @@ impl Store {
     /// [`Error::LayerCount`], [`Error::NoLayer`], [`Error::OpenLayer`], [`Error::LayersTooLong`] or
     /// [`Error::MountLayers`].
     pub fn mount_layers(&self, layers: &[ChainId]) -> Result<OwnedFd, Error> {
-        let options = RootOptions::new().with_access(MountAccess::ReadOnly);
+        self.mount_layers_for(layers, None)
+    }
+
+    /// [`mount_layers`](Self::mount_layers) with owners mapped as a user namespace does.
+    ///
+    /// # Errors
+    ///
+    /// Those, and [`Error::Unsupported`] for what this kernel cannot.
+    pub fn mount_layers_for(
+        &self,
+        layers: &[ChainId],
+        users: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd, Error> {
+        let options = RootOptions { users, ..RootOptions::new() };
+        let options = options.with_access(MountAccess::ReadOnly);
         let stack = Stack { layers, key: None, use_of_own: UseOfOwn::Read, options: &options };
         let [layer] = layers else { return stack.mount_in(self) };
         // overlayfs wants two directories at least.
-        let options = BindOptions::new().with_access(MountAccess::ReadOnly);
+        let plain = BindOptions::new().with_access(MountAccess::ReadOnly);
+        let options = users.map_or(plain, |users| plain.with_users(users));
         bind::make(self.open_layer(layer)?.as_fd(), &options).map_err(stack.failed_silently())
     }
 }
@@ -139,6 +154,8 @@ enum UseOfOwn {
 struct Own {
     upper: OwnedFd,
     work: OwnedFd,
+    /// What both are in, if that is mounted by its descriptor alone: until the overlay is.
+    _mapped: Option<OwnedFd>,
 }
 
 impl Stack<'_> {
@@ -168,9 +185,6 @@ impl Stack<'_> {
         for (nth, plain) in top.into_iter().chain(layers).enumerate() {
             let plain = plain?;
             let dir = self.mapped(plain.as_fd()).map_err(self.failed_silently())?.unwrap_or(plain);
-            if let (0, Some(own)) = (nth, &own) {
-                self.take_over_root(own, dir.as_fd()).map_err(self.failed_silently())?;
-            }
             match perform(&Step::SetDir { fs, key: "lowerdir+", dir: dir.as_fd() }) {
                 Err(failure) if nth == 0 && is_too_new(&failure) => return Ok(None),
                 set => set.map_err(self.failed(fs))?,
@@ -178,7 +192,7 @@ impl Stack<'_> {
             mapped.extend(self.options.users.map(|_| dir));
         }
         let own =
-            own.iter().flat_map(|Own { upper, work }| [("upperdir", upper), ("workdir", work)]);
+            own.iter().flat_map(|Own { upper, work, .. }| [("upperdir", upper), ("workdir", work)]);
         { own }
             .try_for_each(|(key, dir)| perform(&Step::SetDir { fs, key, dir: dir.as_fd() }))
             .and_then(|()| self.create(fs))
@@ -223,25 +237,13 @@ impl Stack<'_> {
             if self.options.durability == Durability::Volatile {
                 volatile::note_boot(dir.as_fd())?;
             }
+            // Both have to be of one mount.
+            let mapped = self.mapped(dir.as_fd())?;
+            let dir = mapped.as_ref().unwrap_or(&dir);
             let [upper, work] = [UPPER, WORK].map(|name| open_directory(dir.as_fd(), name));
-            Ok(Some(Own { upper: upper?, work: work? }))
+            Ok(Some(Own { upper: upper?, work: work?, _mapped: mapped }))
         };
         open().map_err(self.failed_silently())
-    }
-
-    /// Maps the owner of the root, too: in the container's own layer it is still as it is on disk.
-    fn take_over_root(&self, own: &Own, top: BorrowedFd<'_>) -> Result<(), Failure> {
-        let Some(upper) = self.mapped(own.upper.as_fd())? else { return Ok(()) };
-        let owner = |file| {
-            let stat = sys::stat(file).map_err(Failure::read("look at the root"))?;
-            Ok::<_, Failure>((stat.uid, stat.gid))
-        };
-        let (uid, gid) = owner(top)?;
-        // Mapped, it is another one if it was before, or if the container gave it away.
-        if owner(upper.as_fd())? != (uid, gid) {
-            return Ok(());
-        }
-        perform(&Step::Own { target: Target::Open(own.upper.as_fd()), uid, gid })
     }
 
     /// A mount of a directory with owners mapped; `None` if that is not wanted.

@@ -102,7 +102,20 @@ impl TmpfsOptions {
 ///
 /// [`Error::MountTmpfs`].
 pub fn mount_shm(size: NonZeroU64, label: Option<&MountLabel>) -> Result<OwnedFd, Error> {
-    let options = TmpfsOptions { source: "shm", ..TmpfsOptions::new(size) };
+    mount_shm_of((0, 0), size, label)
+}
+
+/// [`mount_shm`] whose root belongs to this user and group.
+///
+/// # Errors
+///
+/// [`Error::MountTmpfs`].
+pub fn mount_shm_of(
+    owner: (u32, u32),
+    size: NonZeroU64,
+    label: Option<&MountLabel>,
+) -> Result<OwnedFd, Error> {
+    let options = TmpfsOptions { source: "shm", owner, ..TmpfsOptions::new(size) };
     mount_tmpfs(&TmpfsOptions { label: label.cloned(), ..options })
 }
 

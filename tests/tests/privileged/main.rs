@@ -63,6 +63,7 @@ mod spec;
 mod storage;
 mod terminals;
 mod traffic;
+mod users;
 mod volumes;
 mod workers;
 mod world;

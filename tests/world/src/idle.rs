@@ -106,6 +106,8 @@ fn hex(digest: &str) -> String {
 const FIRST_NETWORK: &str = "tare";
 
 const DIRECTORY: &str = "directory 0700 0:0";
+/// Who is root of a container goes through it.
+const THROUGH: &str = "directory 0711 0:0";
 const DATABASE: &str = "file 0644 0:0";
 
 /// What is below a state or run directory, and how it has to be.
@@ -116,6 +118,7 @@ const KEPT: &[(&str, &str)] = &[
     ("blobs/sha256", DIRECTORY),
     ("checkpoints", DIRECTORY),
     ("containers", DIRECTORY),
+    ("containers", THROUGH),
     ("db", DIRECTORY),
     ("db/run.db", DATABASE),
     ("db/run.db-shm", DATABASE),

@@ -175,6 +175,15 @@ pub(crate) struct Create {
     /// Its view of control groups: private, host, container:NAME or ns:PATH.
     #[arg(long, value_name = "MODE")]
     pub(crate) cgroupns: Option<String>,
+    /// Its users: host, or private for ids of its own.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) userns: Option<String>,
+    /// With private, ids that it has: FIRST:FIRST_OF_HOST:COUNT.
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) uidmap: Vec<String>,
+    /// The same for groups; without it, they are as users.
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) gidmap: Vec<String>,
     /// A volume: NAME:TARGET[:OPTION,...], or TARGET for one of its own; or, with a path in place of the
     /// name, a file or directory of the host. ro is an option.
     #[arg(short, long, value_name = "VOLUME")]

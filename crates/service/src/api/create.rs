@@ -1,7 +1,9 @@
 //! `CreateContainer`.
 
 use tare_spawn::OciRuntime;
-use tare_specgen::{HealthRequest, NamespaceKind, NamespaceMode, Request, RuntimeName, Ulimit};
+use tare_specgen::{
+    HealthRequest, IdMapping, NamespaceKind, NamespaceMode, Request, RuntimeName, Ulimit,
+};
 
 use super::error::ApiError;
 use super::network::{connections, ports};
@@ -193,7 +195,25 @@ fn namespaces(
             },
         }
     }
+    users(o, request)?;
     Ok(joins)
+}
+
+/// Its users: the host's, or those of a namespace of its own.
+fn users(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
+    request.namespaces.user = match o.string("UserNamespace")?.as_deref() {
+        None | Some("host") => NamespaceMode::Host,
+        Some("private") => NamespaceMode::Private,
+        Some(_) => return Err(wrong("UserNamespace", &"must be private or host")),
+    };
+    request.uid_map = id_map(o, "UIDMap")?;
+    request.gid_map = id_map(o, "GIDMap")?;
+    Ok(())
+}
+
+fn id_map(o: &mut Options, key: &'static str) -> Result<Vec<IdMapping>, ApiError> {
+    let map = |ids| IdMapping::try_from(ids).map_err(|error| wrong(key, &error));
+    o.ids(key)?.unwrap_or_default().into_iter().map(map).collect()
 }
 
 fn namespace_mode(key: &'static str, text: &str) -> Result<NamespaceMode, ApiError> {
@@ -259,6 +279,10 @@ mod tests {
             ("IPCMode", "none".into()),
             ("DeviceCgroupRules", texts(&["c 1:3"])),
             ("ReadOnlyTmpfs", Value::Bool(false)),
+            ("UserNamespace", "container:web".into()),
+            ("UserNamespace", "ns:/proc/1/ns/user".into()),
+            ("UserNamespace", "auto".into()),
+            ("UIDMap", tuple([0.into(), 100_000.into(), 0.into()])),
             ("DNS", texts(&["nonsense"])),
             ("SpecPatch", r#"{"root": null}"#.into()),
             ("Command", texts(&["a\0b"])),
@@ -306,6 +330,29 @@ mod tests {
             assert_eq!(paths, [(kind, &"/run/mine".parse().unwrap())]);
             assert!(path.joins.is_empty());
         }
+    }
+
+    #[test]
+    fn ids_are_those_of_a_namespace_of_its_own() {
+        let own = |more: Vec<(&'static str, Value)>| {
+            create(values([("UserNamespace", "private".into())].into_iter().chain(more)))
+        };
+        let ids = |first: i128| tuple([0.into(), first.into(), 10.into()]);
+        let request = own(vec![("UIDMap", ids(100_000)), ("GIDMap", ids(200_000))]);
+        let stored = serde_json::to_value(request.unwrap().request).unwrap();
+        assert_eq!(stored["Namespaces"], serde_json::json!({"UserNamespace": "private"}));
+        let maps = serde_json::json!([[[0, 100_000, 10]], [[0, 200_000, 10]]]);
+        assert_eq!(serde_json::json!([stored["UIDMap"], stored["GIDMap"]]), maps);
+        for wrong in [
+            vec![("GIDMap", ids(100_000))],
+            vec![("UIDMap", tuple([1.into(), 100_000.into(), 9.into()]))],
+            vec![("UserNamespace", "host".into()), ("UIDMap", ids(100_000))],
+        ] {
+            let error = own(wrong).unwrap_err();
+            assert_eq!(error.short_name(), "InvalidArgs", "{error:?}");
+        }
+        let error = own(vec![("UIDMap", tuple([0.into(), (-1).into(), 9.into()]))]).unwrap_err();
+        assert_eq!(error.short_name(), "OptionType", "{error:?}");
     }
 
     #[test]

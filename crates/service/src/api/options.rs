@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 
 use super::error::ApiError;
-use super::value::{FdOrText, SoftAndHard, Value};
+use super::value::{FdOrText, Ids, SoftAndHard, Value};
 use crate::engine::object::ObjectId;
 
 /// Options as they arrive.
@@ -99,6 +99,11 @@ impl Options {
         key: &'static str,
     ) -> Result<Option<Vec<SoftAndHard>>, ApiError> {
         self.take(key, "a(stt), names with two numbers", Value::into_limits)
+    }
+
+    /// Ranges of ids.
+    pub(crate) fn ids(&mut self, key: &'static str) -> Result<Option<Vec<Ids>>, ApiError> {
+        self.take(key, "a(uuu), ranges of ids", Value::into_ids)
     }
 
     /// A descriptor.

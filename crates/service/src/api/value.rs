@@ -8,6 +8,9 @@ use crate::engine::object::ObjectId;
 /// A limit by name, with its soft and its hard value.
 pub(crate) type SoftAndHard = (String, u64, u64);
 
+/// Ids in a user namespace: the first, what that is outside, how many.
+pub(crate) type Ids = (u32, u32, u32);
+
 /// A value.
 #[derive(Debug)]
 pub(crate) enum Value {
@@ -136,6 +139,17 @@ impl Value {
         self.rows(|row| match row {
             [Self::Text(name), Self::Integer(soft), Self::Integer(hard)] => {
                 Some((name.clone(), u64::try_from(*soft).ok()?, u64::try_from(*hard).ok()?))
+            }
+            _ => None,
+        })
+    }
+
+    /// Ranges of ids.
+    pub(crate) fn into_ids(self) -> Result<Vec<Ids>, Self> {
+        let id = |number: &i128| u32::try_from(*number).ok();
+        self.rows(|row| match row {
+            [Self::Integer(inside), Self::Integer(outside), Self::Integer(size)] => {
+                Some((id(inside)?, id(outside)?, id(size)?))
             }
             _ => None,
         })

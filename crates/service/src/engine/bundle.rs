@@ -1,15 +1,18 @@
 //! The bundle of a container: its file systems, its configuration, and the files bound into it.
 
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use tare_spawn::{Incarnation as Number, Layout, MAX_MOUNTS, Place, PlacedMount};
+use tare_runtime::ContainerName;
+use tare_spawn::{Incarnation as Number, Layout, MAX_MOUNTS, Place, PlacedMount, Spawner};
 use tare_specgen::{
     About, BoundFile, Effective, Generated, HostFacts, MAX_NAMESERVERS, NetworkFacts, Placement,
     Privileged, RootfsFacts, generate,
 };
 use tare_storage::{
-    Access, FileName, NewEntry, NewFile, Rootfs, mount_in_view, mount_shm, write_files,
+    Access, ChainId, ContainerKey, FileName, NewEntry, NewFile, RootOptions, Rootfs, Store,
+    mount_in_view, mount_shm_of, write_files,
 };
 
 use super::blocking::{brief, unbounded};
@@ -20,9 +23,11 @@ use super::inside::{self, Problem};
 use super::jobs::Job;
 use super::live_files;
 use super::mount::{Source, Wanted};
+use super::namespaces::Memory;
 use super::of_host::OfHost;
 use super::records::durable::Root;
 use super::records::volatile::{self, Incarnation};
+use super::users::{self, Users};
 use super::{Engine, Error, Inner, key, spawn_id};
 use crate::names::DOMAIN;
 
@@ -37,6 +42,61 @@ pub(super) struct FileSystems {
     facts: RootfsFacts,
 }
 
+/// What the file systems of a container are made of.
+struct Parts {
+    store: Arc<Store>,
+    spawner: Arc<dyn Spawner>,
+    name: ContainerName,
+    key: ContainerKey,
+    layers: Vec<ChainId>,
+    shm_size: NonZeroU64,
+    memory_of: Option<Memory>,
+    users: Option<Users>,
+    effective: Effective,
+}
+
+impl Parts {
+    fn mount(self, wanted: Vec<Wanted>) -> Result<FileSystems, Error> {
+        let failed = |source| failed_mount(&self.name, source);
+        let users = self.users.as_ref().map(|users| users.namespace(&*self.spawner)).transpose()?;
+        let users = users.as_ref().map(AsFd::as_fd);
+        let rootfs = self.mount_root(users).map_err(failed)?;
+        let shm = self.mount_memory().map_err(failed)?;
+        // What is copied from it has its owners as they are on disk.
+        let plain = match users {
+            Some(_) if wanted.iter().any(Wanted::is_filled) => {
+                Some(self.store.mount_to_read(&self.layers, &self.key).map_err(failed)?)
+            }
+            _ => None,
+        };
+        let from = (plain.as_ref().unwrap_or(&rootfs), users);
+        let sources = wanted.into_iter().map(|it| it.make(&self.store, from, &self.name));
+        let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
+        let facts = inside::facts(&rootfs, &self.effective, &sources);
+        let facts = facts.map_err(|problem| match problem {
+            Problem::Storage(source) => failed(source),
+            Problem::Target { asked, leads_to } => {
+                Error::MountTarget { name: self.name.clone(), target: asked, leads_to }
+            }
+        })?;
+        Ok(FileSystems { rootfs, shm, sources, facts })
+    }
+
+    fn mount_root(&self, users: Option<BorrowedFd<'_>>) -> Result<Rootfs, tare_storage::Error> {
+        let plain = RootOptions::new();
+        let options = users.map_or(plain, |users| plain.with_users(users));
+        self.store.mount_rootfs_with(&self.layers, &self.key, &options)
+    }
+
+    fn mount_memory(&self) -> Result<OwnedFd, tare_storage::Error> {
+        let root = self.users.as_ref().map_or((0, 0), Users::root);
+        match &self.memory_of {
+            None => mount_shm_of(root, self.shm_size, None),
+            Some(owner) => mount_in_view(owner.view.as_fd(), &owner.place),
+        }
+    }
+}
+
 impl Engine {
     /// Mounts what is a container's own.
     pub(super) async fn mount(
@@ -44,38 +104,24 @@ impl Engine {
         container: &Container,
         effective: &Effective,
     ) -> Result<FileSystems, Error> {
-        let layers = self.image_of(&container.root)?.layers.clone();
-        let (store, key, name) = (self.store.clone(), key(&container.id), container.name());
-        let shm_size = NonZeroU64::new(effective.shm_size.bytes())
-            .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?;
         let wanted = self.wanted_mounts(container, effective)?;
-        let effective = effective.clone();
         if wanted.len() > MAX_MOUNTS {
             return Err(Error::TooManyMounts(MAX_MOUNTS));
         }
         let may_hang = wanted.iter().any(Wanted::may_hang);
-        let memory_of = self.memory_owner(container)?;
-        let make = move || {
-            let failed = |source| Error::Mount { name: name.clone(), source };
-            let rootfs = store.mount_rootfs(&layers, &key).map_err(failed)?;
-            let shm = match memory_of {
-                None => mount_shm(shm_size, None),
-                Some(owner) => mount_in_view(owner.view.as_fd(), &owner.place),
-            };
-            let shm = shm.map_err(failed)?;
-            let sources: Vec<Source> = wanted
-                .into_iter()
-                .map(|wanted| wanted.make(&store, &rootfs, &name))
-                .collect::<Result<_, _>>()?;
-            let facts =
-                inside::facts(&rootfs, &effective, &sources).map_err(|problem| match problem {
-                    Problem::Storage(source) => failed(source),
-                    Problem::Target { asked, leads_to } => {
-                        Error::MountTarget { name: name.clone(), target: asked, leads_to }
-                    }
-                })?;
-            Ok(FileSystems { rootfs, shm, sources, facts })
+        let parts = Parts {
+            store: self.store.clone(),
+            spawner: self.spawner.clone(),
+            name: container.name(),
+            key: key(&container.id),
+            layers: self.image_of(&container.root)?.layers.clone(),
+            shm_size: NonZeroU64::new(effective.shm_size.bytes())
+                .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?,
+            memory_of: self.memory_owner(container)?,
+            users: Users::of(&effective.request, container.users)?,
+            effective: effective.clone(),
         };
+        let make = move || parts.mount(wanted);
         if may_hang { unbounded("mount", make).await } else { brief(make).await }
     }
 
@@ -109,10 +155,12 @@ impl Engine {
             (self.instance.run_dir().to_path_buf(), spawn_id(&record.container), record.number);
         let name = container.name();
         let base_hosts = live_files::base_hosts(&facts, &placement)?;
+        let users = Users::of(&effective.request, container.users)?;
+        let root = users.as_ref().map_or((0, 0), Users::root);
         let (rootfs, left) = brief(move || {
             let failed = |source| Error::Mount { name: name.clone(), source };
-            let left = inside::write(&rootfs, &generated.rootfs_files).map_err(failed)?;
-            inside::link(&rootfs, &generated.links).map_err(failed)?;
+            let left = inside::write(&rootfs, &generated.rootfs_files, root).map_err(failed)?;
+            inside::link(&rootfs, &generated.links, root).map_err(failed)?;
             write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated, base_hosts)?;
             Ok::<_, Error>((rootfs, left))
         })
@@ -166,20 +214,27 @@ impl Inner {
         let id = spawn_id(&record.container);
         let layout = Layout::new(self.instance.run_dir(), &id, Number(record.number));
         let mut placement = host::placement(&layout, &record.container, &record.cgroup)?;
+        let definition = container.definition();
+        let request = &definition.row.request;
+        if let Some(range) = container.users {
+            [placement.uid_map, placement.gid_map] = users::maps(range)?;
+        }
         if let Some(network) = &record.network {
-            let path = network.namespace.path();
-            placement.netns = path.to_string_lossy().parse().ok();
+            // The one of a container's own users has to be made by them.
+            if !users::are_own(request) {
+                let path = network.namespace.path();
+                placement.netns = path.to_string_lossy().parse().ok();
+            }
             placement.networks =
                 network.places.iter().map(|place| self.network_facts(place)).collect();
             // Those that somebody asks for answer no names of containers.
-            if container.definition().row.request.dns.is_empty() {
+            if request.dns.is_empty() {
                 self.add_name_servers(network, &mut placement.networks);
             }
         }
         placement.about = about(container);
         placement.names = container.name().as_str().parse().into_iter().collect();
         self.place_network(container, &mut placement)?;
-        let request = &container.definition().row.request;
         placement.joined_hostname = self.joined_hostname(request)?;
         Ok(placement)
     }
@@ -214,6 +269,14 @@ fn about(container: &Container) -> Option<About> {
     let Root::Image { id, reference } = &container.root;
     let (name, image) = (container.name().as_str().parse().ok()?, reference.parse().ok()?);
     Some(About::new(name, image, id.to_string().parse().ok()))
+}
+
+/// Why something of a container is not mounted.
+pub(super) fn failed_mount(name: &ContainerName, source: tare_storage::Error) -> Error {
+    match source {
+        tare_storage::Error::Unsupported { what, needs } => Error::Unsupported { what, needs },
+        source => Error::Mount { name: name.clone(), source },
+    }
 }
 
 /// A name of ours, for a file of ours.

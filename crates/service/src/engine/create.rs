@@ -26,10 +26,11 @@ use super::namespaces;
 use super::network::default_name;
 use super::records::durable::{
     self, Connections, ContainerRow, DefinitionRow, Joined, LifeRow, NamespacePin, Pins, Root,
-    VolumeRow,
+    UserRange, VolumeRow,
 };
 use super::secret;
 use super::shared;
+use super::users::{self, Subordinate};
 use super::volume::{AskedVolume, Claim};
 use super::{Error, Inner, Reference, env_file, key, random_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -334,7 +335,8 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchImage`], [`Error::NoCommand`], [`Error::NameInUse`]; else if directories or row cannot be written. Nothing is left then.
+    /// [`Error::NoSuchImage`], [`Error::NoCommand`], [`Error::NameInUse`], [`Error::NoSubordinateIds`],
+    /// [`Error::SubordinateIdsExhausted`]; else if directories or row cannot be written. Nothing is left then.
     pub async fn create(&self, draft: Authorized<Draft>) -> Result<ContainerId, Error> {
         let (draft, by) = draft.into_parts();
         self.create_for(draft.ready()?, &by).await
@@ -372,9 +374,10 @@ impl Inner {
         } else {
             Some((self.volumes.changing.lock().await, volumes))
         };
-        let row = ContainerRow {
+        let mut row = ContainerRow {
             id: id.clone(),
             owner_uid: by.uid,
+            users: None,
             root: Root::Image { id: image.id, reference: image_reference },
             created: Usec::now(),
             definition: definition.clone(),
@@ -390,10 +393,8 @@ impl Inner {
             };
             self.write_container(&row, volumes).await
         };
-        if let Err(error) = written.await {
-            self.networks.leave(&id, networks);
-            return Err(error);
-        }
+        let written = written.await;
+        row.users = written.inspect_err(|_| self.networks.leave(&id, networks))?;
         self.volumes.join(&id, &row.definition.request);
         self.sharers.join(&id, &row.definition.request);
         self.secrets.join(&id, &row.definition.request);
@@ -404,15 +405,15 @@ impl Inner {
         Ok(id)
     }
 
-    /// With the volumes that are made for it, whose directories are there.
+    /// With the volumes that are made for it, whose directories are there. Returns the ids it is given.
     async fn write_container(
         &self,
         row: &ContainerRow,
         volumes: Vec<VolumeRow>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<UserRange>, Error> {
         let done = self.write_with_directories(row, &volumes).await;
         match &done {
-            Ok(()) => {
+            Ok(_) => {
                 let config = self.config();
                 for volume in volumes {
                     self.volumes.insert(volume, &config);
@@ -427,9 +428,14 @@ impl Inner {
         &self,
         row: &ContainerRow,
         volumes: &[VolumeRow],
-    ) -> Result<(), Error> {
+    ) -> Result<Option<UserRange>, Error> {
         let (store, id) = (self.store.clone(), row.id.clone());
         let image = self.image_of(&row.root)?;
+        let ids = if users::are_wanted(&row.definition.request) {
+            Some(brief(Subordinate::read).await?)
+        } else {
+            None
+        };
         brief(move || {
             let top = image.layers.last().ok_or_else(|| Error::Bug("no layers".into()))?;
             store.create_container(&key(&id), top).map_err(Error::Storage)
@@ -438,9 +444,12 @@ impl Inner {
         let (written, volumes) = (row.clone(), volumes.to_vec());
         let done = self.state.run(move |c| {
             volumes.iter().try_for_each(|volume| durable::insert_volume(c, volume))?;
-            durable::insert_container(c, &written)
+            durable::insert_container(c, &written)?;
+            let Some(Subordinate { uids, gids }) = ids else { return Ok(None) };
+            let given = durable::assign_range(c, &written.id, &uids, &gids)?;
+            given.map(Some).ok_or(Error::SubordinateIdsExhausted)
         });
-        let done = done.await;
+        let done: Result<_, Error> = done.await;
         if done.is_err() {
             self.delete_directories(&row.id).await?;
             // It may have been removed meanwhile, and then there was nothing to refer to.
@@ -448,7 +457,7 @@ impl Inner {
             self.check_owners(&row.definition.request)?;
             self.check_secrets(&row.definition.request)?;
         }
-        Ok(done?)
+        done
     }
 
     /// The image a container was made from; it cannot be removed while the container is there.

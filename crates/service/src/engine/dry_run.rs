@@ -15,6 +15,7 @@ use super::inside::{self, Problem};
 use super::mount::{Source, has_source};
 use super::of_host::OfHost;
 use super::records::durable::Joined;
+use super::users::{self, Subordinate};
 use super::{Error, Inner, host, secret, spawn_id};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 
@@ -142,12 +143,19 @@ impl Inner {
             placement.mounts.insert(mount.target.clone(), path);
         }
         match &effective.request.network_mode {
+            // The runtime makes that of a user namespace.
+            NetworkMode::Private if users::are_own(&effective.request) => {}
             NetworkMode::Private => placement.netns = Some(self.namespace_of(&id)?),
             NetworkMode::Container(other) => {
                 let owner = other.as_str().parse().map_err(|error| bug(&error))?;
                 placement.joined.insert(NamespaceKind::Network, self.namespace_of(&owner)?);
             }
             _ => {}
+        }
+        if users::are_wanted(&effective.request)
+            && let Some(first) = Subordinate::read()?.first()
+        {
+            [placement.uid_map, placement.gid_map] = users::maps(first)?;
         }
         self.show_namespaces(&effective.request, &mut placement)?;
         Ok(placement)

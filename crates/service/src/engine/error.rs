@@ -21,6 +21,9 @@ pub enum Uncheckpointable {
     /// Processes that were executed in it.
     #[error("something is being executed in it")]
     Sessions,
+    /// Ids that nobody else may have by then.
+    #[error("it has a user namespace of its own")]
+    UserNamespace,
     /// It would be gone.
     #[error("it is removed when it ends, and its checkpoints with it")]
     AutoRemove,
@@ -609,6 +612,23 @@ pub enum Error {
         name: ContainerName,
         /// What it said.
         source: Box<tare_spawn::Error>,
+    },
+    /// Nobody has said which ids containers may have.
+    #[error("{0} has no 65536 ids for user 'tare', as in 'tare:1879048192:67108864'")]
+    NoSubordinateIds(&'static str),
+    /// All of them are other containers'.
+    #[error("the ids of user 'tare' in /etc/subuid and /etc/subgid are all in use")]
+    SubordinateIdsExhausted,
+    /// There is no user namespace to map owners by.
+    #[error("a user namespace cannot be made")]
+    Users(#[source] Box<tare_spawn::Error>),
+    /// The kernel of this host is too old.
+    #[error("the kernel of this host has no {what}: {needs} is needed")]
+    Unsupported {
+        /// What it cannot.
+        what: &'static str,
+        /// What can.
+        needs: &'static str,
     },
     /// No OCI runtime works on this host.
     #[error("no OCI runtime works on this host")]

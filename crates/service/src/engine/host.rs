@@ -45,6 +45,9 @@ const INITS: [&str; 4] = [
     "/usr/bin/catatonit",
 ];
 
+/// The first kernel whose overlayfs takes layers with mapped owners.
+const MAPS_OWNERS: KernelVersion = KernelVersion { major: 6, minor: 15 };
+
 /// Where runtimes find CRIU.
 const CRIUS: [&str; 6] = [
     "/usr/local/sbin/criu",
@@ -141,7 +144,9 @@ impl Host {
     pub(super) fn features(&self) -> Vec<&'static str> {
         let cgroups = (self.cgroups.kind == cgroup::Kind::Unified).then_some("cgroup-v2");
         let criu = has_criu().then_some("checkpoint");
-        self.runtime.map(OciRuntime::as_str).into_iter().chain(cgroups).chain(criu).collect()
+        let maps = (self.facts.kernel >= MAPS_OWNERS).then_some("idmapped-mounts");
+        let runtime = self.runtime.map(OciRuntime::as_str).into_iter();
+        runtime.chain(cgroups).chain(criu).chain(maps).collect()
     }
 
     /// Whether a runtime makes a container here. That the program is there tells nothing.

@@ -134,11 +134,12 @@ pub(super) fn host_hosts(effective: &Effective) -> Option<Vec<u8>> {
     wanted.then(|| fs::read("/etc/hosts").ok()).flatten()
 }
 
-/// Writes files into a root file system; tells those that cannot be written, since something else is
+/// Writes files of root into a root file system, who is somebody else on the host; tells those that cannot be written, since something else is
 /// there.
 pub(super) fn write(
     rootfs: &Rootfs,
     files: &[RootfsFile],
+    (uid, gid): (u32, u32),
 ) -> Result<Vec<MountTarget>, tare_storage::Error> {
     let mut left = Vec::new();
     for RootfsFile { path, content, mode, .. } in files {
@@ -146,9 +147,9 @@ pub(super) fn write(
         if let Some((above, _)) = path.as_str().rsplit_once('/')
             && !above.is_empty()
         {
-            rootfs.make_directories(above, NewEntry::DIRECTORY)?;
+            rootfs.make_directories(above, NewEntry { uid, gid, ..NewEntry::DIRECTORY })?;
         }
-        let new = NewEntry { mode: *mode, ..NewEntry::FILE };
+        let new = NewEntry { uid, gid, mode: *mode };
         if rootfs.replace_file(path.as_str(), new, content)?.is_none() {
             left.push(path.clone());
         }
@@ -156,8 +157,12 @@ pub(super) fn write(
     Ok(left)
 }
 
-/// Makes links in a root file system, in place of a file but not of a directory.
-pub(super) fn link(rootfs: &Rootfs, links: &[Link]) -> Result<(), tare_storage::Error> {
+/// Makes links of root in a root file system, in place of a file but not of a directory.
+pub(super) fn link(
+    rootfs: &Rootfs,
+    links: &[Link],
+    root: (u32, u32),
+) -> Result<(), tare_storage::Error> {
     for Link { path, to, .. } in links {
         match rootfs.stat_link(path.as_str())? {
             Some(stat) if stat.kind == Kind::Directory => continue,
@@ -167,7 +172,7 @@ pub(super) fn link(rootfs: &Rootfs, links: &[Link]) -> Result<(), tare_storage::
             Some(_) => drop(rootfs.remove(path.as_str())?),
             None => {}
         }
-        rootfs.make_symlink(path.as_str(), to)?;
+        rootfs.make_symlink_of(path.as_str(), to, root)?;
     }
     Ok(())
 }

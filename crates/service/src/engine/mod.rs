@@ -72,6 +72,7 @@ mod sweep;
 mod sys;
 mod table;
 mod teardown;
+mod users;
 pub mod view;
 mod volume;
 mod wait;

@@ -19,6 +19,7 @@ use super::ports::Ports;
 use super::records::volatile::Incarnation;
 use super::scope::{Outline, slice};
 use super::stop::KILL_TIMEOUT;
+use super::users::Users;
 use super::watched::{Watched, has_ended};
 use super::{Engine, Error, Inner, spawn_id};
 use crate::effects;
@@ -64,11 +65,15 @@ impl Engine {
         };
         let (spawner, name) = (self.spawner.clone(), container.name());
         let run_dir = self.instance.run_dir().to_path_buf();
+        let root = Users::of(&effective.request, container.users)?.map(|users| users.root());
         let prepared = brief(move || {
             let layout = Layout::new(&run_dir, &request.id, request.incarnation);
             let failed = |source| Error::Host { what: "make the bundle of a container", source };
             // The other directories of the bundle are the spawner's to make.
             effects::make_dir(&layout.files(), 0o700).map_err(failed)?;
+            if let Some((_, gid)) = root {
+                let_through(&layout, gid).map_err(failed)?;
+            }
             spawner.prepare(&request, kept).map_err(|source| runtime_error("create", &name, source))
         })
         .await?;
@@ -152,6 +157,16 @@ impl Engine {
         })
         .await
     }
+}
+
+/// Lets root of a container that is somebody else on the host come to what is mounted in the bundle: runc is
+/// that one by then. Nobody else is in its group.
+fn let_through(layout: &Layout<'_>, gid: u32) -> std::io::Result<()> {
+    for directory in [layout.container(), layout.bundle()] {
+        effects::give_to_group(&directory, gid)?;
+        effects::set_mode(&directory, 0o710)?;
+    }
+    Ok(())
 }
 
 /// Takes back a conmon that waits in vain.

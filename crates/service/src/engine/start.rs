@@ -26,6 +26,7 @@ use super::process::give_up;
 use super::records::Version;
 use super::records::durable::{self, Connections, LifeRow};
 use super::records::volatile::{self, Doing, Incarnation, Stage};
+use super::users;
 use super::view::{self, Exit};
 use super::{Engine, Error, Health, Pending};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -339,7 +340,7 @@ impl Engine {
         }
         let how = (effective, resume);
         let (file_systems, conmon) =
-            self.prepare(container, record, (unrested, ports), how, job).await?;
+            self.prepare(container, record, (&unrested, ports), how, job).await?;
         let placed = async {
             job.check()?;
             let mut mounts = self.place(container, record, effective, file_systems, job).await?;
@@ -355,6 +356,10 @@ impl Engine {
         };
         job.stage(if resume.is_some() { "restoring" } else { "creating" });
         let running = self.create_process(container, record, conmon, mounts, resume).await?;
+        if users::are_own(&effective.request) {
+            let process = running.init.pidfd();
+            self.plug_in(container, record, &unrested, Some(process)).await?;
+        }
         self.check_joined(container, &running)?;
         self.check_in_namespaces(container, &running)?;
         self.borrow_addresses(container, &running);
@@ -390,13 +395,20 @@ impl Engine {
         &self,
         container: &Container,
         record: &Incarnation,
-        (unrested, ports): (Vec<IpAddr>, &Ports),
+        (unrested, ports): (&[IpAddr], &Ports),
         (effective, resume): (&Effective, Option<&Resume>),
         job: &Job,
     ) -> Result<(FileSystems, Box<dyn Prepared>), Error> {
+        let network = async {
+            // Only who is in a user namespace can make a network that is its own.
+            if users::are_own(&effective.request) {
+                return Ok(());
+            }
+            self.plug_in(container, record, unrested, None).await
+        };
         let made = tokio::join!(
             self.mount(container, effective),
-            self.plug_in(container, record, unrested),
+            network,
             self.prepare_process(container, record, effective, ports, resume),
         );
         let (file_systems, network, conmon) = match made {
@@ -417,14 +429,19 @@ impl Engine {
         Err(first)
     }
 
+    /// Makes its network, or makes that of `process` its own.
     async fn plug_in(
         &self,
         container: &Container,
         record: &Incarnation,
-        unrested: Vec<IpAddr>,
+        unrested: &[IpAddr],
+        process: Option<Arc<OwnedFd>>,
     ) -> Result<(), Error> {
         match record.network.clone() {
-            Some(network) => self.networks.set_up(&container.name(), network, unrested).await,
+            Some(network) => {
+                let name = container.name();
+                self.networks.set_up(&name, network, unrested.to_vec(), process).await
+            }
             None => Ok(()),
         }
     }

@@ -126,6 +126,9 @@ impl Conversation<'_> {
             Call::Limits {} => self.reply(spawner.limits(), |it| (Answer::Limits(it), vec![])),
             Call::LoadProfile { profile } => self.done(spawner.load_profile(&profile)),
             Call::UnloadProfile { name } => self.done(spawner.unload_profile(&name)),
+            Call::MakeUsers(map) => {
+                self.reply(spawner.make_users(&map), |users| (Answer::Users, vec![users]))
+            }
             Call::CleanupCgroup { cgroup, extent } => {
                 self.done(spawner.cleanup_cgroup(&cgroup, extent))
             }

@@ -16,9 +16,9 @@ use crate::sys::socket::{Packet, Received};
 use crate::wire::{self, Call, Hello, MAX_FDS, MAX_MESSAGE, OLDEST, Reply, VERSION};
 use crate::{
     After, Attach, AttachedStreams, CgroupPath, Checkpoint, ContainerId, Create, Created, Deleted,
-    Dumped, Exec, Execed, Extent, Extras, Force, Incarnation, Limits, LiveFile, OciRuntime, Place,
-    PlacedMount, Prepared, Profile, ProfileName, Refusal, Remote, Started, Stdin, Streams, Swapped,
-    Target,
+    Dumped, Exec, Execed, Extent, Extras, Force, IdRange, Incarnation, Limits, LiveFile,
+    OciRuntime, Place, PlacedMount, Prepared, Profile, ProfileName, Refusal, Remote, Started,
+    Stdin, Streams, Swapped, Target, UserMap,
 };
 
 /// The containers there are, as a spawner that has no programs knows them.
@@ -159,6 +159,11 @@ impl Spawner for Arc<Fake> {
     fn unload_profile(&self, name: &ProfileName) -> Result<(), Error> {
         self.profiles.lock().unwrap().remove(name.as_str());
         Ok(())
+    }
+
+    fn make_users(&self, map: &UserMap) -> Result<OwnedFd, Error> {
+        assert_eq!(map.uids[0].size, 65_536);
+        Ok(ourselves().pidfd)
     }
 
     fn cleanup_cgroup(&self, cgroup: &CgroupPath, _: Extent) -> Result<(), Error> {
@@ -317,6 +322,8 @@ fn each_call_arrives_and_is_answered() {
     assert!(served.fake.profiles.lock().unwrap().contains("tare-default"));
     remote.unload_profile(profile.name()).unwrap();
     assert!(served.fake.profiles.lock().unwrap().is_empty());
+    let range = IdRange { inside: 0, outside: 100_000, size: 65_536 };
+    remote.make_users(&UserMap { uids: vec![range], gids: vec![range] }).unwrap();
     remote.make_cgroup(&exec.cgroup).unwrap();
     let error = remote.cleanup_cgroup(&exec.cgroup, Extent::Whole).unwrap_err();
     let Some(Cause::Step { step, source }) = error.cause() else { panic!("{error:?}") };

@@ -7,6 +7,7 @@ mod mounts;
 mod process;
 mod program;
 pub(crate) mod socket;
+mod users;
 
 use std::io;
 use std::sync::Arc;
@@ -72,6 +73,7 @@ pub(crate) fn run(step: &Step) -> io::Result<Done> {
         Step::AdoptOrphans => process::adopt_orphans().map(changed),
         Step::Call(launch) => process::call(launch).map(Done::Finished),
         Step::Launch(launch) => process::launch(launch).map(Done::Child),
+        Step::MakeUsers { uids, gids } => users::make(uids, gids).map(|fd| Done::Fd(Arc::new(fd))),
         Step::Go { start, .. } => process::go(start).map(changed),
         Step::Kill { pidfd, .. } => process::kill(pidfd),
     }

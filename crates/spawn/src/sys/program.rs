@@ -118,7 +118,7 @@ fn c_string(text: &OsStr) -> io::Result<CString> {
 }
 
 /// Handlers of ours are not run in the child, for what they write to is ours.
-fn how(pidfd: &mut RawFd, group: Option<BorrowedFd<'_>>) -> libc::clone_args {
+pub(super) fn how(pidfd: &mut RawFd, group: Option<BorrowedFd<'_>>) -> libc::clone_args {
     const CLEAR_HANDLERS: u64 = 0x1_0000_0000;
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     // SAFETY: a struct of numbers, of which zero is always one.

@@ -3,3 +3,4 @@
 mod attach;
 mod containers;
 mod groups;
+mod users;

@@ -40,9 +40,12 @@ impl<'a> RootOptions<'a> {
         self
     }
 
-    /// Maps owners in the layers as this user namespace does: what is root's on disk is root's in the
-    /// container, and no file is changed for that. What the container makes is on disk as it is: the
-    /// kernel lets who is not in the namespace make nothing in a mapped directory. Needs Linux 6.15.
+    /// Maps owners as this user namespace does, in the layers and in the container's own: what is root's on
+    /// disk is root's in the container, and no file is changed for that. Needs Linux 6.15.
+    ///
+    /// The kernel lets nobody make anything in a mapped directory who is not mapped there. So the
+    /// namespace has to map root of the host, too, from an id that nobody has: overlayfs makes things in the
+    /// name of who mounts it, before it gives them away, and so does whoever else writes to the root.
     pub fn with_users(mut self, users: BorrowedFd<'a>) -> Self {
         self.users = Some(users);
         self

@@ -141,6 +141,27 @@ impl Rootfs {
         self.at(path, |dir, name| made(perform(&Step::Symlink { target, dir, name })))
     }
 
+    /// The same for a link that belongs to `uid` and `gid`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ChangeRoot`]; the link may be there then, and nobody's.
+    pub fn make_symlink_of(
+        &self,
+        path: &str,
+        target: &str,
+        (uid, gid): (u32, u32),
+    ) -> Result<Within, Error> {
+        let target = OsStr::new(target);
+        self.at(path, |dir, name| {
+            let within = made(perform(&Step::Symlink { target, dir, name }))?;
+            if within == Within::Made {
+                perform(&Step::Own { target: Target::Named { dir, name }, uid, gid })?;
+            }
+            Ok(within)
+        })
+    }
+
     /// Removes what is at `path`, with everything below it; a link goes, not what it leads to.
     ///
     /// # Errors

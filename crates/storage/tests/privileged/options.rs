@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use tare_storage::{ContainerKey, Durability, Error, MountAccess, RootOptions, Rootfs};
+use tare_storage::{ContainerKey, Durability, Error, MountAccess, NewEntry, RootOptions, Rootfs};
 
 use crate::fixture::{Lab, Tar, small_root};
 
@@ -18,6 +18,8 @@ pub(crate) struct Users {
 
 impl Users {
     pub(crate) const FIRST: u32 = 100_000;
+    /// Who root of the host is there.
+    const NOBODY: u32 = u32::MAX - 1;
 
     pub(crate) fn new() -> Self {
         let mut keeper = Command::new("unshare")
@@ -28,7 +30,10 @@ impl Users {
         std::io::Read::read_exact(keeper.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let process = PathBuf::from(format!("/proc/{}", keeper.id()));
         for map in ["uid_map", "gid_map"] {
-            fs::write(process.join(map), format!("0 {} 65536", Self::FIRST)).unwrap();
+            // What is made in the name of root of the host belongs to somebody who is nobody.
+            let map_of_root = format!("{} 0 1", Self::NOBODY);
+            fs::write(process.join(map), format!("0 {} 65536\n{map_of_root}", Self::FIRST))
+                .unwrap();
         }
         Self { namespace: fs::File::open(process.join("ns/user")).unwrap().into(), keeper }
     }
@@ -98,7 +103,7 @@ fn privileged_a_volatile_root_mounts_again_in_this_boot_and_not_after_another() 
 }
 
 #[test]
-fn privileged_owners_in_the_layers_of_a_root_are_mapped_and_on_disk_they_are_not() {
+fn privileged_owners_in_a_root_are_mapped_and_on_disk_they_are_not() {
     let lab = Lab::new();
     let base = lab.import(&small_root()).unwrap().chain_id;
     let over = Tar::new().file("over", "").end();
@@ -119,16 +124,37 @@ fn privileged_owners_in_the_layers_of_a_root_are_mapped_and_on_disk_they_are_not
     for path in ["etc/passwd", "over", "."] {
         assert_eq!(fs::metadata(at(&root, path)).unwrap().uid(), Users::FIRST, "{path}");
     }
-    // What root of the container makes is on disk as the host sees it; the layers are untouched.
-    let new = at(&root, "etc/passwd");
-    std::os::unix::fs::chown(&new, Some(Users::FIRST + 7), Some(Users::FIRST)).unwrap();
-    let meta = fs::metadata(lab.path("containers/c/upper/etc/passwd")).unwrap();
-    assert_eq!((meta.uid(), meta.gid()), (Users::FIRST + 7, Users::FIRST));
+    // What root of the container makes or takes is on disk as in an image; the layers are untouched.
+    let own = |path: &str, uid| {
+        std::os::unix::fs::chown(at(&root, path), Some(Users::FIRST + uid), Some(Users::FIRST))
+    };
+    own("etc/passwd", 7).unwrap();
+    own(".", 5).unwrap();
+    let new = NewEntry { uid: Users::FIRST, gid: Users::FIRST + 8, mode: 0o640 };
+    root.make_file("new", new, b"x").unwrap();
+    root.make_symlink_of("link", "new", (Users::FIRST, Users::FIRST)).unwrap();
+    root.remove("over").unwrap();
+    let on_disk = |path: &str| {
+        let meta = fs::symlink_metadata(lab.path("containers/c/upper").join(path)).unwrap();
+        (meta.uid(), meta.gid())
+    };
+    for (path, want) in [("etc/passwd", (7, 0)), ("", (5, 0)), ("new", (0, 8)), ("link", (0, 0))] {
+        assert_eq!(on_disk(path), want, "{path:?}");
+    }
     assert_eq!(
         fs::metadata(lab.path("layers").join(base.hex()).join("diff/etc")).unwrap().uid(),
         0
     );
     drop(root);
+    let plain = lab.store.mount_to_read(&[base, over], &key).unwrap();
+    let stat = plain.stat("etc/passwd").unwrap().unwrap();
+    assert_eq!((stat.uid, plain.stat("over").unwrap()), (7, None));
     let again = lab.store.mount_rootfs_with(&[base, over], &key, &options).unwrap();
-    assert_eq!(fs::metadata(at(&again, ".")).unwrap().uid(), Users::FIRST);
+    assert_eq!(fs::metadata(at(&again, ".")).unwrap().uid(), Users::FIRST + 5);
+    drop(again);
+    for layers in [&[base][..], &[base, over]] {
+        let image = lab.store.mount_layers_for(layers, Some(users.as_fd())).unwrap();
+        let meta = fs::metadata(at(&Rootfs::from_fd(image), "etc")).unwrap();
+        assert_eq!(meta.uid(), Users::FIRST, "{layers:?}");
+    }
 }

@@ -27,12 +27,12 @@ use crate::engine::container::{Container, Life, Now, Pace, Running};
 use crate::engine::error::Uncheckpointable;
 use crate::engine::host::check_criu;
 use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
-use crate::engine::namespaces;
 use crate::engine::object::ObjectId;
 use crate::engine::records::Version;
 use crate::engine::records::durable::{self, CheckpointDefinition, CheckpointRow};
 use crate::engine::records::volatile::{self, Doing};
 use crate::engine::{Engine, Error, Pending, view};
+use crate::engine::{namespaces, users};
 
 /// How long it may take until nothing is being executed in it any more.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -342,6 +342,10 @@ fn checkpointable(container: &Container, life: &Life, after: After) -> Result<Ar
     let auto_remove = container.definition().row.lifecycle.auto_remove;
     if auto_remove && after == After::Ends {
         let why = Uncheckpointable::AutoRemove;
+        return Err(Error::NotCheckpointable { name: container.name(), why });
+    }
+    if users::are_own(&container.definition().row.request) {
+        let why = Uncheckpointable::UserNamespace;
         return Err(Error::NotCheckpointable { name: container.name(), why });
     }
     if namespaces::are_foreign(&container.definition().row.request) {

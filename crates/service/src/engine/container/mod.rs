@@ -16,7 +16,7 @@ use super::Error;
 use super::events::Events;
 use super::names::Names;
 use super::object::{End, Visible};
-use super::records::durable::{ContainerRow, LifeRow, Root};
+use super::records::durable::{ContainerRow, LifeRow, Root, UserRange};
 use super::records::volatile::Incarnation;
 use super::view::{self, State};
 
@@ -30,6 +30,8 @@ pub(super) use running::Running;
 pub(super) struct Container {
     pub(super) id: ContainerId,
     pub(super) root: Root,
+    /// The subordinate ids it was given, if it has a user namespace of its own.
+    pub(super) users: Option<UserRange>,
     /// What it is to be. Changed under the lock alone.
     definition: RwLock<Arc<Definition>>,
     /// Held by whoever changes it, so that changes of one container come one after the other;
@@ -71,6 +73,7 @@ impl Container {
         Self {
             id: row.id.clone(),
             root: row.root.clone(),
+            users: row.users,
             seen: Visible::new(first_view(row, &definition, &life), events),
             definition: RwLock::new(Arc::new(definition)),
             life: Mutex::new(life),

@@ -65,9 +65,10 @@ impl Error {
             Self::PortInUse { .. } => "PortInUse",
             Self::AddressInUse { .. } => "AddressInUse",
             Self::SubnetOverlap { .. } => "SubnetOverlap",
-            Self::TooManyJobs(_) | Self::TooManyStreams(_) | Self::TooManyAttached(_) => {
-                "LimitsExceeded"
-            }
+            Self::SubordinateIdsExhausted
+            | Self::TooManyJobs(_)
+            | Self::TooManyStreams(_)
+            | Self::TooManyAttached(_) => "LimitsExceeded",
             Self::NotCancelable(_) => "NotCancelable",
             Self::Canceled => "Canceled",
             Self::InvalidState { .. }
@@ -89,6 +90,7 @@ impl Error {
             | Self::NoDevice(_)
             | Self::HostFiles { .. }
             | Self::CgroupParent(_)
+            | Self::NoSubordinateIds(_)
             | Self::PrecreateHook
             | Self::NoRelabel
             | Self::ShownTarget { .. }
@@ -107,6 +109,8 @@ impl Error {
             | Self::MountTarget { .. }
             | Self::HostMoved { .. }
             | Self::NoSubPath { .. }
+            | Self::Unsupported { .. }
+            | Self::Users(_)
             | Self::TooManyMounts(_) => "MountFailed",
             Self::RemoveNetwork { .. }
             | Self::Network { .. }

@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use tare_storage::Rootfs;
 
 use super::container::{Container, Running};
-use super::{Error, Inner, exec, key, view};
+use super::{Error, Inner, exec, key, users, view};
 use crate::authority::{Action, Caller, Question};
 
 /// What is asked about files of a container.
@@ -48,8 +48,12 @@ fn transfer_inside(container: &view::Container, verb: &str, by: &Caller) -> Ques
 ///
 /// # Errors
 ///
-/// [`Error::NotRunning`].
+/// [`Error::NotRunning`], [`Error::InvalidState`].
 fn inside(container: &Container, running: &Running) -> Result<Rootfs, Error> {
+    // Archives have owners as they are in the container, and all that is seen from here is mapped.
+    if users::are_own(&container.definition().row.request) {
+        return Err(container.wrong_state("to be stopped, as it has users of its own"));
+    }
     let root = exec::root_of(&container.name(), running.pid)?;
     // If it has not ended by now, that was its own root and not that of a later process.
     if running.init.has_ended() {

@@ -1,5 +1,7 @@
 //! How mounts that are made here are to be, from what was asked for.
 
+use std::os::fd::BorrowedFd;
+
 use tare_specgen::{MountRequest, Request};
 use tare_storage::{BindOptions, MountAccess, Propagation, selinux_enabled};
 
@@ -7,10 +9,14 @@ use crate::engine::Error;
 
 /// Device nodes and set-user-id programs have no effect unless that was asked for, and what cannot be
 /// written to cannot be written to below either.
-pub(in crate::engine) fn bind_options(request: &MountRequest) -> BindOptions<'static> {
+pub(in crate::engine) fn bind_options<'u>(
+    request: &MountRequest,
+    users: Option<BorrowedFd<'u>>,
+) -> BindOptions<'u> {
     let said =
         |words: &[&str]| request.options.iter().any(|it| words.contains(&it.to_string().as_str()));
-    let mut options = BindOptions::new();
+    let mut options =
+        users.map_or_else(BindOptions::new, |users| BindOptions::new().with_users(users));
     if said(&["dev"]) {
         options = options.with_devices();
     }

@@ -1,6 +1,6 @@
 //! The sources of a container's mounts, made when it starts: detached mounts, by descriptor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tare_runtime::ContainerName;
 use tare_specgen::{Effective, MountRequest, MountSource, MountTarget};
@@ -8,6 +8,7 @@ use tare_storage::{ChainId, Pin, Rootfs, Store, bind, read_place};
 
 use super::bind_options;
 use super::options::is_recursive;
+use crate::engine::bundle::failed_mount;
 use crate::engine::container::Container;
 use crate::engine::{Error, Inner, volume};
 
@@ -91,16 +92,22 @@ impl Wanted {
         matches!(self, Self::Host { .. })
     }
 
-    /// Makes it.
+    /// Whether it may be filled from the root when it is made.
+    pub(in crate::engine) fn is_filled(&self) -> bool {
+        matches!(self, Self::Volume(_))
+    }
+
+    /// Makes it, from a root with owners as they are on disk; with owners mapped as a user namespace does, if
+    /// there is one.
     pub(in crate::engine) fn make(
         self,
         store: &Store,
-        rootfs: &Rootfs,
+        (rootfs, users): (&Rootfs, Option<BorrowedFd<'_>>),
         container: &ContainerName,
     ) -> Result<Source, Error> {
-        let failed = |source| Error::Mount { name: container.clone(), source };
+        let failed = |source| failed_mount(container, source);
         match self {
-            Self::Volume(wanted) => wanted.make(store, rootfs, container),
+            Self::Volume(wanted) => wanted.make(store, (rootfs, users), container),
             Self::Host { request, pin } => {
                 let place = pin.reopen().map_err(|source| match source {
                     tare_storage::Error::PinMoved { .. } => {
@@ -108,16 +115,17 @@ impl Wanted {
                     }
                     other => failed(other),
                 })?;
-                let mut options = bind_options(&request);
+                let mut options = bind_options(&request, users);
                 if is_recursive(&request) {
                     options = options.with_mounts_below();
                 }
                 let mount = bind(place.as_fd(), &options).map_err(failed)?;
                 Ok(Source { target: request.target, mount })
             }
-            Self::Image { target, layers } => {
-                Ok(Source { target, mount: store.mount_layers(&layers).map_err(failed)? })
-            }
+            Self::Image { target, layers } => Ok(Source {
+                target,
+                mount: store.mount_layers_for(&layers, users).map_err(failed)?,
+            }),
         }
     }
 }

@@ -18,6 +18,7 @@ mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -391,6 +392,7 @@ impl Networks {
         name: &ContainerName,
         record: NetworkRecord,
         unrested: Vec<IpAddr>,
+        process: Option<Arc<OwnedFd>>,
     ) -> Result<(), Error> {
         let failed = {
             let name = name.clone();
@@ -403,7 +405,12 @@ impl Networks {
         self.forget_others_of(unrested, failed.clone()).await?;
         brief(move || {
             networks.iter().try_for_each(|network| network.ensure(&names).map_err(&failed))?;
-            tare_netns::setup(&record.wanted()).map_err(&failed)?;
+            let wanted = record.wanted();
+            let made = match process {
+                None => tare_netns::setup(&wanted),
+                Some(process) => tare_netns::configure(&wanted, process.as_fd()),
+            };
+            made.map_err(&failed)?;
             match rules {
                 Some(rules) => rules.admit(&record.rules()).map_err(&failed),
                 None => Ok(()),

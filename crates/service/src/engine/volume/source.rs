@@ -1,7 +1,7 @@
 //! The mounts of volumes, made when a container starts.
 
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, PoisonError};
 
 use tare_runtime::ContainerName;
@@ -10,6 +10,7 @@ use tare_storage::{Limits, Rootfs, Store, bind};
 
 use super::{Volume, Volumes};
 use crate::engine::Error;
+use crate::engine::bundle::failed_mount;
 use crate::engine::mount::{Source, bind_options};
 
 /// What is to be mounted at a place.
@@ -37,25 +38,27 @@ impl Volumes {
 }
 
 impl Wanted {
-    /// Makes it, from a volume that is first filled with what the image has there if it is new.
+    /// Makes it, with owners mapped as a user namespace does if there is one, from a volume that is first
+    /// filled with what the image has there if it is new.
     pub(in crate::engine) fn make(
         self,
         store: &Store,
-        rootfs: &Rootfs,
+        (rootfs, users): (&Rootfs, Option<BorrowedFd<'_>>),
         container: &ContainerName,
     ) -> Result<Source, Error> {
-        let failed = |source| Error::Mount { name: container.clone(), source };
+        let failed = |source| failed_mount(container, source);
+        let options = bind_options(&self.request, users);
         self.fill(store, rootfs).map_err(failed)?;
         let volume = store.open_volume(&self.volume.row.name).map_err(failed)?;
         let mount = match &self.sub_path {
-            None => bind(volume.as_fd(), &bind_options(&self.request)).map_err(failed)?,
+            None => bind(volume.as_fd(), &options).map_err(failed)?,
             Some(path) => {
                 let found = volume.root().and_then(|root| root.subdirectory(path.as_str()));
                 let directory = found.map_err(failed)?.ok_or_else(|| Error::NoSubPath {
                     volume: self.volume.row.name.clone(),
                     path: path.clone(),
                 })?;
-                bind(directory.as_fd(), &bind_options(&self.request)).map_err(failed)?
+                bind(directory.as_fd(), &options).map_err(failed)?
             }
         };
         Ok(Source { target: self.request.target, mount })

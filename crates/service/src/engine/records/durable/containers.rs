@@ -7,7 +7,7 @@ use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::Request;
 use tare_storage::Digest;
 
-use super::{Connections, Pins, not_text, text, uses};
+use super::{Connections, Pins, UserRange, not_text, text, uses};
 use crate::db::Error;
 use crate::engine::clock::Usec;
 use crate::engine::lifecycle::Lifecycle;
@@ -21,6 +21,8 @@ pub(crate) struct ContainerRow {
     pub(crate) owner_uid: u32,
     pub(crate) created: Usec,
     pub(crate) root: Root,
+    /// The subordinate ids it was given, if it has a user namespace of its own.
+    pub(crate) users: Option<UserRange>,
     pub(crate) definition: DefinitionRow,
 }
 
@@ -71,7 +73,7 @@ impl LifeRow {
     }
 }
 
-/// Adds a container.
+/// Adds a container. Ids are [given](super::assign_range) to it after that.
 pub(crate) fn insert_container(c: &Connection, row: &ContainerRow) -> Result<(), Error> {
     let Root::Image { id: image, reference } = &row.root;
     c.prepare_cached(
@@ -147,7 +149,10 @@ pub(crate) type Found = Result<(ContainerRow, LifeRow), Error>;
 
 /// All containers.
 pub(crate) fn containers(c: &Connection) -> Result<Vec<Found>, Error> {
-    let mut query = c.prepare("SELECT * FROM containers ORDER BY created_usec")?;
+    let mut query = c.prepare(
+        "SELECT containers.*, first_uid, first_gid FROM containers
+         LEFT JOIN user_ranges ON container = id ORDER BY created_usec",
+    )?;
     let mut rows = query.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -170,8 +175,13 @@ fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
     let lifecycle = lifecycle.map(|it| from_document("lifecycle", &it)).transpose()?;
     let pins: String = row.get("pins")?;
     let root = Root::Image { id: text(row, "image_id")?, reference: row.get("image_reference")? };
+    let users = match (row.get("first_uid")?, row.get("first_gid")?) {
+        (Some(uid), Some(gid)) => Some(UserRange { uid, gid }),
+        _ => None,
+    };
     Ok(ContainerRow {
         id: text(row, "id")?,
+        users,
         owner_uid: row.get("owner_uid")?,
         created: Usec::from_i64(row.get("created_usec")?),
         root,
@@ -219,6 +229,7 @@ impl ContainerRow {
                 id: Digest::of(b"image"),
                 reference: "localhost/image:latest".into(),
             },
+            users: None,
             definition: DefinitionRow {
                 revision: 1,
                 name: name.parse().unwrap(),

@@ -7,6 +7,7 @@ mod images;
 mod networks;
 mod pins;
 mod secrets;
+mod user_ranges;
 mod uses;
 mod volumes;
 
@@ -35,6 +36,7 @@ pub(crate) use pins::Pins;
 pub(crate) use secrets::{
     SecretRow, Value, delete_secret, insert_secret, replace_secret, secret_value, secrets,
 };
+pub(crate) use user_ranges::{RANGE_SIZE, UserRange, assign_range};
 pub(crate) use volumes::{
     VolumeDefinition, VolumeRow, begin_volumes, doom_unused, doom_volume, forget_remains,
     insert_volume, volume_remains, volumes,
@@ -50,6 +52,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("0006_shared_networks.sql"),
     include_str!("0007_secrets.sql"),
     include_str!("0008_checkpoints.sql"),
+    include_str!("0009_user_ranges.sql"),
 ];
 
 /// A column that holds the text of something with a grammar.
