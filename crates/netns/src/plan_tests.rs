@@ -355,7 +355,7 @@ proptest! {
             }],
             publications: vec![Publication {
                 port: PortRequest::new(None, Protocol::Tcp, u16::from(id), 80, 1).unwrap().settle(id.into()),
-                bridge: name("tare0"),
+                bridge: Some(name("tare0")),
                 v4: Some([10, 88, 0, id].into()),
                 v6: Some(format!("fd00:88::{id}").parse().unwrap()),
             }],

@@ -180,7 +180,7 @@ fn published(port: u16) -> Result<ContainerRules> {
     let any = Some(Ipv4Addr::UNSPECIFIED.into());
     let held = reserve(&[PortRequest::new(any, Protocol::Tcp, port, 80, 1)?])?;
     let (v4, v6) = (Some(Ipv4Addr::new(10, 99, 0, 250)), None);
-    let publication = Publication { port: held.ports[0], bridge: NAME.parse()?, v4, v6 };
+    let publication = Publication { port: held.ports[0], bridge: Some(NAME.parse()?), v4, v6 };
     Ok(ContainerRules { members: Vec::new(), publications: vec![publication] })
 }
 

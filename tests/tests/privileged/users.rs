@@ -129,6 +129,7 @@ fn root_of_a_container_is_nobody_on_the_host(runtime: Option<&'static str>) {
         client.remove(&path).await.done();
         let volume: OwnedObjectPath = client.manager("GetVolume", &"data").await.unwrap();
         client.job(&volume, "Volume", "Remove", &0_u64).await.unwrap().done();
+        fs::remove_dir_all(host.path("shared")).unwrap();
         tared.stop();
     });
 }

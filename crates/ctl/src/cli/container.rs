@@ -178,7 +178,7 @@ pub(crate) struct Create {
     /// Its users: host, or private for ids of its own.
     #[arg(long, value_name = "MODE")]
     pub(crate) userns: Option<String>,
-    /// With private, ids that it has: FIRST:FIRST_OF_HOST:COUNT.
+    /// With private, which ids it has: its first, the host's first, and how many, as in 0:100000:65536.
     #[arg(long, value_name = "RANGE")]
     pub(crate) uidmap: Vec<String>,
     /// The same for groups; without it, they are as users.

@@ -175,6 +175,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "there may be several")]
     fn subordinate_ids_are_those_of_the_owner_and_of_no_host() {
         let first = 1 << 20;
         for (text, want) in [

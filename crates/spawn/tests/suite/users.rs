@@ -1,4 +1,5 @@
 //! User namespaces, as root.
+#![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` misses helpers")]
 
 use std::fs;
 use std::os::fd::AsRawFd;
