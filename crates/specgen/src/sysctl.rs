@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(get("").as_deref(), Some("0 2147483647"));
         assert_eq!(get(r#""NetworkMode":"host""#), None);
         assert_eq!(get(&format!("{own}:[[0,9,65536]]")).as_deref(), Some("0 65535"));
-        assert_eq!(get(&format!("{own}:[[1,9,65536]]")), None);
+        assert_eq!(get(&format!("{own}:[[5,100,10],[0,9,1]]")).as_deref(), Some("0 0"));
         assert_eq!(get(r#""Namespaces":{"UserNamespace":"ns:/x"}"#), None);
     }
 }
