@@ -150,6 +150,10 @@ impl PortRequest {
         container: u16,
         count: u16,
     ) -> Result<Self, InvalidPort> {
+        // What was published before is still known by what it was.
+        if let Some(address) = at.filter(is_unfit) {
+            return Err(InvalidPort::Address { address });
+        }
         Raw { at, protocol, host, container, count }.check().map(Self)
     }
 
@@ -251,10 +255,7 @@ fn is_unfit(address: &IpAddr) -> bool {
 
 impl Raw {
     fn check(self) -> Result<Self, InvalidPort> {
-        let Self { at, host, container, count, .. } = self;
-        if let Some(address) = at.filter(is_unfit) {
-            return Err(InvalidPort::Address { address });
-        }
+        let Self { host, container, count, .. } = self;
         if container == 0 {
             return Err(InvalidPort::Zero);
         }
@@ -451,6 +452,11 @@ mod tests {
         assert_eq!(port.to_string(), "127.0.0.1:53/udp");
         let any = text.replace("53,", "0,");
         assert!(serde_json::from_str::<PublishedPort>(&any).is_err());
+        let once = text.replace("127.0.0.1", "fe80::1");
+        assert_eq!(
+            serde_json::from_str::<PublishedPort>(&once).unwrap().to_string(),
+            "[fe80::1]:53/udp"
+        );
         let zero = text.replace("5353", "0");
         assert!(serde_json::from_str::<PortRequest>(&zero).is_err());
     }

@@ -106,6 +106,18 @@ impl Question {
         self
     }
 
+    /// With full names of images, a line each: for rules, so they are never cut either.
+    #[must_use]
+    pub fn with_names<'n>(
+        mut self,
+        key: &'static str,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Self {
+        let names: Vec<&str> = names.into_iter().collect();
+        self.details.insert(key, names.join("\n"));
+        self
+    }
+
     /// With a detail, cut to what a dialog can show.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl AsRef<str>) -> Self {

@@ -28,7 +28,7 @@ impl Request {
         secret::check(&self.secrets)
     }
 
-    fn contradictions(&self) -> [(&'static str, bool, &'static str); 18] {
+    fn contradictions(&self) -> [(&'static str, bool, &'static str); 19] {
         use NamespaceMode::{Host, Private};
         let own = &self.namespaces;
         let managed_by_other = matches!(self.network_mode, NetworkMode::Container(_));
@@ -36,7 +36,17 @@ impl Request {
             !(self.dns.is_empty() && self.dns_search.is_empty() && self.dns_options.is_empty());
         let image = |choice| choice == crate::request::FileChoice::Image;
         let is_first = own.pid == Private && self.init == Init::No;
+        // Who is in a user namespace of its own mounts nothing that shows those of another: it would be
+        // shown the host's.
+        let is_shared = |mode: &NamespaceMode| matches!(mode, NamespaceMode::Container(_));
+        let shares =
+            managed_by_other || [&own.pid, &own.ipc, &own.cgroup].into_iter().any(is_shared);
         [
+            (
+                "UserNamespace",
+                own.user == Private && shares,
+                "cannot be private beside a PID, IPC, cgroup or network namespace of another container",
+            ),
             (
                 "Hostname",
                 self.hostname.is_some() && own.uts != Private,

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::{InvalidText, Problem};
 
-/// Most lines of one map: the kernel takes no more.
-pub const MAX_ID_MAPPINGS: usize = 340;
+/// Most lines of one map: of the longest ones, so many fit into one write of less than a page, as the kernel
+/// wants it.
+pub const MAX_ID_MAPPINGS: usize = 120;
 
 /// A range of ids and what it is outside: `(inside, outside, how many)`, at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

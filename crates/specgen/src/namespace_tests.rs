@@ -142,6 +142,23 @@ fn ids_and_clocks() {
     assert_eq!((&given["linux"]["uidMappings"], &given["linux"]["gidMappings"]), (&map, &map));
     for (wrong, option) in [
         (r#""UIDMap":[[0,7,1]]"#, "UIDMap"),
+        // It would be shown what the host has.
+        (
+            r#""Namespaces":{"UserNamespace":"private","PIDMode":"container:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#,
+            "UserNamespace",
+        ),
+        (
+            r#""Namespaces":{"UserNamespace":"private","IPCMode":"container:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#,
+            "UserNamespace",
+        ),
+        (
+            r#""Namespaces":{"UserNamespace":"private","CgroupMode":"container:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#,
+            "UserNamespace",
+        ),
+        (
+            r#""Namespaces":{"UserNamespace":"private"},"NetworkMode":"container:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa""#,
+            "UserNamespace",
+        ),
         (r#""GIDMap":[[0,7,1]],"Namespaces":{"UserNamespace":"private"}"#, "GIDMap"),
         (r#""UIDMap":[[0,7,2],[1,9,1]],"Namespaces":{"UserNamespace":"private"}"#, "UIDMap"),
         (r#""UIDMap":[[1,7,2]],"Namespaces":{"UserNamespace":"private"}"#, "UIDMap"),

@@ -187,6 +187,17 @@ fn privileged_nobody_has_the_ids_of_another_container_that_is_there() {
             client.remove(path).await.done();
         }
 
+        // Nor does one start with ids that somebody else has by now.
+        let path = client.create_with("c", own_users()).await.unwrap();
+        let before = fs::read(host.path("subuid")).unwrap();
+        fs::write(host.path("subuid"), format!("tare:{}:131072\n", UID + COUNT)).unwrap();
+        let ended = client.start(&path).await;
+        assert_eq!(failure(&ended), format!("{ERROR}.InvalidSpec"));
+        assert!(ended.error_message.contains("no longer"), "{ended:?}");
+        fs::write(host.path("subuid"), before).unwrap();
+        client.start(&path).await.done();
+        client.remove(&path).await.done();
+
         // A host that says nothing has none, and those who need none do not mind.
         fs::write(host.path("subgid"), "somebody:1879048192:131072\ntare:1:9\n").unwrap();
         let refused = client.create_with("c", own_users()).await.unwrap_err();

@@ -248,7 +248,11 @@ impl Engine {
         let Ok(container) = self.container(id) else { return Ok(()) };
         let Ok(mut life) = container.lock().await else { return Ok(()) };
         match self.disconnect_locked(&container, &mut life, network).await {
-            Err(Error::NotConnected { .. }) => Ok(()),
+            // It may be that only the row of an earlier attempt is gone.
+            Err(Error::NotConnected { .. }) => {
+                self.networks.leave_one(id, network);
+                Ok(())
+            }
             done => done,
         }
     }

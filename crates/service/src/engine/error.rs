@@ -616,6 +616,11 @@ pub enum Error {
     /// Nobody has said which ids containers may have.
     #[error("{0} has no 65536 ids for user 'tare', as in 'tare:1879048192:67108864'")]
     NoSubordinateIds(&'static str),
+    /// They are somebody else's by now.
+    #[error(
+        "the ids of container '{0}' are no longer of user 'tare' in /etc/subuid and /etc/subgid"
+    )]
+    IdsTakenBack(ContainerName),
     /// All of them are other containers'.
     #[error("the ids of user 'tare' in /etc/subuid and /etc/subgid are all in use")]
     SubordinateIdsExhausted,

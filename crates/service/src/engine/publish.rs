@@ -108,8 +108,12 @@ impl Engine {
         let offered: Vec<view::Port> = published.iter().map(view::Port::from).collect();
         ports.retain(|socket| offered.iter().any(|port| covers(port, socket))).await;
         let is_held = |port: &view::Port| ports.held().iter().any(|socket| covers(port, socket));
-        let missing: Vec<PortRequest> =
-            published.iter().filter(|port| !is_held(&(*port).into())).map(again).collect();
+        let missing: Vec<PortRequest> = published
+            .iter()
+            .filter(|port| !is_held(&(*port).into()))
+            .copied()
+            .map(Into::into)
+            .collect();
         match self.reserve(&missing).await {
             Ok(reservation) => ports.add(reservation.sockets),
             Err(error) => {
@@ -234,12 +238,6 @@ impl Engine {
         network.publications.retain(|publication| !is_gone(publication));
         self.write_record(record).await
     }
-}
-
-/// A request for the very ports that are published.
-fn again(port: &PublishedPort) -> PortRequest {
-    PortRequest::new(port.at(), port.protocol(), port.host(), port.container(), port.count())
-        .expect("it was published as this")
 }
 
 /// Whether `asked` means `port`; port 0 of the host stands for any.

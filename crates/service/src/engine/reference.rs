@@ -65,6 +65,13 @@ impl Reference {
         split_off(&self.0, '@').1
     }
 
+    /// What rules for images are asked about: where there is a digest, the tag says nothing of which it is.
+    pub(crate) fn for_rules(&self) -> Self {
+        let Some(digest) = self.digest() else { return self.clone() };
+        let (registry, repository) = self.place();
+        Self(format!("{registry}/{repository}@{digest}"))
+    }
+
     /// The last part of the repository, for names that are made up from it.
     pub fn base(&self) -> &str {
         let path = self.0.split('@').next().unwrap_or_default();
@@ -110,7 +117,7 @@ fn full_name(text: &str) -> Result<String, &'static str> {
     let at = name.rfind('/').map_or(0, |slash| slash + 1);
     let (last, tag) = split_off(&name[at..], ':');
     let (registry, repository) = registry_and_repository(&name[..at + last.len()]);
-    check(is_registry(registry), REGISTRY)?;
+    check(is_registry(&registry), REGISTRY)?;
     check(is_repository(&repository), REPOSITORY)?;
     check(tag.is_none_or(is_tag), TAG)?;
     check(digest.is_none_or(is_digest), DIGEST)?;
@@ -131,15 +138,17 @@ fn split_off(text: &str, mark: char) -> (&str, Option<&str>) {
     text.split_once(mark).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
-/// As Docker tells a registry from the first part of a repository, and names its own.
-fn registry_and_repository(name: &str) -> (&str, String) {
-    match name.split_once('/') {
-        Some(("docker.io" | "index.docker.io", repository)) => {
+/// As Docker tells a registry from the first part of a repository, and names its own. A host has one
+/// spelling, so that rules for it are not evaded by another.
+fn registry_and_repository(name: &str) -> (String, String) {
+    let parts = name.split_once('/').map(|(first, rest)| (first.to_ascii_lowercase(), rest));
+    match parts {
+        Some((host, repository)) if host == "docker.io" || host == "index.docker.io" => {
             let official = if repository.contains('/') { "" } else { "library/" };
-            ("docker.io", format!("{official}{repository}"))
+            ("docker.io".into(), format!("{official}{repository}"))
         }
-        Some((host, repository)) if is_host(host) => (host, repository.into()),
-        _ => ("localhost", name.into()),
+        Some((host, repository)) if is_host(&host) => (host, repository.into()),
+        _ => ("localhost".into(), name.into()),
     }
 }
 
@@ -149,8 +158,13 @@ fn is_registry(text: &str) -> bool {
     let is_label = |label: &str| {
         label.bytes().all(is_inner) && has_ends(label, |byte| byte.is_ascii_alphanumeric())
     };
-    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    host.split('.').all(is_label) && port.is_none_or(is_port)
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|number| number.to_string() == port);
+    // What ends in a number is an address, of which there are other spellings.
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let is_number = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
+    host.split('.').all(is_label)
+        && (!is_number || host.parse::<std::net::Ipv4Addr>().is_ok())
+        && port.is_none_or(is_port)
 }
 
 fn is_repository(text: &str) -> bool {
@@ -209,6 +223,9 @@ mod tests {
             ("quay.test/a", "quay.test/a:latest", "a"),
             ("docker.io/a", "docker.io/library/a:latest", "a"),
             ("index.docker.io/b/a:1", "docker.io/b/a:1", "a"),
+            ("INDEX.Docker.io/a", "docker.io/library/a:latest", "a"),
+            ("Registry.TEST:5000/a:V", "registry.test:5000/a:V", "a"),
+            ("127.0.0.1:5000/a", "127.0.0.1:5000/a:latest", "a"),
             ("a-b/c__d---e.f:_.-", "localhost/a-b/c__d---e.f:_.-", "c__d---e.f"),
             (with_digest.as_str(), with_digest.as_str(), "busybox"),
         ] {
@@ -248,6 +265,9 @@ mod tests {
             let reference: Reference = name.parse().unwrap();
             assert_eq!((reference.place(), reference.tag()), (place, tag), "{name}");
             assert_eq!(reference.digest(), with, "{name}");
+            let for_rules = reference.for_rules();
+            assert_eq!((for_rules.place(), for_rules.digest()), (place, with), "{name}");
+            assert_eq!(for_rules.tag(), tag.filter(|_| with.is_none()), "{name}");
         }
     }
 
@@ -272,6 +292,11 @@ mod tests {
             ("a:b/c".into(), REGISTRY),
             ("a:/c".into(), REGISTRY),
             (":5000/c".into(), REGISTRY),
+            ("r.test:05000/c".into(), REGISTRY),
+            ("r.test:65536/c".into(), REGISTRY),
+            ("127.1/c".into(), REGISTRY),
+            ("127.0.0.01/c".into(), REGISTRY),
+            ("127.0.0.0x1/c".into(), REGISTRY),
             ("a:".into(), TAG),
             ("a:.b".into(), TAG),
             ("a:b:c".into(), TAG),

@@ -149,6 +149,7 @@ impl Engine {
         self.check_parent(container)?;
         self.check_foreign_network(container)?;
         self.check_foreign_namespaces(container)?;
+        users::check_given(container).await?;
         life.root.is_let_go().await;
         let resume = match &goal {
             Goal::GoOn(checkpoint) => Some(self.resume_from(checkpoint, job).await?),

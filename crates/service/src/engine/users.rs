@@ -13,6 +13,8 @@ use tare_spawn::{IdRange, Spawner, UserMap};
 use tare_specgen::{IdMapping, NamespaceMode, Request};
 
 use super::Error;
+use super::blocking::brief;
+use super::container::Container;
 use super::records::durable::{RANGE_SIZE, UserRange};
 
 /// Whose subordinate ids containers have.
@@ -51,6 +53,19 @@ pub(super) fn maps(range: UserRange) -> Result<[Vec<IdMapping>; 2], Error> {
         map.map(|map| vec![map]).map_err(|error| Error::Bug(error.to_string()))
     };
     Ok([map(range.uid)?, map(range.gid)?])
+}
+
+/// An error if the ids that a container was given are others' by now.
+///
+/// # Errors
+///
+/// [`Error::IdsTakenBack`], and those of [`Subordinate::read`].
+pub(super) async fn check_given(container: &Container) -> Result<(), Error> {
+    let Some(range) = container.users else { return Ok(()) };
+    match brief(Subordinate::read).await? {
+        ids if ids.have(range) => Ok(()),
+        _ => Err(Error::IdsTakenBack(container.name())),
+    }
 }
 
 impl Users {
@@ -128,6 +143,15 @@ impl Subordinate {
         Ok(Self { uids: read(SUBUID)?, gids: read(SUBGID)? })
     }
 
+    /// Whether what a container was given is still to be given to any.
+    pub(super) fn have(&self, range: UserRange) -> bool {
+        let among = |ids: &[Range<u32>], first: u32| {
+            let is_in = |ids: &Range<u32>| ids.start <= first && first + (RANGE_SIZE - 1) < ids.end;
+            ids.iter().any(is_in)
+        };
+        among(&self.uids, range.uid) && among(&self.gids, range.gid)
+    }
+
     /// What a container would be given that is the first one.
     pub(super) fn first(&self) -> Option<UserRange> {
         let [uid, gid] = [&self.uids, &self.gids].map(|ids| ids.first().map(|ids| ids.start));
@@ -190,6 +214,21 @@ mod tests {
             ("tare:x:65536\ntare:1048576\ntare:1048576:65536:1\ntare:-1:65536", vec![]),
         ] {
             assert_eq!(ranges(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ids_that_were_taken_back_are_nobodys_here() {
+        let ids = |text: &str| ranges(text);
+        let now = Subordinate { uids: ids("tare:200000:131072"), gids: ids("tare:300000:65536") };
+        for (uid, gid, want) in [
+            (200_000, 300_000, true),
+            (200_000 + RANGE_SIZE, 300_000, true),
+            (200_001 + RANGE_SIZE, 300_000, false),
+            (199_999, 300_000, false),
+            (200_000, 299_999, false),
+        ] {
+            assert_eq!(now.have(UserRange { uid, gid }), want, "{uid} {gid}");
         }
     }
 

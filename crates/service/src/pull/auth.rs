@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use tare_worker::Login;
 
+use super::registries::with_host_lowered;
+
 /// Most bytes of a document.
 pub(crate) const MAX_AUTH: usize = 64 << 10;
 
@@ -80,11 +82,14 @@ impl Credentials {
     }
 }
 
-/// The scope that a key stands for: docker writes that of its own registry as the URL of an API.
+/// The scope that a key stands for: of a URL, as docker writes some, its host, and docker's own registry by
+/// its one name.
 fn scope_of(key: &str) -> String {
-    match key.strip_prefix("https://").and_then(|url| url.split_once("/v1/")) {
-        Some((host, "")) => host.strip_prefix("index.").unwrap_or(host).into(),
-        _ => key.into(),
+    let url = ["https://", "http://"].into_iter().find_map(|scheme| key.strip_prefix(scheme));
+    let scope = url.map_or(key, |url| url.split('/').next().unwrap_or_default());
+    match scope {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".into(),
+        _ => with_host_lowered(scope),
     }
 }
 
@@ -100,7 +105,7 @@ mod tests {
             r#"{{"auths":{{"r.test:5000":{},"r.test:5000/a":{},"{}":{},"none":{{}}}}}}"#,
             entry("all:1:2"),
             entry("a:2"),
-            api("index.hub.test"),
+            api("index.docker.io"),
             entry("docker:3\0")
         );
         let credentials = Credentials::parse(json.as_bytes()).unwrap();
@@ -111,7 +116,7 @@ mod tests {
             ("r.test:5000", "b", basic("all", "1:2")),
             ("r.test:5000", "a/x", basic("a", "2")),
             ("r.test:5000", "ab", basic("all", "1:2")),
-            ("hub.test", "library/x", basic("docker", "3")),
+            ("docker.io", "library/x", basic("docker", "3")),
             ("r.test:50001", "b", None),
         ] {
             assert_eq!(credentials.of(registry, repository), wanted, "{registry}/{repository}");

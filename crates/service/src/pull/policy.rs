@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::registries::with_host_lowered;
+
 /// Where it is.
 const PATH: &str = "/etc/containers/policy.json";
 
@@ -57,10 +59,10 @@ impl Policy {
     fn requirements(&self, name: &str) -> &[Requirement] {
         let Some(scopes) = self.transports.get("docker") else { return &self.default };
         let host = name.split(['/', ':']).next().unwrap_or_default();
-        let fits = |scope: &str| match scope.strip_prefix("*.") {
+        let fits = |scope: &str| match with_host_lowered(scope).strip_prefix("*.") {
             Some(domain) => host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')),
             None => name
-                .strip_prefix(scope)
+                .strip_prefix(&*with_host_lowered(scope))
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':', '@'])),
         };
         let fitting = scopes.iter().filter(|(scope, _)| !scope.is_empty() && fits(scope));
@@ -82,7 +84,7 @@ mod tests {
             "transports": {"docker": {
                 "open.test": [{"type": "insecureAcceptAnything"}],
                 "open.test/signed": [{"type": "signedBy", "keyType": "GPGKeys"}],
-                "open.test/a:bad": [{"type": "reject"}],
+                "OPEN.test/a:bad": [{"type": "reject"}],
                 "*.wild.test": [{"type": "insecureAcceptAnything"}]
             }}
         }"#;

@@ -160,7 +160,11 @@ impl Registries {
     pub(crate) fn target(&self, name: &str) -> Result<Endpoint, Blocked> {
         match self.table(name) {
             Some((_, table)) if table.blocked => Err(Blocked(name.into())),
-            Some((_, table)) => Ok(Endpoint { name: name.into(), insecure: table.insecure }),
+            // It is said of where pulls are led to; nothing is pushed there, unless it is the same place.
+            Some((length, table)) => {
+                let is_there = table.location.is_empty() || table.location == name[..length];
+                Ok(Endpoint { name: name.into(), insecure: table.insecure && is_there })
+            }
             None => Ok(plain(name)),
         }
     }
@@ -226,13 +230,25 @@ fn plain(name: &str) -> Endpoint {
 /// As everywhere, `a.test` is also the beginning of `a.test:5000/b`.
 fn matched(name: &str, prefix: &str) -> Option<usize> {
     match prefix.strip_prefix('*') {
+        // Of any depth; there may be a port and a path after it.
         Some(domain) if domain.starts_with('.') => {
-            let host = name.split(['/', ':']).next().unwrap_or_default();
-            (host.len() > domain.len() && host.ends_with(domain)).then_some(host.len())
+            let found = name.match_indices(domain).map(|(at, _)| (at, at + domain.len()));
+            let mut fitting = found.filter(|(at, end)| {
+                *at > 0 && !name[..*at].contains(['/', ':']) && is_end(&name[*end..])
+            });
+            fitting.next().map(|(_, end)| end)
         }
-        _ => {
-            let rest = name.strip_prefix(prefix)?;
-            (rest.is_empty() || rest.starts_with([':', '/', '@'])).then_some(prefix.len())
-        }
+        _ => name.strip_prefix(prefix).filter(|rest| is_end(rest)).map(|_| prefix.len()),
     }
+}
+
+/// Whether a part of a name ends before this.
+fn is_end(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with([':', '/', '@'])
+}
+
+/// A name, or the beginning of one, with the one spelling of its host.
+pub(crate) fn with_host_lowered(name: &str) -> String {
+    let (host, rest) = name.split_at(name.find('/').unwrap_or(name.len()));
+    host.to_ascii_lowercase() + rest
 }

@@ -91,6 +91,7 @@ impl Error {
             | Self::HostFiles { .. }
             | Self::CgroupParent(_)
             | Self::NoSubordinateIds(_)
+            | Self::IdsTakenBack(_)
             | Self::PrecreateHook
             | Self::NoRelabel
             | Self::ShownTarget { .. }

@@ -60,7 +60,7 @@ impl Access {
     ///
     /// [`Error::Blocked`], [`Error::Registries`].
     pub(super) fn sources(&self, name: &Reference) -> Result<Vec<Place<'_>>, Error> {
-        let sources = self.registries.sources(name.as_str());
+        let sources = self.registries.sources(name.for_rules().as_str());
         let sources = sources.map_err(|source| blocked(name, source))?;
         sources.into_iter().map(|endpoint| self.place(&endpoint)).collect()
     }
@@ -71,7 +71,7 @@ impl Access {
     ///
     /// [`Error::Blocked`].
     pub(super) fn target(&self, name: &Reference) -> Result<Place<'_>, Error> {
-        let target = self.registries.target(name.as_str());
+        let target = self.registries.target(name.for_rules().as_str());
         self.place(&target.map_err(|source| blocked(name, source))?)
     }
 

@@ -134,7 +134,7 @@ async fn check_policy(reference: &Reference) -> Result<(), Error> {
     });
     let Some(policy) = policy.await? else { return Ok(()) };
     policy
-        .check(reference.as_str())
+        .check(reference.for_rules().as_str())
         .map_err(|source| Error::SignatureRejected { reference: reference.to_string(), source })
 }
 

@@ -69,10 +69,16 @@ pub enum PullWhen {
 
 impl Ask for PullImage {
     fn question(&self, _: &Caller) -> Question {
-        let names: Vec<&str> = self.names.iter().map(Reference::as_str).collect();
-        let name = if names.is_empty() { self.reference.to_string() } else { names.join(", ") };
-        let question = Question::new(Action::PullImage).with("image", name).with("verb", "pull");
-        question.with("credentials", whose(self.credentials.as_ref()))
+        let question = Question::new(Action::PullImage).with("verb", "pull");
+        let question = question.with("credentials", whose(self.credentials.as_ref()));
+        match &*self.names {
+            [] => question.with_names("image", [self.reference.as_str()]),
+            [name] => question.with_names("image", [name.as_str()]),
+            // A rule for one registry says nothing of the others.
+            names => question
+                .with_names("image", [self.reference.short()])
+                .with_names("candidates", names.iter().map(Reference::as_str)),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{InvalidRegistries, Mirror, MirrorFor, Mode, Registries, Table, is_host};
+use super::{
+    InvalidRegistries, Mirror, MirrorFor, Mode, Registries, Table, is_host, with_host_lowered,
+};
 
 /// A file, and what is in it.
 #[derive(Clone, Debug)]
@@ -201,12 +203,18 @@ fn location(text: &str) -> Result<String, String> {
     if trimmed.starts_with("http://") || trimmed.starts_with("https://") {
         return Err(format!("location '{trimmed}' is a URI: it begins with a host"));
     }
-    Ok(trimmed.into())
+    let is_wild = trimmed.strip_prefix("*.").is_some_and(|domain| !domain.contains('*'));
+    if trimmed.contains('*') && !is_wild {
+        return Err(format!(
+            "'{trimmed}' cannot fit: only '*.' at its beginning stands for others"
+        ));
+    }
+    Ok(with_host_lowered(trimmed))
 }
 
 fn search_registry(text: &str) -> Result<String, String> {
     let registry = location(text)?;
-    if registry.contains('/') {
+    if registry.contains('/') || !is_host(&registry) {
         return Err(format!("'{registry}' of unqualified-search-registries is no host"));
     }
     Ok(registry)

@@ -58,6 +58,16 @@ fn the_longest_prefix_counts_and_is_replaced() {
         location = "f.test"
         [[registry.mirror]]
         location = "gone.test/f"
+        [[registry]]
+        prefix = "p.test"
+        location = "lab.test:5000"
+        insecure = true
+        [[registry]]
+        prefix = "*.port.test:5000/ns"
+        blocked = true
+        [[registry]]
+        location = "UPPER.test/Path"
+        blocked = true
         "#,
     )
     .unwrap();
@@ -83,12 +93,19 @@ fn the_longest_prefix_counts_and_is_replaced() {
         ("gone.test/a:1", "blocked"),
         ("e.test/a:1", "blocked"),
         ("f.test/a:1", "f.test/a:1"),
+        ("p.test/a:1", "lab.test:5000/a:1!"),
+        ("x.y.port.test:5000/ns/a:1", "blocked"),
+        ("x.port.test/ns/a:1", "x.port.test/ns/a:1"),
+        ("port.test:5000/ns/a:1", "port.test:5000/ns/a:1"),
+        ("upper.test/Path/a:1", "blocked"),
+        ("upper.test/path/a:1", "upper.test/path/a:1"),
     ] {
         assert_eq!(sources(&registries, name), wanted, "{name}");
     }
     let target = |name: &str| registries.target(name);
     assert_eq!(target("a.test/foo/x:1"), Ok(plain("a.test/foo/x:1")), "no push is redirected");
     assert!(target("a.test/x:1").unwrap().insecure);
+    assert!(!target("p.test/a:1").unwrap().insecure, "it is said of another place");
     assert_eq!(target("gone.test/a:1"), Err(Blocked("gone.test/a:1".into())));
 }
 
@@ -252,6 +269,13 @@ fn what_cannot_be_obeyed_is_refused_and_what_is_unknown_is_not() {
             "differs",
         ),
         ("no host", "unqualified-search-registries = ['a.test/b']", "no host"),
+        ("a short host", "unqualified-search-registries = ['registry']", "no host"),
+        (
+            "a wildcard inside",
+            "[[registry]]\nprefix = 'a.*.test'\nlocation = 'a.test'",
+            "cannot fit",
+        ),
+        ("no domain", "[[registry]]\nprefix = '*a.test'\nlocation = 'a.test'", "cannot fit"),
         ("an unknown mode", "short-name-mode = 'lax'", "lax"),
         ("a long short name", "[aliases]\n'a.test/b' = 'c.test/d'", "no short name"),
         ("a short name with a tag", "[aliases]\n'b:1' = 'c.test/d'", "no short name"),
