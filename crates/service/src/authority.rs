@@ -96,25 +96,23 @@ impl Question {
         self
     }
 
-    /// With the paths of the host that it reaches, a line each: for rules, so they are never cut either.
+    /// With the paths of the host that it reaches, a line each.
     #[must_use]
-    pub fn with_host_paths<'p>(mut self, paths: impl Iterator<Item = &'p str>) -> Self {
-        let paths: Vec<&str> = paths.collect();
-        if !paths.is_empty() {
-            self.details.insert("host_paths", paths.join("\n"));
-        }
-        self
+    pub fn with_host_paths<'p>(self, paths: impl Iterator<Item = &'p str>) -> Self {
+        self.with_lines("host_paths", paths)
     }
 
-    /// With full names of images, a line each: for rules, so they are never cut either.
+    /// With texts that were checked, a line each, if there are any: for rules, so they are never cut.
     #[must_use]
-    pub fn with_names<'n>(
+    pub fn with_lines<'t>(
         mut self,
         key: &'static str,
-        names: impl IntoIterator<Item = &'n str>,
+        texts: impl IntoIterator<Item = &'t str>,
     ) -> Self {
-        let names: Vec<&str> = names.into_iter().collect();
-        self.details.insert(key, names.join("\n"));
+        let texts: Vec<&str> = texts.into_iter().collect();
+        if !texts.is_empty() {
+            self.details.insert(key, texts.join("\n"));
+        }
         self
     }
 

@@ -134,8 +134,8 @@ pub(super) fn host_hosts(effective: &Effective) -> Option<Vec<u8>> {
     wanted.then(|| fs::read("/etc/hosts").ok()).flatten()
 }
 
-/// Writes files of root into a root file system, who is somebody else on the host; tells those that cannot be written, since something else is
-/// there.
+/// Writes files into a root file system, for its root, who may be somebody else on the host; tells those that
+/// cannot be written, since something else is there.
 pub(super) fn write(
     rootfs: &Rootfs,
     files: &[RootfsFile],

@@ -22,7 +22,8 @@ pub(super) struct Found {
 }
 
 impl Engine {
-    /// The same request, with the names in registries that one without a registry stands for. Reads files of the host.
+    /// The same request, with the names in registries that one without a registry stands for. Reads files of
+    /// the host.
     ///
     /// # Errors
     ///

@@ -72,12 +72,12 @@ impl Ask for PullImage {
         let question = Question::new(Action::PullImage).with("verb", "pull");
         let question = question.with("credentials", whose(self.credentials.as_ref()));
         match &*self.names {
-            [] => question.with_names("image", [self.reference.as_str()]),
-            [name] => question.with_names("image", [name.as_str()]),
+            [] => question.with_lines("image", [self.reference.as_str()]),
+            [name] => question.with_lines("image", [name.as_str()]),
             // A rule for one registry says nothing of the others.
             names => question
-                .with_names("image", [self.reference.short()])
-                .with_names("candidates", names.iter().map(Reference::as_str)),
+                .with_lines("image", [self.reference.short()])
+                .with_lines("candidates", names.iter().map(Reference::as_str)),
         }
     }
 }
@@ -413,6 +413,32 @@ impl Read for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Interactive;
+
+    #[test]
+    fn rules_hear_of_all_names_and_of_the_whole_of_each() {
+        let caller = Caller { uid: 1000, bus_name: ":1.7".into(), interactive: Interactive::No };
+        let long = "a".repeat(250);
+        let asked = |names: &[String]| {
+            let request = PullImage {
+                reference: long.parse().unwrap(),
+                names: names.iter().map(|name| name.parse().unwrap()).collect(),
+                platform: None,
+                when: PullWhen::Always,
+                tls: None,
+                credentials: None,
+                retries: 0,
+            };
+            let mut details = request.question(&caller).details;
+            (details.remove("image"), details.remove("candidates"))
+        };
+        let [first, second] = ["r.test", "s.test"].map(|host| format!("{host}/{long}:latest"));
+        assert_eq!(asked(std::slice::from_ref(&first)), (Some(first.clone()), None));
+        let short = format!("{long}:latest");
+        let all = format!("{first}\n{second}");
+        assert_eq!(asked(&[first, second]), (Some(short.clone()), Some(all)), "no rule fits one");
+        assert_eq!(asked(&[]), (Some(format!("localhost/{short}")), None));
+    }
 
     #[test]
     fn only_what_was_sent_whole_has_an_end() {

@@ -41,7 +41,7 @@ impl Ask for PushImage {
     fn question(&self, _: &Caller) -> Question {
         let name = format!("{} to {}", called(&self.image), self.destination.as_str());
         let question = Question::new(Action::ExportImages).with("image", name).with("verb", "push");
-        let question = question.with_names("destination", [self.destination.as_str()]);
+        let question = question.with_lines("destination", [self.destination.as_str()]);
         question.with("credentials", whose(self.credentials.as_ref()))
     }
 }

@@ -102,8 +102,8 @@ pub(super) fn json_files(dir: &Path, max: usize) -> Result<Vec<(String, Vec<u8>)
     names.into_iter().map(content).collect()
 }
 
-/// Paths and contents of all files of a directory that end in `.conf`, be it by way of a link; in the order of their
-/// names.
+/// Paths and contents of all files of a directory that end in `.conf`, be it by way of a link; in the order of
+/// their names.
 ///
 /// # Errors
 ///
