@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use zbus::Connection;
+use zbus::connection::Builder;
 use zbus::fdo::{RequestNameFlags, RequestNameReply};
 
 use crate::authority::{Authority, Polkit};
@@ -85,9 +86,8 @@ impl Service {
         told: mpsc::UnboundedReceiver<Event>,
         log: LogControl,
     ) -> Result<Self, Error> {
-        let connection = bus.builder(private).build().await.map_err(Error::Connect)?;
-        // A second connection, which serves nothing: its replies never wait behind calls to us. No
-        // timeout: polkit answers when a person has found the password.
+        // A connection of its own for what we ask, which serves nothing: its replies never wait behind
+        // calls to us. No timeout: polkit answers when a person has found the password.
         let client = bus.builder(private).build().await.map_err(Error::Connect)?;
         let authority = if bus.has_polkit() {
             Authority::Polkit(Polkit::new(&client).await.map_err(Error::Connect)?)
@@ -96,7 +96,8 @@ impl Service {
         };
         let context = Context::new(engine, authority, client, log).await.map_err(Error::Connect)?;
         let context = Arc::new(context);
-        export(&connection, &context).await.map_err(Error::Export)?;
+        let connection = connect(bus.builder(private), &context).await.map_err(Error::Connect)?;
+        introspect::install(connection.object_server(), &context).await.map_err(Error::Export)?;
         tokio::spawn(publish::run(connection.clone(), context.clone(), told));
         // What was there before is shown before the name is.
         context.engine.shown().await;
@@ -118,12 +119,14 @@ impl Service {
     }
 }
 
-async fn export(connection: &Connection, context: &Arc<Context>) -> zbus::Result<()> {
-    let server = connection.object_server();
-    server.at(paths::ROOT, manager::Manager::new(context.clone())).await?;
-    server.at(paths::ROOT, object_manager::ObjectManager::new(context.clone())).await?;
-    server.at(log_control::PATH, log_control::LogControl1::new(context.clone())).await?;
-    introspect::install(server, context).await
+/// Serves from the first message on. A bus hands over the call that has started the service together
+/// with the name, and what comes before `ObjectServer::at` has got round to listening is never answered.
+async fn connect(bus: Builder<'_>, context: &Arc<Context>) -> zbus::Result<Connection> {
+    bus.serve_at(paths::ROOT, manager::Manager::new(context.clone()))
+        .serve_at(paths::ROOT, object_manager::ObjectManager::new(context.clone()))
+        .serve_at(log_control::PATH, log_control::LogControl1::new(context.clone()))
+        .build()
+        .await
 }
 
 /// A second daemon does not get the name, and does not wait for it either.
