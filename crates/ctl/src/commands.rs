@@ -123,6 +123,7 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("IPCMode", command.ipc),
         ("UTSMode", command.uts),
         ("CgroupMode", command.cgroupns),
+        ("TimeMode", command.timens),
         ("UserNamespace", command.userns),
         ("Timezone", command.tz),
         ("RestartPolicy", command.restart),

@@ -35,12 +35,16 @@ impl Crun {
     }
 
     async fn run(&self, arguments: &[&str]) -> Result<()> {
-        let mut crun = Program::new("crun");
-        crun.arg("--root").arg(self.dir.join("state")).args(arguments);
-        // What it prints would come from a container as well.
-        crun.stdin(Stdio::null()).stdout(Stdio::null());
+        let (mut crun, log) = (Program::new("crun"), self.dir.join("log"));
+        fs::write(&log, "")?;
+        crun.arg("--root").arg(self.dir.join("state")).arg("--log").arg(&log).args(arguments);
+        // Containers have all three too: what they print is nobody's, and CRIU leaves no file of ours.
+        crun.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let status = crun.status().await?;
-        if status.success() { Ok(()) } else { Err(format!("crun {arguments:?}: {status}").into()) }
+        if status.success() {
+            return Ok(());
+        }
+        Err(format!("crun {arguments:?}: {status}: {}", fs::read_to_string(log)?).into())
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "where a test fails, it fails")]
 
 mod authority;
+mod boots;
 mod checkpoints;
 mod checkpoints_meet;
 mod firewalls;

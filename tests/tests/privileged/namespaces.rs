@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command};
 
-use system_tests::{Client, ERROR, Options, Refused, Tared, failure, on_scratch_host};
+use system_tests::{Client, ERROR, Options, Refused, Tared, failure, on_scratch_host, run};
 use zbus::{OwnedObjectPath, Variant};
 
 /// Options and what is in `/proc/<pid>/ns`.
@@ -214,6 +214,41 @@ fn privileged_a_container_is_in_the_namespaces_at_paths_or_does_not_start() {
             client.remove(&inside).await.done();
             unbind();
         }
+        tared.stop();
+    });
+}
+
+/// Whether the crun of this host sets clocks: it does since 1.8.4.
+fn sets_clocks() -> bool {
+    let told = run("crun", &["--version"]);
+    let version = told.lines().next().unwrap().rsplit(' ').next().unwrap();
+    let numbers: Vec<u32> = version.split('.').map(|number| number.parse().unwrap()).collect();
+    numbers >= vec![1, 8, 4]
+}
+
+#[test]
+fn privileged_clocks_are_its_own_and_ahead_as_it_was_asked_for() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let mut ahead = in_namespaces([("TimeMode", "private")]);
+        let offsets = Options::from([("Boottime", 1_000_000_000_i64.into())]);
+        ahead.insert("TimeOffsets", offsets.into());
+        let ahead = client.create_with("ahead", ahead).await.unwrap();
+        let started = client.start(&ahead).await;
+        if sets_clocks() {
+            started.done();
+            let uptime = client.exec(&ahead, "cut -d . -f 1 /proc/uptime").await.stdout;
+            assert!(uptime.trim().parse::<u64>().unwrap() > 1_000_000_000, "{uptime}");
+            let its = client.exec(&ahead, "readlink /proc/self/ns/time").await.stdout;
+            let ours = fs::read_link("/proc/self/ns/time").unwrap();
+            assert_ne!(its.trim(), ours.to_str().unwrap());
+        } else {
+            assert_eq!(failure(&started), format!("{ERROR}.RuntimeFailed"));
+            assert_ne!(state(&client, &ahead).await, "running", "it does not run with others");
+        }
+        client.remove(&ahead).await.done();
         tared.stop();
     });
 }

@@ -224,6 +224,32 @@ fn privileged_a_container_with_domains_of_its_own_follows_whom_the_host_asks() {
     });
 }
 
+/// That the host has again what it had does not say that everybody has.
+#[test]
+fn privileged_who_starts_between_two_changes_gets_the_second() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        network(&client, "mute", Options::from([("DNS", false.into())])).await;
+        let stays = running(&client, "stays", vec![on("mute", &[])]).await;
+        let (first, second) = ("nameserver 203.0.113.9\n", "nameserver 203.0.113.10\n");
+        // More than one may come before the service looks: not each of them is the one that counts.
+        for turn in 0..8 {
+            fs::write(RESOLV, first).unwrap();
+            says(&client, &stays, first, "it follows").await;
+            fs::write(RESOLV, second).unwrap();
+            let between = running(&client, &format!("between{turn}"), vec![on("mute", &[])]).await;
+            fs::write(RESOLV, first).unwrap();
+            says(&client, &between, first, "it has started between two changes").await;
+            client.remove(&between).await.done();
+        }
+        fs::write(RESOLV, RESOLV_CONF).unwrap();
+        client.remove(&stays).await.done();
+        tared.stop();
+    });
+}
+
 /// Whoever has made an image may have put into it what it is to have.
 #[test]
 fn privileged_a_container_has_the_files_of_its_image_if_it_asks_for_them() {

@@ -175,6 +175,9 @@ pub(crate) struct Create {
     /// Its view of control groups: private, host, container:NAME or ns:PATH.
     #[arg(long, value_name = "MODE")]
     pub(crate) cgroupns: Option<String>,
+    /// Its clocks: host, or private.
+    #[arg(long, value_name = "MODE")]
+    pub(crate) timens: Option<String>,
     /// Its users: host, or private for ids of its own.
     #[arg(long, value_name = "MODE")]
     pub(crate) userns: Option<String>,

@@ -196,7 +196,23 @@ fn namespaces(
         }
     }
     users(o, request)?;
+    clocks(o, request)?;
     Ok(joins)
+}
+
+/// Its clocks: the host's, or its own and what they are ahead of those. Runtimes do not get into those of
+/// others, since the shipped unit may not set the clock.
+fn clocks(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
+    request.namespaces.time = match o.string("TimeMode")?.as_deref() {
+        None | Some("host") => NamespaceMode::Host,
+        Some("private") => NamespaceMode::Private,
+        Some(_) => return Err(wrong("TimeMode", &"must be private or host")),
+    };
+    let Some(mut ahead) = o.dictionary("TimeOffsets")? else { return Ok(()) };
+    let offsets = &mut request.time_offsets;
+    offsets.monotonic = ahead.number("Monotonic")?.unwrap_or_default();
+    offsets.boottime = ahead.number("Boottime")?.unwrap_or_default();
+    ahead.finish()
 }
 
 /// Its users: the host's, or those of a namespace of its own.
@@ -230,6 +246,8 @@ fn ulimits(o: &mut Options) -> Result<Vec<Ulimit>, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::api::value::Value;
     use tare_specgen::NetworkMode;
@@ -249,6 +267,8 @@ mod tests {
 
     #[test]
     fn a_wrong_option_names_itself() {
+        let far_ahead = i128::from(u64::MAX).into();
+        let far_ahead = Value::Map(BTreeMap::from([("Monotonic".into(), far_ahead)]));
         for (key, value) in [
             ("Env", texts(&["NOVALUE"])),
             ("User", "a:b:c".into()),
@@ -275,6 +295,8 @@ mod tests {
             ("PIDMode", "ns:proc/1/ns/pid".into()),
             ("UTSMode", "web".into()),
             ("CgroupMode", "ns:".into()),
+            ("TimeMode", "container:web".into()),
+            ("TimeOffsets", far_ahead),
             ("NetworkMode", "ns:proc/1/ns/net".into()),
             ("IPCMode", "none".into()),
             ("DeviceCgroupRules", texts(&["c 1:3"])),
@@ -330,6 +352,18 @@ mod tests {
             assert_eq!(paths, [(kind, &"/run/mine".parse().unwrap())]);
             assert!(path.joins.is_empty());
         }
+    }
+
+    #[test]
+    fn clocks_are_ahead_by_seconds() {
+        let ahead = |key: &str| Value::Map(BTreeMap::from([(key.into(), (-5).into())]));
+        let read = |key: &str| {
+            let own = ("TimeMode", "private".into());
+            create(values([own, ("TimeOffsets", ahead(key))])).map(|it| it.request.time_offsets)
+        };
+        assert_eq!(read("Monotonic").unwrap().monotonic, -5);
+        assert_eq!(read("Boottime").unwrap().boottime, -5);
+        assert_eq!(read("Realtime").unwrap_err().short_name(), "UnknownOption");
     }
 
     #[test]

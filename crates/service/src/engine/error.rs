@@ -635,6 +635,11 @@ pub enum Error {
         /// What can.
         needs: &'static str,
     },
+    /// An OCI runtime that does not do what it was told.
+    #[error(
+        "the OCI runtime has not set the clocks of container '{0}': crun 1.8.4 and runc 1.2 do"
+    )]
+    ClocksNotSet(ContainerName),
     /// No OCI runtime works on this host.
     #[error("no OCI runtime works on this host")]
     NoRuntime,

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use tare_runtime::cgroup;
 use tare_specgen::{
     AbsolutePath, ContainerRef, Hostname, NamespaceKind, NetworkMode, Placement, Request,
-    owner_of_shared,
+    TimeOffsets, owner_of_shared,
 };
 
 use super::container::{Container, Running};
@@ -237,6 +237,7 @@ impl Inner {
         running: &Running,
     ) -> Result<(), Error> {
         let definition = container.definition();
+        check_clocks(container, running, definition.row.request.time_offsets)?;
         let is_in = |kind, wanted: NamespacePin| {
             if of_process(running, kind).is_some_and(|its| its.is(wanted)) {
                 Ok(())
@@ -309,6 +310,36 @@ impl Inner {
     }
 }
 
+/// An error if its clocks are not ahead by what was asked for: a runtime may know the namespace, and
+/// take no notice of the offsets.
+fn check_clocks(
+    container: &Container,
+    running: &Running,
+    wanted: TimeOffsets,
+) -> Result<(), Error> {
+    if wanted == TimeOffsets::default() {
+        return Ok(());
+    }
+    let told = std::fs::read_to_string(format!("/proc/{}/timens_offsets", running.pid));
+    if told.is_ok_and(|told| offsets(&told) == Some(wanted)) || running.init.has_ended() {
+        return Ok(());
+    }
+    Err(Error::ClocksNotSet(container.name()))
+}
+
+/// What `/proc/<pid>/timens_offsets` says; see `time_namespaces(7)`.
+fn offsets(told: &str) -> Option<TimeOffsets> {
+    let seconds = |clock: &str| {
+        let mut words = told.lines().map(str::split_whitespace);
+        let mut line = words.find_map(|mut line| (line.next()? == clock).then_some(line))?;
+        line.next()?.parse().ok()
+    };
+    let mut offsets = TimeOffsets::default();
+    offsets.monotonic = seconds("monotonic")?;
+    offsets.boottime = seconds("boottime")?;
+    Some(offsets)
+}
+
 /// A container that runs, and the namespace of it that others share.
 ///
 /// # Errors
@@ -349,6 +380,16 @@ mod tests {
                 let refused = at_path(kind, &other.parse().unwrap()).unwrap_err();
                 assert!(matches!(refused, Error::NoNamespace { .. }), "{other}: {refused:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_says_of_clocks_is_read() {
+        let told = "monotonic          -3         0\nboottime     86400         0\n";
+        let read = offsets(told).unwrap();
+        assert_eq!((read.monotonic, read.boottime), (-3, 86_400));
+        for told in ["", "monotonic 1 0\n", "monotonic\nboottime 1 0\n", "boottime x\n"] {
+            assert_eq!(offsets(told), None, "{told:?}");
         }
     }
 

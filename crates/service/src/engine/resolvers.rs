@@ -49,30 +49,44 @@ pub(super) async fn follow(
     first: (BTreeSet<PathBuf>, io::Result<Watch>),
 ) {
     let (mut known, mut first, mut is_told) = (None, Some(first), false);
+    let (mut happened, mut before) = (false, None);
     loop {
         let Some(there) = engine.upgrade().map(Engine) else { return };
         let (files, watch) = first.take().unwrap_or_else(|| there.watch_resolvers());
+        // Of what happened since the one before was left, the new one does not tell.
+        happened |= before.take().is_some_and(|it: Watch| it.read().unwrap_or(true));
         let Some(of_host) = there.fall_back_now().await else { return };
         let Some(of_namespaces) = read_all(files).await else { return };
-        there.bring_up_to(known.as_ref(), (&of_host, &of_namespaces)).await;
+        there.bring_up_to(known.as_ref(), (&of_host, &of_namespaces), happened).await;
         drop(there);
         known = Some((of_host, of_namespaces));
-        let happened = async { watch?.changed().await };
-        tokio::select! {
-            happened = happened => match happened {
-                Ok(()) => {
-                    is_told = false;
-                    tokio::time::sleep(REST).await;
+        (happened, before) = match changed_or_entered(watch, &entered).await {
+            Ok(None) => {
+                is_told = false;
+                tokio::time::sleep(REST).await;
+                (true, None)
+            }
+            Ok(left) => (false, left),
+            Err(error) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!("the resolvers of the host cannot be watched: {error}");
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!("the resolvers of the host cannot be watched: {error}");
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-            },
-            () = entered.notified() => {}
-        }
+                tokio::time::sleep(RETRY).await;
+                (false, None)
+            }
+        };
+    }
+}
+
+/// Waits until something happens there; gives it back if it is somebody that `entered` another place.
+async fn changed_or_entered(
+    watch: io::Result<Watch>,
+    entered: &Notify,
+) -> io::Result<Option<Watch>> {
+    let watch = watch?;
+    tokio::select! {
+        changed = watch.changed() => changed.map(|()| None),
+        () = entered.notified() => Ok(Some(watch)),
     }
 }
 
@@ -111,17 +125,21 @@ impl Engine {
         (files, watch)
     }
 
-    /// Containers get what has changed for them.
+    /// Containers get what has changed for them. That all is as it was `known` to be does not say so of
+    /// who started meanwhile: something `happened`, maybe more than once, and was only seen by them.
     async fn bring_up_to(
         &self,
         known: Option<&(Resolvers, OfNamespaces)>,
         (of_host, of_namespaces): (&Resolvers, &OfNamespaces),
+        happened: bool,
     ) {
         let Some((host_before, namespaces_before)) = known else {
             return self.refresh_all(&LiveFile::ALL).await;
         };
         if host_before != of_host {
             tracing::info!("the host has other resolvers: containers get them, too");
+        }
+        if happened || host_before != of_host {
             return self.refresh_all(&[LiveFile::ResolvConf]).await;
         }
         let changed = changed(namespaces_before, of_namespaces);

@@ -124,6 +124,7 @@ impl Error {
             | Self::NoRuntime
             | Self::NoCriu
             | Self::OtherNamespace { .. }
+            | Self::ClocksNotSet(_)
             | Self::NoSupervisor(_)
             | Self::StillThere(_) => "RuntimeFailed",
             Self::NoSpace(_) => "NoSpace",
