@@ -3,6 +3,7 @@
 mod bundle;
 mod crun;
 mod http;
+mod images;
 mod podman;
 mod tare;
 mod unshare;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub(crate) use crun::Crun;
+pub(crate) use images::{Holds, Images};
 pub(crate) use podman::Podman;
 pub(crate) use tare::Tare;
 pub(crate) use unshare::Unshare;

@@ -14,6 +14,7 @@ mod engine;
 mod figures;
 mod inside;
 mod leftovers;
+mod made_up;
 mod outside;
 mod report;
 mod row;

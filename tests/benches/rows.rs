@@ -19,7 +19,9 @@ macro_rules! files {
     };
 }
 
-files! { life start rate list memory first_answer network names follow layers spec checkpoint }
+files! {
+    life start rate list memory first_answer network names follow layers import diff spec checkpoint
+}
 
 /// All rows, in the order of the table.
 pub(crate) fn all() -> impl Iterator<Item = &'static Row> {

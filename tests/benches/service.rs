@@ -48,7 +48,20 @@ impl Service {
         if processes.is_empty() {
             return Err(format!("{} does not run", self.units[0]).into());
         }
-        processes.iter().map(|pid| field(*pid, "Rss:")).sum()
+        processes.iter().map(|pid| field(*pid, SHARES, "Rss:")).sum()
+    }
+
+    /// Forgets how much its processes had in memory at most.
+    pub(crate) async fn forget_peak(self) -> Result<()> {
+        for pid in self.processes().await? {
+            fs::write(format!("/proc/{pid}/clear_refs"), RESET_PEAK)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes each of its processes had in memory at most since then, together.
+    pub(crate) async fn peak(self) -> Result<u64> {
+        self.processes().await?.iter().map(|pid| field(*pid, "status", "VmHWM:")).sum()
     }
 
     /// Bytes of its processes and of all supervisors on the host, each page divided by how many
@@ -56,7 +69,7 @@ impl Service {
     pub(crate) async fn share(self) -> Result<u64> {
         let mut processes = self.processes().await?;
         processes.extend(supervisors()?);
-        processes.iter().map(|pid| field(*pid, "Pss:")).sum()
+        processes.iter().map(|pid| field(*pid, SHARES, "Pss:")).sum()
     }
 
     async fn processes(self) -> Result<BTreeSet<u32>> {
@@ -101,9 +114,14 @@ fn supervisors() -> Result<Vec<u32>> {
     Ok(found)
 }
 
-/// What the kernel says of all mappings of a process; in bytes.
-fn field(pid: u32, name: &str) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+/// What the kernel says of all mappings of a process together.
+const SHARES: &str = "smaps_rollup";
+/// For `clear_refs`: the peak of resident memory is what it is now.
+const RESET_PEAK: &str = "5";
+
+/// What the kernel says of a process, in a file of its own; in bytes.
+fn field(pid: u32, file: &str, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     let kilobytes: u64 = kilobytes.ok_or_else(|| format!("no {name} of process {pid}"))?.parse()?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use system_tests::image;
 
-use crate::engine::{Checkpoints, Crun, Engine, Network, Podman, Tare, Unshare, live};
+use crate::engine::{Checkpoints, Crun, Engine, Images, Network, Podman, Tare, Unshare, live};
 use crate::row::Who;
 use crate::service::{PODMAN, Service, TARE};
 use crate::{Result, SCRATCH};
@@ -102,6 +102,15 @@ impl Stage {
             Who::Podman => Ok(&self.podman),
             Who::Crun => Ok(&self.crun),
             _ => Err(format!("{} makes no checkpoints", who.name()).into()),
+        }
+    }
+
+    /// Who of them has images.
+    pub(crate) fn images(&self, who: Who) -> Result<&dyn Images> {
+        match who {
+            Who::Tare => Ok(&self.tare),
+            Who::Podman => Ok(&self.podman),
+            _ => Err(format!("{} has no images", who.name()).into()),
         }
     }
 

@@ -95,7 +95,7 @@ fn what_only_computes_is_forbidden_all_else() {
 /// Of all that is compiled.
 fn packages() -> Vec<PathBuf> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let more = [tests.into(), tests.join("faults"), tests.join("world")];
+    let more = [tests.into(), tests.join("faults"), tests.join("fuzz"), tests.join("world")];
     crates().into_iter().chain(more).collect()
 }
 

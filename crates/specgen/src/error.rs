@@ -192,11 +192,15 @@ impl Error {
     }
 
     pub(crate) fn image(source: impl Into<Cause>) -> Self {
-        Self::ImageConfig { source: source.into() }
+        Self::ImageConfig { source: plain(source.into()) }
     }
 
     pub(crate) fn seccomp(source: impl Into<Cause>) -> Self {
-        Self::SeccompProfile { source: source.into() }
+        Self::SeccompProfile { source: plain(source.into()) }
+    }
+
+    pub(crate) fn hook(file: &str, source: Cause) -> Self {
+        Self::Hook { file: file.to_owned(), source: plain(source) }
     }
 
     pub(crate) fn container_config(source: impl Into<Cause>) -> Self {
@@ -206,6 +210,18 @@ impl Error {
     pub(crate) fn encode(source: impl Into<Cause>) -> Self {
         Self::Encode { source: source.into() }
     }
+}
+
+/// An error that is one plain line: some quote what was read, which may hold anything.
+fn plain(source: Cause) -> Cause {
+    let mut texts = Vec::new();
+    let mut next: Option<&dyn std::error::Error> = Some(&*source);
+    while let Some(error) = next {
+        texts.push(error.to_string());
+        next = error.source();
+    }
+    let text = texts.join(": ");
+    if text.contains(char::is_control) { text.escape_debug().to_string().into() } else { source }
 }
 
 fn list(set: CapabilitySet) -> String {

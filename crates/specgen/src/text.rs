@@ -76,6 +76,12 @@ pub(crate) fn check_bytes(
     }
 }
 
+/// Checks every character beyond ASCII too: some terminals obey the control characters among them.
+pub(crate) fn check_chars(text: &str, allowed: impl Fn(char) -> bool) -> Result<(), Problem> {
+    let bad = text.char_indices().find(|(_, it)| !allowed(*it));
+    bad.map_or(Ok(()), |(at, _)| Err(Problem::Byte { at }))
+}
+
 fn check_no_nul(text: &str, max: usize) -> Result<(), Problem> {
     if text.len() > max {
         return Err(Problem::TooLong { max });
@@ -127,6 +133,7 @@ text_type! {
 
 fn check_absolute(text: &str) -> Result<(), Problem> {
     check_bytes(text, MAX_PATH, |_, byte| !byte.is_ascii_control())?;
+    check_chars(text, |it| !it.is_control())?;
     if !text.starts_with('/') {
         return Err(Problem::Form("is not absolute"));
     }

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::{self, MAX_ACCOUNT_FILE};
 use crate::facts::RootfsFacts;
-use crate::text::{AbsolutePath, InvalidText, Problem, check_bytes, string_form, text_type};
+use crate::text::{
+    AbsolutePath, InvalidText, Problem, check_bytes, check_chars, string_form, text_type,
+};
 
 /// Largest user or group id: runtimes keep ids in 32-bit signed integers, and one beyond turned
 /// into 0 (CVE-2024-40635).
@@ -30,7 +32,8 @@ fn check_account_name(text: &str) -> Result<(), Problem> {
         b':' | b',' | b'/' | b' ' | 0x7f => false,
         b'-' | b'+' => at > 0,
         byte => byte > b' ',
-    })
+    })?;
+    check_chars(text, |it| !it.is_control() && !it.is_whitespace())
 }
 
 /// A user or a group, by number or by name; digits alone are always a number.
@@ -157,7 +160,11 @@ pub(crate) fn resolve(
         None => entry.map_or(0, |entry| entry.gid),
     };
     let mut additional_gids = vec![gid];
-    if let (None, Some(entry)) = (&spec.group, entry) {
+    // Digits are no name among members either: a user that was added by number is called by it, and
+    // would be in more groups from the second start on.
+    if let (None, Some(entry)) = (&spec.group, entry)
+        && !entry.name.iter().all(u8::is_ascii_digit)
+    {
         additional_gids.extend(accounts::groups_of(group, entry.name));
     }
     additional_gids.sort_unstable();

@@ -1,6 +1,7 @@
 //! podman's service, warm, over its socket.
 
 mod checkpoints;
+mod images;
 
 use std::cell::RefCell;
 
@@ -42,6 +43,22 @@ impl Podman {
         Ok(())
     }
 
+    async fn create_from(&self, image: &str, network: Network, command: Command) -> Result<String> {
+        let mode = match network {
+            Network::Bridge => "bridge",
+            Network::None => "none",
+        };
+        let spec = json!({
+            "image": image,
+            "command": command,
+            "netns": { "nsmode": mode },
+            // To a file, as ours.
+            "log_configuration": { "driver": "k8s-file" },
+        });
+        let reply = self.call(Method::POST, "create", spec.to_string()).await?;
+        text(&reply["Id"])
+    }
+
     async fn call(&self, method: Method, path: &str, body: String) -> Result<Value> {
         let path = format!("{API}/containers/{path}");
         let reply = self.http.call(method, &path, "application/json", body).await?;
@@ -53,19 +70,7 @@ impl Podman {
 #[async_trait(?Send)]
 impl Engine for Podman {
     async fn create(&self, network: Network, command: Command) -> Result<String> {
-        let mode = match network {
-            Network::Bridge => "bridge",
-            Network::None => "none",
-        };
-        let spec = json!({
-            "image": IMAGE,
-            "command": command,
-            "netns": { "nsmode": mode },
-            // To a file, as ours.
-            "log_configuration": { "driver": "k8s-file" },
-        });
-        let reply = self.call(Method::POST, "create", spec.to_string()).await?;
-        text(&reply["Id"])
+        self.create_from(IMAGE, network, command).await
     }
 
     async fn start(&self, id: &str) -> Result<()> {

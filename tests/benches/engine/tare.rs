@@ -1,5 +1,7 @@
 //! Ours: the installed service, over the system bus, by one connection that stays.
 
+mod images;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -15,7 +17,7 @@ use system_tests::{Options, ROOT, as_user, image, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use zbus::{
-    Connection, DynamicType, Fd, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant,
+    Connection, DynamicType, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant,
     connection,
 };
 
@@ -65,9 +67,19 @@ impl Tare {
 
     /// Gives it the image.
     pub(crate) async fn import(&self) -> Result<()> {
-        let archive = image::file_of(image::busybox_tar());
-        let options = Options::from([("Reference", IMAGE.into())]);
-        self.job(ROOT, "Manager", "ImportImage", &(Fd::from(archive.as_fd()), options)).await
+        self.import_from(image::file_of(image::busybox_tar()).as_fd(), IMAGE).await
+    }
+
+    async fn create_from(&self, image: &str, network: Network, command: Command) -> Result<String> {
+        let mode = match network {
+            Network::Bridge => "private",
+            Network::None => "none",
+        };
+        let options =
+            Options::from([("Command", command.to_vec().into()), ("NetworkMode", mode.into())]);
+        let path: OwnedObjectPath =
+            self.answer(ROOT, "Manager", "CreateContainer", &("", image, options)).await?;
+        Ok(path.to_string())
     }
 
     /// A property of an object.
@@ -127,15 +139,7 @@ impl Tare {
 #[async_trait(?Send)]
 impl Engine for Tare {
     async fn create(&self, network: Network, command: Command) -> Result<String> {
-        let mode = match network {
-            Network::Bridge => "private",
-            Network::None => "none",
-        };
-        let options =
-            Options::from([("Command", command.to_vec().into()), ("NetworkMode", mode.into())]);
-        let path: OwnedObjectPath =
-            self.answer(ROOT, "Manager", "CreateContainer", &("", IMAGE, options)).await?;
-        Ok(path.to_string())
+        self.create_from(IMAGE, network, command).await
     }
 
     async fn start(&self, id: &str) -> Result<()> {

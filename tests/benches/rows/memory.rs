@@ -1,8 +1,15 @@
 //! What is kept in memory.
 
+use std::io::{BufWriter, PipeWriter};
+use std::os::fd::AsFd;
+
+use tar::Builder;
+use tokio::task::spawn_blocking;
+
 use crate::Result;
 use crate::condition::Condition;
 use crate::engine::{Engine, Network, RUNS, end, live};
+use crate::made_up::{Content, append_files};
 use crate::row::{Promise, Rounds, Row, Unit, Who, nothing};
 use crate::stage::{Depth, Stage, service};
 
@@ -11,7 +18,7 @@ fn enough(depth: Depth) -> usize {
     depth.pick(10, 2)
 }
 
-pub(super) const ROWS: &[Row] = &[IDLE, PER_CONTAINER];
+pub(super) const ROWS: &[Row] = &[IDLE, PER_CONTAINER, UNPACKING];
 
 /// What both have in common.
 const MEMORY: Row = Row {
@@ -46,6 +53,17 @@ const PER_CONTAINER: Row = Row {
     ..MEMORY
 };
 
+const UNPACKING: Row = Row {
+    name: "memory-unpack",
+    measures: "resident memory of the service at most while it unpacks a tar of 2 GB (quick: of 20 MB)",
+    must: Some(Promise::Below(64.0)),
+    contestants: &[Who::Tare],
+    rounds: Rounds { full: 2, quick: 1 },
+    under: Condition::PLAIN,
+    sample: |stage, who| Box::pin(unpacking(stage, who)),
+    ..MEMORY
+};
+
 async fn idle(stage: &Stage, who: Who) -> Result<f64> {
     warm(stage, who).await?;
     Ok(megabytes(service(who)?.resident().await?))
@@ -66,6 +84,34 @@ async fn per_container(stage: &Stage, who: Who) -> Result<f64> {
         end(engine, &id).await?;
     }
     Ok((megabytes(busy) - megabytes(idle)) / f64::from(number))
+}
+
+/// The archive is made while it is read, so that it takes no room on disk.
+async fn unpacking(stage: &Stage, who: Who) -> Result<f64> {
+    const NAME: &str = "localhost/unpacked:latest";
+    warm(stage, who).await?;
+    service(who)?.forget_peak().await?;
+    let size = stage.depth.pick(2_000_000_000, 20_000_000);
+    let (reader, writer) = std::io::pipe()?;
+    let writing = spawn_blocking(move || write(writer, size));
+    stage.tare().import_from(reader.as_fd(), NAME).await?;
+    drop(reader);
+    writing.await??;
+    let peak = service(who)?.peak().await?;
+    let images = stage.images(who)?;
+    let came = images.size(NAME).await?;
+    images.remove_image(NAME).await?;
+    if came != size {
+        return Err(format!("it has {came} bytes in place of {size}").into());
+    }
+    Ok(megabytes(peak))
+}
+
+fn write(to: PipeWriter, size: u64) -> Result<()> {
+    let mut tar = Builder::new(BufWriter::new(to));
+    append_files(&mut tar, "usr", size, Content::Bytes)?;
+    tar.into_inner()?.into_inner()?;
+    Ok(())
 }
 
 /// A service that was just started, and has done something.

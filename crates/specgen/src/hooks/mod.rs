@@ -68,7 +68,7 @@ impl Hooks {
             }
         }
         let hook = |((_, name), content): ((String, &str), &[u8])| {
-            parse(content).map_err(|source| Error::Hook { file: name.to_owned(), source })
+            parse(content).map_err(|source| Error::hook(name, source))
         };
         files.into_iter().map(hook).collect::<Result<_, _>>().map(Self)
     }

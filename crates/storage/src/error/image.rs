@@ -68,7 +68,7 @@ pub enum ImageFault {
         available: Vec<String>,
     },
     /// There is none of the name, or none at all.
-    #[error("there is no image of that name, only {}", available.join(", "))]
+    #[error("there is no image of that name, only {}", available.join(", ").escape_debug())]
     Name {
         /// The names there are.
         available: Vec<String>,

@@ -231,7 +231,21 @@ pub(super) fn invalid<E>(document: &'static str) -> impl FnOnce(E) -> ImageFault
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    move |source| ImageFault::Document { document, source: source.into() }
+    move |source| ImageFault::Document { document, source: plain(source.into()) }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error that is one plain line: some quote the document, which may hold anything.
+fn plain(source: Cause) -> Cause {
+    let mut texts = Vec::new();
+    let mut next: Option<&dyn std::error::Error> = Some(&*source);
+    while let Some(error) = next {
+        texts.push(error.to_string());
+        next = error.source();
+    }
+    let text = texts.join(": ");
+    if text.contains(char::is_control) { text.escape_debug().to_string().into() } else { source }
 }
 
 #[cfg(test)]
