@@ -33,7 +33,9 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Images => images::list(bus).await,
         Command::Pull(command) => images::pull(bus, command).await,
         Command::Push(command) => images::push(bus, command).await,
-        Command::Export { output, images } => images::export(bus, output, &images).await,
+        Command::Export { format, output, images } => {
+            images::export(bus, format, output.as_deref(), &images).await
+        }
         Command::Rmi { force, images } => images::remove(bus, force, &images).await,
         Command::Tag { image, names } => images::tag(bus, &image, &names).await,
         Command::Untag { image, names } => images::untag(bus, &image, names).await,

@@ -102,8 +102,9 @@ pub use exec::{Exec, Executed, Stdio};
 pub use files::{Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot};
 pub use health::Health;
 pub use images::{
-    ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage, Names, Prune,
-    Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
+    ArchiveFormat, ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage,
+    Names, Prune, Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig, TagImage,
+    UntagImage, Users,
 };
 pub use inspect::{Inspect, Part};
 pub use limits::Update;
