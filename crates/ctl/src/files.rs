@@ -44,6 +44,9 @@ pub(crate) async fn commit(bus: &Connection, command: Commit) -> Outcome {
     if !command.change.is_empty() {
         options.insert("Changes", command.change.into());
     }
+    if command.pause {
+        options.insert("Pause", true.into());
+    }
     let container = client::container(bus, &command.container).await?;
     let name = command.image.unwrap_or_default();
     let job = job::run(bus, || container.commit(&name, options)).await?;

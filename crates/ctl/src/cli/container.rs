@@ -78,6 +78,9 @@ pub(crate) struct Commit {
     /// What the image is to say, in the words of a Dockerfile, as in CMD /bin/sh.
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
+    /// Pause the container until its changes are read.
+    #[arg(short, long)]
+    pub(crate) pause: bool,
     /// Name or id.
     pub(crate) container: String,
     /// The name of the image; without one, it has none.

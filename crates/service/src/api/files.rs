@@ -11,7 +11,8 @@ use super::import::{Way, is_stream};
 use super::options::{Options, Values, flags, no_options};
 use super::text::{list, parsed, wrong};
 use crate::engine::{
-    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot, Reference, view,
+    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, Meanwhile, OpenRoot,
+    Reference, view,
 };
 
 /// `OpenRootDirectory`: the root can only be read.
@@ -90,8 +91,12 @@ pub(crate) fn commit(
     let mut o = Options::new(options);
     let changes = list::<Instruction>(&mut o, "Changes")?.unwrap_or_default();
     let [author, message] = [line(&mut o, "Author")?, line(&mut o, "Message")?];
+    let meanwhile = match o.boolean("Pause")? {
+        Some(true) => Meanwhile::StandsStill,
+        Some(false) | None => Meanwhile::GoesOn,
+    };
     o.finish()?;
-    Ok(Commit { reference, author, message, changes, container: container()? })
+    Ok(Commit { reference, author, message, changes, meanwhile, container: container()? })
 }
 
 fn line(o: &mut Options, key: &'static str) -> Result<String, ApiError> {
@@ -146,7 +151,8 @@ mod tests {
         for (options, name) in [
             (said("Changes", run), "InvalidArgs"),
             (said("Author", "a\0b".into()), "InvalidArgs"),
-            (said("Pause", Value::Bool(true)), "UnknownOption"),
+            (said("Pause", "yes".into()), "InvalidArgs"),
+            (said("Paused", Value::Bool(true)), "UnknownOption"),
         ] {
             let error = commit("", options, no_container).unwrap_err();
             assert_eq!(error.short_name(), name, "{error:?}");

@@ -178,7 +178,11 @@ impl Engine {
         if waits {
             self.now_waits(container, life, record, running, ports);
         } else {
-            let pace = self.pace_of(&running);
+            let pace = if record.still {
+                self.move_again(&mut record, &running).await
+            } else {
+                self.pace_of(&running)
+            };
             self.now_runs(container, life, record, running, pace, ports);
         }
         let name = container.name();

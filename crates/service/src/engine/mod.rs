@@ -65,6 +65,7 @@ mod sessions;
 mod shared;
 mod start;
 mod stats;
+mod still;
 mod stop;
 mod streams;
 mod sweep;
@@ -99,7 +100,9 @@ pub use device::AskedDevice;
 pub use dry_run::{Defaults, DryRun, Shown};
 pub use error::{Error, Uncheckpointable};
 pub use exec::{Exec, Executed, Stdio};
-pub use files::{Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot};
+pub use files::{
+    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, Meanwhile, OpenRoot,
+};
 pub use health::Health;
 pub use images::{
     ArchiveFormat, ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage,

@@ -59,7 +59,8 @@ impl Operation for Commit {
     }
 
     async fn run(&self, client: &Client) -> Result<(), String> {
-        job(client, "Commit", &(MADE, Options::new())).await
+        let paused = Options::from([("Pause", true.into())]);
+        job(client, "Commit", &(MADE, paused)).await
     }
 
     async fn is_whole(&self, client: &Client) -> bool {

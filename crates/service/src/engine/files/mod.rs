@@ -12,8 +12,8 @@ mod instruction;
 mod root;
 
 pub use changes::GetChanges;
-pub use commit::Commit;
 pub(super) use commit::Made;
+pub use commit::{Commit, Meanwhile};
 pub(super) use copy::pour;
 pub use copy::{CopyIn, CopyOut, ExportContainer};
 pub use instruction::Instruction;
