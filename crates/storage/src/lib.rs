@@ -81,6 +81,7 @@ mod sys;
 mod tmpfs;
 mod undo;
 mod unpack;
+mod usage;
 mod volumes;
 mod walk;
 

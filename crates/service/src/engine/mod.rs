@@ -73,6 +73,7 @@ mod sweep;
 mod sys;
 mod table;
 mod teardown;
+mod usage;
 mod users;
 pub mod view;
 mod volume;
@@ -189,6 +190,7 @@ pub struct Inner {
     pulls: tokio::sync::Semaphore,
     /// So many dry runs look into images at once, for whomever.
     looks: Arc<tokio::sync::Semaphore>,
+    usage: usage::Usage,
     jobs: Arc<Jobs>,
     streams: streams::Streams,
     /// Whether the service is ending.
