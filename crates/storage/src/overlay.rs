@@ -7,6 +7,7 @@
 
 mod older;
 mod options;
+mod part;
 mod volatile;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -128,6 +129,21 @@ impl Store {
         let plain = BindOptions::new().with_access(MountAccess::ReadOnly);
         let options = users.map_or(plain, |users| plain.with_users(users));
         bind::make(self.open_layer(layer)?.as_fd(), &options).map_err(stack.failed_silently())
+    }
+
+    /// [`mount_layers_for`](Self::mount_layers_for) of one directory in them, which links in them may lead
+    /// to; `None` if nothing is there.
+    ///
+    /// # Errors
+    ///
+    /// Those, [`Error::Bind`], and [`Error::ReadFile`] if it is no directory.
+    pub fn mount_directory(
+        &self,
+        layers: &[ChainId],
+        path: &str,
+        users: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<OwnedFd>, Error> {
+        part::mount(self.mount_layers_for(layers, users)?, self, path)
     }
 }
 

@@ -323,6 +323,35 @@ fn privileged_another_image_is_mounted_to_be_read_and_needed_until_then() {
     });
 }
 
+#[test]
+fn privileged_a_directory_of_another_image_is_mounted_alone() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let tar = files_tar(&[("a/b/tool", b"of the other"), ("a/file", b"x"), ("top", b"y")]);
+        let options = Options::from([("Reference", "other".into())]);
+        client.import(&file_of(&tar), options).await.unwrap().done();
+        let part = |path: &'static str| {
+            let image = ("Image", "other".into());
+            vec![row([image, ("SubPath", path.into()), ("Target", "/i".into())], &[])]
+        };
+        let path = started_with(&client, "user", part("a/b")).await;
+        assert_eq!(says(&client, &path, "ls /i; cat /i/tool").await, "tool\nof the other");
+        assert!(fails(&client, &path, "touch /i/x").await.contains("Read-only"));
+        let line = says(&client, &path, "grep ' /i ' /proc/mounts").await;
+        assert!(line.contains("nosuid") && line.contains("nodev"), "{line}");
+        client.remove(&path).await.done();
+        for missing in ["a/c", "a/file"] {
+            let path = client.create_with("none", with(part(missing))).await.unwrap();
+            let refused = client.start(&path).await;
+            assert!(failure(&refused).ends_with("MountFailed"), "{missing}: {refused:?}");
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+    });
+}
+
 /// As people do it.
 #[test]
 fn privileged_tarectl_opens_what_it_mounts() {

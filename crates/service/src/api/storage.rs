@@ -35,11 +35,15 @@ pub(super) fn mounts(o: &mut Options) -> Result<Vec<AskedMount>, ApiError> {
 
 fn one_mount(mut o: Options) -> Result<AskedMount, ApiError> {
     let (source, image) = (o.fd_or_text("Source")?, o.string("Image")?);
+    let sub_path = text(&mut o, "SubPath")?;
+    if sub_path.is_some() && source.is_some() {
+        return Err(wrong(&o.name("SubPath"), &"is of images and volumes: open what is wanted"));
+    }
     let name = o.name("Source");
     let source = match (source, image) {
         (Some(FdOrText::Fd(fd)), None) => AskedSource::Open(fd),
         (Some(FdOrText::Text(path)), None) => AskedSource::Path(parsed(&name, &path)?),
-        (None, Some(image)) => AskedSource::Image(image),
+        (None, Some(name)) => AskedSource::Image { name, sub_path },
         _ => return Err(wrong(&name, &"either it or Image is needed")),
     };
     let asked = AskedMount {
@@ -51,7 +55,7 @@ fn one_mount(mut o: Options) -> Result<AskedMount, ApiError> {
     let name = o.name("Options");
     o.finish()?;
     let checked = match asked.source {
-        AskedSource::Image(_) => check_options_of_image(&asked.options),
+        AskedSource::Image { .. } => check_options_of_image(&asked.options),
         _ => check_options_of_bind(&asked.options),
     };
     checked.map_err(|problem| wrong(&name, &problem))?;
@@ -193,6 +197,7 @@ mod tests {
                 ("Options", words(&["ro", "rslave", "z", "nosymfollow", "suid"])),
             ],
             vec![image(), target(), ("Options", words(&["ro", "noexec"]))],
+            vec![image(), target(), ("SubPath", Value::from("usr/share"))],
         ] {
             assert!(read(&good).is_ok(), "{good:?}");
         }
@@ -208,6 +213,9 @@ mod tests {
             (vec![image(), target(), ("Options", words(&["rw"]))], "Mounts[0].Options"),
             (vec![image(), target(), ("Options", words(&["suid"]))], "Mounts[0].Options"),
             (vec![image(), target(), ("Options", words(&["z"]))], "Mounts[0].Options"),
+            (vec![host(), target(), ("SubPath", Value::from("a"))], "Mounts[0].SubPath"),
+            (vec![image(), target(), ("SubPath", Value::from("/a"))], "Mounts[0].SubPath"),
+            (vec![image(), target(), ("SubPath", Value::from("a/../b"))], "Mounts[0].SubPath"),
         ] {
             let error = read(&bad).unwrap_err();
             assert!(error.message().contains(at), "{bad:?}: {error:?}");

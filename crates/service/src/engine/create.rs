@@ -321,11 +321,13 @@ impl Inner {
                     sources.push(source);
                     request.mounts.push(mount);
                 }
-                Opened::Image { name, asked } => match self.image_mount(&name, asked) {
-                    Ok(mount) => request.mounts.push(mount),
-                    Err(missing @ Error::NoSuchImage(_)) => unknown = Some(missing),
-                    Err(malformed) => return Err(malformed),
-                },
+                Opened::Image { name, sub_path, asked } => {
+                    match self.image_mount(&name, sub_path, asked) {
+                        Ok(mount) => request.mounts.push(mount),
+                        Err(missing @ Error::NoSuchImage(_)) => unknown = Some(missing),
+                        Err(malformed) => return Err(malformed),
+                    }
+                }
             }
         }
         Ok((sources, unknown))

@@ -263,6 +263,14 @@ pub enum Error {
         /// What is missing.
         path: tare_specgen::SubPath,
     },
+    /// The image has no such directory.
+    #[error("image {image} has no directory '{path}'")]
+    NoImagePath {
+        /// Which image.
+        image: tare_storage::Digest,
+        /// What is missing.
+        path: tare_specgen::SubPath,
+    },
     /// More mounts than one container can have.
     #[error("a container cannot have more than {0} volumes and binds")]
     TooManyMounts(usize),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::StatVfsMountFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
-use tare_storage::{ChainId, ContainerKey, Error, Removed, Store, mount_shm, remove_tree};
+use tare_storage::{ChainId, ContainerKey, Error, Removed, Rootfs, Store, mount_shm, remove_tree};
 
 use crate::fixture::{Lab, Tar, header, read, small_root};
 
@@ -103,6 +103,40 @@ fn privileged_what_cannot_be_mounted_is_said() {
         assert!(message.contains("read-only"), "the kernel's own words: {error:?}");
         assert!(error.to_string().ends_with(&format!("({message})")));
     });
+}
+
+#[test]
+fn privileged_a_directory_of_an_image_is_mounted_alone() {
+    let lab = Lab::new();
+    let tar =
+        Tar::new().file("a/b/file", "here").symlink("to-b", "/a/b").symlink("out", "../../etc");
+    let base = lab.import(&tar.end()).unwrap().chain_id;
+    let second = Tar::new().file("a/b/more", "").file("top", "").end();
+    let watch = |_| std::ops::ControlFlow::Continue(());
+    let diff_id = tare_storage::Digest::of(&second);
+    let limits = tare_storage::Limits::default();
+    let over =
+        lab.store.unpack_layer(&[base], &diff_id, &*second, &limits, &watch).unwrap().chain_id;
+    let before = host_mounts();
+    for (layers, files) in [(&[base][..], &["file"][..]), (&[base, over], &["file", "more"])] {
+        for place in ["a/b", "to-b"] {
+            let part = lab.store.mount_directory(layers, place, None).unwrap().unwrap();
+            let flags = rustix::fs::fstatvfs(&part).unwrap().f_flag;
+            for flag in
+                [StatVfsMountFlags::NOSUID, StatVfsMountFlags::NODEV, StatVfsMountFlags::RDONLY]
+            {
+                assert!(flags.contains(flag), "{place}: {flag:?}");
+            }
+            let part = Rootfs::from_fd(part);
+            assert_eq!(part.list(".").unwrap().unwrap(), files, "{place}");
+            assert_eq!(part.list("../..").unwrap().unwrap(), files, "there is nothing above it");
+        }
+        assert_eq!(lab.store.mount_directory(layers, "a/none", None).unwrap().map(drop), None);
+        assert_eq!(lab.store.mount_directory(layers, "out", None).unwrap().map(drop), None);
+        let error = lab.store.mount_directory(layers, "a/b/file", None).unwrap_err();
+        assert!(matches!(error, Error::ReadFile { .. }), "{error:?}");
+    }
+    assert_eq!(host_mounts(), before, "detached");
 }
 
 #[test]

@@ -110,6 +110,7 @@ impl Error {
             | Self::MountTarget { .. }
             | Self::HostMoved { .. }
             | Self::NoSubPath { .. }
+            | Self::NoImagePath { .. }
             | Self::Unsupported { .. }
             | Self::Users(_)
             | Self::TooManyMounts(_) => "MountFailed",

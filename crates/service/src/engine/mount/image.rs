@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tare_runtime::ContainerId;
-use tare_specgen::{MountRequest, MountSource, Request};
+use tare_specgen::{MountRequest, MountSource, Request, SubPath};
 use tare_storage::Digest;
 
 use super::AskedMount;
@@ -20,7 +20,7 @@ pub(in crate::engine) fn mounted_images(request: &Request) -> BTreeSet<Digest> {
 }
 
 impl Inner {
-    /// The mount of an image by its name.
+    /// The mount of an image by its name, or of a directory in it.
     ///
     /// # Errors
     ///
@@ -28,12 +28,13 @@ impl Inner {
     pub(in crate::engine) fn image_mount(
         &self,
         name: &str,
+        sub_path: Option<SubPath>,
         asked: AskedMount,
     ) -> Result<MountRequest, Error> {
         let id = self.images.find(name)?.id.to_string();
         let image =
             id.parse().map_err(|error: tare_specgen::InvalidText| Error::Bug(error.to_string()))?;
-        let source = MountSource::Image { image, sub_path: None };
+        let source = MountSource::Image { image, sub_path };
         let mut mount = MountRequest::new(asked.target, source);
         (mount.access, mount.options) = (asked.access, asked.options);
         Ok(mount)

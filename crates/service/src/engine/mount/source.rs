@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tare_runtime::ContainerName;
-use tare_specgen::{Effective, MountRequest, MountSource, MountTarget};
-use tare_storage::{ChainId, Pin, Rootfs, Store, bind, read_place};
+use tare_specgen::{Effective, MountRequest, MountSource, MountTarget, SubPath};
+use tare_storage::{ChainId, Digest, Pin, Rootfs, Store, bind, read_place};
 
 use super::bind_options;
 use super::options::is_recursive;
@@ -40,7 +40,7 @@ impl Source {
 pub(in crate::engine) enum Wanted {
     Volume(volume::Wanted),
     Host { request: MountRequest, pin: Pin },
-    Image { target: MountTarget, layers: Vec<ChainId> },
+    Image { target: MountTarget, image: Digest, layers: Vec<ChainId>, sub_path: Option<SubPath> },
 }
 
 /// Whether what is mounted has to be made when the container starts.
@@ -75,9 +75,10 @@ impl Inner {
                     let pin = pin.ok_or_else(|| Error::Bug(format!("no pin of {target}")))?;
                     Wanted::Host { request: request.clone(), pin }
                 }
-                MountSource::Image { image, .. } => {
-                    let layers = self.images.find(image.as_str())?.layers.clone();
-                    Wanted::Image { target, layers }
+                MountSource::Image { image, sub_path } => {
+                    let image = self.images.find(image.as_str())?;
+                    let (layers, sub_path) = (image.layers.clone(), sub_path.clone());
+                    Wanted::Image { target, image: image.id, layers, sub_path }
                 }
                 _ => continue,
             });
@@ -122,10 +123,15 @@ impl Wanted {
                 let mount = bind(place.as_fd(), &options).map_err(failed)?;
                 Ok(Source { target: request.target, mount })
             }
-            Self::Image { target, layers } => Ok(Source {
-                target,
-                mount: store.mount_layers_for(&layers, users).map_err(failed)?,
-            }),
+            Self::Image { target, layers, sub_path: None, .. } => {
+                let mount = store.mount_layers_for(&layers, users).map_err(failed)?;
+                Ok(Source { target, mount })
+            }
+            Self::Image { target, image, layers, sub_path: Some(path) } => {
+                let mount = store.mount_directory(&layers, path.as_str(), users).map_err(failed)?;
+                let mount = mount.ok_or(Error::NoImagePath { image, path })?;
+                Ok(Source { target, mount })
+            }
         }
     }
 }
