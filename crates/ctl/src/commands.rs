@@ -77,6 +77,12 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Container(ContainerCommand::Export { output, container }) => {
             files::export(bus, output, &container).await
         }
+        Command::Container(ContainerCommand::Mount { container }) => {
+            files::mount(bus, &container).await
+        }
+        Command::Container(ContainerCommand::Unmount { container }) => {
+            files::unmount(bus, &container).await
+        }
         Command::Container(ContainerCommand::Prune { dry_run }) => {
             images::prune_kind(bus, "containers", dry_run).await
         }

@@ -57,6 +57,17 @@ pub(crate) enum ContainerCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Mount the root file system of a container to be read, until it is unmounted or the container is
+    /// removed; prints where.
+    Mount {
+        /// Name or id.
+        container: String,
+    },
+    /// Undo one mount.
+    Unmount {
+        /// Name or id.
+        container: String,
+    },
     /// Write the root file system of a container as a tar.
     Export {
         /// The file to write; without it, standard output.

@@ -10,13 +10,16 @@ use super::error::ApiError;
 use super::import::{Way, is_stream};
 use super::options::{Options, Values, flags, no_options};
 use super::text::{list, parsed, wrong};
+use crate::engine::lifecycle::Bond;
 use crate::engine::{
-    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, Meanwhile, OpenRoot,
-    Reference, view,
+    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, Meanwhile, MountRoot,
+    OpenRoot, Reference, UnmountRoot, view,
 };
 
-/// `OpenRootDirectory`: the root can only be read.
+/// `OpenRootDirectory`, `MountRootfs`: the root can only be read.
 const READ_ONLY: u64 = 1;
+/// `MountRootfs`: the mount stays when the caller leaves the bus.
+const KEEP: u64 = 2;
 /// Longest author and message, in bytes.
 const LONGEST: usize = 4096;
 
@@ -78,6 +81,30 @@ pub(crate) fn open_root(
     Ok(OpenRoot { container: container()? })
 }
 
+/// Arguments of `MountRootfs`; unless it is kept, the mount goes with the connection of the caller.
+pub(crate) fn mount_root(
+    given: u64,
+    caller: Bond,
+    container: impl FnOnce() -> Found,
+) -> Result<MountRoot, ApiError> {
+    let given = flags(given, READ_ONLY | KEEP)?;
+    if given & READ_ONLY == 0 {
+        return Err(ApiError::invalid_args("a root is mounted to be read: flag 1 is needed"));
+    }
+    let bond = if given & KEEP == 0 { Some(caller) } else { None };
+    Ok(MountRoot { bond, container: container()? })
+}
+
+/// Arguments of `UnmountRootfs`.
+pub(crate) fn unmount_root(
+    given: u64,
+    caller: Bond,
+    container: impl FnOnce() -> Found,
+) -> Result<UnmountRoot, ApiError> {
+    flags(given, 0)?;
+    Ok(UnmountRoot { bond: caller, container: container()? })
+}
+
 /// Arguments and options of `Commit`.
 pub(crate) fn commit(
     reference: &str,
@@ -130,6 +157,10 @@ mod tests {
         Err(ApiError::own("NoSuchContainer", "none"))
     }
 
+    fn bond() -> Bond {
+        Bond { bus: "b".into(), name: ":1.7".into() }
+    }
+
     #[test]
     fn what_is_wrong_is_told_before_anything_is_looked_up() {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -143,6 +174,10 @@ mod tests {
             ("flags", open_root(0, no_container).unwrap_err()),
             ("flags", open_root(3, no_container).unwrap_err()),
             ("flags", changes(1, 1, no_container).unwrap_err()),
+            ("flags", mount_root(0, bond(), no_container).unwrap_err()),
+            ("flags", mount_root(2, bond(), no_container).unwrap_err()),
+            ("flags", mount_root(4, bond(), no_container).unwrap_err()),
+            ("flags", unmount_root(1, bond(), no_container).unwrap_err()),
         ] {
             assert_eq!(error.short_name(), "InvalidArgs", "{about}: {error:?}");
         }

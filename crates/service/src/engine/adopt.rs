@@ -44,6 +44,7 @@ impl Engine {
                 Err(error) => self.host.taint_unreadable("a container", &error),
             }
         }
+        self.recall_root_mounts().await?;
         let sessions = self.recall_sessions().await?;
         let records = self.run.run(volatile::all::<Incarnation>).await?;
         let settled = records.into_iter().map(|record| async {

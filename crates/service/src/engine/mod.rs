@@ -102,7 +102,8 @@ pub use dry_run::{Defaults, DryRun, Shown};
 pub use error::{Error, Uncheckpointable};
 pub use exec::{Exec, Executed, Stdio};
 pub use files::{
-    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, Meanwhile, OpenRoot,
+    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, Meanwhile, MountRoot,
+    OpenRoot, UnmountRoot,
 };
 pub use health::Health;
 pub use images::{
@@ -191,6 +192,8 @@ pub struct Inner {
     /// So many dry runs look into images at once, for whomever.
     looks: Arc<tokio::sync::Semaphore>,
     usage: usage::Usage,
+    /// Held by whoever makes or removes a place where roots are mounted.
+    mounting: std::sync::Mutex<()>,
     jobs: Arc<Jobs>,
     streams: streams::Streams,
     /// Whether the service is ending.

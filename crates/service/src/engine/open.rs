@@ -81,6 +81,7 @@ impl Engine {
             pulls: tokio::sync::Semaphore::new(super::PULLS),
             looks: Arc::new(tokio::sync::Semaphore::new(super::LOOKS)),
             usage: super::usage::Usage::default(),
+            mounting: std::sync::Mutex::default(),
             jobs,
             streams: super::streams::Streams::default(),
             ending: false.into(),

@@ -1,5 +1,6 @@
 //! What lives of a container, and what of that is seen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{HeldRoot, Running};
@@ -7,7 +8,7 @@ use crate::engine::Health;
 use crate::engine::follow::Plan;
 use crate::engine::ports::Ports;
 use crate::engine::records::durable::LifeRow;
-use crate::engine::records::volatile::{Incarnation, NetworkRecord};
+use crate::engine::records::volatile::{Incarnation, NetworkRecord, RootMount};
 use crate::engine::view::{self, State};
 
 /// What lives of a container.
@@ -30,6 +31,8 @@ pub(in crate::engine) struct Life {
     /// How many write to its root from outside: until they have ended, it does not start and is not
     /// removed.
     pub(in crate::engine) writers: u32,
+    /// Where its root is mounted, by whose it is.
+    pub(in crate::engine) mounted: BTreeMap<u32, RootMount>,
     /// How often it was let go on where it had been stopped.
     pub(in crate::engine) moves: u32,
     /// Its root, for as long as others should not have to flush it.
@@ -96,6 +99,7 @@ impl Life {
             short: 0,
             kept: 0,
             writers: 0,
+            mounted: BTreeMap::new(),
             moves: 0,
             root: HeldRoot::default(),
         }

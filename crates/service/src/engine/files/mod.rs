@@ -9,6 +9,7 @@ mod changes;
 mod commit;
 mod copy;
 mod instruction;
+mod mounted;
 mod root;
 
 pub use changes::GetChanges;
@@ -17,6 +18,7 @@ pub use commit::{Commit, Meanwhile};
 pub(super) use copy::pour;
 pub use copy::{CopyIn, CopyOut, ExportContainer};
 pub use instruction::Instruction;
+pub use mounted::{MountRoot, UnmountRoot};
 pub use root::OpenRoot;
 
 use std::os::fd::OwnedFd;
