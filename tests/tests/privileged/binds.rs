@@ -352,6 +352,47 @@ fn privileged_a_directory_of_another_image_is_mounted_alone() {
     });
 }
 
+#[test]
+fn privileged_what_is_written_to_another_image_is_the_containers_own() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let tar = files_tar(&[("a/b/tool", b"of the other"), ("top", b"y")]);
+        let options = Options::from([("Reference", "other".into())]);
+        client.import(&file_of(&tar), options).await.unwrap().done();
+        let image = |target: &'static str, options: &[&'static str]| {
+            row([("Image", "other".into()), ("Target", target.into())], options)
+        };
+        let part = || [("Image", "other".into()), ("SubPath", "a".into()), ("Target", "/p".into())];
+        let rows = || vec![image("/r", &[]), image("/w", &["rw", "noexec"]), row(part(), &["rw"])];
+        let path = started_with(&client, "one", rows()).await;
+        let other = started_with(&client, "two", rows()).await;
+        let written = "echo mine > /w/a/b/tool; rm /w/top; echo more > /p/b/more";
+        says(&client, &path, written).await;
+        let seen = "cat /w/a/b/tool; ls /w; ls /p/b; ls -d /r/*";
+        let of_one = "mine\na\nmore\ntool\n/r/a\n/r/top";
+        assert_eq!(says(&client, &path, seen).await, of_one);
+        assert_eq!(says(&client, &other, "cat /w/a/b/tool; ls /w").await, "of the othera\ntop");
+        let line = says(&client, &path, "grep ' /w ' /proc/mounts").await;
+        for word in ["nosuid", "nodev", "noexec", "rw"] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+        // It is there again when it starts again, also under another daemon.
+        client.stop(&path).await.done();
+        tared.kill9();
+        drop(client);
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        client.start(&path).await.done();
+        assert_eq!(says(&client, &path, seen).await, of_one);
+        for path in [path, other] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+    });
+}
+
 /// As people do it.
 #[test]
 fn privileged_tarectl_opens_what_it_mounts() {

@@ -106,9 +106,6 @@ fn check_options_of_bind(options: &[MountOption]) -> Result<(), &'static str> {
 }
 
 fn check_options_of_image(options: &[MountOption]) -> Result<(), &'static str> {
-    if is_any(options, &["rw"]) {
-        return Err("an image cannot be written to");
-    }
     if is_any(options, &["dev", "suid"]) {
         return Err("device nodes and set-user-ID programs of an image have no effect");
     }
@@ -197,6 +194,7 @@ mod tests {
                 ("Options", words(&["ro", "rslave", "z", "nosymfollow", "suid"])),
             ],
             vec![image(), target(), ("Options", words(&["ro", "noexec"]))],
+            vec![image(), target(), ("Options", words(&["rw"]))],
             vec![image(), target(), ("SubPath", Value::from("usr/share"))],
         ] {
             assert!(read(&good).is_ok(), "{good:?}");
@@ -210,7 +208,6 @@ mod tests {
             (vec![host(), ("Target", Value::from("/sys/x"))], "Mounts[0].Target"),
             (vec![host(), target(), ("Options", words(&["rshared"]))], "Mounts[0].Options"),
             (vec![host(), target(), ("Options", words(&["idmap"]))], "Mounts[0].Options"),
-            (vec![image(), target(), ("Options", words(&["rw"]))], "Mounts[0].Options"),
             (vec![image(), target(), ("Options", words(&["suid"]))], "Mounts[0].Options"),
             (vec![image(), target(), ("Options", words(&["z"]))], "Mounts[0].Options"),
             (vec![host(), target(), ("SubPath", Value::from("a"))], "Mounts[0].SubPath"),

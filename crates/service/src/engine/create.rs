@@ -433,6 +433,7 @@ impl Inner {
     ) -> Result<Option<UserRange>, Error> {
         let (store, id) = (self.store.clone(), row.id.clone());
         let image = self.image_of(&row.root)?;
+        let written = self.written_images(&row.definition.request)?;
         let ids = if users::are_wanted(&row.definition.request) {
             Some(brief(Subordinate::read).await?)
         } else {
@@ -440,7 +441,7 @@ impl Inner {
         };
         brief(move || {
             let top = image.layers.last().ok_or_else(|| Error::Bug("no layers".into()))?;
-            store.create_container(&key(&id), top).map_err(Error::Storage)
+            store.create_container_with(&key(&id), top, &written).map_err(Error::Storage)
         })
         .await?;
         let (written, volumes) = (row.clone(), volumes.to_vec());
