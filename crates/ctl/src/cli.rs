@@ -34,9 +34,12 @@ pub(crate) enum Command {
     Pull(Pull),
     /// Put an image into a registry; prints the digest of its manifest.
     Push(Push),
-    /// Write images as an archive of the OCI.
+    /// Write images as one archive.
     #[command(alias = "save")]
     Export {
+        /// What to write: oci-archive or docker-archive; without it, the first.
+        #[arg(long)]
+        format: Option<String>,
         /// The file to write; without it, standard output.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,

@@ -171,6 +171,10 @@ pub(crate) trait Container {
     #[zbus(allow_interactive_auth)]
     fn export(&self, archive: Fd<'_>, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
+    fn mount_rootfs(&self, flags: u64) -> zbus::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn unmount_rootfs(&self, flags: u64) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn commit(&self, reference: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn checkpoint(&self, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;

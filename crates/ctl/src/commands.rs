@@ -33,7 +33,9 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Images => images::list(bus).await,
         Command::Pull(command) => images::pull(bus, command).await,
         Command::Push(command) => images::push(bus, command).await,
-        Command::Export { output, images } => images::export(bus, output, &images).await,
+        Command::Export { format, output, images } => {
+            images::export(bus, format, output.as_deref(), &images).await
+        }
         Command::Rmi { force, images } => images::remove(bus, force, &images).await,
         Command::Tag { image, names } => images::tag(bus, &image, &names).await,
         Command::Untag { image, names } => images::untag(bus, &image, names).await,
@@ -74,6 +76,12 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Cp { from, to } => files::copy(bus, &from, &to).await,
         Command::Container(ContainerCommand::Export { output, container }) => {
             files::export(bus, output, &container).await
+        }
+        Command::Container(ContainerCommand::Mount { container }) => {
+            files::mount(bus, &container).await
+        }
+        Command::Container(ContainerCommand::Unmount { container }) => {
+            files::unmount(bus, &container).await
         }
         Command::Container(ContainerCommand::Prune { dry_run }) => {
             images::prune_kind(bus, "containers", dry_run).await

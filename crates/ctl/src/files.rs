@@ -13,6 +13,10 @@ use crate::images::output_file;
 use crate::output::say;
 use crate::{Failure, Outcome, job};
 
+/// `MountRootfs`: to be read; the mount stays when the caller leaves.
+const READ_ONLY: u64 = 1;
+const KEEP: u64 = 2;
+
 /// Changes that are shown at most.
 const MOST: u32 = 1_000_000;
 
@@ -44,6 +48,9 @@ pub(crate) async fn commit(bus: &Connection, command: Commit) -> Outcome {
     if !command.change.is_empty() {
         options.insert("Changes", command.change.into());
     }
+    if command.pause {
+        options.insert("Pause", true.into());
+    }
     let container = client::container(bus, &command.container).await?;
     let name = command.image.unwrap_or_default();
     let job = job::run(bus, || container.commit(&name, options)).await?;
@@ -58,6 +65,17 @@ pub(crate) async fn export(bus: &Connection, output: Option<PathBuf>, container:
     let archive = output_file(output.as_deref())?;
     let container = client::container(bus, container).await?;
     job::run(bus, || container.export(Fd::from(archive.as_fd()), Options::new())).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// This connection is gone in a moment, and the mount is not.
+pub(crate) async fn mount(bus: &Connection, container: &str) -> Outcome {
+    say(&client::container(bus, container).await?.mount_rootfs(READ_ONLY | KEEP).await?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn unmount(bus: &Connection, container: &str) -> Outcome {
+    client::container(bus, container).await?.unmount_rootfs(0).await?;
     Ok(ExitCode::SUCCESS)
 }
 

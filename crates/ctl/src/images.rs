@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -96,12 +96,17 @@ fn credentials(file: &Path) -> Result<OwnedFd, Failure> {
 
 pub(crate) async fn export(
     bus: &Connection,
-    output: Option<PathBuf>,
+    format: Option<String>,
+    output: Option<&Path>,
     images: &[String],
 ) -> Outcome {
-    let archive = output_file(output.as_deref())?;
+    let archive = output_file(output)?;
+    let mut options = Options::new();
+    if let Some(format) = format {
+        options.insert("Format", format.into());
+    }
     let manager = ManagerProxy::new(bus).await?;
-    let export = || manager.export_images(images, Fd::from(archive.as_fd()), Options::new());
+    let export = || manager.export_images(images, Fd::from(archive.as_fd()), options);
     job::run(bus, export).await?;
     Ok(ExitCode::SUCCESS)
 }

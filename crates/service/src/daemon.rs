@@ -121,7 +121,12 @@ fn run(arguments: &Arguments, log: LogControl) -> Result<(), Failure> {
             engine.leave().await;
             return Err(error);
         }
-        serve(&engine, service, &sources, signals).await
+        let ended = serve(&engine, service, &sources, signals).await;
+        if private.is_some() {
+            // All who called leave it, too.
+            engine.unmount_all_abandoned().await;
+        }
+        ended
     })
 }
 

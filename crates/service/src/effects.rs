@@ -17,7 +17,7 @@ use std::process::{Child, Command};
 
 use rustix::event::EventfdFlags;
 use rustix::fs::inotify::{CreateFlags, WatchFlags};
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FlockOperation, OFlags, XattrFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
 use tokio::net::UdpSocket;
@@ -47,6 +47,34 @@ pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     change(format_args!("set the mode of {} to {mode:04o}", path.display()), || {
         fs::set_permissions(path, Permissions::from_mode(mode))
     })
+}
+
+/// Lets a user look for names in a directory that is otherwise its owner's alone, and nothing else.
+pub(crate) fn let_enter(path: &Path, uid: u32) -> io::Result<()> {
+    change(format_args!("let user {uid} into {}", path.display()), || {
+        let (name, flags) = ("system.posix_acl_access", XattrFlags::empty());
+        Ok(rustix::fs::setxattr(path, name, &to_enter(uid), flags)?)
+    })
+}
+
+/// Such an access control list, as acl(5) and the kernel's `posix_acl_xattr.h` have it.
+fn to_enter(uid: u32) -> Vec<u8> {
+    const NOBODY: u32 = u32::MAX;
+    let entries: [(u16, u16, u32); 5] = [
+        // The owner, this user, the owner's group, what the last two have at most, and others.
+        (0x01, 7, NOBODY),
+        (0x02, 1, uid),
+        (0x04, 0, NOBODY),
+        (0x10, 1, NOBODY),
+        (0x20, 0, NOBODY),
+    ];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, allowed, id) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(allowed.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    list
 }
 
 /// Gives a file or directory to a group.
@@ -83,6 +111,13 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
 pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
     change(format_args!("remove directory {}", path.display()), || {
         unless_gone(fs::remove_dir_all(path))
+    })
+}
+
+/// Removes a directory of ours with nothing in it, if it is there.
+pub(crate) fn remove_empty_dir(path: &Path) -> io::Result<()> {
+    change(format_args!("remove empty directory {}", path.display()), || {
+        unless_gone(fs::remove_dir(path))
     })
 }
 

@@ -139,6 +139,11 @@ impl Instance {
         self.state.join("checkpoints")
     }
 
+    /// Where roots of containers are mounted for whoever asks for that.
+    pub fn mounts_dir(&self) -> PathBuf {
+        self.run.join("mounts")
+    }
+
     fn containers_run_dir(&self) -> PathBuf {
         self.run.join("containers")
     }

@@ -45,7 +45,7 @@ pub fn detach(dir: BorrowedFd<'_>, name: &FileName, patience: Duration) -> Resul
     let deadline = Instant::now() + patience;
     let mut pause = Duration::from_millis(1);
     loop {
-        match perform(&sys::Detach { dir, name: name.as_os_str() }) {
+        match perform(&sys::Detach { dir, name: name.as_os_str(), in_use: false }) {
             Ok(()) => return Ok(Detached::Unmounted),
             Err(failure) if failure.is(Errno::INVAL) || failure.is(Errno::NOENT) => {
                 return Ok(Detached::WasNotMounted);
@@ -57,6 +57,24 @@ pub fn detach(dir: BorrowedFd<'_>, name: &FileName, patience: Duration) -> Resul
             }
             Err(failure) => return Err(in_use(dir, name, failure)),
         }
+    }
+}
+
+/// Unmounts what is over `name` in `dir`, also while somebody uses it: who has something of it open keeps that,
+/// and nobody finds it any more.
+///
+/// A link of that name is not followed. Needs `CAP_SYS_ADMIN`.
+///
+/// # Errors
+///
+/// [`Error::Detach`]; it is still mounted then.
+pub fn detach_now(dir: BorrowedFd<'_>, name: &FileName) -> Result<Detached, Error> {
+    match perform(&sys::Detach { dir, name: name.as_os_str(), in_use: true }) {
+        Ok(()) => Ok(Detached::Unmounted),
+        Err(failure) if failure.is(Errno::INVAL) || failure.is(Errno::NOENT) => {
+            Ok(Detached::WasNotMounted)
+        }
+        Err(source) => Err(Error::Detach { name: name.clone(), source }),
     }
 }
 

@@ -46,7 +46,37 @@ impl Store {
         compression: Compression,
         watch: &dyn Watch,
     ) -> Result<Committed, Error> {
-        let (blob, diff_id) = self.store_archive(self.diff(key, ignored)?, compression, watch)?;
+        let packed = self.pack_changes(key, ignored, compression, watch)?;
+        self.commit_packed(layers, packed, watch)
+    }
+
+    /// The first half of [`commit`](Self::commit), after which the container may go on: an archive of what it
+    /// changed, in the store, and the digest of that uncompressed.
+    ///
+    /// # Errors
+    ///
+    /// What [`diff`](Self::diff) and the [`TarStream`] fail with, or [`Error::Import`].
+    pub fn pack_changes(
+        &self,
+        key: &ContainerKey,
+        ignored: &[&str],
+        compression: Compression,
+        watch: &dyn Watch,
+    ) -> Result<(Descriptor, Digest), Error> {
+        self.store_archive(self.diff(key, ignored)?, compression, watch)
+    }
+
+    /// The second half: makes a layer of such an archive, over the layers of an image.
+    ///
+    /// # Errors
+    ///
+    /// What [`unpack_layer`](Self::unpack_layer) fails with, [`Error::NoBlob`] or [`Error::GetBlob`].
+    pub fn commit_packed(
+        &self,
+        layers: &[ChainId],
+        (blob, diff_id): (Descriptor, Digest),
+        watch: &dyn Watch,
+    ) -> Result<Committed, Error> {
         let archive = self.open_blob(&blob.digest)?;
         // What was packed here is unpacked, whatever its size.
         let limits = Limits::default().with_bytes(u64::MAX).with_ratio(u64::MAX);

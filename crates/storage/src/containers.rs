@@ -9,10 +9,11 @@ use crate::digest::ChainId;
 use crate::error::{Error, Failure};
 use crate::names::ContainerKey;
 use crate::remove::Removed;
-use crate::store::{Published, Scratch, Store, open_directory};
+use crate::store::{Published, Store, open_directory};
 use crate::sys::{self, Stat, Step, Target, perform};
 
-/// Names in a container's directory: what it changed, and the room overlayfs works in.
+/// Names in a container's directory, and in that of each image it writes to: what it changed, and the room
+/// overlayfs works in.
 pub(crate) const UPPER: &str = "upper";
 pub(crate) const WORK: &str = "work";
 
@@ -27,11 +28,34 @@ impl Store {
     /// [`Error::NoLayer`], [`Error::ContainerExists`] or [`Error::CreateContainer`]; the store is
     /// as before then.
     pub fn create_container(&self, key: &ContainerKey, top: &ChainId) -> Result<(), Error> {
+        self.create_container_with(key, top, &[])
+    }
+
+    /// [`create_container`](Self::create_container) of one that also writes to other `images`, each by its
+    /// uppermost layer; see [`mount_image`](Self::mount_image). What it changes of them is its own, and goes
+    /// with it.
+    ///
+    /// # Errors
+    ///
+    /// Those.
+    pub fn create_container_with(
+        &self,
+        key: &ContainerKey,
+        top: &ChainId,
+        images: &[ChainId],
+    ) -> Result<(), Error> {
         let top = self.open_layer(top)?;
         let fail = |source| Error::CreateContainer { key: key.clone(), source };
         let scratch = self.scratch("container").map_err(fail)?;
-        if let Err(source) = fill(&scratch, top.as_fd()) {
-            return Err(scratch.discard(fail(source)));
+        let filled = fill(scratch.dir(), top.as_fd()).map_err(fail).and_then(|()| {
+            let mut images = images.iter().enumerate();
+            images.try_for_each(|(nth, top)| {
+                let top = self.open_layer(top)?;
+                make_own(scratch.dir(), nth, top.as_fd()).map_err(fail)
+            })
+        });
+        if let Err(error) = filled {
+            return Err(scratch.discard(error));
         }
         match scratch.publish(self.containers.as_fd(), OsStr::new(key.as_str()), fail)? {
             Published::Now => Ok(()),
@@ -91,13 +115,24 @@ pub(crate) fn open_container_in(
     Ok(Some([open_directory(own.as_fd(), UPPER)?, open_directory(own.as_fd(), WORK)?]))
 }
 
-fn fill(scratch: &Scratch<'_>, top: BorrowedFd<'_>) -> Result<(), Failure> {
+/// Name of the directory of what a container changes of the `nth` image it writes to.
+pub(crate) fn name_of_image(nth: usize) -> String {
+    format!("image-{nth}")
+}
+
+fn make_own(dir: BorrowedFd<'_>, nth: usize, top: BorrowedFd<'_>) -> Result<(), Failure> {
+    let name = name_of_image(nth);
+    perform(&Step::MakeDir { dir, name: OsStr::new(&name) })?;
+    fill(open_directory(dir, &name)?.as_fd(), top)
+}
+
+fn fill(dir: BorrowedFd<'_>, top: BorrowedFd<'_>) -> Result<(), Failure> {
     let Stat { mode, uid, gid, .. } =
         sys::stat(top).map_err(Failure::read("look at the layer below"))?;
     for name in [UPPER, WORK] {
-        perform(&Step::MakeDir { dir: scratch.dir(), name: OsStr::new(name) })?;
+        perform(&Step::MakeDir { dir, name: OsStr::new(name) })?;
     }
-    let upper = open_directory(scratch.dir(), UPPER)?;
+    let upper = open_directory(dir, UPPER)?;
     let target = Target::Open(upper.as_fd());
     perform(&Step::Own { target, uid, gid })?;
     perform(&Step::Mode { target, mode })

@@ -131,6 +131,12 @@ impl Store {
         }
     }
 
+    /// Bytes of its files, holes counted.
+    pub(crate) fn size_of_layer(&self, layer: &ChainId) -> Result<u64, Failure> {
+        let dir = open_directory(self.layers.as_fd(), layer.hex())?;
+        Ok(facts::read(dir.as_fd())?.size)
+    }
+
     /// The layers there are, in no order.
     ///
     /// # Errors

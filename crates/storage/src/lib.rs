@@ -81,10 +81,11 @@ mod sys;
 mod tmpfs;
 mod undo;
 mod unpack;
+mod usage;
 mod volumes;
 mod walk;
 
-pub use attach::{Detached, Holder, attach, detach};
+pub use attach::{Detached, Holder, attach, detach, detach_now};
 pub use bind::{BindOptions, MountAccess, Propagation, bind, mount_in_view};
 pub use blobs::BlobWriter;
 pub use commit::Committed;

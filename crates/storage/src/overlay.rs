@@ -7,6 +7,7 @@
 
 mod older;
 mod options;
+mod part;
 mod volatile;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -17,7 +18,7 @@ use rustix::mount::MountAttrFlags;
 pub use options::{Durability, RootOptions};
 
 use crate::bind::{self, BindOptions, MountAccess};
-use crate::containers::{UPPER, WORK};
+use crate::containers::{UPPER, WORK, name_of_image};
 use crate::digest::ChainId;
 use crate::error::{Error, Failure};
 use crate::layers::open_layer_in;
@@ -79,8 +80,29 @@ impl Store {
         key: &ContainerKey,
         options: &RootOptions<'_>,
     ) -> Result<Rootfs, Error> {
-        let stack = Stack { layers, key: Some(key), use_of_own: UseOfOwn::Write, options };
+        let own = Some(Place { key, image: None });
+        let stack = Stack { layers, own, use_of_own: UseOfOwn::Write, options };
         stack.mount_in(self).map(Rootfs::from_fd)
+    }
+
+    /// Mounts an image that a container writes to: the `nth` of those that it was
+    /// [made](Self::create_container_with) with, by its `layers`, of which the base is first. What the container
+    /// changes of it is its own.
+    ///
+    /// The mount is detached, `nodev` and `nosuid`; what is said of [`mount_rootfs`](Self::mount_rootfs) holds.
+    ///
+    /// # Errors
+    ///
+    /// As of [`mount_rootfs_with`](Self::mount_rootfs_with).
+    pub fn mount_image(
+        &self,
+        layers: &[ChainId],
+        key: &ContainerKey,
+        nth: usize,
+        options: &RootOptions<'_>,
+    ) -> Result<OwnedFd, Error> {
+        let own = Some(Place { key, image: Some(nth) });
+        Stack { layers, own, use_of_own: UseOfOwn::Write, options }.mount_in(self)
     }
 
     /// Mounts the root of a container to be read, whether it is mounted by
@@ -94,7 +116,8 @@ impl Store {
     /// As of [`mount_rootfs`](Self::mount_rootfs).
     pub fn mount_to_read(&self, layers: &[ChainId], key: &ContainerKey) -> Result<Rootfs, Error> {
         let options = RootOptions::new().with_access(MountAccess::ReadOnly);
-        let stack = Stack { layers, key: Some(key), use_of_own: UseOfOwn::Read, options: &options };
+        let own = Some(Place { key, image: None });
+        let stack = Stack { layers, own, use_of_own: UseOfOwn::Read, options: &options };
         stack.mount_in(self).map(Rootfs::from_fd)
     }
 
@@ -122,12 +145,22 @@ impl Store {
     ) -> Result<OwnedFd, Error> {
         let options = RootOptions { users, ..RootOptions::new() };
         let options = options.with_access(MountAccess::ReadOnly);
-        let stack = Stack { layers, key: None, use_of_own: UseOfOwn::Read, options: &options };
+        let stack = Stack { layers, own: None, use_of_own: UseOfOwn::Read, options: &options };
         let [layer] = layers else { return stack.mount_in(self) };
         // overlayfs wants two directories at least.
         let plain = BindOptions::new().with_access(MountAccess::ReadOnly);
         let options = users.map_or(plain, |users| plain.with_users(users));
         bind::make(self.open_layer(layer)?.as_fd(), &options).map_err(stack.failed_silently())
+    }
+
+    /// Mounts one directory of a detached mount in its place, with the same attributes; links in it may lead
+    /// there, but not out of it. `None` if nothing is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bind`], and [`Error::ReadFile`] if it is no directory.
+    pub fn mount_part(&self, whole: OwnedFd, path: &str) -> Result<Option<OwnedFd>, Error> {
+        part::mount(whole, self, path)
     }
 }
 
@@ -136,10 +169,18 @@ impl Store {
 struct Stack<'a> {
     /// The base first.
     layers: &'a [ChainId],
-    /// The container whose layer is the uppermost, if there is one.
-    key: Option<&'a ContainerKey>,
+    /// What is uppermost, if that is a container's own.
+    own: Option<Place<'a>>,
     use_of_own: UseOfOwn,
     options: &'a RootOptions<'a>,
+}
+
+/// Where a container has what it changed.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    key: &'a ContainerKey,
+    /// Of which of the images it writes to; of its root, if of none.
+    image: Option<usize>,
 }
 
 /// What a container's own layer is mounted for.
@@ -211,9 +252,13 @@ impl Stack<'_> {
     fn open_container(
         &self,
         containers: BorrowedFd<'_>,
-        key: &ContainerKey,
+        Place { key, image }: Place<'_>,
     ) -> Result<OwnedFd, Error> {
-        match open_directory(containers, key.as_str()) {
+        let path = match image {
+            None => key.as_str().to_owned(),
+            Some(nth) => format!("{}/{}", key.as_str(), name_of_image(nth)),
+        };
+        match open_directory(containers, path) {
             Err(failure) if failure.is(Errno::NOENT) => {
                 Err(Error::NoContainer { key: key.clone() })
             }
@@ -223,16 +268,16 @@ impl Stack<'_> {
 
     /// What the container changed, if that is to be read alone.
     fn open_to_read(&self, containers: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Error> {
-        let (Some(key), UseOfOwn::Read) = (self.key, self.use_of_own) else { return Ok(None) };
-        let dir = self.open_container(containers, key)?;
+        let (Some(own), UseOfOwn::Read) = (self.own, self.use_of_own) else { return Ok(None) };
+        let dir = self.open_container(containers, own)?;
         open_directory(dir.as_fd(), UPPER).map(Some).map_err(self.failed_silently())
     }
 
     /// The container's own layer, fit to be mounted.
     fn open_own(&self, containers: BorrowedFd<'_>) -> Result<Option<Own>, Error> {
-        let (Some(key), UseOfOwn::Write) = (self.key, self.use_of_own) else { return Ok(None) };
-        let dir = self.open_container(containers, key)?;
-        volatile::prepare(dir.as_fd(), key)?;
+        let (Some(own), UseOfOwn::Write) = (self.own, self.use_of_own) else { return Ok(None) };
+        let dir = self.open_container(containers, own)?;
+        volatile::prepare(dir.as_fd(), own.key)?;
         let open = || {
             if self.options.durability == Durability::Volatile {
                 volatile::note_boot(dir.as_fd())?;
@@ -272,9 +317,11 @@ impl Stack<'_> {
         let mut attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
         let read_only = self.options.access == MountAccess::ReadOnly;
         attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
-        // A container has set-user-id programs of its own; whoever reads needs none.
+        // A container has set-user-id programs of its own; whoever reads needs none, and of another image
+        // none are wanted.
         let reads = self.use_of_own == UseOfOwn::Read;
-        attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, reads);
+        let is_other = self.own.is_some_and(|own| own.image.is_some());
+        attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, reads || is_other);
         attributes
     }
 
@@ -289,8 +336,8 @@ impl Stack<'_> {
     }
 
     fn error(&self, message: String, source: Failure) -> Error {
-        match self.key {
-            Some(key) => Error::MountRootfs { key: key.clone(), message, source },
+        match self.own {
+            Some(own) => Error::MountRootfs { key: own.key.clone(), message, source },
             None => Error::MountLayers { count: self.layers.len(), message, source },
         }
     }

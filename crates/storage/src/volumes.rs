@@ -16,7 +16,7 @@ use crate::store::{Published, Scratch, Store, open_directory};
 use crate::sys::{self, NewFd, ProjectLimit, SetProject, Step, Target, perform};
 
 /// Where the content is, in the volume's directory.
-const DATA: &str = "_data";
+pub(crate) const DATA: &str = "_data";
 /// A file that is there until the volume is used.
 const FRESH: &str = "fresh";
 

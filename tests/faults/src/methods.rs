@@ -38,6 +38,8 @@ macro_rules! all_operations {
             copy_out: $crate::operations::CopyOut, together, "the store alone";
             export: $crate::operations::Export, together, "the store alone";
             open_root: $crate::operations::OpenRoot, together, "the store alone";
+            mount_root: $crate::operations::MountRoot, together, "the store, and one mount";
+            unmount_root: $crate::operations::UnmountRoot, together, "the store, and one mount";
             get_changes: $crate::operations::GetChanges, together, "the store alone";
             create_secret: $crate::operations::CreateSecret, together, "rows alone";
             replace_secret: $crate::operations::ReplaceSecret, together, "rows alone";

@@ -9,6 +9,7 @@ use system_tests::{Client, Options, Refused, as_user, in_lab, started};
 use zbus::{Fd, OwnedObjectPath, Variant};
 
 const NOBODY: u32 = 65534;
+const DAEMON: u32 = 1;
 /// It could be allowed after a question, which the caller did not want asked.
 const DENIED: &str = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
 
@@ -157,4 +158,49 @@ async fn wait_for(mut holds: impl FnMut() -> bool, what: &str) {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     panic!("waited in vain for {what}");
+}
+
+/// `nobody` may have the files of the one container.
+const MAY_READ_WEB: &str = r#"polkit.addRule(function (action, subject) {
+    if (action.id == "org.tare.containers1.transfer-files" && subject.user == "nobody" &&
+        action.lookup("container") == "web") {
+        return polkit.Result.YES;
+    }
+});
+"#;
+
+#[test]
+fn lab_a_root_is_mounted_for_its_user_alone() {
+    in_lab(System, async |lab| {
+        let root = lab.client().await;
+        root.import_busybox().await;
+        let web = started(&root, "web", "sleep 1000").await;
+        // Read-only, and to be kept.
+        let mount = || {
+            as_user(NOBODY, async || {
+                let client = lab.client().await;
+                let reply = client.call(&web, "Container", "MountRootfs", &3_u64).await?;
+                Ok::<String, Refused>(reply.body().deserialize().unwrap())
+            })
+        };
+        assert_eq!(mount().unwrap_err().name, DENIED, "without a rule");
+        let rule = Rule::new("50-files.rules", MAY_READ_WEB);
+        wait_for(|| mount().is_ok(), "the rule to hold").await;
+        let place = mount().unwrap();
+        let file = format!("{place}/etc/passwd");
+        assert!(as_user(NOBODY, async || fs::read_to_string(&file)).unwrap().contains("root:"));
+        let denied = [
+            as_user(DAEMON, async || fs::read_to_string(&file).map(drop)),
+            // Whose it is cannot put something else in its place.
+            as_user(NOBODY, async || fs::rename(&place, format!("{place}-else"))),
+            as_user(NOBODY, async || fs::write(format!("{place}-else"), "")),
+        ];
+        for denied in denied {
+            assert_eq!(denied.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+        }
+        drop(rule);
+        root.remove(&web).await.done();
+        assert!(!std::path::Path::new(&place).exists());
+        assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&place));
+    });
 }

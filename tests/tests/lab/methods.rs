@@ -326,10 +326,15 @@ async fn files(caller: &Caller<'_>) {
     let root: OwnedFd = caller.get(&path, "Container.OpenRootDirectory", &1_u64).await;
     let root = Path::new("/proc/self/fd").join(root.as_raw_fd().to_string());
     assert_eq!(fs::read_to_string(root.join("tmp/sent")).unwrap(), "content");
+    let root: String = caller.get(&path, "Container.MountRootfs", &1_u64).await;
+    assert_eq!(fs::read_to_string(Path::new(&root).join("tmp/sent")).unwrap(), "content");
+    caller.call(&path, "Container.UnmountRootfs", &0_u64).await;
+    assert!(!Path::new(&root).exists());
     let out = file_of(b"");
     caller.job(&path, "Container.Export", &(fd(&out), none())).await;
     assert!(out.metadata().unwrap().len() > 100_000);
-    caller.job(&path, "Container.Commit", &("committed:1", none())).await;
+    let paused = Options::from([("Pause", true.into())]);
+    caller.job(&path, "Container.Commit", &("committed:1", paused)).await;
     caller.job(&path, "Container.Remove", &1_u64).await;
     let image: OwnedObjectPath = caller.get(ROOT, "Manager.GetImage", &"committed:1").await;
     caller.job(&image, "Image.Remove", &1_u64).await;

@@ -323,6 +323,76 @@ fn privileged_another_image_is_mounted_to_be_read_and_needed_until_then() {
     });
 }
 
+#[test]
+fn privileged_a_directory_of_another_image_is_mounted_alone() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let tar = files_tar(&[("a/b/tool", b"of the other"), ("a/file", b"x"), ("top", b"y")]);
+        let options = Options::from([("Reference", "other".into())]);
+        client.import(&file_of(&tar), options).await.unwrap().done();
+        let part = |path: &'static str| {
+            let image = ("Image", "other".into());
+            vec![row([image, ("SubPath", path.into()), ("Target", "/i".into())], &[])]
+        };
+        let path = started_with(&client, "user", part("a/b")).await;
+        assert_eq!(says(&client, &path, "ls /i; cat /i/tool").await, "tool\nof the other");
+        assert!(fails(&client, &path, "touch /i/x").await.contains("Read-only"));
+        let line = says(&client, &path, "grep ' /i ' /proc/mounts").await;
+        assert!(line.contains("nosuid") && line.contains("nodev"), "{line}");
+        client.remove(&path).await.done();
+        for missing in ["a/c", "a/file"] {
+            let path = client.create_with("none", with(part(missing))).await.unwrap();
+            let refused = client.start(&path).await;
+            assert!(failure(&refused).ends_with("MountFailed"), "{missing}: {refused:?}");
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_what_is_written_to_another_image_is_the_containers_own() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let tar = files_tar(&[("a/b/tool", b"of the other"), ("top", b"y")]);
+        let options = Options::from([("Reference", "other".into())]);
+        client.import(&file_of(&tar), options).await.unwrap().done();
+        let image = |target: &'static str, options: &[&'static str]| {
+            row([("Image", "other".into()), ("Target", target.into())], options)
+        };
+        let part = || [("Image", "other".into()), ("SubPath", "a".into()), ("Target", "/p".into())];
+        let rows = || vec![image("/r", &[]), image("/w", &["rw", "noexec"]), row(part(), &["rw"])];
+        let path = started_with(&client, "one", rows()).await;
+        let other = started_with(&client, "two", rows()).await;
+        let written = "echo mine > /w/a/b/tool; rm /w/top; echo more > /p/b/more";
+        says(&client, &path, written).await;
+        let seen = "cat /w/a/b/tool; ls /w; ls /p/b; ls -d /r/*";
+        let of_one = "mine\na\nmore\ntool\n/r/a\n/r/top";
+        assert_eq!(says(&client, &path, seen).await, of_one);
+        assert_eq!(says(&client, &other, "cat /w/a/b/tool; ls /w").await, "of the othera\ntop");
+        let line = says(&client, &path, "grep ' /w ' /proc/mounts").await;
+        for word in ["nosuid", "nodev", "noexec", "rw"] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+        // It is there again when it starts again, also under another daemon.
+        client.stop(&path).await.done();
+        tared.kill9();
+        drop(client);
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        client.start(&path).await.done();
+        assert_eq!(says(&client, &path, seen).await, of_one);
+        for path in [path, other] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+    });
+}
+
 /// As people do it.
 #[test]
 fn privileged_tarectl_opens_what_it_mounts() {

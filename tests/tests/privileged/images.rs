@@ -278,7 +278,16 @@ fn privileged_images_are_named_described_and_removed() {
 }
 
 async fn export(client: &Client, names: &[&str], archive: &impl AsFd) -> Result<Ended, Refused> {
-    let body = (names, Fd::from(archive.as_fd()), Options::new());
+    export_as(client, names, archive, Options::new()).await
+}
+
+async fn export_as(
+    client: &Client,
+    names: &[&str],
+    archive: &impl AsFd,
+    options: Options<'_>,
+) -> Result<Ended, Refused> {
+    let body = (names, Fd::from(archive.as_fd()), options);
     client.job(ROOT, "Manager", "ExportImages", &body).await
 }
 
@@ -319,6 +328,59 @@ fn privileged_an_export_is_read_by_skopeo_and_by_ourselves() {
         assert!(images.iter().all(|image| back.contains(image)), "with the same ids: {back:?}");
         assert_eq!(back.len(), 3);
         assert!(said_by(&client, "registry.test/two:1").await.starts_with("this is two\n"));
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_an_export_as_dockers_is_read_by_skopeo_and_by_ourselves() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let packed = gzip(&oci_archive(&pictures()));
+        let ended = client.import(&file_of(&packed), Options::new()).await.unwrap();
+        let images = images_of(&client, &ended.job).await;
+        client.call(&images[0], "Image", "Tag", &("other.test/also:2", 0_u64)).await.unwrap();
+        let path = host.path("out.tar");
+        let docker = || Options::from([("Format", "docker-archive".into())]);
+        let names = ["registry.test/one:1", "registry.test/two:1", "busybox", "other.test/also:2"];
+        let file = File::create(&path).unwrap();
+        export_as(&client, &names, &file, docker()).await.unwrap().done();
+
+        let source = |name: &str| format!("docker-archive:{}:{name}", path.display());
+        let config_of = |name: &str| -> Value {
+            let said = run("skopeo", &["inspect", "--raw", "--config", &source(name)]);
+            serde_json::from_str(&said).unwrap()
+        };
+        assert_eq!(config_of("localhost/busybox:latest")["config"]["Cmd"], json!(["sh"]));
+        for (name, picture) in names.iter().zip(&pictures()) {
+            // What skopeo makes of it is named by the digest of the configuration, and it checks every
+            // layer by that.
+            let copy = host.path("copy");
+            let to = format!("dir:{}", copy.display());
+            run("skopeo", &["--insecure-policy", "copy", &source(name), &to]);
+            let id = id_of(picture);
+            assert!(copy.join(&id["sha256:".len()..]).exists(), "{name} has another id");
+            fs::remove_dir_all(&copy).unwrap();
+        }
+        assert_eq!(config_of("other.test/also:2"), config_of("registry.test/one:1"));
+
+        for image in &images {
+            client.job(image, "Image", "Remove", &1_u64).await.unwrap().done();
+        }
+        let ended = client.import(&File::open(&path).unwrap(), Options::new()).await.unwrap();
+        let back = images_of(&client, &ended.job).await;
+        assert!(images.iter().all(|image| back.contains(image)), "with the same ids: {back:?}");
+        assert_eq!(back.len(), 3, "one that has two names is there once");
+        let found = find(&client, "other.test/also:2").await.unwrap();
+        assert_eq!(found, images[0]);
+        assert!(said_by(&client, "registry.test/two:1").await.starts_with("this is two\n"));
+
+        let mut compressed = docker();
+        compressed.insert("Compression", "gzip".into());
+        let refused = export_as(&client, &names, &file_of(b""), compressed).await.unwrap_err();
+        assert_eq!(refused.short(), "InvalidArgs");
         tared.stop();
     });
 }

@@ -30,6 +30,7 @@ mod lists;
 mod live_files;
 mod looking;
 mod main_job;
+mod mounting;
 mod moved_ports;
 mod names;
 mod namespaces;

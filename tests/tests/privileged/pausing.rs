@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::process::{PidfdFlags, pidfd_open};
-use system_tests::{Client, ERROR, Tared, failure, on_scratch_host, started};
+use system_tests::{Client, ERROR, Options, Tared, failure, on_scratch_host, started};
 use zbus::{Fd, OwnedObjectPath};
 
 use crate::crash::pid;
@@ -69,7 +69,7 @@ fn privileged_what_is_paused_does_nothing_and_goes_on() {
         assert_eq!(count(&client, &path).await, stands);
         let again = client.call(&path, "Container", "Pause", &0_u64).await.unwrap_err();
         assert_eq!(again.name, format!("{ERROR}.InvalidState"));
-        let body = (&["true"][..], system_tests::Options::new());
+        let body = (&["true"][..], Options::new());
         let exec = client.call(&path, "Container", "Exec", &body).await.unwrap_err();
         assert_eq!(exec.name, format!("{ERROR}.InvalidState"));
         let start = client.start(&path).await;
@@ -185,6 +185,128 @@ fn privileged_the_manager_finds_containers_by_name() {
         job("RemoveContainer", ("web", 0)).await.unwrap().done();
         let gone = job("RemoveContainer", ("web", 0)).await.unwrap_err();
         assert_eq!(gone.name, format!("{ERROR}.NoSuchContainer"));
+        tared.stop();
+    });
+}
+
+/// Writes as much into one file as into another, one line at a time, and has much else that is read between
+/// the two.
+const WRITES: &str = "dd if=/dev/urandom of=/m bs=1M count=24 2>/dev/null; n=0
+    while :; do n=$((n+1)); echo >> /a; echo >> /z; echo $n > /n; done";
+
+async fn begin_commit(client: &Client, path: &OwnedObjectPath, name: &str) -> OwnedObjectPath {
+    let options = Options::from([("Pause", true.into())]);
+    let reply = client.call(path, "Container", "Commit", &(name, options)).await.unwrap();
+    reply.body().deserialize().unwrap()
+}
+
+/// Waits until a container is paused: if a commit has it so, that is before it ends.
+async fn until_paused(client: &Client, path: &OwnedObjectPath, job: &OwnedObjectPath) {
+    while state(client, path).await != "paused" {
+        let job = client.properties(job, "Job").await;
+        assert_ne!(job.text("State"), "finished", "it never stood still");
+    }
+}
+
+#[test]
+fn privileged_what_a_commit_reads_stands_still() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", WRITES).await;
+        moves(&client, &path).await;
+        // Two at once: the last lets it go on.
+        let jobs = [
+            begin_commit(&client, &path, "made:1").await,
+            begin_commit(&client, &path, "made:2").await,
+        ];
+        until_paused(&client, &path, &jobs[0]).await;
+        for job in &jobs {
+            client.ended(job).await.done();
+        }
+        assert_eq!(state(&client, &path).await, "running");
+        moves(&client, &path).await;
+
+        let command = ["sh", "-c", "wc -l < /a; wc -l < /z"];
+        let read = Options::from([("Command", command.to_vec().into())]);
+        let body = ("reads", "made:1", read);
+        let made: OwnedObjectPath = client.manager("CreateContainer", &body).await.unwrap();
+        client.start(&made).await.done();
+        assert_eq!(client.exit(&made).await.code, 0);
+        let log = client.logs(&made, Options::new()).await;
+        let lines: Vec<i64> = log
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["msg"].as_str().unwrap().trim().parse().unwrap())
+            .collect();
+        assert!(lines[0] > 0 && (lines[0] - lines[1]).abs() <= 1, "it moved: {lines:?}");
+
+        // What was paused stays so.
+        pause(&client, &path).await;
+        let stands = count(&client, &path).await;
+        client.ended(&begin_commit(&client, &path, "made:3").await).await.done();
+        assert_eq!(state(&client, &path).await, "paused");
+        assert_eq!(count(&client, &path).await, stands);
+        resume(&client, &path).await;
+        for container in [&path, &made] {
+            client.remove(container).await.done();
+        }
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_what_stood_still_for_a_commit_goes_on_whatever_comes_of_that() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = started(&client, "c", WRITES).await;
+        moves(&client, &path).await;
+        let none_is_made = async |client: &Client| {
+            let found = client.manager::<_, OwnedObjectPath>("GetImage", &"made:1").await;
+            assert_eq!(found.unwrap_err().name, format!("{ERROR}.NoSuchImage"));
+        };
+
+        let job = begin_commit(&client, &path, "made:1").await;
+        until_paused(&client, &path, &job).await;
+        client.call(&job, "Job", "Cancel", &0_u64).await.unwrap();
+        assert_eq!(client.ended(&job).await.result, "canceled");
+        assert_eq!(state(&client, &path).await, "running");
+        moves(&client, &path).await;
+        none_is_made(&client).await;
+
+        // Somebody else lets it go on: what was read may be torn.
+        let job = begin_commit(&client, &path, "made:1").await;
+        until_paused(&client, &path, &job).await;
+        resume(&client, &path).await;
+        moves(&client, &path).await;
+        pause(&client, &path).await;
+        assert_eq!(failure(&client.ended(&job).await), format!("{ERROR}.InvalidState"));
+        assert_eq!(state(&client, &path).await, "paused", "that was somebody's wish");
+        resume(&client, &path).await;
+        none_is_made(&client).await;
+
+        let job = begin_commit(&client, &path, "made:1").await;
+        until_paused(&client, &path, &job).await;
+        tared.kill9();
+        drop(client);
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        assert_eq!(state(&client, &path).await, "running");
+        moves(&client, &path).await;
+        none_is_made(&client).await;
+
+        // It ends while it stands still.
+        let job = begin_commit(&client, &path, "made:1").await;
+        until_paused(&client, &path, &job).await;
+        client.call(&path, "Container", "Kill", &("init", 9, 0_u64)).await.unwrap();
+        assert_eq!(client.exit(&path).await.code, 137);
+        assert_eq!(failure(&client.ended(&job).await), format!("{ERROR}.InvalidState"));
+        // There is nobody who moves.
+        client.ended(&begin_commit(&client, &path, "made:1").await).await.done();
+        client.remove(&path).await.done();
         tared.stop();
     });
 }

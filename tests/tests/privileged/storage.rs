@@ -336,3 +336,33 @@ fn privileged_a_volume_leads_nowhere_else() {
         tared.stop();
     });
 }
+
+async fn usage(client: &Client) -> u64 {
+    client.properties(system_tests::ROOT, "Manager").await.get("StorageUsage")
+}
+
+#[test]
+fn privileged_how_much_is_kept_is_found_out_in_the_background() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let image: OwnedObjectPath = client.manager("GetImage", &"busybox").await.unwrap();
+        let size: u64 = client.properties(&image, "Image").await.get("Size");
+        // Nobody looks again so soon, whoever asks.
+        for _ in 0..10 {
+            assert!(usage(&client).await < size);
+        }
+        drop(client);
+        tared.stop();
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        let begun = std::time::Instant::now();
+        while usage(&client).await < size {
+            assert!(begun.elapsed().as_secs() < 30, "{size}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert!(usage(&client).await < 3 * size, "the image and its archive");
+        tared.stop();
+    });
+}

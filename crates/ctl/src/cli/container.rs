@@ -57,6 +57,17 @@ pub(crate) enum ContainerCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Mount the root file system of a container to be read, until it is unmounted or the container is
+    /// removed; prints where.
+    Mount {
+        /// Name or id.
+        container: String,
+    },
+    /// Undo one mount.
+    Unmount {
+        /// Name or id.
+        container: String,
+    },
     /// Write the root file system of a container as a tar.
     Export {
         /// The file to write; without it, standard output.
@@ -78,6 +89,9 @@ pub(crate) struct Commit {
     /// What the image is to say, in the words of a Dockerfile, as in CMD /bin/sh.
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
+    /// Pause the container until its changes are read.
+    #[arg(short, long)]
+    pub(crate) pause: bool,
     /// Name or id.
     pub(crate) container: String,
     /// The name of the image; without one, it has none.

@@ -10,12 +10,16 @@ use super::error::ApiError;
 use super::import::{Way, is_stream};
 use super::options::{Options, Values, flags, no_options};
 use super::text::{list, parsed, wrong};
+use crate::engine::lifecycle::Bond;
 use crate::engine::{
-    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot, Reference, view,
+    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, Meanwhile, MountRoot,
+    OpenRoot, Reference, UnmountRoot, view,
 };
 
-/// `OpenRootDirectory`: the root can only be read.
+/// `OpenRootDirectory`, `MountRootfs`: the root can only be read.
 const READ_ONLY: u64 = 1;
+/// `MountRootfs`: the mount stays when the caller leaves the bus.
+const KEEP: u64 = 2;
 /// Longest author and message, in bytes.
 const LONGEST: usize = 4096;
 
@@ -77,6 +81,30 @@ pub(crate) fn open_root(
     Ok(OpenRoot { container: container()? })
 }
 
+/// Arguments of `MountRootfs`; unless it is kept, the mount goes with the connection of the caller.
+pub(crate) fn mount_root(
+    given: u64,
+    caller: Bond,
+    container: impl FnOnce() -> Found,
+) -> Result<MountRoot, ApiError> {
+    let given = flags(given, READ_ONLY | KEEP)?;
+    if given & READ_ONLY == 0 {
+        return Err(ApiError::invalid_args("a root is mounted to be read: flag 1 is needed"));
+    }
+    let bond = if given & KEEP == 0 { Some(caller) } else { None };
+    Ok(MountRoot { bond, container: container()? })
+}
+
+/// Arguments of `UnmountRootfs`.
+pub(crate) fn unmount_root(
+    given: u64,
+    caller: Bond,
+    container: impl FnOnce() -> Found,
+) -> Result<UnmountRoot, ApiError> {
+    flags(given, 0)?;
+    Ok(UnmountRoot { bond: caller, container: container()? })
+}
+
 /// Arguments and options of `Commit`.
 pub(crate) fn commit(
     reference: &str,
@@ -90,8 +118,12 @@ pub(crate) fn commit(
     let mut o = Options::new(options);
     let changes = list::<Instruction>(&mut o, "Changes")?.unwrap_or_default();
     let [author, message] = [line(&mut o, "Author")?, line(&mut o, "Message")?];
+    let meanwhile = match o.boolean("Pause")? {
+        Some(true) => Meanwhile::StandsStill,
+        Some(false) | None => Meanwhile::GoesOn,
+    };
     o.finish()?;
-    Ok(Commit { reference, author, message, changes, container: container()? })
+    Ok(Commit { reference, author, message, changes, meanwhile, container: container()? })
 }
 
 fn line(o: &mut Options, key: &'static str) -> Result<String, ApiError> {
@@ -125,6 +157,10 @@ mod tests {
         Err(ApiError::own("NoSuchContainer", "none"))
     }
 
+    fn bond() -> Bond {
+        Bond { bus: "b".into(), name: ":1.7".into() }
+    }
+
     #[test]
     fn what_is_wrong_is_told_before_anything_is_looked_up() {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -138,6 +174,10 @@ mod tests {
             ("flags", open_root(0, no_container).unwrap_err()),
             ("flags", open_root(3, no_container).unwrap_err()),
             ("flags", changes(1, 1, no_container).unwrap_err()),
+            ("flags", mount_root(0, bond(), no_container).unwrap_err()),
+            ("flags", mount_root(2, bond(), no_container).unwrap_err()),
+            ("flags", mount_root(4, bond(), no_container).unwrap_err()),
+            ("flags", unmount_root(1, bond(), no_container).unwrap_err()),
         ] {
             assert_eq!(error.short_name(), "InvalidArgs", "{about}: {error:?}");
         }
@@ -146,7 +186,8 @@ mod tests {
         for (options, name) in [
             (said("Changes", run), "InvalidArgs"),
             (said("Author", "a\0b".into()), "InvalidArgs"),
-            (said("Pause", Value::Bool(true)), "UnknownOption"),
+            (said("Pause", "yes".into()), "InvalidArgs"),
+            (said("Paused", Value::Bool(true)), "UnknownOption"),
         ] {
             let error = commit("", options, no_container).unwrap_err();
             assert_eq!(error.short_name(), name, "{error:?}");

@@ -13,7 +13,9 @@ use super::import::{Way, is_stream};
 use super::options::{Options, Values};
 use super::text::{text, wrong};
 use crate::engine::clock::Usec;
-use crate::engine::{ExportImages, Prune, Pruned, PullImage, PullWhen, PushImage, Reference, view};
+use crate::engine::{
+    ArchiveFormat, ExportImages, Prune, Pruned, PullImage, PullWhen, PushImage, Reference, view,
+};
 use crate::pull::{Credentials, MAX_AUTH, Tls};
 
 /// How often a layer is begun again, if nobody says otherwise.
@@ -43,15 +45,19 @@ pub(crate) fn export(
         }
     }
     let mut o = Options::new(options);
-    match o.string("Format")?.as_deref() {
-        None | Some("oci-archive") => {}
+    let format = match o.string("Format")?.as_deref() {
+        None | Some("oci-archive") => ArchiveFormat::Oci,
+        Some("docker-archive") => ArchiveFormat::Docker,
         Some(other) => {
             return Err(wrong("Format", &format_args!("'{}' is not known", other.escape_debug())));
         }
-    }
-    let compression = compression(&mut o)?;
+    };
+    let compression = match format {
+        ArchiveFormat::Oci => compression(&mut o)?,
+        ArchiveFormat::Docker => uncompressed(&mut o)?,
+    };
     o.finish()?;
-    Ok(ExportImages { names, archive: archive.into(), compression })
+    Ok(ExportImages { names, archive: archive.into(), format, compression })
 }
 
 /// Arguments and options of `PullImage`. A name without a registry is yet to be
@@ -109,6 +115,14 @@ fn compression(o: &mut Options) -> Result<Compression, ApiError> {
         None | Some("gzip") => Ok(Compression::Gzip),
         Some("zstd") => Ok(Compression::Zstd),
         Some(_) => Err(wrong("Compression", &"must be none, gzip or zstd")),
+    }
+}
+
+/// What is never compressed need not be said to be so.
+fn uncompressed(o: &mut Options) -> Result<Compression, ApiError> {
+    match o.string("Compression")?.as_deref() {
+        None | Some("none") => Ok(Compression::None),
+        Some(_) => Err(wrong("Compression", &"must be none: layers of a docker-archive are not")),
     }
 }
 
@@ -188,6 +202,11 @@ mod tests {
             rustix::fs::open("/dev/null", rustix::fs::OFlags::WRONLY, mode).unwrap()
         };
         let options = |key: &str, text: &str| Values::from([(key.to_owned(), text.into())]);
+        let docker_in = |compression: &str| {
+            let mut options = options("Format", "docker-archive");
+            options.insert("Compression".to_owned(), compression.into());
+            options
+        };
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         for (about, result, wanted) in [
             ("fine", export(names(&["a"]), sink(), Values::new()), None),
@@ -195,9 +214,16 @@ mod tests {
             ("a device", export(names(&["a"]), device(), Values::new()), Some("InvalidArgs")),
             ("no image", export(names(&[]), sink(), Values::new()), Some("InvalidArgs")),
             ("no name", export(names(&["A"]), sink(), Values::new()), Some("InvalidReference")),
+            ("docker's", export(names(&["a"]), sink(), options("Format", "docker-archive")), None),
             (
                 "a format",
-                export(names(&["a"]), sink(), options("Format", "docker-archive")),
+                export(names(&["a"]), sink(), options("Format", "docker-dir")),
+                Some("InvalidArgs"),
+            ),
+            ("docker's, not compressed", export(names(&["a"]), sink(), docker_in("none")), None),
+            (
+                "docker's, compressed",
+                export(names(&["a"]), sink(), docker_in("gzip")),
                 Some("InvalidArgs"),
             ),
             (

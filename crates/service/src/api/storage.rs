@@ -35,11 +35,15 @@ pub(super) fn mounts(o: &mut Options) -> Result<Vec<AskedMount>, ApiError> {
 
 fn one_mount(mut o: Options) -> Result<AskedMount, ApiError> {
     let (source, image) = (o.fd_or_text("Source")?, o.string("Image")?);
+    let sub_path = text(&mut o, "SubPath")?;
+    if sub_path.is_some() && source.is_some() {
+        return Err(wrong(&o.name("SubPath"), &"is of images and volumes: open what is wanted"));
+    }
     let name = o.name("Source");
     let source = match (source, image) {
         (Some(FdOrText::Fd(fd)), None) => AskedSource::Open(fd),
         (Some(FdOrText::Text(path)), None) => AskedSource::Path(parsed(&name, &path)?),
-        (None, Some(image)) => AskedSource::Image(image),
+        (None, Some(name)) => AskedSource::Image { name, sub_path },
         _ => return Err(wrong(&name, &"either it or Image is needed")),
     };
     let asked = AskedMount {
@@ -51,7 +55,7 @@ fn one_mount(mut o: Options) -> Result<AskedMount, ApiError> {
     let name = o.name("Options");
     o.finish()?;
     let checked = match asked.source {
-        AskedSource::Image(_) => check_options_of_image(&asked.options),
+        AskedSource::Image { .. } => check_options_of_image(&asked.options),
         _ => check_options_of_bind(&asked.options),
     };
     checked.map_err(|problem| wrong(&name, &problem))?;
@@ -102,9 +106,6 @@ fn check_options_of_bind(options: &[MountOption]) -> Result<(), &'static str> {
 }
 
 fn check_options_of_image(options: &[MountOption]) -> Result<(), &'static str> {
-    if is_any(options, &["rw"]) {
-        return Err("an image cannot be written to");
-    }
     if is_any(options, &["dev", "suid"]) {
         return Err("device nodes and set-user-ID programs of an image have no effect");
     }
@@ -193,6 +194,8 @@ mod tests {
                 ("Options", words(&["ro", "rslave", "z", "nosymfollow", "suid"])),
             ],
             vec![image(), target(), ("Options", words(&["ro", "noexec"]))],
+            vec![image(), target(), ("Options", words(&["rw"]))],
+            vec![image(), target(), ("SubPath", Value::from("usr/share"))],
         ] {
             assert!(read(&good).is_ok(), "{good:?}");
         }
@@ -205,9 +208,11 @@ mod tests {
             (vec![host(), ("Target", Value::from("/sys/x"))], "Mounts[0].Target"),
             (vec![host(), target(), ("Options", words(&["rshared"]))], "Mounts[0].Options"),
             (vec![host(), target(), ("Options", words(&["idmap"]))], "Mounts[0].Options"),
-            (vec![image(), target(), ("Options", words(&["rw"]))], "Mounts[0].Options"),
             (vec![image(), target(), ("Options", words(&["suid"]))], "Mounts[0].Options"),
             (vec![image(), target(), ("Options", words(&["z"]))], "Mounts[0].Options"),
+            (vec![host(), target(), ("SubPath", Value::from("a"))], "Mounts[0].SubPath"),
+            (vec![image(), target(), ("SubPath", Value::from("/a"))], "Mounts[0].SubPath"),
+            (vec![image(), target(), ("SubPath", Value::from("a/../b"))], "Mounts[0].SubPath"),
         ] {
             let error = read(&bad).unwrap_err();
             assert!(error.message().contains(at), "{bad:?}: {error:?}");

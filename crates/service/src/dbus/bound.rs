@@ -1,4 +1,4 @@
-//! Containers that go when whoever made them leaves the bus.
+//! Containers, and mounts, that go when whoever made them leaves the bus.
 //!
 //! A bus gives a unique name once, so who has left is known for good; and with another bus all of the
 //! one before have left.
@@ -28,7 +28,10 @@ pub(super) fn watch(context: &Arc<Context>, bond: &Bond) {
         // What is bound to it from now on is watched anew, and finds that it has left.
         context.watched.remove(&bond);
         match left {
-            Ok(()) => context.engine.abandon(&bond),
+            Ok(()) => {
+                context.engine.abandon(&bond);
+                context.engine.unmount_abandoned(&bond);
+            }
             // The next daemon looks again.
             Err(error) => tracing::warn!("{} cannot be watched: {error}", bond.name),
         }

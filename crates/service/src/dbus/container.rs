@@ -12,6 +12,7 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Fd, ObjectPath, OwnedFd, OwnedObjectPath, Variant, interface};
 
+use super::bound;
 use super::context::{Context, JobPath};
 use super::counts::Counts;
 use super::kind::Kind;
@@ -418,6 +419,32 @@ impl Container {
         let request = || api::files::open_root(flags, || self.view());
         let open = async |engine: Engine, root| engine.open_root(root).await;
         Ok(self.context.act(&header, request, open).await?.into())
+    }
+
+    #[zbus(out_args("path"))]
+    async fn mount_rootfs(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String, ApiError> {
+        let bond = self.context.bond(&self.context.caller(&header).await?);
+        let request = || api::files::mount_root(flags, bond.clone(), || self.view());
+        let mount = async |engine: Engine, root| engine.mount_root(root).await;
+        let path = self.context.act(&header, request, mount).await?;
+        bound::watch(&self.context, &bond);
+        Ok(path.display().to_string())
+    }
+
+    async fn unmount_rootfs(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), ApiError> {
+        let request = async |by: &Caller| {
+            api::files::unmount_root(flags, self.context.bond(by), || self.view())
+        };
+        let unmount = async |engine: Engine, root| engine.unmount_root(root).await;
+        self.context.act_by(&header, request, unmount).await
     }
 
     async fn connect_network(

@@ -518,6 +518,11 @@ impl Manager {
         "overlay"
     }
 
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn storage_usage(&self) -> u64 {
+        self.context.engine.storage_usage()
+    }
+
     #[zbus(property, name = "NContainers")]
     fn n_containers(&self) -> u32 {
         self.context.registry.counts().containers

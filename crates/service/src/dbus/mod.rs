@@ -99,6 +99,9 @@ impl Service {
         let connection = connect(bus.builder(private), &context).await.map_err(Error::Connect)?;
         introspect::install(connection.object_server(), &context).await.map_err(Error::Export)?;
         tokio::spawn(publish::run(connection.clone(), context.clone(), told));
+        for bond in context.engine.mounted_for().await {
+            bound::watch(&context, &bond);
+        }
         // What was there before is shown before the name is.
         context.engine.shown().await;
         take_name(&connection).await?;

@@ -44,6 +44,7 @@ impl Engine {
                 Err(error) => self.host.taint_unreadable("a container", &error),
             }
         }
+        self.recall_root_mounts().await?;
         let sessions = self.recall_sessions().await?;
         let records = self.run.run(volatile::all::<Incarnation>).await?;
         let settled = records.into_iter().map(|record| async {
@@ -178,7 +179,11 @@ impl Engine {
         if waits {
             self.now_waits(container, life, record, running, ports);
         } else {
-            let pace = self.pace_of(&running);
+            let pace = if record.still {
+                self.move_again(&mut record, &running).await
+            } else {
+                self.pace_of(&running)
+            };
             self.now_runs(container, life, record, running, pace, ports);
         }
         let name = container.name();

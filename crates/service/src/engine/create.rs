@@ -321,11 +321,13 @@ impl Inner {
                     sources.push(source);
                     request.mounts.push(mount);
                 }
-                Opened::Image { name, asked } => match self.image_mount(&name, asked) {
-                    Ok(mount) => request.mounts.push(mount),
-                    Err(missing @ Error::NoSuchImage(_)) => unknown = Some(missing),
-                    Err(malformed) => return Err(malformed),
-                },
+                Opened::Image { name, sub_path, asked } => {
+                    match self.image_mount(&name, sub_path, asked) {
+                        Ok(mount) => request.mounts.push(mount),
+                        Err(missing @ Error::NoSuchImage(_)) => unknown = Some(missing),
+                        Err(malformed) => return Err(malformed),
+                    }
+                }
             }
         }
         Ok((sources, unknown))
@@ -431,6 +433,7 @@ impl Inner {
     ) -> Result<Option<UserRange>, Error> {
         let (store, id) = (self.store.clone(), row.id.clone());
         let image = self.image_of(&row.root)?;
+        let written = self.written_images(&row.definition.request)?;
         let ids = if users::are_wanted(&row.definition.request) {
             Some(brief(Subordinate::read).await?)
         } else {
@@ -438,7 +441,7 @@ impl Inner {
         };
         brief(move || {
             let top = image.layers.last().ok_or_else(|| Error::Bug("no layers".into()))?;
-            store.create_container(&key(&id), top).map_err(Error::Storage)
+            store.create_container_with(&key(&id), top, &written).map_err(Error::Storage)
         })
         .await?;
         let (written, volumes) = (row.clone(), volumes.to_vec());

@@ -263,6 +263,14 @@ pub enum Error {
         /// What is missing.
         path: tare_specgen::SubPath,
     },
+    /// The image has no such directory.
+    #[error("image {image} has no directory '{path}'")]
+    NoImagePath {
+        /// Which image.
+        image: tare_storage::Digest,
+        /// What is missing.
+        path: tare_specgen::SubPath,
+    },
     /// More mounts than one container can have.
     #[error("a container cannot have more than {0} volumes and binds")]
     TooManyMounts(usize),
@@ -692,6 +700,25 @@ pub enum Error {
     /// So many have attached to a container that there is no room for one more.
     #[error("too many have attached to container '{0}'")]
     TooManyAttached(ContainerName),
+    /// One user has asked for the root of one container very often.
+    #[error("the root of container '{name}' is mounted {most} times for this user")]
+    TooManyMounted {
+        /// Which.
+        name: ContainerName,
+        /// How often it may be.
+        most: usize,
+    },
+    /// Nothing is mounted that could be unmounted.
+    #[error("the root of container '{0}' is not mounted for this caller")]
+    RootNotMounted(ContainerName),
+    /// It could not be unmounted.
+    #[error("cannot unmount the root of container '{name}'")]
+    Unmount {
+        /// Which.
+        name: ContainerName,
+        /// Why.
+        source: tare_storage::Error,
+    },
     /// What goes away when it ends is not started again.
     #[error("container '{0}' is removed when it ends, and cannot be started again then")]
     RemovedAtEnd(ContainerName),

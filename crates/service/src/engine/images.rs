@@ -27,7 +27,7 @@ use super::reference::Reference;
 use super::{Engine, Error, Inner, view};
 
 pub use describe::{HistoryEntry, ImageHistory, ImageParts, InspectImage};
-pub use export::ExportImages;
+pub use export::{ArchiveFormat, ExportImages};
 pub use import::{ImportImage, RootfsConfig};
 pub use manage::{Names, RemoveImage, TagImage, UntagImage, Users};
 pub use prune::{Prune, Pruned};

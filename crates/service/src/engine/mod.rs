@@ -65,6 +65,7 @@ mod sessions;
 mod shared;
 mod start;
 mod stats;
+mod still;
 mod stop;
 mod streams;
 mod sweep;
@@ -72,6 +73,7 @@ mod sweep;
 mod sys;
 mod table;
 mod teardown;
+mod usage;
 mod users;
 pub mod view;
 mod volume;
@@ -99,11 +101,15 @@ pub use device::AskedDevice;
 pub use dry_run::{Defaults, DryRun, Shown};
 pub use error::{Error, Uncheckpointable};
 pub use exec::{Exec, Executed, Stdio};
-pub use files::{Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, OpenRoot};
+pub use files::{
+    Commit, CopyIn, CopyOut, ExportContainer, GetChanges, Instruction, Meanwhile, MountRoot,
+    OpenRoot, UnmountRoot,
+};
 pub use health::Health;
 pub use images::{
-    ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage, Names, Prune,
-    Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig, TagImage, UntagImage, Users,
+    ArchiveFormat, ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage,
+    Names, Prune, Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig, TagImage,
+    UntagImage, Users,
 };
 pub use inspect::{Inspect, Part};
 pub use limits::Update;
@@ -185,6 +191,9 @@ pub struct Inner {
     pulls: tokio::sync::Semaphore,
     /// So many dry runs look into images at once, for whomever.
     looks: Arc<tokio::sync::Semaphore>,
+    usage: usage::Usage,
+    /// Held by whoever makes or removes a place where roots are mounted.
+    mounting: std::sync::Mutex<()>,
     jobs: Arc<Jobs>,
     streams: streams::Streams,
     /// Whether the service is ending.

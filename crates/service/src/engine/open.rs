@@ -80,6 +80,8 @@ impl Engine {
             registering: tokio::sync::Mutex::default(),
             pulls: tokio::sync::Semaphore::new(super::PULLS),
             looks: Arc::new(tokio::sync::Semaphore::new(super::LOOKS)),
+            usage: super::usage::Usage::default(),
+            mounting: std::sync::Mutex::default(),
             jobs,
             streams: super::streams::Streams::default(),
             ending: false.into(),
@@ -91,6 +93,7 @@ impl Engine {
         engine.load_images().await?;
         engine.fall_back_now().await;
         engine.adopt().await?;
+        engine.look_at_usage();
         let watched = engine.watch_resolvers();
         tokio::spawn(follow(Arc::downgrade(&engine.0), engine.entered.clone(), watched));
         Ok((engine, told))

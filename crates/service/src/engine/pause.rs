@@ -11,7 +11,8 @@ use tare_runtime::cgroup::Cgroup;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::blocking::brief;
-use super::container::{Container, Pace, Running};
+use super::container::{Container, Life, Pace, Running};
+use super::still::Still;
 use super::view;
 use super::{Engine, Error};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -57,20 +58,37 @@ impl Engine {
     pub async fn pause(&self, request: Authorized<Pause>) -> Result<(), Error> {
         let (Pause { container: asked }, _) = request.into_parts();
         let container = self.container(&asked.id)?;
-        let (running, group) = self.begin_to_freeze(&container, &asked).await?;
+        let mut life = container.lock_unchanged(&asked).await?;
+        let running = life.running().cloned();
+        let running = running.ok_or_else(|| Error::NotRunning(container.name()))?;
+        let group = self.begin_to_freeze(&container, &mut life, &running).await?;
+        drop(life);
+        self.end_freezing(&container, &running, group, Pace::Frozen).await.map(drop)
+    }
+
+    /// Waits until all of a group has stopped; then its container is as it is `to` be. If it does not stop, it
+    /// goes on.
+    pub(super) async fn end_freezing(
+        &self,
+        container: &Container,
+        running: &Running,
+        group: Cgroup,
+        to: Pace,
+    ) -> Result<Still, Error> {
         let frozen = is_frozen_within(&group, FREEZE_TIMEOUT).await;
         let mut life = container.lock().await?;
         match (life.pace(running.number()), frozen) {
             (Some(Pace::Freezing), Ok(true)) => {
-                life.set_pace(running.number(), Pace::Frozen);
+                life.set_pace(running.number(), to);
                 container.show(&life);
-                Ok(())
+                Ok(Still::of(&life))
             }
             (Some(Pace::Freezing), failed) => {
                 let (thawed, _) = ordered(group, Cgroup::thaw).await?;
-                thawed.map_err(|error| failed_to("resume", &container, error))?;
+                thawed.map_err(|error| failed_to("resume", container, error))?;
                 life.set_pace(running.number(), Pace::Free);
-                failed.map_err(|error| failed_to("pause", &container, error))?;
+                self.no_more_still(&mut life).await;
+                failed.map_err(|error| failed_to("pause", container, error))?;
                 Err(Error::FreezeTimeout(container.name()))
             }
             (Some(_), _) => Err(Error::Changed(container.name())),
@@ -78,26 +96,25 @@ impl Engine {
         }
     }
 
-    async fn begin_to_freeze(
+    /// Has the processes of a container stop; they may need a moment for that.
+    pub(super) async fn begin_to_freeze(
         &self,
         container: &Container,
-        asked: &view::Container,
-    ) -> Result<(Arc<Running>, Cgroup), Error> {
-        let mut life = container.lock_unchanged(asked).await?;
-        let running = life.running().cloned();
-        let running = running.ok_or_else(|| Error::NotRunning(container.name()))?;
+        life: &mut Life,
+        running: &Running,
+    ) -> Result<Cgroup, Error> {
         if life.pace(running.number()) != Some(Pace::Free) || life.is_stopped_by_somebody() {
             return Err(container.wrong_state("to be running, and not on the way to another state"));
         }
         // What is just being executed in it would never get there.
         let alone = timeout(FREEZE_TIMEOUT, running.in_use.write()).await;
         let alone = alone.map_err(|_| Error::FreezeTimeout(container.name()))?;
-        let group = self.payload(container, &running)?;
+        let group = self.payload(container, running)?;
         let (ordered, group) = ordered(group, Cgroup::freeze).await?;
         ordered.map_err(|error| failed_to("pause", container, error))?;
         life.set_pace(running.number(), Pace::Freezing);
         drop(alone);
-        Ok((running, group))
+        Ok(group)
     }
 
     /// Lets a container go on, if it is paused.
@@ -122,14 +139,27 @@ impl Engine {
         running: &Running,
     ) -> Result<(), Error> {
         let mut life = container.lock().await?;
-        if !matches!(life.pace(running.number()), Some(Pace::Freezing | Pace::Frozen)) {
-            return Ok(());
+        match life.pace(running.number()) {
+            Some(Pace::Freezing | Pace::Frozen | Pace::Still(_)) => {
+                self.thaw(container, &mut life, running).await
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Lets the processes of a container go on, whoever has stopped them.
+    pub(super) async fn thaw(
+        &self,
+        container: &Container,
+        life: &mut Life,
+        running: &Running,
+    ) -> Result<(), Error> {
         let group = self.payload(container, running)?;
         let (ordered, _) = ordered(group, Cgroup::thaw).await?;
         ordered.map_err(|error| failed_to("resume", container, error))?;
         life.set_pace(running.number(), Pace::Free);
-        container.show(&life);
+        self.no_more_still(life).await;
+        container.show(life);
         Ok(())
     }
 

@@ -158,6 +158,10 @@ impl Engine {
         before: Now,
         volumes: OwnVolumes,
     ) -> Result<(), Error> {
+        if let Err(error) = self.unmount_everywhere(container, life).await {
+            life.now = before;
+            return Err(error);
+        }
         let is_recorded = matches!(before, Now::Broken(_) | Now::Unlisted);
         if !matches!(before, Now::Unlisted)
             && let Err(error) = self.delete_row_and(container, volumes).await

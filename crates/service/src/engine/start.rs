@@ -285,6 +285,7 @@ impl Engine {
             started_monotonic: None,
             health: Health::None,
             to_end: false,
+            still: false,
         };
         let begun = if effective.request.network_mode == NetworkMode::Private {
             self.write_with_network(container, record, resume).await?

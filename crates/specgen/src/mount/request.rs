@@ -111,7 +111,7 @@ impl MountRequest {
     }
 
     /// Whether it cannot be written to.
-    pub(crate) fn is_read_only(&self) -> bool {
+    pub fn is_read_only(&self) -> bool {
         let image = matches!(self.source, MountSource::Image { .. });
         self.access == RootfsAccess::ReadOnly
             || self.flag(Flag::ReadOnly).unwrap_or(image)

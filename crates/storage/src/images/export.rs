@@ -1,5 +1,7 @@
 //! Images out of the store, as one archive.
 
+mod docker;
+
 use std::io::{self, Read, Write};
 
 use serde_json::json;

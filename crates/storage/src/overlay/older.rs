@@ -24,8 +24,8 @@ use crate::sys::{self, Attributes, NewFd, Own, SetAttributes, Step, on_own_threa
 const MAX_VALUE: usize = 255;
 /// Longest options of mount(2), in bytes: a page of the smallest size, less the NUL at its end.
 const MAX_OPTIONS: usize = 4095;
-/// Directory of the store the overlay is mounted on for a moment, where nobody sees it.
-const STAGE: &str = "tmp";
+/// Directory of the store that is mounted on for a moment, where nobody sees it.
+pub(super) const STAGE: &str = "tmp";
 
 /// Mounts the stack by whichever way its names fit.
 pub(super) fn mount(stack: &Stack<'_>, store: &Store) -> Result<OwnedFd, Error> {
@@ -78,7 +78,7 @@ impl Opened {
     }
 }
 
-fn name(dir: &impl AsRawFd) -> String {
+pub(super) fn name(dir: &impl AsRawFd) -> String {
     dir.as_raw_fd().to_string()
 }
 
@@ -138,7 +138,7 @@ fn mount_unseen(stack: &Stack<'_>, store: &Store) -> Result<OwnedFd, Error> {
 }
 
 /// Moves this thread into a mount namespace of its own; gives the store's root in it.
-fn enter_own_mounts(store: &Store) -> Result<OwnedFd, Failure> {
+pub(super) fn enter_own_mounts(store: &Store) -> Result<OwnedFd, Failure> {
     // The working directory is what the kernel takes along into the new namespace.
     perform(&Own::Enter { dir: store.root.as_fd(), name: "the store" })?;
     perform(&Own::Mounts)?;
@@ -147,7 +147,7 @@ fn enter_own_mounts(store: &Store) -> Result<OwnedFd, Failure> {
 }
 
 /// Has names mean the descriptors of this thread.
-fn enter_names() -> Result<(), Failure> {
+pub(super) fn enter_names() -> Result<(), Failure> {
     let dir = sys::open_root(Path::new("/proc/thread-self/fd"))
         .map_err(Failure::read("open /proc/thread-self/fd"))?;
     perform(&Own::Enter { dir: dir.as_fd(), name: "/proc/thread-self/fd" })

@@ -105,6 +105,8 @@ impl Effect for Attach<'_> {
 pub(crate) struct Detach<'a> {
     pub(crate) dir: BorrowedFd<'a>,
     pub(crate) name: &'a OsStr,
+    /// Also while somebody uses it.
+    pub(crate) in_use: bool,
 }
 
 impl fmt::Display for Detach<'_> {
@@ -123,7 +125,8 @@ impl Effect for Detach<'_> {
     fn act(&self) -> rustix::io::Result<()> {
         // There is no umount(2) by descriptor; one of what is mounted would keep it busy.
         let path = [proc_path(self.dir).as_bytes(), b"/", self.name.as_bytes()].concat();
-        unmount(&*path, UnmountFlags::NOFOLLOW)
+        let lazily = if self.in_use { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+        unmount(&*path, UnmountFlags::NOFOLLOW | lazily)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::rootfs::{Rootfs, Transferred};
 use crate::store::{Scratch, open_directory};
 use crate::sys::{self, SetProject, perform};
 use crate::unpack::{Form, Limits, Watch, unpack};
-use crate::walk::Walk;
+use crate::usage;
 
 /// Whether a volume was filled from an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Volume<'_> {
     ///
     /// [`Error::OpenVolume`].
     pub fn usage(&self) -> Result<u64, Error> {
-        usage(self.data.as_fd()).map_err(|source| self.error(source))
+        usage::of_tree(self.data.as_fd()).map_err(|source| self.error(source))
     }
 
     fn is_fresh(&self) -> Result<bool, Error> {
@@ -178,18 +178,4 @@ impl Volume<'_> {
             .and_then(|data| sys::list(data).map_err(Failure::read("list it")));
         Ok(names.map_err(|source| self.error(source))?.is_empty())
     }
-}
-
-/// Bytes a tree takes on the disk, each file once.
-fn usage(top: BorrowedFd<'_>) -> Result<u64, Failure> {
-    let mut walk = Walk::new(top)?;
-    let mut linked = std::collections::HashSet::new();
-    let mut bytes = 0_u64;
-    while let Some(found) = walk.next()? {
-        let again = found.stat.links > 1
-            && found.stat.kind != sys::Kind::Directory
-            && !linked.insert(found.stat.inode);
-        bytes = bytes.saturating_add(if again { 0 } else { found.stat.allocated });
-    }
-    Ok(bytes)
 }

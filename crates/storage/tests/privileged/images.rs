@@ -11,7 +11,7 @@ use serde_json::json;
 use tar::EntryType;
 use tare_storage::{
     Archive, Blobs, ChainId, Compression, Error, ErrorKind, ExportedImage, Format, ImageFault,
-    ImportOptions, Imported, ImportedImage, Imports, Needed, Rootfs,
+    ImportOptions, Imported, ImportedImage, Imports, Needed, Rootfs, Watch,
 };
 
 use crate::fixture::{Lab, Tar, gzip, header, small_root};
@@ -420,4 +420,101 @@ fn privileged_an_exported_image_is_imported_as_the_same() {
     fs::write(&path, spoilt).unwrap();
     let error = lab.store.export_images(&[exported], &mut Vec::new(), &NO_WATCH).unwrap_err();
     assert!(matches!(error, Error::BlobDamaged { .. }), "{error:?}");
+}
+
+#[test]
+fn privileged_an_image_goes_out_as_docker_wants_it_and_comes_back_as_the_same() {
+    let lab = Lab::new();
+    let bytes = example().oci_archive();
+    let image = images(import(&lab, Archive::Stream(&mut &*bytes), &ImportOptions::new()).unwrap());
+    let other = Image::new(&[
+        (example().layers[0].clone(), Compression::Zstd),
+        (example().layers[0].clone(), Compression::None),
+    ]);
+    let bytes = other.oci_archive();
+    let other = images(import(&lab, Archive::Stream(&mut &*bytes), &ImportOptions::new()).unwrap());
+    let one = |image: &ImportedImage, name: Option<&str>| ExportedImage {
+        manifest: image.manifest,
+        name: name.map(Into::into),
+    };
+    let wanted = [
+        one(&image[0], Some("b.test/again:2")),
+        one(&other[0], None),
+        one(&image[0], Some("a.test/again:1")),
+        one(&image[0], Some("b.test/again:2")),
+    ];
+    let told = std::cell::Cell::new(0);
+    let watch = |bytes| {
+        told.set(bytes);
+        ControlFlow::Continue(())
+    };
+    let mut out = Vec::new();
+    lab.store.export_for_docker(&wanted, &mut out, &watch).unwrap();
+    let layers = example().layers;
+    assert_eq!(told.get(), layers.iter().map(|layer| layer.len() as u64).sum::<u64>());
+
+    let mut archive = tar::Archive::new(&*out);
+    let members: Vec<_> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| {
+            let mut bytes = Vec::new();
+            let mut entry = entry.unwrap();
+            std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+            (entry.path().unwrap().display().to_string(), bytes)
+        })
+        .collect();
+    assert_eq!(members.len(), 1 + 2 + 3, "each is there once");
+    for layer in &layers {
+        assert!(members.iter().any(|(_, bytes)| bytes == layer), "as it is without compression");
+    }
+    let manifest: serde_json::Value = serde_json::from_slice(&members[0].1).unwrap();
+    assert_eq!(manifest[0]["RepoTags"], json!(["a.test/again:1", "b.test/again:2"]));
+    assert_eq!(manifest[1]["Layers"][0], manifest[1]["Layers"][1], "the same layer twice");
+
+    let back = Lab::new();
+    let again = images(import(&back, Archive::Stream(&mut &*out), &ImportOptions::new()).unwrap());
+    assert_eq!([again[0].id, again[1].id], [image[0].id, other[0].id]);
+    assert_eq!(again[0].names, ["a.test/again:1", "b.test/again:2"]);
+    assert_eq!(again[1].names, [""; 0]);
+    let trees = [(&lab, &image[0]), (&back, &again[0])].map(|(lab, image)| {
+        let mount = lab.store.mount_layers(&stack(image)).unwrap();
+        tree(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&mount)).as_ref())
+    });
+    assert!(trees[0] == trees[1], "{}", difference(&trees[0], &trees[1]));
+}
+
+#[test]
+fn privileged_what_cannot_go_out_is_found_before_anything_is_written() {
+    let lab = Lab::new();
+    let bytes = example().oci_archive();
+    let image = images(import(&lab, Archive::Stream(&mut &*bytes), &ImportOptions::new()).unwrap());
+    let exported = [ExportedImage { manifest: image[0].manifest, name: None }];
+    let export = |watch: &dyn Watch| {
+        let mut out = Vec::new();
+        let error = lab.store.export_for_docker(&exported, &mut out, watch).unwrap_err();
+        (error, out.len())
+    };
+    let (error, written) = export(&|_| ControlFlow::Break(()));
+    assert!(matches!(error, Error::Cancelled), "{error:?}");
+    assert_eq!(written, 0);
+
+    // In each of the compressions there are.
+    for nth in 2..5 {
+        let path = lab.path("blobs/sha256").join(image[0].blobs[nth].hex());
+        let good = fs::read(&path).unwrap();
+        let mut spoilt = good.clone();
+        spoilt[good.len() / 2] ^= 1;
+        for bad in [&spoilt[..], &good[..good.len() - 5]] {
+            fs::write(&path, bad).unwrap();
+            let (error, written) = export(&NO_WATCH);
+            assert!(matches!(error, Error::BlobDamaged { .. }), "{nth}: {error:?}");
+            assert_eq!(written, 0, "{nth}");
+        }
+        fs::remove_file(&path).unwrap();
+        let (error, written) = export(&NO_WATCH);
+        assert!(matches!(error, Error::NoBlob { .. }), "{nth}: {error:?}");
+        assert_eq!(written, 0, "{nth}");
+        fs::write(&path, good).unwrap();
+    }
 }

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::StatVfsMountFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
-use tare_storage::{ChainId, ContainerKey, Error, Removed, Store, mount_shm, remove_tree};
+use tare_storage::{
+    ChainId, ContainerKey, Error, Removed, RootOptions, Rootfs, Store, mount_shm, remove_tree,
+};
 
 use crate::fixture::{Lab, Tar, header, read, small_root};
 
@@ -103,6 +105,86 @@ fn privileged_what_cannot_be_mounted_is_said() {
         assert!(message.contains("read-only"), "the kernel's own words: {error:?}");
         assert!(error.to_string().ends_with(&format!("({message})")));
     });
+}
+
+#[test]
+fn privileged_a_directory_of_an_image_is_mounted_alone() {
+    let lab = Lab::new();
+    let tar =
+        Tar::new().file("a/b/file", "here").symlink("to-b", "/a/b").symlink("out", "../../etc");
+    let base = lab.import(&tar.end()).unwrap().chain_id;
+    let second = Tar::new().file("a/b/more", "").file("top", "").end();
+    let watch = |_| std::ops::ControlFlow::Continue(());
+    let diff_id = tare_storage::Digest::of(&second);
+    let limits = tare_storage::Limits::default();
+    let over =
+        lab.store.unpack_layer(&[base], &diff_id, &*second, &limits, &watch).unwrap().chain_id;
+    let before = host_mounts();
+    let part = |layers: &[ChainId], path: &str| {
+        let image = lab.store.mount_layers(layers).unwrap();
+        lab.store.mount_part(image, path)
+    };
+    for (layers, files) in [(&[base][..], &["file"][..]), (&[base, over], &["file", "more"])] {
+        for place in ["a/b", "to-b"] {
+            let one = part(layers, place).unwrap().unwrap();
+            let flags = rustix::fs::fstatvfs(&one).unwrap().f_flag;
+            for flag in
+                [StatVfsMountFlags::NOSUID, StatVfsMountFlags::NODEV, StatVfsMountFlags::RDONLY]
+            {
+                assert!(flags.contains(flag), "{place}: {flag:?}");
+            }
+            let one = Rootfs::from_fd(one);
+            assert_eq!(one.list(".").unwrap().unwrap(), files, "{place}");
+            assert_eq!(one.list("../..").unwrap().unwrap(), files, "there is nothing above it");
+        }
+        assert_eq!(part(layers, "a/none").unwrap().map(drop), None);
+        assert_eq!(part(layers, "out").unwrap().map(drop), None);
+        let error = part(layers, "a/b/file").unwrap_err();
+        assert!(matches!(error, Error::ReadFile { .. }), "{error:?}");
+    }
+    assert_eq!(host_mounts(), before, "detached");
+}
+
+#[test]
+fn privileged_a_container_writes_to_other_images_and_they_stay_as_they_are() {
+    let lab = Lab::new();
+    let root = lab.import(&small_root()).unwrap().chain_id;
+    let mut top = header(tar::EntryType::Directory, "./", "");
+    top.set_mode(0o711);
+    top.set_uid(7);
+    let image = lab.import(&Tar::new().entry(&top, b"").file("a/file", "old").end()).unwrap();
+    let key: ContainerKey = "c".parse().unwrap();
+    let images = [image.chain_id, image.chain_id];
+    lab.store.create_container_with(&key, &root, &images).unwrap();
+    let mount = |nth: usize| lab.store.mount_image(&images[..1], &key, nth, &RootOptions::new());
+    let before = host_mounts();
+    let first = mount(0).unwrap();
+    assert_eq!(host_mounts(), before, "detached");
+    let flags = rustix::fs::fstatvfs(&first).unwrap().f_flag;
+    assert!(flags.contains(StatVfsMountFlags::NOSUID | StatVfsMountFlags::NODEV), "{flags:?}");
+    let meta = fs::metadata(path(&first)).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.uid()), (0o711, 7), "of the image's root");
+    fs::write(path(&first).join("a/file"), "new").unwrap();
+    let part = lab.store.mount_part(first, "a").unwrap().unwrap();
+    assert_eq!(read(&path(&part).join("file")), "new");
+    fs::write(path(&part).join("more"), "").unwrap();
+    drop(part);
+
+    for (nth, content) in [(0, "new"), (1, "old")] {
+        let again = mount(nth).unwrap();
+        assert_eq!(read(&path(&again).join("a/file")), content, "{nth}: it is kept, and its own");
+    }
+    assert_eq!(read(&lab.diff(&image).join("a/file")), "old");
+    let error = mount(2).unwrap_err();
+    assert!(matches!(error, Error::NoContainer { .. }), "{error:?}");
+    let missing = ChainId::base(tare_storage::Digest::of(b"none"));
+    let other = "d".parse().unwrap();
+    let error = lab.store.create_container_with(&other, &root, &[images[0], missing]).unwrap_err();
+    assert!(matches!(error, Error::NoLayer { .. }), "{error:?}");
+    assert_eq!(lab.store.containers().unwrap(), std::slice::from_ref(&key));
+    lab.store.remove_container(&key).unwrap();
+    assert_eq!(fs::read_dir(lab.path("containers")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(lab.path("tmp")).unwrap().count(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
-use tare_storage::{ContainerKey, Digest, Error, ErrorKind, Removed, Store};
+use tare_storage::{ContainerKey, Digest, Error, ErrorKind, Removed, Store, VolumeOptions};
 
 use crate::fixture::{Lab, small_root};
 
@@ -92,4 +92,41 @@ fn privileged_layers_and_containers_come_and_go() {
     let error = lab.store.create_container(&key, &layer.chain_id).unwrap_err();
     assert!(matches!(error, Error::NoLayer { .. }));
     assert_eq!(lab.picture(), empty);
+}
+
+#[test]
+fn privileged_what_there_is_takes_room_and_what_goes_does_not() {
+    let lab = Lab::new();
+    let usage = || lab.store.usage().unwrap();
+    let rest = usage();
+    let blob = lab.store.put_blob(&vec![7; 100_000]).unwrap();
+    assert!(usage() >= rest + 100_000);
+    let before = usage();
+    let layer = lab.import(&small_root()).unwrap();
+    assert_eq!(usage(), before + layer.size, "as it was written down");
+    fs::write(lab.diff(&layer).join("not-looked-through"), vec![7; 100_000]).unwrap();
+    assert_eq!(usage(), before + layer.size);
+
+    let before = usage();
+    let key: ContainerKey = "c".parse().unwrap();
+    lab.store.create_container(&key, &layer.chain_id).unwrap();
+    fs::write(lab.path("containers/c/upper/file"), vec![7; 200_000]).unwrap();
+    fs::hard_link(lab.path("containers/c/upper/file"), lab.path("containers/c/upper/again"))
+        .unwrap();
+    let with_container = usage();
+    assert!((before + 200_000..before + 300_000).contains(&with_container), "each file once");
+    let volume = "v".parse().unwrap();
+    lab.store.create_volume(&volume, &VolumeOptions::new()).unwrap();
+    let holes = fs::File::create(lab.path("volumes/v/_data/holes")).unwrap();
+    holes.set_len(1 << 30).unwrap();
+    assert!(usage() < with_container + 100_000, "holes take nothing");
+    fs::write(lab.path("volumes/v/_data/file"), vec![7; 300_000]).unwrap();
+    assert!(usage() >= with_container + 300_000);
+    drop(holes);
+
+    lab.store.remove_volume(&volume).unwrap();
+    lab.store.remove_container(&key).unwrap();
+    lab.store.remove_layer(&layer.chain_id).unwrap();
+    lab.store.remove_blob(&blob).unwrap();
+    assert_eq!(usage(), rest);
 }

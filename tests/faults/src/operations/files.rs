@@ -59,7 +59,8 @@ impl Operation for Commit {
     }
 
     async fn run(&self, client: &Client) -> Result<(), String> {
-        job(client, "Commit", &(MADE, Options::new())).await
+        let paused = Options::from([("Pause", true.into())]);
+        job(client, "Commit", &(MADE, paused)).await
     }
 
     async fn is_whole(&self, client: &Client) -> bool {
@@ -143,6 +144,55 @@ impl Operation for OpenRoot {
 
     async fn run(&self, client: &Client) -> Result<(), String> {
         call(client, "OpenRootDirectory", &1_u64).await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        container(client).await.is_some()
+    }
+}
+
+/// Mounts the root directory of a container on the host.
+#[derive(Debug, Default)]
+pub struct MountRoot;
+
+impl Operation for MountRoot {
+    const NAME: &str = "mount a root directory";
+    const METHODS: &[&str] = &["Container.MountRootfs"];
+    const OWES: Owes = Owes::Before;
+    const LEFTOVERS: Until = Until::Restarted;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        is_there(lab).await;
+        // What an earlier one has mounted.
+        let _ = call(lab.client(), "UnmountRootfs", &0_u64).await;
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        call(client, "MountRootfs", &3_u64).await
+    }
+
+    async fn is_whole(&self, client: &Client) -> bool {
+        container(client).await.is_some()
+    }
+}
+
+/// Unmounts it again.
+#[derive(Debug, Default)]
+pub struct UnmountRoot;
+
+impl Operation for UnmountRoot {
+    const NAME: &str = "unmount a root directory";
+    const METHODS: &[&str] = &["Container.UnmountRootfs"];
+    const OWES: Owes = Owes::Again;
+    const LEFTOVERS: Until = Until::Restarted;
+
+    async fn prepare(&mut self, lab: &Lab<'_>) {
+        MountRoot.prepare(lab).await;
+        MountRoot.run(lab.client()).await.unwrap();
+    }
+
+    async fn run(&self, client: &Client) -> Result<(), String> {
+        call(client, "UnmountRootfs", &0_u64).await
     }
 
     async fn is_whole(&self, client: &Client) -> bool {

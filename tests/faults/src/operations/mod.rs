@@ -16,7 +16,7 @@ use system_tests::Client;
 use crate::helper::Helper;
 use crate::lab::Lab;
 
-pub use files::{Commit, CopyIn, CopyOut, Export, GetChanges, OpenRoot};
+pub use files::{Commit, CopyIn, CopyOut, Export, GetChanges, MountRoot, OpenRoot, UnmountRoot};
 pub use image::{ExportImages, Import, PruneImages, RemoveImage, Tag, Untag};
 pub use life::{Create, Kill, Pause, Remove, Rename, Resume, Start, Stop, UpdateContainer};
 pub use network::{Connect, CreateNetwork, Disconnect, Publish, RemoveNetwork, SECOND, Unpublish};

@@ -1,5 +1,6 @@
 //! What lives of a container, and what of that is seen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{HeldRoot, Running};
@@ -7,7 +8,7 @@ use crate::engine::Health;
 use crate::engine::follow::Plan;
 use crate::engine::ports::Ports;
 use crate::engine::records::durable::LifeRow;
-use crate::engine::records::volatile::{Incarnation, NetworkRecord};
+use crate::engine::records::volatile::{Incarnation, NetworkRecord, RootMount};
 use crate::engine::view::{self, State};
 
 /// What lives of a container.
@@ -30,6 +31,10 @@ pub(in crate::engine) struct Life {
     /// How many write to its root from outside: until they have ended, it does not start and is not
     /// removed.
     pub(in crate::engine) writers: u32,
+    /// Where its root is mounted, by whose it is.
+    pub(in crate::engine) mounted: BTreeMap<u32, RootMount>,
+    /// How often it was let go on where it had been stopped.
+    pub(in crate::engine) moves: u32,
     /// Its root, for as long as others should not have to flush it.
     pub(in crate::engine) root: HeldRoot,
 }
@@ -78,6 +83,8 @@ pub(in crate::engine) enum Pace {
     Freezing,
     /// They are stopped where they are.
     Frozen,
+    /// The same, for as long as so many read what they wrote.
+    Still(u32),
 }
 
 impl Life {
@@ -92,6 +99,8 @@ impl Life {
             short: 0,
             kept: 0,
             writers: 0,
+            mounted: BTreeMap::new(),
+            moves: 0,
             root: HeldRoot::default(),
         }
     }
@@ -149,6 +158,7 @@ impl Life {
             && running.number() == number
         {
             *pace = to;
+            self.moves = self.moves.wrapping_add(u32::from(to == Pace::Free));
         }
     }
 
@@ -164,7 +174,7 @@ impl Life {
             Now::Idle => State::Configured,
             Now::Starting => State::Starting,
             Now::Running { pace: Pace::Waiting, .. } => State::Created,
-            Now::Running { stopping: 0, pace: Pace::Frozen, .. } => State::Paused,
+            Now::Running { stopping: 0, pace: Pace::Frozen | Pace::Still(_), .. } => State::Paused,
             Now::Running { stopping: 0, .. } => State::Running,
             Now::Running { .. } => State::Stopping,
             Now::Broken(_) | Now::Unreadable | Now::Unlisted => State::Broken,

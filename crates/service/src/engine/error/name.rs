@@ -68,10 +68,12 @@ impl Error {
             Self::SubordinateIdsExhausted
             | Self::TooManyJobs(_)
             | Self::TooManyStreams(_)
-            | Self::TooManyAttached(_) => "LimitsExceeded",
+            | Self::TooManyAttached(_)
+            | Self::TooManyMounted { .. } => "LimitsExceeded",
             Self::NotCancelable(_) => "NotCancelable",
             Self::Canceled => "Canceled",
             Self::InvalidState { .. }
+            | Self::RootNotMounted(_)
             | Self::NoTerminal
             | Self::NoInput(_)
             | Self::Changed(_)
@@ -107,9 +109,11 @@ impl Error {
             | Self::SeveralImages(_)
             | Self::NotForImages => "InvalidArchive",
             Self::Mount { .. }
+            | Self::Unmount { .. }
             | Self::MountTarget { .. }
             | Self::HostMoved { .. }
             | Self::NoSubPath { .. }
+            | Self::NoImagePath { .. }
             | Self::Unsupported { .. }
             | Self::Users(_)
             | Self::TooManyMounts(_) => "MountFailed",

@@ -13,7 +13,6 @@ use super::transfer;
 use crate::authority::{Ask, Authorized, Caller, Question};
 use crate::engine::blocking::unbounded;
 use crate::engine::clock::Usec;
-use crate::engine::container::Container;
 use crate::engine::images::transfer::JobWatch;
 use crate::engine::images::{Image, created};
 use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
@@ -36,6 +35,17 @@ pub struct Commit {
     pub message: String,
     /// What the image is to say in place of what the container says.
     pub changes: Vec<Instruction>,
+    /// What the container does meanwhile.
+    pub meanwhile: Meanwhile,
+}
+
+/// What a container does while what it wrote is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// What it does anyway.
+    GoesOn,
+    /// It stands still.
+    StandsStill,
 }
 
 impl Ask for Commit {
@@ -68,13 +78,30 @@ impl Engine {
         let container = self.container(&request.container.id)?;
         container.check_unchanged(&request.container)?;
         let (image, effective) = (self.image_of(&container.root)?, self.effective(&container)?);
+        let still = match request.meanwhile {
+            Meanwhile::GoesOn => None,
+            Meanwhile::StandsStill => Some(self.stand_still(&container, &request.container).await?),
+        };
         job.stage("packing");
-        let (engine, packing) = (self.clone(), job.clone());
+        let (store, key, packing) = (self.store.clone(), key(&container.id), job.clone());
         // The hold is dropped when what it holds is written down, or is not wanted.
-        let (made, hold) = unbounded("commit", move || {
-            let hold = engine.store.hold();
-            let made = make(&engine.store, &container, &image, &effective, &request, &packing)?;
-            Ok((made, hold))
+        let packed = unbounded("commit", move || {
+            let hold = store.hold();
+            let watch = JobWatch::new(&packing);
+            let packed = store.pack_changes(&key, RUNTIME_PATHS, Compression::Gzip, &watch);
+            Ok((packed.map_err(|error| failure(error, &packing))?, hold))
+        })
+        .await;
+        // Whatever came of it.
+        let moved = match &still {
+            Some(still) => self.may_move(&container, still).await,
+            None => Ok(()),
+        };
+        let (packed, hold) = packed?;
+        moved?;
+        let (store, making) = (self.store.clone(), job.clone());
+        let made = unbounded("commit", move || {
+            make(&store, &image, &effective, &request, packed, &making)
         })
         .await?;
         job.point_of_no_return()?;
@@ -102,21 +129,21 @@ pub(in crate::engine) struct Made {
     pub(in crate::engine) references: Vec<String>,
 }
 
+fn failure(error: tare_storage::Error, job: &Job) -> Error {
+    if job.is_canceled() { Error::Canceled } else { Error::Storage(error) }
+}
+
 fn make(
     store: &Store,
-    container: &Container,
     image: &Arc<Image>,
     effective: &Effective,
     request: &Commit,
+    packed: (Descriptor, Digest),
     job: &Job,
 ) -> Result<Made, Error> {
     let watch = JobWatch::new(job);
-    let (key, gzip) = (key(&container.id), Compression::Gzip);
-    let committed = store.commit(&image.layers, &key, RUNTIME_PATHS, gzip, &watch);
-    let Committed { layer, blob, .. } = committed.map_err(|error| match error {
-        _ if job.is_canceled() => Error::Canceled,
-        error => Error::Storage(error),
-    })?;
+    let committed = store.commit_packed(&image.layers, packed, &watch);
+    let Committed { layer, blob, .. } = committed.map_err(|error| failure(error, job))?;
     let base = store.get_blob(&image.id, MAX_CONFIG)?;
     let config = config(&base, effective, request, &layer.diff_id, Usec::now())?;
     store.put_blob(&config)?;
@@ -274,6 +301,7 @@ mod tests {
             author: "me".into(),
             message: "why".into(),
             changes: vec!["LABEL l=w".parse().unwrap()],
+            meanwhile: Meanwhile::GoesOn,
         };
         let layer = Digest::of(b"layer");
         let made = config(&bytes, &effective, &request, &layer, Usec(1_709_251_199_123_456));

@@ -9,14 +9,16 @@ mod changes;
 mod commit;
 mod copy;
 mod instruction;
+mod mounted;
 mod root;
 
 pub use changes::GetChanges;
-pub use commit::Commit;
 pub(super) use commit::Made;
+pub use commit::{Commit, Meanwhile};
 pub(super) use copy::pour;
 pub use copy::{CopyIn, CopyOut, ExportContainer};
 pub use instruction::Instruction;
+pub use mounted::{MountRoot, UnmountRoot};
 pub use root::OpenRoot;
 
 use std::os::fd::OwnedFd;

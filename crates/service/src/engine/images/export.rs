@@ -22,8 +22,19 @@ pub struct ExportImages {
     pub names: Vec<String>,
     /// Where to.
     pub archive: File,
+    /// As what.
+    pub format: ArchiveFormat,
     /// How layers are compressed that are not there as they came.
     pub compression: Compression,
+}
+
+/// What an archive of images is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// An image layout of the OCI.
+    Oci,
+    /// What `docker save` writes; a name in it has a tag, and no digest.
+    Docker,
 }
 
 impl Ask for ExportImages {
@@ -41,21 +52,21 @@ struct Outgoing {
 }
 
 impl Engine {
-    /// Begins to write images as an archive of the OCI.
+    /// Begins to write images as an archive.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchImage`], [`Error::InvalidReference`], [`Error::Host`].
     pub fn export_images(&self, request: Authorized<ExportImages>) -> Result<Pending, Error> {
-        let (ExportImages { names, archive, compression }, by) = request.into_parts();
+        let (ExportImages { names, archive, format, compression }, by) = request.into_parts();
         let outgoing: Vec<Outgoing> =
-            names.iter().map(|name| self.outgoing(name)).collect::<Result<_, _>>()?;
+            names.iter().map(|name| self.outgoing(name, format)).collect::<Result<_, _>>()?;
         let (engine, store) = (self.clone(), self.store.clone());
         // Held from now on, so that nobody removes what is being written.
         let hold = store.hold();
         self.pending(JobKind::ExportImages, None, Origin::Caller(&by), move |job| async move {
             let exported = unbounded("export", move || {
-                export(&store, &outgoing, archive, compression, hold, &job)
+                export(&store, &outgoing, archive, (format, compression), hold, &job)
             })
             .await;
             // What was packed for it is of no image.
@@ -65,12 +76,13 @@ impl Engine {
     }
 
     /// An image by the name it is asked for; by a digest, it goes by the first it has.
-    fn outgoing(&self, name: &str) -> Result<Outgoing, Error> {
+    fn outgoing(&self, name: &str, format: ArchiveFormat) -> Result<Outgoing, Error> {
         let image = self.images.find(name)?;
         let name = match name.parse::<super::Reference>() {
             Ok(reference) if name.parse::<Digest>().is_err() => Some(reference.to_string()),
             _ => image.seen.get().references.first().cloned(),
         };
+        let name = name.filter(|name| format == ArchiveFormat::Oci || !name.contains('@'));
         Ok(Outgoing { image, name })
     }
 }
@@ -79,7 +91,7 @@ fn export(
     store: &Store,
     outgoing: &[Outgoing],
     archive: File,
-    compression: Compression,
+    (format, compression): (ArchiveFormat, Compression),
     _hold: Hold,
     job: &Job,
 ) -> Result<(), Error> {
@@ -96,7 +108,11 @@ fn export(
     } else {
         Box::new(Cancelable::new(archive, job, &failed)?)
     };
-    store.export_images(&exported, &mut out, &watch).map_err(|error| failure(error, job))
+    let exported = match format {
+        ArchiveFormat::Oci => store.export_images(&exported, &mut out, &watch),
+        ArchiveFormat::Docker => store.export_for_docker(&exported, &mut out, &watch),
+    };
+    exported.map_err(|error| failure(error, job))
 }
 
 /// The manifest of an image whose blobs are all here; they are made if they are not. Only with what is in

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
-use tare_specgen::{AbsolutePath, MountRequest, MountSource, MountTarget};
+use tare_specgen::{AbsolutePath, MountRequest, MountSource, MountTarget, SubPath};
 use tare_storage::Pin;
 
 use super::{AskedMount, AskedSource, Source};
@@ -22,7 +22,7 @@ use crate::engine::{Error, Inner};
 #[derive(Debug)]
 pub(in crate::engine) enum Opened {
     Host(HostSource, MountRequest),
-    Image { name: String, asked: AskedMount },
+    Image { name: String, sub_path: Option<SubPath>, asked: AskedMount },
 }
 
 /// Something of the host that is open, as it was asked for.
@@ -63,7 +63,10 @@ fn open_all(asked: Vec<AskedMount>) -> Result<Vec<Opened>, Error> {
 
 fn open_one(at: usize, asked: AskedMount) -> Result<Opened, Error> {
     let place = match asked.source {
-        AskedSource::Image(ref name) => return Ok(Opened::Image { name: name.clone(), asked }),
+        AskedSource::Image { ref name, ref sub_path } => {
+            let (name, sub_path) = (name.clone(), sub_path.clone());
+            return Ok(Opened::Image { name, sub_path, asked });
+        }
         AskedSource::Open(place) => place,
         AskedSource::Path(path) => {
             let flags = OFlags::PATH | OFlags::CLOEXEC;

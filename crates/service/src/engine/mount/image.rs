@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use tare_runtime::ContainerId;
-use tare_specgen::{MountRequest, MountSource, Request};
-use tare_storage::Digest;
+use tare_specgen::{MountRequest, MountSource, Request, SubPath};
+use tare_storage::{ChainId, Digest};
 
 use super::AskedMount;
 use crate::engine::records::durable::Root;
@@ -19,8 +19,35 @@ pub(in crate::engine) fn mounted_images(request: &Request) -> BTreeSet<Digest> {
     request.mounts.iter().filter_map(image).collect()
 }
 
+/// Whether a mount is of an image that its container writes to: what it changes of that is its own.
+pub(super) fn is_written(mount: &MountRequest) -> bool {
+    matches!(mount.source, MountSource::Image { .. }) && !mount.is_read_only()
+}
+
 impl Inner {
-    /// The mount of an image by its name.
+    /// The uppermost layers of the images that a container writes to, in the order of the mounts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchImage`].
+    pub(in crate::engine) fn written_images(
+        &self,
+        request: &Request,
+    ) -> Result<Vec<ChainId>, Error> {
+        let written = request.mounts.iter().filter(|mount| is_written(mount));
+        let images = written.filter_map(|mount| match &mount.source {
+            MountSource::Image { image, .. } => Some(self.images.find(image.as_str())),
+            _ => None,
+        });
+        images
+            .map(|image| {
+                let top = image?.layers.last().copied();
+                top.ok_or_else(|| Error::Bug("no layers".into()))
+            })
+            .collect()
+    }
+
+    /// The mount of an image by its name, or of a directory in it.
     ///
     /// # Errors
     ///
@@ -28,12 +55,13 @@ impl Inner {
     pub(in crate::engine) fn image_mount(
         &self,
         name: &str,
+        sub_path: Option<SubPath>,
         asked: AskedMount,
     ) -> Result<MountRequest, Error> {
         let id = self.images.find(name)?.id.to_string();
         let image =
             id.parse().map_err(|error: tare_specgen::InvalidText| Error::Bug(error.to_string()))?;
-        let source = MountSource::Image { image, sub_path: None };
+        let source = MountSource::Image { image, sub_path };
         let mut mount = MountRequest::new(asked.target, source);
         (mount.access, mount.options) = (asked.access, asked.options);
         Ok(mount)

@@ -38,6 +38,11 @@ pub enum AskedSource {
     Open(OwnedFd),
     /// One by its path: only for root, since we open it.
     Path(tare_specgen::AbsolutePath),
-    /// An image, by reference or digest.
-    Image(String),
+    /// An image, or a directory in it.
+    Image {
+        /// Reference or digest.
+        name: String,
+        /// The directory.
+        sub_path: Option<tare_specgen::SubPath>,
+    },
 }

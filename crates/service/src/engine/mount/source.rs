@@ -3,14 +3,17 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tare_runtime::ContainerName;
-use tare_specgen::{Effective, MountRequest, MountSource, MountTarget};
-use tare_storage::{ChainId, Pin, Rootfs, Store, bind, read_place};
+use tare_specgen::{Effective, MountRequest, MountSource, MountTarget, SubPath};
+use tare_storage::{
+    ChainId, ContainerKey, Digest, Pin, RootOptions, Rootfs, Store, bind, read_place,
+};
 
 use super::bind_options;
+use super::image::is_written;
 use super::options::is_recursive;
 use crate::engine::bundle::failed_mount;
 use crate::engine::container::Container;
-use crate::engine::{Error, Inner, volume};
+use crate::engine::{Error, Inner, key, volume};
 
 /// What is seen at a place of a container, not yet there.
 #[derive(Debug)]
@@ -40,7 +43,45 @@ impl Source {
 pub(in crate::engine) enum Wanted {
     Volume(volume::Wanted),
     Host { request: MountRequest, pin: Pin },
-    Image { target: MountTarget, layers: Vec<ChainId> },
+    Image(ImageMount),
+}
+
+/// An image, or a directory in it.
+#[derive(Debug)]
+pub(in crate::engine) struct ImageMount {
+    target: MountTarget,
+    image: Digest,
+    layers: Vec<ChainId>,
+    sub_path: Option<SubPath>,
+    /// Where the container has what it changes of it, if it may.
+    own: Option<(ContainerKey, usize)>,
+}
+
+impl ImageMount {
+    fn make(
+        self,
+        store: &Store,
+        users: Option<BorrowedFd<'_>>,
+        container: &ContainerName,
+    ) -> Result<Source, Error> {
+        let failed = |source| failed_mount(container, source);
+        let Self { target, image, layers, sub_path, own } = self;
+        let plain = RootOptions::new();
+        let options = users.map_or(plain, |users| plain.with_users(users));
+        let whole = match own {
+            Some((key, nth)) => store.mount_image(&layers, &key, nth, &options),
+            None => store.mount_layers_for(&layers, users),
+        };
+        let whole = whole.map_err(failed)?;
+        let mount = match sub_path {
+            None => whole,
+            Some(path) => {
+                let part = store.mount_part(whole, path.as_str()).map_err(failed)?;
+                part.ok_or(Error::NoImagePath { image, path })?
+            }
+        };
+        Ok(Source { target, mount })
+    }
 }
 
 /// Whether what is mounted has to be made when the container starts.
@@ -61,7 +102,7 @@ impl Inner {
     ) -> Result<Vec<Wanted>, Error> {
         let definition = container.definition();
         let pins = &definition.row.pins.mounts;
-        let mut wanted = Vec::new();
+        let (mut wanted, mut written) = (Vec::new(), 0..);
         let mounts = effective.request.mounts.iter();
         for request in mounts.filter(|request| has_source(&request.source)) {
             let target = request.target.clone();
@@ -75,9 +116,12 @@ impl Inner {
                     let pin = pin.ok_or_else(|| Error::Bug(format!("no pin of {target}")))?;
                     Wanted::Host { request: request.clone(), pin }
                 }
-                MountSource::Image { image, .. } => {
-                    let layers = self.images.find(image.as_str())?.layers.clone();
-                    Wanted::Image { target, layers }
+                MountSource::Image { image, sub_path } => {
+                    let image = self.images.find(image.as_str())?;
+                    let (layers, sub_path) = (image.layers.clone(), sub_path.clone());
+                    let nth = is_written(request).then(|| written.next()).flatten();
+                    let own = nth.map(|nth| (key(&container.id), nth));
+                    Wanted::Image(ImageMount { target, image: image.id, layers, sub_path, own })
                 }
                 _ => continue,
             });
@@ -122,10 +166,7 @@ impl Wanted {
                 let mount = bind(place.as_fd(), &options).map_err(failed)?;
                 Ok(Source { target: request.target, mount })
             }
-            Self::Image { target, layers } => Ok(Source {
-                target,
-                mount: store.mount_layers_for(&layers, users).map_err(failed)?,
-            }),
+            Self::Image(mount) => mount.make(store, users, container),
         }
     }
 }

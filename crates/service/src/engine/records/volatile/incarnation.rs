@@ -81,6 +81,9 @@ pub(crate) struct Incarnation {
     /// Somebody wants it to end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) to_end: bool,
+    /// Its processes stand still for somebody who ends with the daemon: the next one lets them go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) still: bool,
 }
 
 impl Incarnation {
@@ -153,6 +156,8 @@ mod tests {
     fn the_stored_form_is_a_format() {
         let stored: serde_json::Value = serde_json::from_str(GOLDEN).unwrap();
         assert_eq!(serde_json::to_value(Incarnation::sample()).unwrap(), stored);
+        let still = Incarnation { still: true, ..Incarnation::sample() };
+        assert_eq!(serde_json::to_value(&still).unwrap()["still"], true);
         let exit = Exit { code: 137, signal: 9, reason: ExitReason::Signaled };
         let ended = Stage::Ended { exit, finished: Usec(5) };
         for (stage, form) in [
