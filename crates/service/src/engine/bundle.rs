@@ -300,7 +300,7 @@ fn write_bundle(
     write_files(open(layout.files())?.as_fd(), &files).map_err(Error::Storage)?;
     // It holds the environment, and that may hold secrets.
     let (name, content) = (file_name("config.json.new")?, generated.config);
-    let config = NewFile { name, content, access: Access::Private };
+    let config = NewFile { name, content, access: Access::Private, label: None };
     write_files(open(layout.bundle())?.as_fd(), &[config]).map_err(Error::Storage)
 }
 
@@ -308,7 +308,7 @@ fn write_bundle(
 pub(super) fn new_file(file: BoundFile) -> Result<NewFile, Error> {
     let BoundFile { name, content, mode, uid, gid, .. } = file;
     let access = Access::Exactly(NewEntry { uid, gid, mode });
-    Ok(NewFile { name: file_name(&name)?, content: content.0, access })
+    Ok(NewFile { name: file_name(&name)?, content: content.0, access, label: None })
 }
 
 #[cfg(test)]

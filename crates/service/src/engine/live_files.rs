@@ -79,7 +79,8 @@ pub(super) fn base_hosts(
 }
 
 fn private(name: &str, content: &[u8]) -> Result<NewFile, Error> {
-    Ok(NewFile { name: file_name(name)?, content: content.into(), access: Access::Private })
+    let access = Access::Private;
+    Ok(NewFile { name: file_name(name)?, content: content.into(), access, label: None })
 }
 
 impl Engine {
