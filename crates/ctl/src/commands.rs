@@ -13,7 +13,7 @@ use crate::client::{self, JobProxy, ManagerProxy, Options};
 use crate::output::{number, say, text};
 use crate::{
     Failure, Outcome, attach, checkpoint, env, events, exec, files, health, ids, images, job, look,
-    mount, network, secret, update, volume,
+    mount, network, secret, security, update, volume,
 };
 
 /// `Stop`: as long as the container's own settings say.
@@ -139,6 +139,7 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("Runtime", command.runtime),
         ("CgroupParent", command.cgroup_parent),
         ("MAC", command.mac_address),
+        ("SELinuxLabel", security::selinux_label(&command.security_opt)?),
     ];
     for (key, value) in texts {
         if let Some(value) = value {

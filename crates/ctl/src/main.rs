@@ -19,6 +19,7 @@ mod mount;
 mod network;
 mod output;
 mod secret;
+mod security;
 mod terminal;
 mod update;
 mod volume;

@@ -96,7 +96,7 @@ pub fn effective(
         shm_size: request.shm_size.unwrap_or(ShmSize::DEFAULT),
         seccomp: unless(privileged, &request.seccomp, Seccomp::Unconfined),
         apparmor: unless(privileged, &request.apparmor, AppArmor::Unconfined),
-        selinux: unless(privileged, &request.selinux, SELinux::Disabled),
+        selinux: unless(privileged || meets_host(request), &request.selinux, SELinux::Disabled),
         systemd,
         foreign: foreign.clone(),
         argv,
@@ -107,6 +107,13 @@ pub fn effective(
 /// A privileged container is not confined, unless the request says how.
 fn unless<T: Clone + Default + PartialEq>(privileged: bool, asked: &T, unconfined: T) -> T {
     if privileged && *asked == T::default() { unconfined } else { asked.clone() }
+}
+
+/// Whether it is among processes of the host, or shares memory with them: nothing of what it is for would
+/// be let through to another label, as in podman.
+fn meets_host(request: &Request) -> bool {
+    let own = &request.namespaces;
+    own.pid == NamespaceMode::Host || own.ipc == NamespaceMode::Host
 }
 
 /// systemd takes `SIGTERM` for something else.

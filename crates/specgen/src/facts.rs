@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::apparmor::AppArmorName;
 use crate::capability::CapabilitySet;
+use crate::categories::Categories;
 use crate::cdi::CdiEdits;
 use crate::device::DeviceRequest;
 use crate::files::{SecretName, SecretValue, Subscription, ZoneName};
@@ -16,7 +17,7 @@ use crate::names::{DomainName, Hostname};
 use crate::namespace::{ContainerRef, NamespaceKind};
 use crate::rlimit::RlimitKind;
 use crate::seccomp::SeccompProfile;
-use crate::selinux::SELinuxContext;
+use crate::selinux::SELinuxPolicy;
 use crate::text::{AbsolutePath, InvalidText, Problem, check_bytes, text_type};
 
 /// The host, so far as it matters to a container; what is not told is taken as absent.
@@ -58,8 +59,8 @@ pub struct HostFacts {
     /// The host's `/etc/hosts`, for [`crate::BaseHosts::Host`]; at most [`crate::MAX_HOSTS_FILE`]
     /// bytes are looked at.
     pub hosts: Option<Vec<u8>>,
-    /// Whether SELinux is in use.
-    pub selinux: bool,
+    /// What its policy has for containers, if SELinux is in use.
+    pub selinux: Option<SELinuxPolicy>,
     /// Whether the host runs in FIPS mode.
     pub fips: bool,
     /// A program that reaps processes, for [`crate::Init::Yes`]: catatonit.
@@ -96,7 +97,7 @@ impl HostFacts {
             own_resolv_conf: None,
             fallback_resolvers: Vec::new(),
             hosts: None,
-            selinux: false,
+            selinux: None,
             fips: false,
             init: None,
             lowest_oom_score: None,
@@ -245,8 +246,8 @@ pub struct Placement {
     pub notify_dir: Option<AbsolutePath>,
     /// Copies of what `mounts.conf` lists.
     pub subscriptions: Vec<Subscription>,
-    /// Label of the container's processes, on a host with SELinux.
-    pub selinux: Option<SELinuxContext>,
+    /// What keeps it apart from other containers, on a host with SELinux.
+    pub categories: Option<Categories>,
     /// What the CDI devices of the request come to: see [`crate::CdiEdits`].
     pub cdi: CdiEdits,
     /// The OCI hooks that were found: see [`crate::Hooks::select`].
@@ -290,7 +291,7 @@ impl Placement {
             zone_file: None,
             notify_dir: None,
             subscriptions: Vec::new(),
-            selinux: None,
+            categories: None,
             cdi: CdiEdits::default(),
             hooks: OciHooks::default(),
             netns: None,

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::facts::{HostFacts, Placement, RootfsFacts};
 use crate::files::{self, BoundFile, Link, RootfsFile, passwd, timezone};
 use crate::linux::linux;
-use crate::mount::{MountTarget, Relabel, mounts, relabels};
+use crate::mount::{MountTarget, mounts};
 use crate::names::Hostname;
 use crate::namespace::NamespaceMode;
 use crate::process::{Parts, bounding, process};
@@ -37,8 +37,6 @@ pub struct Generated {
     pub rootfs_files: Vec<RootfsFile>,
     /// Links to be made there.
     pub links: Vec<Link>,
-    /// Mounts whose files are to have the container's SELinux label.
-    pub relabels: Vec<Relabel>,
     /// How many descriptors, from 3 on, the first process is to be given.
     pub preserve_fds: usize,
     /// What the person who asked should know.
@@ -66,10 +64,11 @@ pub fn generate(
     let (rootfs_files, accounts) = passwd::files(effective, &user, rootfs, placement);
     let (link, zone) = timezone::localtime(effective, rootfs, placement)?;
     files.extend(accounts.into_iter().chain(zone));
-    let labels = selinux::labels(effective, host, placement);
-    let label = |part: fn(&(String, String)) -> &String| labels.as_ref().map(|l| part(l).as_str());
-    let parts =
-        Parts { host, placement, user: &user, hostname, bounding, selinux_label: label(|l| &l.0) };
+    let labels = selinux::labels(effective, host, placement)?;
+    let labels = labels.as_ref();
+    let selinux_label = labels.map(|labels| labels.process.as_str());
+    let parts = Parts { host, placement, user: &user, hostname, bounding, selinux_label };
+    let mount_label = labels.map(|labels| labels.files.as_str());
     let stop_signal = effective.stop_signal.number().to_string();
     let config = Config {
         oci_version: OCI_VERSION,
@@ -79,7 +78,7 @@ pub fn generate(
         mounts: mounts_unless_joined(effective, host, rootfs, placement, &files)?,
         hooks: placement.hooks.and(&placement.cdi.hooks),
         annotations: annotations(effective, &stop_signal),
-        linux: linux(effective, host, placement, bounding, label(|l| &l.1))?,
+        linux: linux(effective, host, placement, bounding, mount_label)?,
     };
     let mut config = serde_json::to_vec(&config).map_err(Error::encode)?;
     if let Some(patch) = &effective.request.spec_patch {
@@ -91,7 +90,6 @@ pub fn generate(
         files,
         rootfs_files,
         links: link.into_iter().chain(mtab(rootfs)).collect(),
-        relabels: relabels(effective),
         preserve_fds: effective.request.listen_fds.len(),
         warnings,
     })

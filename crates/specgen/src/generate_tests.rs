@@ -6,7 +6,11 @@ use super::*;
 use crate::capability::CapabilitySet;
 use crate::facts::CgroupMode;
 use crate::reason::Foreign;
+use crate::selinux::SELinuxPolicy;
 use crate::testing;
+
+const POLICY: &str = "process = \"system_u:system_r:container_t:s0\"
+file = \"system_u:object_r:container_file_t:s0\"";
 
 fn config(request: &str) -> Value {
     serde_json::from_slice(&testing::generated(request).config).unwrap()
@@ -307,7 +311,7 @@ fn what_else_goes_in() {
     let config = with(
         r#""IntelRdt":{"ClosID":"gold","L3CacheSchema":"L3:0=f","MemBwSchema":"MB:0=50"},"Umask":63,
             "TTY":true,"OOMScoreAdjust":100,"SELinuxLabel":"a:b:c:s0""#,
-        |host, _| host.selinux = true,
+        |host, _| host.selinux = SELinuxPolicy::parse(POLICY),
     );
     let rdt = json!({"closID": "gold", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=50"});
     assert_eq!(config["linux"]["intelRdt"], rdt);
@@ -315,7 +319,7 @@ fn what_else_goes_in() {
     assert_eq!(config["process"]["terminal"], true);
     assert_eq!(config["process"]["oomScoreAdj"], 100);
     assert_eq!(config["process"]["selinuxLabel"], "a:b:c:s0");
-    assert_eq!(config["linux"]["mountLabel"], "system_u:object_r:container_file_t:s0");
+    assert_eq!(config["linux"]["mountLabel"], "a:object_r:container_file_t:s0");
 
     let profile = json!({"defaultAction": "SCMP_ACT_LOG"}).to_string();
     let given = self::config(&format!(r#""Seccomp":{}"#, json!(profile)));

@@ -31,6 +31,7 @@ struct Readme;
 mod accounts;
 mod apparmor;
 mod capability;
+mod categories;
 mod cdi;
 mod cgroup;
 mod cgroup_path;
@@ -75,6 +76,7 @@ mod testing;
 pub use accounts::MAX_ACCOUNT_FILE;
 pub use apparmor::{AppArmor, AppArmorName, DEFAULT_APPARMOR_PROFILE, apparmor_profile};
 pub use capability::{Capability, CapabilityChoice, CapabilitySet};
+pub use categories::Categories;
 pub use cdi::{CdiEdits, CdiFile, CdiName, MAX_CDI_FILE};
 pub use cgroup_path::{CgroupManager, CgroupPlace, cgroups_path};
 pub use device::{DeviceAccess, DeviceCgroupRule, DeviceKind, DeviceRequest};
@@ -97,8 +99,7 @@ pub use idmap::{IdMapping, MAX_ID_MAPPINGS};
 pub use image::{ExposedPort, ImageDefaults, MAX_IMAGE_CONFIG, Protocol};
 pub use limit::LimitWrite;
 pub use mount::{
-    ImageId, MountOption, MountRequest, MountSource, MountTarget, Relabel, Sharing, SubPath,
-    VolumeName,
+    ImageId, MountOption, MountRequest, MountSource, MountTarget, Sharing, SubPath, VolumeName,
 };
 pub use names::{
     DnsOption, DomainName, Hostname, MAX_DNS_OPTION, MAX_DOMAIN, MAX_HOSTNAME, SearchDomain,
@@ -117,7 +118,9 @@ pub use resources::{
 };
 pub use rlimit::{RlimitKind, Ulimit};
 pub use seccomp::{MAX_SECCOMP_PROFILE, SeccompProfile, SeccompText};
-pub use selinux::{SELinux, SELinuxContext, mcs_level};
+pub use selinux::{
+    SELinux, SELinuxContext, SELinuxLabels, SELinuxParts, SELinuxPolicy, selinux_labels,
+};
 pub use services::{ClosId, FdName, INIT_PATH, IntelRdt, RdtSchema, SdNotify, SystemdMode};
 pub use signal::Signal;
 pub use sysctl::{SysctlName, SysctlValue};

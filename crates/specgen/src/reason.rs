@@ -12,7 +12,7 @@ use crate::files::BaseHosts;
 use crate::mount::{Flag, Kind, MountSource, Spread};
 use crate::namespace::{NamespaceKind, NamespaceMode};
 use crate::request::{CgroupParent, NetworkMode, Privileged, RuntimeName, Seccomp};
-use crate::selinux::{SELinux, SELinuxContext};
+use crate::selinux::{SELinux, SELinuxParts};
 use crate::text::{AbsolutePath, LabelKey, word_type};
 
 word_type! {
@@ -73,7 +73,7 @@ pub enum Reason {
     Foreign(ForeignKind, String),
     /// It sees this file or directory of the host.
     HostPath(AbsolutePath),
-    /// Its mounts spread to the host, or files in them are more than data.
+    /// Its mounts spread to the host, files in them are more than data, or of the host and get other labels.
     MountOption(&'static str),
     /// It uses this device.
     Device(AbsolutePath),
@@ -94,7 +94,7 @@ pub enum Reason {
     /// It is not labelled.
     NoSELinux,
     /// It has a label that somebody chose, which may be another's.
-    SELinuxLabel(SELinuxContext),
+    SELinuxLabel(SELinuxParts),
     /// The kernel kills others first for want of memory.
     OomScore(i32),
     /// It has caches and memory bandwidth for itself.
@@ -206,6 +206,8 @@ fn host_paths(effective: &Effective, reasons: &mut Vec<Reason>) {
     for mount in &request.mounts {
         if let MountSource::Host(path) = &mount.source {
             reasons.push(Reason::HostPath(path.clone()));
+            // That stays when the container has gone.
+            reasons.extend(mount.relabeled_for().map(|it| Reason::MountOption(it.as_str())));
         }
         let widening = mount.kinds().filter_map(|kind| match kind {
             Kind::Flag(Flag::NoDev, false) => Some("dev"),

@@ -71,11 +71,11 @@ const HARMLESS: [&str; 46] = [
 ];
 
 /// Every option that is one, with what it is called.
-const WIDENING: [(&str, &str); 38] = [
+const WIDENING: [(&str, &str); 40] = [
     (r#""NetworkMode":"host""#, "host network"),
     (r#""NetworkMode":"ns:/x""#, "network namespace /x"),
-    (r#""Namespaces":{"PIDMode":"host"}"#, "host pid"),
-    (r#""Namespaces":{"IPCMode":"host"}"#, "host ipc"),
+    (r#""Namespaces":{"PIDMode":"host"}"#, "host pid, no SELinux"),
+    (r#""Namespaces":{"IPCMode":"host"}"#, "host ipc, no SELinux"),
     (r#""Namespaces":{"UTSMode":"host"}"#, "host uts"),
     (r#""Namespaces":{"CgroupMode":"host"}"#, "host cgroup"),
     (r#""Namespaces":{"MountMode":"ns:/x"}"#, "mount namespace /x"),
@@ -92,6 +92,7 @@ const WIDENING: [(&str, &str); 38] = [
     (r#""AppArmorProfile":"mine""#, "AppArmor profile mine"),
     (r#""SELinuxLabel":"disable""#, "no SELinux"),
     (r#""SELinuxLabel":"a:b:c:s0""#, "SELinux label a:b:c:s0"),
+    (r#""SELinuxLabel":"::spc_t""#, "SELinux label ::spc_t"),
     (r#""OOMScoreAdjust":-1"#, "OOM score -1"),
     (r#""IntelRdt":{"ClosID":"x"}"#, "cache and memory bandwidth"),
     (r#""CgroupParent":"/x""#, "cgroup parent /x"),
@@ -103,6 +104,10 @@ const WIDENING: [(&str, &str); 38] = [
     (r#""SpecPatch":"{}""#, "changed configuration"),
     (r#""BaseHosts":"/x""#, "host path /x"),
     (r#""Mounts":[{"Target":"/d","Source":{"Host":"/x"},"ReadOnly":true}]"#, "host path /x"),
+    (
+        r#""Mounts":[{"Target":"/d","Source":{"Host":"/x"},"Options":["Z"]}]"#,
+        "host path /x, mount option Z",
+    ),
     (r#""Mounts":[{"Target":"/d","Source":"Tmpfs","Options":["dev"]}]"#, "mount option dev"),
     (r#""Mounts":[{"Target":"/d","Source":"Tmpfs","Options":["suid"]}]"#, "mount option suid"),
     (

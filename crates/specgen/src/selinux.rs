@@ -1,13 +1,21 @@
 //! SELinux labels of a container's processes and files; see selinux(8).
+//!
+//! The policy of the host says which types there are for containers ([`SELinuxPolicy`]). A pair of
+//! [`Categories`] that no other container has keeps those of one type apart.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::categories::Categories;
 use crate::effective::Effective;
+use crate::error::Error;
 use crate::facts::{HostFacts, Placement};
 use crate::text::{InvalidText, Problem, check_bytes, string_form, text_type};
+
+/// The level of what every container may use.
+const SHARED_LEVEL: &str = "s0";
 
 text_type! {
     /// A context: `user:role:type:level` or `user:role:type`, each part of `[a-zA-Z0-9_.]`, the
@@ -15,19 +23,33 @@ text_type! {
     SELinuxContext, "SELinux label", check_context
 }
 
+text_type! {
+    /// A context of which parts may be empty, and are as usual then: `::spc_t` is another type,
+    /// `:::s0:c1,c2` another level. Else as [`SELinuxContext`].
+    SELinuxParts, "SELinux label", check_parts
+}
+
 fn check_context(text: &str) -> Result<(), Problem> {
+    check_parts(text)?;
+    if text.splitn(4, ':').any(str::is_empty) {
+        return Err(Problem::Form("is not like system_u:system_r:container_t:s0:c1,c2"));
+    }
+    Ok(())
+}
+
+fn check_parts(text: &str) -> Result<(), Problem> {
     check_bytes(text, 255, |_, byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b',' | b'-')
     })?;
     let mut parts = text.splitn(4, ':');
-    let named = |part: Option<&str>| {
-        part.is_some_and(|part| !part.is_empty() && !part.contains([',', '-']))
-    };
-    let good = named(parts.next()) && named(parts.next()) && named(parts.next());
-    match parts.next() {
-        Some(level) if good && is_level(level) => Ok(()),
-        None if good => Ok(()),
-        _ => Err(Problem::Form("is not like system_u:system_r:container_t:s0:c1,c2")),
+    let mut is_name = || parts.next().is_some_and(|part| !part.contains([',', '-']));
+    let named = is_name() && is_name() && is_name();
+    let level = parts.next().unwrap_or_default();
+    let says_something = text.bytes().any(|byte| byte != b':');
+    if named && says_something && (level.is_empty() || is_level(level)) {
+        Ok(())
+    } else {
+        Err(Problem::Form("is not like system_u:system_r:container_t:s0:c1,c2 or ::spc_t"))
     }
 }
 
@@ -35,16 +57,46 @@ fn is_level(level: &str) -> bool {
     level.starts_with('s') && !level.ends_with([':', ',', '-', '.'])
 }
 
-impl SELinuxContext {
-    /// Everything after the type.
-    fn level(&self) -> Option<&str> {
-        self.as_str().splitn(4, ':').nth(3)
+/// What a text with the grammar of [`SELinuxParts`] says; nothing where it says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts<'a> {
+    user: Option<&'a str>,
+    role: Option<&'a str>,
+    kind: Option<&'a str>,
+    level: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut parts = text.splitn(4, ':');
+        let mut next = || parts.next().filter(|part| !part.is_empty());
+        Self { user: next(), role: next(), kind: next(), level: next() }
     }
 
-    /// The label of files that a process with this one may use: the same level, podman's type.
-    fn of_files(&self) -> String {
-        let level = self.level().map(|level| format!(":{level}")).unwrap_or_default();
-        format!("system_u:object_r:container_file_t{level}")
+    /// These, and what they do not say as `usual` does.
+    fn or(self, usual: Self) -> Self {
+        Self {
+            user: self.user.or(usual.user),
+            role: self.role.or(usual.role),
+            kind: self.kind.or(usual.kind),
+            level: self.level.or(usual.level),
+        }
+    }
+
+    /// The same of a level that every container may use, if it has one.
+    fn shared(self) -> Self {
+        Self { level: self.level.map(|_| SHARED_LEVEL), ..self }
+    }
+
+    /// As one text.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if it is too long as a whole: what was asked for is what makes it so.
+    fn context(self) -> Result<SELinuxContext, Error> {
+        let parts = [self.user, self.role, self.kind, self.level];
+        let text = parts.into_iter().flatten().collect::<Vec<_>>().join(":");
+        let rule = "makes no label together with the policy of this host";
+        text.parse().map_err(|_| Error::Option { option: "SELinuxLabel", rule })
     }
 }
 
@@ -58,8 +110,8 @@ pub enum SELinux {
     Default,
     /// Not at all: its processes have the label of whoever starts them.
     Disabled,
-    /// With this one.
-    Label(SELinuxContext),
+    /// With this one, and what that leaves out as by default.
+    Label(SELinuxParts),
 }
 
 impl FromStr for SELinux {
@@ -86,90 +138,100 @@ impl fmt::Display for SELinux {
 
 string_form!(SELinux);
 
-/// The labels of a container's processes and of its files.
+/// What the policy of a host has for containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SELinuxPolicy {
+    process: SELinuxContext,
+    /// Of processes of a container that runs systemd.
+    init: Option<SELinuxContext>,
+    file: SELinuxContext,
+}
+
+impl SELinuxPolicy {
+    /// Reads `contexts/lxc_contexts` of a policy, or `/usr/share/containers/selinux/contexts`: lines
+    /// like `process = "system_u:system_r:container_t:s0"`. Nothing if `process` or `file` is not
+    /// there, or is no label.
+    pub fn parse(settings: &str) -> Option<Self> {
+        let find = |name| {
+            settings.lines().find_map(|line| {
+                let (key, value) = line.split_once('=')?;
+                let value = value.trim().trim_matches('"');
+                if key.trim() == name { value.parse().ok() } else { None }
+            })
+        };
+        Some(Self { process: find("process")?, init: find("init_process"), file: find("file")? })
+    }
+
+    /// The label of files that every container may use.
+    pub fn shared_files(&self) -> SELinuxContext {
+        // A shorter one than that of the policy, or it itself.
+        Parts::of(self.file.as_str()).shared().context().unwrap_or_else(|_| self.file.clone())
+    }
+}
+
+/// The labels of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SELinuxLabels {
+    /// Of its processes.
+    pub process: SELinuxContext,
+    /// Of files that are its own.
+    pub files: SELinuxContext,
+    /// Of files that every container may use.
+    pub shared_files: SELinuxContext,
+}
+
+/// The labels of a container on a host with this policy; nothing if it is to have none.
+///
+/// Without categories, which a level of the request stands in for, it is not kept apart.
+///
+/// # Errors
+/// [`Error::Option`] if what was asked for makes no label.
+pub fn selinux_labels(
+    effective: &Effective,
+    policy: &SELinuxPolicy,
+    categories: Option<Categories>,
+) -> Result<Option<SELinuxLabels>, Error> {
+    let asked = match &effective.selinux {
+        SELinux::Disabled => return Ok(None),
+        SELinux::Default => Parts::default(),
+        SELinux::Label(parts) => Parts::of(parts.as_str()),
+    };
+    let process = match &policy.init {
+        Some(init) if effective.systemd => init,
+        _ => &policy.process,
+    };
+    let (process, file) = (Parts::of(process.as_str()), Parts::of(policy.file.as_str()));
+    // A policy without levels has no categories either.
+    let own = process.level.map(|usual| with_categories(usual, categories));
+    let level = asked.level.or(own.as_deref());
+    let files = Parts { user: asked.user.or(file.user), level, ..file };
+    Ok(Some(SELinuxLabels {
+        process: Parts { level, ..asked.or(process) }.context()?,
+        files: files.context()?,
+        shared_files: files.shared().context()?,
+    }))
+}
+
+fn with_categories(level: &str, categories: Option<Categories>) -> String {
+    // As in "s0-s0:c0.c1023", which may be all that is up to the second.
+    let sensitivity = level.split([':', '-']).next().unwrap_or(level);
+    match categories {
+        Some(categories) => format!("{sensitivity}:{categories}"),
+        None => level.to_owned(),
+    }
+}
+
+/// The labels of a container where there are any on the host.
 pub(crate) fn labels(
     effective: &Effective,
     host: &HostFacts,
     placement: &Placement,
-) -> Option<(String, String)> {
-    let context = match &effective.selinux {
-        SELinux::Label(context) => Some(context),
-        SELinux::Default => placement.selinux.as_ref(),
-        SELinux::Disabled => None,
-    };
-    context.filter(|_| host.selinux).map(|context| (context.to_string(), context.of_files()))
-}
-
-/// The nth pair of categories, which keeps containers apart: 523,776 pairs of 1024 categories.
-///
-/// The same number gives the same pair, different numbers below that give different ones.
-pub fn mcs_level(number: u32) -> String {
-    const CATEGORIES: u32 = 1024;
-    let mut rest = number % (CATEGORIES * (CATEGORIES - 1) / 2);
-    let mut low = 0;
-    while rest >= CATEGORIES - 1 - low {
-        rest -= CATEGORIES - 1 - low;
-        low += 1;
-    }
-    format!("s0:c{low},c{}", low + 1 + rest)
+) -> Result<Option<SELinuxLabels>, Error> {
+    let policy = host.selinux.as_ref();
+    policy.map_or(Ok(None), |policy| selinux_labels(effective, policy, placement.categories))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing;
-
-    #[test]
-    fn contexts() {
-        for good in ["system_u:system_r:container_t:s0:c1,c2", "a:b:c", "a:b:c:s0-s15:c0.c1023"] {
-            assert!(good.parse::<SELinuxContext>().is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "a",
-            "a:b",
-            "a::c",
-            "a:b:c:",
-            "a:b:c:x",
-            "a:b:c:s0:",
-            "a:b:c d",
-            "a:b:c\n",
-            "a:b:c,d:s0",
-        ] {
-            assert!(bad.parse::<SELinuxContext>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn labels_by_host_and_request() {
-        let get = |request: &str, on: bool| {
-            let mut host = testing::host();
-            host.selinux = on;
-            let mut placement = testing::placement();
-            placement.selinux = "system_u:system_r:container_t:s0:c1,c2".parse().ok();
-            labels(&testing::effective(request), &host, &placement)
-        };
-        let pair = |process: &str, files: &str| Some((process.to_owned(), files.to_owned()));
-        let own = pair(
-            "system_u:system_r:container_t:s0:c1,c2",
-            "system_u:object_r:container_file_t:s0:c1,c2",
-        );
-        assert_eq!(get("", true), own);
-        assert_eq!(get("", false), None);
-        assert_eq!(get(r#""SELinuxLabel":"disable""#, true), None);
-        assert_eq!(get(r#""Privileged":true"#, true), None);
-        let given = pair("a:b:spc_t:s0", "system_u:object_r:container_file_t:s0");
-        assert_eq!(get(r#""SELinuxLabel":"a:b:spc_t:s0""#, true), given);
-    }
-
-    #[test]
-    fn pairs_are_different() {
-        assert_eq!(mcs_level(0), "s0:c0,c1");
-        assert_eq!(mcs_level(1022), "s0:c0,c1023");
-        assert_eq!(mcs_level(1023), "s0:c1,c2");
-        assert_eq!(mcs_level(523_775), "s0:c1022,c1023");
-        assert_eq!(mcs_level(523_776), mcs_level(0));
-        let all: std::collections::BTreeSet<_> = (0..3000).map(mcs_level).collect();
-        assert_eq!(all.len(), 3000);
-    }
-}
+#[path = "selinux_tests.rs"]
+mod tests;

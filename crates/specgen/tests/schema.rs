@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tare_specgen::{
     Architecture, CapabilitySet, Foreign, HostFacts, ImageDefaults, KernelVersion, Placement,
-    Request, RootfsFacts, SeccompProfile, effective, generate,
+    Request, RootfsFacts, SELinuxPolicy, SeccompProfile, effective, generate,
 };
 
 fn schema() -> jsonschema::Validator {
@@ -168,7 +168,7 @@ fn full_host() -> HostFacts {
     let all = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"];
     host.controllers.extend(all.map(str::to_owned));
     host.swap_limits = true;
-    host.selinux = true;
+    host.selinux = SELinuxPolicy::parse("process = \"u:r:t:s0\"\nfile = \"u:o:f:s0\"");
     host.apparmor_profiles = Some(["mine".to_owned()].into());
     host.init = "/usr/bin/catatonit".parse().ok();
     host

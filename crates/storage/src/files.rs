@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use crate::error::{Error, Failure};
-use crate::names::FileName;
+use crate::labels;
+use crate::names::{FileLabel, FileName};
 use crate::rootfs::NewEntry;
 use crate::sys::{NewFd, Step, Target, perform, write_all_at};
 use crate::undo::UndoStack;
@@ -15,6 +16,8 @@ pub struct NewFile {
     pub name: FileName,
     /// Whose it is, and who may read it.
     pub access: Access,
+    /// Its label; for hosts with `SELinux`. Where labels are not kept it has none.
+    pub label: Option<FileLabel>,
     /// Its content.
     pub content: Vec<u8>,
 }
@@ -66,7 +69,7 @@ pub fn write_files(dir: BorrowedFd<'_>, files: &[NewFile]) -> Result<(), Error> 
 fn write<'a>(
     undo: &mut UndoStack<'a>,
     dir: BorrowedFd<'a>,
-    NewFile { name, access, content }: &'a NewFile,
+    NewFile { name, access, label, content }: &'a NewFile,
 ) -> Result<(), Failure> {
     let file = perform(&NewFd::NamelessFile { dir })?;
     write_all_at(file.as_fd(), content, 0)?;
@@ -76,6 +79,9 @@ fn write<'a>(
         perform(&Step::Own { target, uid, gid })?;
     }
     perform(&Step::Mode { target, mode: access.mode() })?;
+    if let Some(label) = label {
+        labels::set(file.as_fd(), label)?;
+    }
     undo.publish(file.as_fd(), dir, name.as_os_str())
 }
 
@@ -87,7 +93,7 @@ mod tests {
 
     fn file(name: &str, access: Access) -> NewFile {
         let content = format!("content of {name}").into_bytes();
-        NewFile { name: name.parse().unwrap(), access, content }
+        NewFile { name: name.parse().unwrap(), access, label: None, content }
     }
 
     #[test]

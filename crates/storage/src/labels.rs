@@ -1,104 +1,239 @@
-//! `SELinux` labels: chosen, and set on what containers share with the host.
+//! `SELinux` labels: set on what containers share with the host.
 //!
-//! Nothing of it needs libselinux; where `SELinux` is not there, nothing is changed.
+//! Which ones is for the caller to know. Nothing of it needs libselinux; where `SELinux` is not there,
+//! nothing is changed.
 
-mod categories;
-mod relabel;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
 
-use std::fmt;
-use std::str::FromStr;
+use rustix::io::Errno;
 
-pub use categories::Categories;
-pub use relabel::{Relabeled, Sharing, relabel, selinux_enabled};
+use crate::error::{Error, Failure};
+use crate::names::FileLabel;
+use crate::sys::{self, Step, perform};
+use crate::walk::Walk;
 
-use crate::names::{InvalidName, MountLabel};
+/// Where labels are kept.
+const XATTR: &str = "security.selinux";
 
-/// A label with its parts: user, role, type and level.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Context {
-    user: String,
-    role: String,
-    kind: String,
-    level: Option<String>,
+/// What became of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relabeled {
+    /// So many files and directories have the label now.
+    Tree {
+        /// How many.
+        entries: u64,
+    },
+    /// Its top had the label already; nothing else was looked at.
+    AlreadyThere,
+    /// The filesystem keeps no labels.
+    NotKept,
+    /// There is no `SELinux` here.
+    NotNeeded,
 }
 
-impl Context {
-    /// The same with these categories, of which every container has its own.
-    #[must_use]
-    pub fn with_categories(&self, categories: &Categories) -> Self {
-        Self { level: Some(format!("s0:{categories}")), ..self.clone() }
-    }
+/// What the host itself lives in. Its labels are its own, as in podman.
+const HOST: [&str; 15] = [
+    "/",
+    "/etc",
+    "/etc/passwd",
+    "/etc/pki",
+    "/etc/shadow",
+    "/home",
+    "/media",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/var",
+    "/var/lib",
+    "/var/log",
+];
 
-    /// The same without categories: every container may use what has it.
-    #[must_use]
-    pub fn shared(&self) -> Self {
-        Self { level: Some("s0".into()), ..self.clone() }
-    }
+/// The same with all that is in them.
+const BELOW_HOST: [&str; 9] =
+    ["/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
 
-    /// The label of a mount.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidName`] if it is too long for one.
-    pub fn to_mount_label(&self) -> Result<MountLabel, InvalidName> {
-        self.to_string().parse()
-    }
-
-    /// Reads a setting of `contexts/lxc_contexts` below the directory of a policy, such as
-    /// `process = "system_u:system_r:container_t:s0"`; the settings for containers are `process` and
-    /// `file`. `None` if it is not there or no label.
-    pub fn find(settings: &str, name: &str) -> Option<Self> {
-        settings.lines().find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            let value = value.trim().trim_matches('"');
-            if key.trim() == name { value.parse().ok() } else { None }
-        })
-    }
+/// Whether this host has `SELinux`, enforcing or not.
+pub fn selinux_enabled() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-impl FromStr for Context {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
-        // The grammar is that of a mount's label.
-        let label: MountLabel = text.parse()?;
-        let mut parts = label.as_str().splitn(4, ':').map(String::from);
-        let mut next = || parts.next().ok_or(InvalidName::Fields);
-        Ok(Self { user: next()?, role: next()?, kind: next()?, level: parts.next() })
+/// Gives `label` to `top` and all below it, so that containers may use it.
+///
+/// `top` may be open without reading it (`O_PATH`). No link is followed and no mount crossed. What
+/// the host lives in is refused, by the path that `top` has now and not by what it was called, and so
+/// are the directories in `/home`, and each in `homes`. The top is labelled last: what has its label has it
+/// as a whole, and is not gone through again.
+///
+/// # Errors
+///
+/// [`Error::RelabelHost`], or [`Error::Relabel`] with the first that failed; what was labelled until
+/// then stays so.
+pub fn relabel(
+    top: BorrowedFd<'_>,
+    label: &FileLabel,
+    homes: &[PathBuf],
+) -> Result<Relabeled, Error> {
+    if !selinux_enabled() {
+        return Ok(Relabeled::NotNeeded);
     }
+    let path = path_of(top)?;
+    if is_of_host(&path, homes) {
+        return Err(Error::RelabelHost { path });
+    }
+    tree(top, label).map_err(|source| Error::Relabel { path, source })
 }
 
-impl fmt::Display for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.user, self.role, self.kind)?;
-        self.level.iter().try_for_each(|level| write!(f, ":{level}"))
+fn path_of(top: BorrowedFd<'_>) -> Result<PathBuf, Error> {
+    sys::path_of(top).map(PathBuf::from).map_err(|errno| Error::Relabel {
+        path: PathBuf::new(),
+        source: Failure::read("find its path")(errno),
+    })
+}
+
+fn is_of_host(path: &Path, homes: &[PathBuf]) -> bool {
+    !path.is_absolute()
+        || HOST.iter().any(|host| path == Path::new(host))
+        || BELOW_HOST.iter().any(|host| path.starts_with(host))
+        || path.parent() == Some(Path::new("/home"))
+        || homes.iter().any(|home| home == path)
+}
+
+fn tree(top: BorrowedFd<'_>, label: &FileLabel) -> Result<Relabeled, Failure> {
+    if of(top)?.as_ref() == Some(label) {
+        return Ok(Relabeled::AlreadyThere);
+    }
+    let mut entries = 0;
+    let stat = sys::stat(top).map_err(Failure::read("look at it"))?;
+    if stat.kind == sys::Kind::Directory {
+        let mut walk = Walk::new(top)?;
+        // The top comes first, and is for last.
+        walk.next()?;
+        while let Some(found) = walk.next()? {
+            match set(found.place.as_fd(), label)? {
+                Kept::Yes => entries += 1,
+                Kept::No if entries == 0 => return Ok(Relabeled::NotKept),
+                Kept::No => {}
+            }
+        }
+    }
+    Ok(match set(top, label)? {
+        Kept::Yes => Relabeled::Tree { entries: entries + 1 },
+        Kept::No => Relabeled::NotKept,
+    })
+}
+
+/// The label of what is at a place; nothing if it has none, or one that cannot be given.
+pub(crate) fn of(place: BorrowedFd<'_>) -> Result<Option<FileLabel>, Failure> {
+    let value = sys::xattr_of_place(place, OsStr::new(XATTR));
+    let value = value.map_err(Failure::read("read its label"))?.unwrap_or_default();
+    let text = value.strip_suffix(b"\0").unwrap_or(&value);
+    Ok(str::from_utf8(text).ok().and_then(|text| text.parse().ok()))
+}
+
+/// Whether a filesystem keeps labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Yes,
+    No,
+}
+
+/// Gives a label to what is at a place.
+pub(crate) fn set(place: BorrowedFd<'_>, label: &FileLabel) -> Result<Kept, Failure> {
+    match perform(&Step::Label { place, label: label.as_str() }) {
+        Ok(()) => Ok(Kept::Yes),
+        Err(failure) if failure.is(Errno::OPNOTSUPP) => Ok(Kept::No),
+        Err(failure) => Err(failure),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    use host_world::{Guard, Scope};
 
     #[test]
-    fn labels_are_taken_apart_and_put_together() {
-        for text in ["system_u:object_r:container_file_t:s0:c1,c2", "u:r:t:s0", "u:r:t"] {
-            assert_eq!(text.parse::<Context>().unwrap().to_string(), text);
+    fn what_the_host_lives_in_is_told_by_where_it_is() {
+        let homes = [PathBuf::from("/data/home/ann")];
+        for (path, host) in [
+            ("/", true),
+            ("/etc", true),
+            ("/etc/passwd", true),
+            ("/etc/app", false),
+            ("/var/lib", true),
+            ("/var/lib/app", false),
+            ("/usr/bin", true),
+            ("/usr/share/doc", true),
+            ("/usrx", false),
+            ("/dev/shm/x", true),
+            ("/proc/1", true),
+            ("/home/ben", true),
+            ("/home/ben/data", false),
+            ("/data/home/ann", true),
+            ("/data/home/ann/data", false),
+            ("/srv/data", false),
+            ("pipe:[1]", true),
+            ("/etcetera", false),
+        ] {
+            assert_eq!(is_of_host(Path::new(path), &homes), host, "{path}");
         }
-        let context: Context = "u:r:t:s0-s0:c0.c1023".parse().unwrap();
-        let categories: Categories = "c7,c3".parse().unwrap();
-        assert_eq!(context.with_categories(&categories).to_string(), "u:r:t:s0:c3,c7");
-        assert_eq!(context.shared().to_string(), "u:r:t:s0");
-        assert_eq!(context.shared().to_mount_label().unwrap().as_str(), "u:r:t:s0");
-        assert!("u:r".parse::<Context>().is_err());
+        // A link to it is the thing itself by the time it is open.
+        let world = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", world.path().join("data")).unwrap();
+        let etc = fs::File::open(world.path().join("data")).unwrap();
+        assert!(is_of_host(&path_of(etc.as_fd()).unwrap(), &[]));
     }
 
+    /// Labels can be set without `SELinux`, too: they are attributes then.
     #[test]
-    fn settings_of_the_policy_are_found() {
-        let settings = "# comment\nprocess = \"system_u:system_r:container_t:s0\"\n\
-            file=\"system_u:object_r:container_file_t:s0\"\nbad = \"x\"\n";
-        let find = |name| Context::find(settings, name).map(|context| context.to_string());
-        assert_eq!(find("process").as_deref(), Some("system_u:system_r:container_t:s0"));
-        assert_eq!(find("file").as_deref(), Some("system_u:object_r:container_file_t:s0"));
-        assert_eq!((find("bad"), find("absent")), (None, None));
+    fn privileged_a_tree_is_labelled_once_and_nothing_that_a_link_leads_to() {
+        let world = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mark = world.path().display().to_string();
+        let _guard = Guard::new(Scope::of_marked(Vec::new(), vec![mark]));
+        fs::create_dir_all(world.path().join("top/dir")).unwrap();
+        fs::write(world.path().join("outside"), "").unwrap();
+        fs::write(world.path().join("top/dir/file"), "").unwrap();
+        std::os::unix::fs::symlink("../outside", world.path().join("top/link")).unwrap();
+        let top = fs::File::open(world.path().join("top")).unwrap();
+        let label = |path: &str| {
+            let mut value = [0; 100];
+            let path = world.path().join(path);
+            let len = rustix::fs::lgetxattr(&path, XATTR, &mut value[..]).ok()?;
+            Some(String::from_utf8(value[..len].to_vec()).unwrap())
+        };
+        let wanted: FileLabel = "u:r:t:s0".parse().unwrap();
+        assert_eq!(tree(top.as_fd(), &wanted).unwrap(), Relabeled::Tree { entries: 4 });
+        for path in ["top", "top/dir", "top/dir/file", "top/link"] {
+            assert_eq!(label(path).as_deref(), Some("u:r:t:s0\0"), "{path}");
+        }
+        assert_eq!(label("outside"), None);
+        fs::write(world.path().join("top/later"), "").unwrap();
+        assert_eq!(tree(top.as_fd(), &wanted).unwrap(), Relabeled::AlreadyThere);
+        assert_eq!(label("top/later"), None);
+        let other: FileLabel = "u:r:t:s0:c1,c2".parse().unwrap();
+        assert_eq!(tree(top.as_fd(), &other).unwrap(), Relabeled::Tree { entries: 5 });
+        let proc = fs::File::open("/proc/self/status").unwrap();
+        assert_eq!(tree(proc.as_fd(), &wanted).unwrap(), Relabeled::NotKept);
+    }
+
+    /// What was begun and not ended is begun again: the top says whether all have the label.
+    #[test]
+    fn privileged_a_tree_that_fails_half_way_does_not_have_the_label() {
+        let world = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mark = world.path().display().to_string();
+        let _guard = Guard::new(Scope::of_marked(Vec::new(), vec![mark]));
+        let deep = world.path().join("top").join("d/".repeat(300));
+        fs::create_dir_all(&deep).unwrap();
+        let top = fs::File::open(world.path().join("top")).unwrap();
+        let wanted: FileLabel = "u:r:t:s0".parse().unwrap();
+        tree(top.as_fd(), &wanted).unwrap_err();
+        assert_eq!(of(top.as_fd()).unwrap(), None);
+        let inner = fs::File::open(world.path().join("top/d")).unwrap();
+        assert_eq!(of(inner.as_fd()).unwrap(), Some(wanted));
     }
 }

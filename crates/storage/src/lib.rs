@@ -100,9 +100,9 @@ pub use images::{
     Imports, IndexEntry, InvalidPlatform, MAX_CONFIG, MAX_MANIFEST, Manifest, Platform, choose_for,
     is_index, parse_index,
 };
-pub use labels::{Categories, Context, Relabeled, Sharing, relabel, selinux_enabled};
+pub use labels::{Relabeled, relabel, selinux_enabled};
 pub use layers::{Imported, Layer};
-pub use names::{ContainerKey, FileName, InvalidName, MountLabel, VolumeName};
+pub use names::{ContainerKey, FileLabel, FileName, InvalidName, VolumeName};
 pub use overlay::{Durability, RootOptions};
 pub use pack::TarStream;
 pub use pin::Pin;

@@ -97,13 +97,13 @@ impl FromStr for FileName {
     }
 }
 
-/// `SELinux` label of everything in a mount, as in `system_u:object_r:container_file_t:s0:c1,c2`.
+/// `SELinux` label of a file, or of everything in a mount, as in `system_u:object_r:container_file_t:s0:c1,c2`.
 ///
-/// 1 to 255 bytes of printable ASCII without space, with at least three fields between colons.
+/// 1 to 255 bytes of `[a-zA-Z0-9_.:,-]`, with at least three fields between colons.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MountLabel(Box<str>);
+pub struct FileLabel(Box<str>);
 
-impl MountLabel {
+impl FileLabel {
     /// Longest accepted label, in bytes: what `fsconfig(2)` takes as a value.
     pub const MAX_LEN: usize = 255;
 
@@ -113,12 +113,14 @@ impl MountLabel {
     }
 }
 
-impl FromStr for MountLabel {
+impl FromStr for FileLabel {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         check_length(text, Self::MAX_LEN)?;
-        check_bytes(text, |_, byte| byte.is_ascii_graphic())?;
+        check_bytes(text, |_, byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b',' | b'-')
+        })?;
         let fields = text.split(':');
         if fields.clone().count() < 3 || fields.take(3).any(str::is_empty) {
             return Err(InvalidName::Fields);
@@ -171,7 +173,7 @@ macro_rules! display_as_text {
         }
     )*};
 }
-display_as_text!(ContainerKey, VolumeName, FileName, MountLabel);
+display_as_text!(ContainerKey, VolumeName, FileName, FileLabel);
 
 #[cfg(test)]
 mod tests {
@@ -229,8 +231,9 @@ mod tests {
             ("empty type", "u:r::s0", Err(Fields)),
             ("space", "u:r:t s0", Err(Byte { at: 5 })),
             ("line feed", "u:r:t\n", Err(Byte { at: 5 })),
+            ("quote", "u:r:t\"", Err(Byte { at: 5 })),
         ] {
-            assert_eq!(input.parse::<MountLabel>().map(drop), want, "{about}: {input:?}");
+            assert_eq!(input.parse::<FileLabel>().map(drop), want, "{about}: {input:?}");
         }
     }
 

@@ -306,6 +306,9 @@ impl Stack<'_> {
         for (key, value) in [("source", SOURCE)].into_iter().chain(OPTIONS) {
             perform(&Step::Set { fs, key, value })?;
         }
+        if let Some(label) = self.options.label {
+            perform(&Step::Set { fs, key: "context", value: label.as_str() })?;
+        }
         if self.options.durability == Durability::Volatile {
             perform(&Step::SetFlag { fs, key: "volatile" })?;
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::mount::MountAttrFlags;
 
 use crate::error::{Error, Failure};
-use crate::names::MountLabel;
+use crate::names::FileLabel;
 use crate::sys::{NewFd, Step, kernel_messages, perform};
 
 /// What a filesystem in memory is like. It is always `nosuid` and `nodev`.
@@ -18,7 +18,7 @@ pub struct TmpfsOptions {
     inodes: Option<NonZeroU64>,
     mode: u32,
     owner: (u32, u32),
-    label: Option<MountLabel>,
+    label: Option<FileLabel>,
     programs: bool,
 }
 
@@ -58,7 +58,7 @@ impl TmpfsOptions {
     }
 
     /// Sets the label of everything in it; for hosts with `SELinux`, the kernel refuses it elsewhere.
-    pub fn with_label(mut self, label: MountLabel) -> Self {
+    pub fn with_label(mut self, label: FileLabel) -> Self {
         self.label = Some(label);
         self
     }
@@ -101,7 +101,7 @@ impl TmpfsOptions {
 /// # Errors
 ///
 /// [`Error::MountTmpfs`].
-pub fn mount_shm(size: NonZeroU64, label: Option<&MountLabel>) -> Result<OwnedFd, Error> {
+pub fn mount_shm(size: NonZeroU64, label: Option<&FileLabel>) -> Result<OwnedFd, Error> {
     mount_shm_of((0, 0), size, label)
 }
 
@@ -113,7 +113,7 @@ pub fn mount_shm(size: NonZeroU64, label: Option<&MountLabel>) -> Result<OwnedFd
 pub fn mount_shm_of(
     owner: (u32, u32),
     size: NonZeroU64,
-    label: Option<&MountLabel>,
+    label: Option<&FileLabel>,
 ) -> Result<OwnedFd, Error> {
     let options = TmpfsOptions { source: "shm", owner, ..TmpfsOptions::new(size) };
     mount_tmpfs(&TmpfsOptions { label: label.cloned(), ..options })

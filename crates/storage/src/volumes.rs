@@ -10,7 +10,8 @@ use rustix::io::Errno;
 pub use content::Filled;
 
 use crate::error::{Error, Failure};
-use crate::names::VolumeName;
+use crate::labels;
+use crate::names::{FileLabel, VolumeName};
 use crate::remove::{self, Removed};
 use crate::store::{Published, Scratch, Store, open_directory};
 use crate::sys::{self, NewFd, ProjectLimit, SetProject, Step, Target, perform};
@@ -21,12 +22,13 @@ pub(crate) const DATA: &str = "_data";
 const FRESH: &str = "fresh";
 
 /// What a volume is like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct VolumeOptions {
     owner: (u32, u32),
     mode: Option<u32>,
     limit: Option<SizeLimit>,
+    label: Option<FileLabel>,
 }
 
 /// How much a volume may hold.
@@ -53,6 +55,12 @@ impl VolumeOptions {
     /// Sets the mode.
     pub fn with_mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode & 0o7777);
+        self
+    }
+
+    /// Sets the label of its directory, which what is made in it takes over; for hosts with `SELinux`.
+    pub fn with_label(mut self, label: FileLabel) -> Self {
+        self.label = Some(label);
         self
     }
 
@@ -167,6 +175,9 @@ fn fill(
         let (uid, gid) = options.owner;
         perform(&Step::Own { target, uid, gid })?;
         perform(&Step::Mode { target, mode: options.mode.unwrap_or(0o755) })?;
+        if let Some(label) = &options.label {
+            labels::set(data.as_fd(), label)?;
+        }
         Ok(data)
     };
     let data = make().map_err(&fail)?;

@@ -230,6 +230,10 @@ pub(crate) struct Create {
     /// Changes to its config.json, as a JSON merge patch.
     #[arg(long, value_name = "JSON")]
     pub(crate) spec_patch: Option<String>,
+    /// Its label, where the host has labels: label=disable for none, or a part of that of its processes, as in
+    /// label=type:spc_t; user, role and level are others.
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) security_opt: Vec<String>,
     /// It may do nearly everything that the host may.
     #[arg(long)]
     pub(crate) privileged: bool,

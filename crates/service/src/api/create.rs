@@ -88,6 +88,7 @@ fn request(o: &mut Options) -> Result<Request, ApiError> {
     request.shm_size = number(o, "ShmSize")?;
     request.seccomp = text(o, "Seccomp")?.unwrap_or_default();
     request.apparmor = text(o, "AppArmorProfile")?.unwrap_or_default();
+    request.selinux = text(o, "SELinuxLabel")?.unwrap_or_default();
     request.resources = resources(o)?;
     process(o, &mut request)?;
     surroundings(o, &mut request)?;
@@ -279,6 +280,7 @@ mod tests {
             ("NetworkMode", "nonsense".into()),
             ("Seccomp", "nonsense".into()),
             ("AppArmorProfile", "a b".into()),
+            ("SELinuxLabel", "spc_t".into()),
             ("Memory", 1.into()),
             ("MemorySwap", 1_048_576.into()),
             ("CPUWeight", 0.into()),
@@ -399,6 +401,7 @@ mod tests {
             ("IOWeight", 50.into()),
             ("IOReadBandwidth", tuple(["8:0".into(), 1_000_000.into()])),
             ("AppArmorProfile", "unconfined".into()),
+            ("SELinuxLabel", "::spc_t".into()),
         ]))
         .unwrap()
         .request;
@@ -409,6 +412,7 @@ mod tests {
         });
         assert_eq!(stored, want);
         assert_eq!(request.apparmor, tare_specgen::AppArmor::Unconfined);
+        assert_eq!(request.selinux.to_string(), "::spc_t");
     }
 
     #[test]

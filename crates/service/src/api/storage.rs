@@ -86,8 +86,6 @@ fn volume(mut o: Options) -> Result<AskedVolume, ApiError> {
 fn check_options(options: &[MountOption]) -> Result<(), &'static str> {
     if is_any(options, &["slave", "rslave"]) {
         Err("nothing can be mounted from outside into a volume")
-    } else if is_any(options, &["z", "Z"]) {
-        Err("files are not labelled")
     } else {
         check_options_of_bind(options)
     }
@@ -108,6 +106,9 @@ fn check_options_of_bind(options: &[MountOption]) -> Result<(), &'static str> {
 fn check_options_of_image(options: &[MountOption]) -> Result<(), &'static str> {
     if is_any(options, &["dev", "suid"]) {
         return Err("device nodes and set-user-ID programs of an image have no effect");
+    }
+    if is_any(options, &["z", "Z"]) {
+        return Err("files of an image are not labelled");
     }
     check_options(options)
 }

@@ -5,14 +5,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use tare_runtime::ContainerName;
-use tare_spawn::{Incarnation as Number, Layout, MAX_MOUNTS, Place, PlacedMount, Spawner};
+use tare_spawn::{
+    Incarnation as Number, Layout, LiveFile, MAX_MOUNTS, Place, PlacedMount, Spawner,
+};
 use tare_specgen::{
     About, BoundFile, Effective, Generated, HostFacts, MAX_NAMESERVERS, NetworkFacts, Placement,
     Privileged, RootfsFacts, generate,
 };
 use tare_storage::{
-    Access, ChainId, ContainerKey, FileName, NewEntry, NewFile, RootOptions, Rootfs, Store,
-    mount_in_view, mount_shm_of, write_files,
+    Access, ChainId, ContainerKey, FileLabel, FileName, NewEntry, NewFile, RootOptions, Rootfs,
+    Store, mount_in_view, mount_shm_of, write_files,
 };
 
 use super::blocking::{brief, unbounded};
@@ -27,6 +29,7 @@ use super::namespaces::Memory;
 use super::of_host::OfHost;
 use super::records::durable::Root;
 use super::records::volatile::{self, Incarnation};
+use super::selinux::Labels;
 use super::users::{self, Users};
 use super::{Engine, Error, Inner, key, spawn_id};
 use crate::names::DOMAIN;
@@ -52,6 +55,7 @@ struct Parts {
     shm_size: NonZeroU64,
     memory_of: Option<Memory>,
     users: Option<Users>,
+    labels: Option<Labels>,
     effective: Effective,
 }
 
@@ -70,7 +74,8 @@ impl Parts {
             _ => None,
         };
         let from = (plain.as_ref().unwrap_or(&rootfs), users);
-        let sources = wanted.into_iter().map(|it| it.make(&self.store, from, &self.name));
+        let make = |it: Wanted| it.make(&self.store, from, self.labels.as_ref(), &self.name);
+        let sources = wanted.into_iter().map(make);
         let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
         let facts = inside::facts(&rootfs, &self.effective, &sources);
         let facts = facts.map_err(|problem| match problem {
@@ -83,15 +88,24 @@ impl Parts {
     }
 
     fn mount_root(&self, users: Option<BorrowedFd<'_>>) -> Result<Rootfs, tare_storage::Error> {
-        let plain = RootOptions::new();
-        let options = users.map_or(plain, |users| plain.with_users(users));
+        let mut options = RootOptions::new();
+        if let Some(users) = users {
+            options = options.with_users(users);
+        }
+        if let Some(label) = self.own_label() {
+            options = options.with_label(label);
+        }
         self.store.mount_rootfs_with(&self.layers, &self.key, &options)
+    }
+
+    fn own_label(&self) -> Option<&FileLabel> {
+        self.labels.as_ref()?.own.as_ref()
     }
 
     fn mount_memory(&self) -> Result<OwnedFd, tare_storage::Error> {
         let root = self.users.as_ref().map_or((0, 0), Users::root);
         match &self.memory_of {
-            None => mount_shm_of(root, self.shm_size, None),
+            None => mount_shm_of(root, self.shm_size, self.own_label()),
             Some(owner) => mount_in_view(owner.view.as_fd(), &owner.place),
         }
     }
@@ -119,6 +133,7 @@ impl Engine {
                 .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?,
             memory_of: self.memory_owner(container)?,
             users: Users::of(&effective.request, container.users)?,
+            labels: self.file_labels(container, effective)?,
             effective: effective.clone(),
         };
         let make = move || parts.mount(wanted);
@@ -157,11 +172,13 @@ impl Engine {
         let base_hosts = live_files::base_hosts(&facts, &placement)?;
         let users = Users::of(&effective.request, container.users)?;
         let root = users.as_ref().map_or((0, 0), Users::root);
+        let labels = self.file_labels(container, effective)?;
         let (rootfs, left) = brief(move || {
             let failed = |source| Error::Mount { name: name.clone(), source };
             let left = inside::write(&rootfs, &generated.rootfs_files, root).map_err(failed)?;
             inside::link(&rootfs, &generated.links, root).map_err(failed)?;
-            write_bundle(&Layout::new(&run_dir, &id, Number(number)), generated, base_hosts)?;
+            let layout = Layout::new(&run_dir, &id, Number(number));
+            write_bundle(&layout, generated, base_hosts, labels.as_ref())?;
             Ok::<_, Error>((rootfs, left))
         })
         .await?;
@@ -232,6 +249,7 @@ impl Inner {
                 self.add_name_servers(network, &mut placement.networks);
             }
         }
+        placement.categories = self.categories_of(container)?;
         placement.about = about(container);
         placement.names = container.name().as_str().parse().into_iter().collect();
         self.place_network(container, &mut placement)?;
@@ -289,26 +307,30 @@ fn write_bundle(
     layout: &Layout<'_>,
     generated: Generated,
     base_hosts: Option<NewFile>,
+    labels: Option<&Labels>,
 ) -> Result<(), Error> {
     let failed = |source| Error::Host { what: "write the bundle of a container", source };
     let open = |path: std::path::PathBuf| std::fs::File::open(path).map_err(failed);
     let mut files = live_files::made(&generated.files)?;
     files.extend(base_hosts);
     for file in generated.files {
-        files.push(new_file(file)?);
+        files.push(new_file(file, labels)?);
     }
     write_files(open(layout.files())?.as_fd(), &files).map_err(Error::Storage)?;
     // It holds the environment, and that may hold secrets.
     let (name, content) = (file_name("config.json.new")?, generated.config);
-    let config = NewFile { name, content, access: Access::Private };
+    let config = NewFile { name, content, access: Access::Private, label: None };
     write_files(open(layout.bundle())?.as_fd(), &[config]).map_err(Error::Storage)
 }
 
 /// As its owner in the container is to find it.
-pub(super) fn new_file(file: BoundFile) -> Result<NewFile, Error> {
+pub(super) fn new_file(file: BoundFile, labels: Option<&Labels>) -> Result<NewFile, Error> {
     let BoundFile { name, content, mode, uid, gid, .. } = file;
     let access = Access::Exactly(NewEntry { uid, gid, mode });
-    Ok(NewFile { name: file_name(&name)?, content: content.0, access })
+    // Who shares a network has these of its owner's.
+    let is_shared = LiveFile::ALL.iter().any(|live| live.name() == name);
+    let label = labels.and_then(|it| if is_shared { Some(&it.shared) } else { it.own.as_ref() });
+    Ok(NewFile { name: file_name(&name)?, content: content.0, access, label: label.cloned() })
 }
 
 #[cfg(test)]
@@ -345,12 +367,33 @@ mod tests {
         let request = r#"{"v": 1, "Command": ["sh"], "NetworkMode": "none", "Secrets": [{
             "Name": "key",
             "Target": {"File": {"Path": "/run/secrets/key", "Mode": 256, "UID": 7, "GID": 8}}}]}"#;
-        let files: Vec<_> =
-            generated(request).files.into_iter().map(|file| new_file(file).unwrap()).collect();
+        let files: Vec<_> = generated(request)
+            .files
+            .into_iter()
+            .map(|file| new_file(file, None).unwrap())
+            .collect();
         let secret = NewEntry { uid: 7, gid: 8, mode: 0o400 };
         for (content, access) in [(&b"hush"[..], secret), (b"c\n", NewEntry::FILE)] {
             let file = files.iter().find(|file| file.content == content).unwrap();
             assert_eq!(file.access, Access::Exactly(access), "{}", file.name);
+        }
+    }
+
+    /// With `SELinux`, nobody else comes to it, but for what is given on to who shares the network.
+    #[test]
+    fn a_file_has_the_label_of_whom_it_is_for() {
+        let [mine, shared] = ["u:o:f:s0:c1,c2", "u:o:f:s0"].map(parse::<FileLabel>);
+        let files = generated(r#"{"v": 1, "Command": ["sh"], "NetworkMode": "none"}"#).files;
+        for own in [Some(mine), None] {
+            let labels = Labels { own: own.clone(), shared: shared.clone() };
+            let label = |name: &str| {
+                let file = files.iter().find(|file| file.name == name).unwrap().clone();
+                new_file(file, Some(&labels)).unwrap().label
+            };
+            assert_eq!(label("hostname"), own);
+            for name in ["hosts", "resolv.conf"] {
+                assert_eq!(label(name), Some(shared.clone()), "{name}");
+            }
         }
     }
 }

@@ -257,7 +257,6 @@ impl Inner {
         let nothing = ImageDefaults::default();
         let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);
         let (sources, unknown) = self.add_mounts(&mut request, opened)?;
-        mount::check_labels(&request)?;
         let joins = self.join_namespaces(&mut request, &joins);
         let volumes = self.claim(&mut request, volumes, defaults)?;
         let effective =
@@ -380,6 +379,7 @@ impl Inner {
             id: id.clone(),
             owner_uid: by.uid,
             users: None,
+            categories: None,
             root: Root::Image { id: image.id, reference: image_reference },
             created: Usec::now(),
             definition: definition.clone(),

@@ -350,9 +350,6 @@ pub enum Error {
         /// What.
         source: tare_storage::Error,
     },
-    /// Labels are not set.
-    #[error("option 'Mounts': on a host with SELinux, nothing is relabelled")]
-    NoRelabel,
     /// A container has nothing at a place, or no directory where one is needed.
     #[error("there is no such file or directory in the container")]
     NoSuchPath,
@@ -632,6 +629,9 @@ pub enum Error {
     /// All of them are other containers'.
     #[error("the ids of user 'tare' in /etc/subuid and /etc/subgid are all in use")]
     SubordinateIdsExhausted,
+    /// All pairs of categories are other containers'.
+    #[error("all pairs of SELinux categories are in use")]
+    CategoriesExhausted,
     /// There is no user namespace to map owners by.
     #[error("a user namespace cannot be made")]
     Users(#[source] Box<tare_spawn::Error>),

@@ -313,8 +313,8 @@ fn write_files_of(session: &Session, process: Vec<u8>) -> Result<(), Error> {
     let layout = session.layout();
     let dir = layout.exec(session.number);
     effects::make_dir(&dir, 0o700).map_err(failed)?;
-    let file =
-        NewFile { name: file_name("process.json")?, content: process, access: Access::Private };
+    let (name, access) = (file_name("process.json")?, Access::Private);
+    let file = NewFile { name, content: process, access, label: None };
     let dir = File::open(dir).map_err(failed)?;
     write_files(dir.as_fd(), &[file]).map_err(Error::Storage)
 }

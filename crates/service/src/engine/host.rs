@@ -18,13 +18,14 @@ use tare_spawn::{
 use tare_specgen::{
     AbsolutePath, Architecture, Argument, CapabilitySet, CgroupMode, Effective, Foreign, HostFacts,
     Hostname, ImageDefaults, Init, KernelVersion, NetworkMode, Placement, Request, RlimitKind,
-    RootfsFacts, SeccompProfile, Stub, effective, generate, stub,
+    RootfsFacts, SELinux, SELinuxPolicy, SeccompProfile, Stub, effective, generate, stub,
 };
 
 use tokio::runtime::Handle;
 
 use super::Error;
 use super::scope::{Groups, Outline};
+use super::selinux;
 use crate::config::{self, RuntimeName};
 use crate::instance::Instance;
 
@@ -88,9 +89,14 @@ impl Host {
             what: "find out what containers cannot exceed",
             source: std::io::Error::other(error),
         })?;
-        let facts = facts(&cgroups, &limits)?;
-        let mut host =
-            Self { facts, cgroups, runtime: None, taints: Vec::new(), unreadable: false.into() };
+        let found = selinux::Found::now();
+        let mut taints = Vec::new();
+        if found == selinux::Found::NoContexts {
+            taints.push("no-selinux-contexts");
+        }
+        let mut facts = facts(&cgroups, &limits)?;
+        facts.selinux = found.policy();
+        let mut host = Self { facts, cgroups, runtime: None, taints, unreadable: false.into() };
         let mut preferred = settings.preferred.iter().map(|name| match name {
             RuntimeName::Crun => OciRuntime::Crun,
             RuntimeName::Runc => OciRuntime::Runc,
@@ -115,6 +121,11 @@ impl Host {
         let Resolvers { own, reachable } = Resolvers::now();
         (facts.hostname, facts.resolv_conf, facts.own_resolv_conf) = (name, reachable, own);
         facts
+    }
+
+    /// What its policy has for containers, if it uses `SELinux`.
+    pub(super) fn selinux(&self) -> Option<&SELinuxPolicy> {
+        self.facts.selinux.as_ref()
     }
 
     /// The control groups of the host.
@@ -145,8 +156,9 @@ impl Host {
         let cgroups = (self.cgroups.kind == cgroup::Kind::Unified).then_some("cgroup-v2");
         let criu = has_criu().then_some("checkpoint");
         let maps = (self.facts.kernel >= MAPS_OWNERS).then_some("idmapped-mounts");
+        let selinux = self.selinux().map(|_| "selinux");
         let runtime = self.runtime.map(OciRuntime::as_str).into_iter();
-        runtime.chain(cgroups).chain(criu).chain(maps).collect()
+        runtime.chain(cgroups).chain(criu).chain(maps).chain(selinux).collect()
     }
 
     /// Whether a runtime makes a container here. That the program is there tells nothing.
@@ -228,8 +240,8 @@ fn has_known_holes(runtime: OciRuntime, version: &str) -> bool {
     holes.is_some_and(|holes| !holes.is_empty())
 }
 
-/// As for a real container without network, but for the bound files: the root of the trial is the
-/// host's own, read-only, and has no place for them.
+/// As for a real container without network, but for the bound files and the label: the root of the trial is
+/// the host's own, read-only, and has no place for them, nor labels of containers.
 fn trial_config(
     facts: &HostFacts,
     layout: &Layout<'_>,
@@ -241,6 +253,7 @@ fn trial_config(
     let program: Argument = "/bin/true".parse().map_err(|e| bug(&e))?;
     request.command = vec![program];
     request.network_mode = NetworkMode::None;
+    request.selinux = SELinux::Disabled;
     request.rootfs_access = true.into();
     request.read_only_tmpfs = false.into();
     let effective = effective(&request, &ImageDefaults::default(), &Foreign::default())

@@ -21,6 +21,7 @@ use super::blocking::brief;
 use super::bundle::{file_name, new_file};
 use super::container::{Container, Life, Now, Running};
 use super::process::runtime_error;
+use super::selinux::Labels;
 use super::{Engine, Error, Inner};
 use crate::effects;
 
@@ -79,7 +80,8 @@ pub(super) fn base_hosts(
 }
 
 fn private(name: &str, content: &[u8]) -> Result<NewFile, Error> {
-    Ok(NewFile { name: file_name(name)?, content: content.into(), access: Access::Private })
+    let access = Access::Private;
+    Ok(NewFile { name: file_name(name)?, content: content.into(), access, label: None })
 }
 
 impl Engine {
@@ -124,13 +126,16 @@ impl Engine {
             }
             let owner = engine.network_owner(&container.definition().row.request)?;
             let layout = running.layout(engine.instance.run_dir());
-            let (all, warnings) = engine.files_now(owner.as_ref().unwrap_or(&container))?;
+            let owner = owner.as_ref().unwrap_or(&container);
+            let (all, warnings) = engine.files_now(owner)?;
+            let labels = engine.file_labels(owner, &engine.effective(owner)?)?;
             let mut done = Done::Nothing;
             for made in all {
                 let Some(file) = files.iter().find(|file| file.name() == made.name) else {
                     continue;
                 };
-                let exchange = Exchange { layout, file: *file, running: &running };
+                let labels = labels.as_ref();
+                let exchange = Exchange { layout, file: *file, running: &running, labels };
                 let one = exchange.carry_out(&*engine.spawner, made);
                 done = done.max(one.map_err(|problem| match problem {
                     Problem::Ours(error) => error,
@@ -198,6 +203,7 @@ struct Exchange<'a> {
     layout: Layout<'a>,
     file: LiveFile,
     running: &'a Running,
+    labels: Option<&'a Labels>,
 }
 
 impl Exchange<'_> {
@@ -238,7 +244,7 @@ impl Exchange<'_> {
         self.forget_next()?;
         let made_next = private(&format!("{}.made.next", made.name), &made.content.0)?;
         let next = file_name(&format!("{}.next", made.name))?;
-        let file = NewFile { name: next, content, ..new_file(made)? };
+        let file = NewFile { name: next, content, ..new_file(made, self.labels)? };
         let dir = File::open(self.layout.files()).map_err(failed)?;
         write_files(dir.as_fd(), &[made_next, file]).map_err(Error::Storage)
     }

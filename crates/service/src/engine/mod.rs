@@ -60,6 +60,7 @@ mod restart;
 mod run;
 pub mod scope;
 mod secret;
+mod selinux;
 mod session_calls;
 mod sessions;
 mod shared;

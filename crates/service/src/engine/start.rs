@@ -161,6 +161,7 @@ impl Engine {
         }
         by.count(&mut life);
         let effective = self.effective(container)?;
+        self.give_categories(container, &effective).await?;
         let begun = self.begin(container, &mut life, &effective, resume).await?;
         let Begun { mut record, unrested, ports } = begun;
         let made = (unrested, &ports);

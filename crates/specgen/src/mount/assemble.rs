@@ -272,35 +272,3 @@ pub(crate) fn propagation(effective: &Effective) -> Option<&'static str> {
         None
     }
 }
-
-/// Files that are to have the container's SELinux label before it starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Relabel {
-    /// Which mount of the request.
-    pub target: MountTarget,
-    /// Who else may use them.
-    pub sharing: Sharing,
-}
-
-/// Who may use files with a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// Every container: the label has no categories.
-    All,
-    /// This container alone.
-    Alone,
-}
-
-/// What `z` and `Z` ask for; whoever carries it out does it once, and by descriptor.
-pub(crate) fn relabels(effective: &Effective) -> Vec<Relabel> {
-    let wanted = |mount: &MountRequest| {
-        let sharing = mount.kinds().find_map(|kind| match kind {
-            Kind::Relabel { shared: true } => Some(Sharing::All),
-            Kind::Relabel { shared: false } => Some(Sharing::Alone),
-            _ => None,
-        });
-        sharing.map(|sharing| Relabel { target: mount.target.clone(), sharing })
-    };
-    effective.request.mounts.iter().filter_map(wanted).collect()
-}

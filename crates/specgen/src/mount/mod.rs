@@ -6,12 +6,11 @@ mod options;
 mod request;
 mod target;
 
-pub(crate) use assemble::{OciMount, mounts, propagation, relabels};
-pub use assemble::{Relabel, Sharing};
+pub(crate) use assemble::{OciMount, mounts, propagation};
 pub use options::MountOption;
 pub(crate) use options::{Flag, Kind, Spread};
 pub(crate) use request::check;
-pub use request::{ImageId, MountRequest, MountSource, SubPath, VolumeName};
+pub use request::{ImageId, MountRequest, MountSource, Sharing, SubPath, VolumeName};
 pub use target::MountTarget;
 
 #[cfg(test)]

@@ -86,6 +86,25 @@ pub enum MountSource {
     Devpts,
 }
 
+/// Who may use files with a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Every container: the label has no categories.
+    All,
+    /// One container alone.
+    Alone,
+}
+
+impl Sharing {
+    /// The mount option that asks for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "z",
+            Self::Alone => "Z",
+        }
+    }
+}
+
 impl MountRequest {
     /// A mount that may be written to, with podman's usual options.
     pub const fn new(target: MountTarget, source: MountSource) -> Self {
@@ -95,6 +114,16 @@ impl MountRequest {
     /// What the service has to lay in place for it: see [`crate::Placement::mounts`].
     pub const fn needs_source(&self) -> bool {
         !matches!(self.source, MountSource::Tmpfs | MountSource::Devpts)
+    }
+
+    /// Whose label what is mounted is to have, on a host with SELinux, if it is to have another one; once,
+    /// and by descriptor.
+    pub fn relabeled_for(&self) -> Option<Sharing> {
+        self.kinds().find_map(|kind| match kind {
+            Kind::Relabel { shared: true } => Some(Sharing::All),
+            Kind::Relabel { shared: false } => Some(Sharing::Alone),
+            _ => None,
+        })
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &Kind> {
@@ -119,33 +148,38 @@ impl MountRequest {
     }
 }
 
-/// Directories whose files the whole host needs with the labels they have (CVE-2021-43816).
-const NEVER_RELABELLED: [&str; 24] = [
+/// Whose files the whole host needs with the labels they have (CVE-2021-43816), as in podman.
+const NEVER_RELABELLED: [&str; 15] = [
     "/",
-    "/bin",
-    "/boot",
-    "/dev",
     "/etc",
     "/etc/passwd",
     "/etc/pki",
     "/etc/shadow",
     "/home",
-    "/lib",
-    "/lib64",
     "/media",
     "/opt",
-    "/proc",
     "/root",
     "/run",
-    "/sbin",
     "/srv",
-    "/sys",
     "/tmp",
-    "/usr",
     "/var",
     "/var/lib",
     "/var/log",
 ];
+
+/// The same with all that is in them: `/bin` is `/usr/bin` by the time somebody has opened it.
+const NEVER_RELABELLED_BELOW: [&str; 9] =
+    ["/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+
+/// Whether the host needs the labels that there are at a path, which is a clean one; also where somebody
+/// lives.
+fn is_never_relabelled(path: &str) -> bool {
+    let is_in = |directory: &str| {
+        path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let is_home = path.strip_prefix("/home/").is_some_and(|rest| !rest.contains('/'));
+    is_home || NEVER_RELABELLED.contains(&path) || NEVER_RELABELLED_BELOW.iter().any(|it| is_in(it))
+}
 
 /// Whether mounts make sense, each and together.
 ///
@@ -196,11 +230,15 @@ fn problem(mount: &MountRequest) -> Option<&'static str> {
     if !file_system && count(|kind| matches!(kind, Kind::Parameter(..) | Kind::CopyUp(_))) > 0 {
         return Some("has a size, a mode or the like for something that is not a tmpfs or devpts");
     }
-    if let MountSource::Host(path) = &mount.source
-        && count(|kind| matches!(kind, Kind::Relabel { .. })) > 0
-        && NEVER_RELABELLED.contains(&clean(path).as_str())
-    {
-        return Some("would give new SELinux labels to files that the whole host needs");
+    match &mount.source {
+        MountSource::Host(path)
+            if mount.relabeled_for().is_some() && is_never_relabelled(&clean(path)) =>
+        {
+            Some("would give new SELinux labels to files that the whole host needs")
+        }
+        MountSource::Image { .. } if mount.relabeled_for().is_some() => {
+            Some("would give new SELinux labels to files of an image")
+        }
+        _ => None,
     }
-    None
 }

@@ -145,6 +145,10 @@ fn contradictions_name_the_option() {
         r#"{"Target":"/d","Source":"Devpts","Options":["idmap"]}"#,
         r#"{"Target":"/d","Source":{"Host":"/etc"},"Options":["z"]}"#,
         r#"{"Target":"/d","Source":{"Host":"//usr/./"},"Options":["Z"]}"#,
+        r#"{"Target":"/d","Source":{"Host":"/usr/bin"},"Options":["Z"]}"#,
+        r#"{"Target":"/d","Source":{"Host":"/home/ann"},"Options":["Z"]}"#,
+        r#"{"Target":"/d","Source":{"Host":"/dev/shm/x"},"Options":["z"]}"#,
+        r#"{"Target":"/d","Source":{"Image":{"Image":"sha256:0000000000000000000000000000000000000000000000000000000000000000"}},"Options":["z"]}"#,
     ] {
         let error = testing::try_effective(&format!(r#""Mounts":[{mount}]"#)).unwrap_err();
         assert!(error.to_string().starts_with("option 'Mounts' "), "{mount}: {error}");
@@ -221,15 +225,13 @@ fn propagation_of_the_root_follows_the_mounts() {
 
 #[test]
 fn b32_labels_are_a_plan_and_no_option() {
-    let (made, config) = make(
-        r#""Mounts":[{"Target":"/d","Source":{"Volume":{"Name":"v"}},"Options":["Z"]},
-            {"Target":"/e","Source":{"Host":"/srv/x"},"Options":["z"]}]"#,
-        |_, _, _| {},
-    )
-    .unwrap();
-    let plan: Vec<_> =
-        made.relabels.iter().map(|label| (label.target.as_str(), label.sharing)).collect();
-    assert_eq!(plan, [("/d", super::Sharing::Alone), ("/e", super::Sharing::All)]);
+    let request = r#""Mounts":[{"Target":"/d","Source":{"Volume":{"Name":"v"}},"Options":["Z"]},
+        {"Target":"/e","Source":{"Host":"/home/ann/usr"},"Options":["z"]},
+        {"Target":"/f","Source":{"Host":"/srv/x"}}]"#;
+    let (_, config) = make(request, |_, _, _| {}).unwrap();
+    let mounts = testing::effective(request).request.mounts;
+    let plan: Vec<_> = mounts.iter().map(super::MountRequest::relabeled_for).collect();
+    assert_eq!(plan, [Some(super::Sharing::Alone), Some(super::Sharing::All), None]);
     let options = at(config["mounts"].as_array().unwrap(), "/d").unwrap()["options"].clone();
     assert!(!options.as_array().unwrap().contains(&json!("Z")));
 }

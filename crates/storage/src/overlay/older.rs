@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use super::{Durability, OPTIONS, Own as OwnLayer, SOURCE, Stack};
+use super::{Durability, OPTIONS, Own as OwnLayer, RootOptions, SOURCE, Stack};
 use crate::error::{Error, Failure};
 use crate::layers::open_layer_in;
 use crate::store::{Store, open_directory};
@@ -90,10 +90,12 @@ impl Names {
     }
 
     /// The options of mount(2); `None` if they do not fit.
-    fn options(&self, durability: Durability) -> Option<CString> {
+    fn options(&self, how: &RootOptions<'_>) -> Option<CString> {
         let all = self.all().chain(OPTIONS).map(|(key, value)| format!("{key}={value}"));
-        let volatile = (durability == Durability::Volatile).then(|| "volatile".to_owned());
-        let text = all.chain(volatile).collect::<Vec<_>>().join(",");
+        // In quotes, since it may have commas; it has none itself.
+        let label = how.label.map(|label| format!("context=\"{label}\""));
+        let volatile = (how.durability == Durability::Volatile).then(|| "volatile".to_owned());
+        let text = all.chain(label).chain(volatile).collect::<Vec<_>>().join(",");
         if text.len() > MAX_OPTIONS { None } else { CString::new(text).ok() }
     }
 }
@@ -118,8 +120,7 @@ fn mount_unseen(stack: &Stack<'_>, store: &Store) -> Result<OwnedFd, Error> {
     let open = |name| open_directory(root.as_fd(), name).map_err(&fail);
     let opened = Opened::in_store(stack, open("layers")?.as_fd(), open("containers")?.as_fd())?;
     let count = stack.layers.len();
-    let options =
-        opened.names().options(stack.options.durability).ok_or(Error::LayersTooLong { count })?;
+    let options = opened.names().options(stack.options).ok_or(Error::LayersTooLong { count })?;
     let mount = || {
         enter_names()?;
         let at = format!("{}/{STAGE}", name(&root));
@@ -165,12 +166,15 @@ mod tests {
 
     #[test]
     fn options_name_directories_by_number() {
-        let options = names(&[12, 11]).options(Durability::Normal).unwrap();
+        let options = names(&[12, 11]).options(&RootOptions::new()).unwrap();
         let want =
             "lowerdir=12:11,upperdir=3,workdir=4,index=off,metacopy=off,redirect_dir=nofollow";
         assert_eq!(options.to_str().unwrap(), want);
-        let bare = Names { own: None, ..names(&[12, 11]) }.options(Durability::Volatile).unwrap();
-        let want = "lowerdir=12:11,index=off,metacopy=off,redirect_dir=nofollow,volatile";
+        let label = "u:r:t:s0:c1,c2".parse().unwrap();
+        let how = RootOptions::new().with_durability(Durability::Volatile).with_label(&label);
+        let bare = Names { own: None, ..names(&[12, 11]) }.options(&how).unwrap();
+        let want = "lowerdir=12:11,index=off,metacopy=off,redirect_dir=nofollow,\
+            context=\"u:r:t:s0:c1,c2\",volatile";
         assert_eq!(bare.to_str().unwrap(), want);
     }
 
@@ -178,7 +182,7 @@ mod tests {
     fn as_many_layers_as_the_kernel_stacks_fit_into_the_options() {
         for (first, fits) in [(100, true), (100_000, true), (10_000_000, false)] {
             let lower: Vec<_> = (first..).take(MAX_LAYERS).collect();
-            let options = names(&lower).options(Durability::Normal);
+            let options = names(&lower).options(&RootOptions::new());
             assert_eq!(options.is_some(), fits, "descriptors from {first}");
             assert!(options.is_none_or(|options| options.count_bytes() <= MAX_OPTIONS));
         }

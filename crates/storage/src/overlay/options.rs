@@ -1,6 +1,7 @@
 use std::os::fd::BorrowedFd;
 
 use crate::bind::MountAccess;
+use crate::names::FileLabel;
 
 /// What a power cut may take of what a container changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub struct RootOptions<'a> {
     pub(super) access: MountAccess,
     pub(super) durability: Durability,
     pub(super) users: Option<BorrowedFd<'a>>,
+    pub(super) label: Option<&'a FileLabel>,
 }
 
 impl<'a> RootOptions<'a> {
@@ -37,6 +39,13 @@ impl<'a> RootOptions<'a> {
     /// Sets what a power cut may take.
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Sets the label of everything in it, whatever is on disk; for hosts with `SELinux`, the kernel refuses it
+    /// elsewhere.
+    pub fn with_label(mut self, label: &'a FileLabel) -> Self {
+        self.label = Some(label);
         self
     }
 

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::{DATA, FRESH, Volume};
 use crate::error::{Error, Failure};
+use crate::labels;
 use crate::pack::TarStream;
 use crate::remove;
 use crate::rootfs::{Rootfs, Transferred};
@@ -87,6 +88,10 @@ impl Volume<'_> {
         let project = sys::project(self.data.as_fd()).unwrap_or(0);
         if project != 0 {
             perform(&SetProject { dir: scratch.dir(), project }).map_err(fail)?;
+        }
+        // What is made in it takes it over.
+        if let Some(label) = labels::of(self.data.as_fd()).map_err(fail)? {
+            labels::set(scratch.dir(), &label).map_err(fail)?;
         }
         let unpacked = unpack(scratch.dir(), Form::Whole, &mut source.export()?, limits, watch)?;
         self.store.sync().map_err(fail)?;

@@ -140,7 +140,8 @@ fn privileged_a_volume_that_fails_is_not_there_and_one_half_filled_is_empty() {
     let lab = Lab::new();
     let layer = lab.import(&small_root()).unwrap().chain_id;
     let image = Rootfs::from_fd(lab.store.mount_layers(&[layer]).unwrap());
-    let (name, options) = ("v".parse().unwrap(), VolumeOptions::new());
+    let label = "u:r:t:s0".parse().unwrap();
+    let (name, options) = ("v".parse().unwrap(), VolumeOptions::new().with_label(label));
     fail_everywhere(|| lab.picture(), || lab.store.create_volume(&name, &options).map(drop));
     let mut filled = 0;
     for steps in 0.. {
@@ -191,6 +192,7 @@ fn privileged_failed_files_leave_nothing() {
     let file = |name: &str, access| NewFile {
         name: name.parse().unwrap(),
         access,
+        label: "u:r:t:s0".parse().ok(),
         content: b"x".to_vec(),
     };
     let somebodys = NewEntry { uid: 1000, gid: 100, mode: 0o4640 };

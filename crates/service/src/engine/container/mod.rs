@@ -6,9 +6,10 @@ mod life;
 mod running;
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tare_runtime::{ContainerId, ContainerName};
+use tare_specgen::Categories;
 
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -32,6 +33,8 @@ pub(super) struct Container {
     pub(super) root: Root,
     /// The subordinate ids it was given, if it has a user namespace of its own.
     pub(super) users: Option<UserRange>,
+    /// What keeps it apart from others on a host with `SELinux`, once it was given that.
+    pub(super) categories: OnceLock<Categories>,
     /// What it is to be. Changed under the lock alone.
     definition: RwLock<Arc<Definition>>,
     /// Held by whoever changes it, so that changes of one container come one after the other;
@@ -74,6 +77,7 @@ impl Container {
             id: row.id.clone(),
             root: row.root.clone(),
             users: row.users,
+            categories: row.categories.map(OnceLock::from).unwrap_or_default(),
             seen: Visible::new(first_view(row, &definition, &life), events),
             definition: RwLock::new(Arc::new(definition)),
             life: Mutex::new(life),

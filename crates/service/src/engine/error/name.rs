@@ -66,6 +66,7 @@ impl Error {
             Self::AddressInUse { .. } => "AddressInUse",
             Self::SubnetOverlap { .. } => "SubnetOverlap",
             Self::SubordinateIdsExhausted
+            | Self::CategoriesExhausted
             | Self::TooManyJobs(_)
             | Self::TooManyStreams(_)
             | Self::TooManyAttached(_)
@@ -95,7 +96,6 @@ impl Error {
             | Self::NoSubordinateIds(_)
             | Self::IdsTakenBack(_)
             | Self::PrecreateHook
-            | Self::NoRelabel
             | Self::ShownTarget { .. }
             | Self::NoNamespace { .. } => "InvalidSpec",
             Self::Pull { source, .. } | Self::Push { source, .. } => source.name(),

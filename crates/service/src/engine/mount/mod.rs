@@ -13,7 +13,7 @@ use tare_specgen::{MountOption, MountTarget, RootfsAccess};
 
 pub(super) use host::{HostSource, Opened, open};
 pub(super) use image::mounted_images;
-pub(super) use options::{bind_options, check_labels};
+pub(super) use options::{bind_options, relabel};
 pub(super) use source::{Source, Wanted, has_source};
 
 use std::os::fd::OwnedFd;

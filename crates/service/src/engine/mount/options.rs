@@ -2,10 +2,10 @@
 
 use std::os::fd::BorrowedFd;
 
-use tare_specgen::{MountRequest, Request};
-use tare_storage::{BindOptions, MountAccess, Propagation, selinux_enabled};
+use tare_specgen::{MountRequest, Sharing};
+use tare_storage::{BindOptions, MountAccess, Propagation, Relabeled};
 
-use crate::engine::Error;
+use crate::engine::selinux::{Labels, homes_now};
 
 /// Device nodes and set-user-id programs have no effect unless that was asked for, and what cannot be
 /// written to cannot be written to below either.
@@ -43,9 +43,24 @@ pub(super) fn is_recursive(request: &MountRequest) -> bool {
     !request.options.iter().any(|it| it.to_string() == "bind")
 }
 
-/// Refuses to leave undone what `z` and `Z` ask for. Without `SELinux` there is nothing to do.
-pub(in crate::engine) fn check_labels(request: &Request) -> Result<(), Error> {
-    let mut options = request.mounts.iter().flat_map(|mount| &mount.options);
-    let asked = options.any(|it| matches!(it.to_string().as_str(), "z" | "Z"));
-    if asked && selinux_enabled() { Err(Error::NoRelabel) } else { Ok(()) }
+/// Gives what is open the label that the options ask for, if they do; once, and where there are labels.
+pub(in crate::engine) fn relabel(
+    request: &MountRequest,
+    place: BorrowedFd<'_>,
+    labels: Option<&Labels>,
+) -> Result<(), tare_storage::Error> {
+    let (Some(sharing), Some(labels)) = (request.relabeled_for(), labels) else { return Ok(()) };
+    // Who has no label needs none.
+    let Some(own) = &labels.own else { return Ok(()) };
+    let label = match sharing {
+        Sharing::All => &labels.shared,
+        Sharing::Alone => own,
+    };
+    let target = &request.target;
+    match tare_storage::relabel(place, label, &homes_now())? {
+        Relabeled::NotKept => tracing::info!("what is mounted at {target} has no labels"),
+        Relabeled::Tree { entries } => tracing::info!("{entries} files for {target} are {label}"),
+        Relabeled::AlreadyThere | Relabeled::NotNeeded => {}
+    }
+    Ok(())
 }

@@ -8,11 +8,12 @@ use tare_storage::{
     ChainId, ContainerKey, Digest, Pin, RootOptions, Rootfs, Store, bind, read_place,
 };
 
-use super::bind_options;
 use super::image::is_written;
 use super::options::is_recursive;
+use super::{bind_options, relabel};
 use crate::engine::bundle::failed_mount;
 use crate::engine::container::Container;
+use crate::engine::selinux::Labels;
 use crate::engine::{Error, Inner, key, volume};
 
 /// What is seen at a place of a container, not yet there.
@@ -142,16 +143,17 @@ impl Wanted {
     }
 
     /// Makes it, from a root with owners as they are on disk; with owners mapped as a user namespace does, if
-    /// there is one.
+    /// there is one; labelled, if there are labels and that was asked for.
     pub(in crate::engine) fn make(
         self,
         store: &Store,
         (rootfs, users): (&Rootfs, Option<BorrowedFd<'_>>),
+        labels: Option<&Labels>,
         container: &ContainerName,
     ) -> Result<Source, Error> {
         let failed = |source| failed_mount(container, source);
         match self {
-            Self::Volume(wanted) => wanted.make(store, (rootfs, users), container),
+            Self::Volume(wanted) => wanted.make(store, (rootfs, users), labels, container),
             Self::Host { request, pin } => {
                 let place = pin.reopen().map_err(|source| match source {
                     tare_storage::Error::PinMoved { .. } => {
@@ -159,6 +161,7 @@ impl Wanted {
                     }
                     other => failed(other),
                 })?;
+                relabel(&request, place.as_fd(), labels).map_err(failed)?;
                 let mut options = bind_options(&request, users);
                 if is_recursive(&request) {
                     options = options.with_mounts_below();

@@ -176,10 +176,14 @@ impl Inner {
         }
         let written = names.clone();
         self.state.run(move |c| durable::begin_volumes(c, &written)).await?;
+        let mut options = VolumeOptions::new();
+        if let Some(label) = self.volume_label()? {
+            options = options.with_label(label);
+        }
         let store = self.store.clone();
         let made = brief(move || {
             wanted.iter().try_for_each(|name| {
-                let made = store.create_volume(name, &VolumeOptions::new());
+                let made = store.create_volume(name, &options);
                 made.map(drop).map_err(Error::Storage)
             })
         });

@@ -11,7 +11,8 @@ use tare_storage::{Limits, Rootfs, Store, bind};
 use super::{Volume, Volumes};
 use crate::engine::Error;
 use crate::engine::bundle::failed_mount;
-use crate::engine::mount::{Source, bind_options};
+use crate::engine::mount::{Source, bind_options, relabel};
+use crate::engine::selinux::Labels;
 
 /// What is to be mounted at a place.
 #[derive(Debug)]
@@ -44,21 +45,26 @@ impl Wanted {
         self,
         store: &Store,
         (rootfs, users): (&Rootfs, Option<BorrowedFd<'_>>),
+        labels: Option<&Labels>,
         container: &ContainerName,
     ) -> Result<Source, Error> {
         let failed = |source| failed_mount(container, source);
         let options = bind_options(&self.request, users);
+        let make = |place: BorrowedFd<'_>| {
+            relabel(&self.request, place, labels)?;
+            bind(place, &options)
+        };
         self.fill(store, rootfs).map_err(failed)?;
         let volume = store.open_volume(&self.volume.row.name).map_err(failed)?;
         let mount = match &self.sub_path {
-            None => bind(volume.as_fd(), &options).map_err(failed)?,
+            None => make(volume.as_fd()).map_err(failed)?,
             Some(path) => {
                 let found = volume.root().and_then(|root| root.subdirectory(path.as_str()));
                 let directory = found.map_err(failed)?.ok_or_else(|| Error::NoSubPath {
                     volume: self.volume.row.name.clone(),
                     path: path.clone(),
                 })?;
-                bind(directory.as_fd(), &options).map_err(failed)?
+                make(directory.as_fd()).map_err(failed)?
             }
         };
         Ok(Source { target: self.request.target, mount })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 use tare_runtime::{ContainerId, ContainerName};
-use tare_specgen::Request;
+use tare_specgen::{Categories, Request};
 use tare_storage::Digest;
 
 use super::{Connections, Pins, UserRange, not_text, text, uses};
@@ -23,6 +23,8 @@ pub(crate) struct ContainerRow {
     pub(crate) root: Root,
     /// The subordinate ids it was given, if it has a user namespace of its own.
     pub(crate) users: Option<UserRange>,
+    /// What keeps it apart from others on a host with `SELinux`, if it has run on one.
+    pub(crate) categories: Option<Categories>,
     pub(crate) definition: DefinitionRow,
 }
 
@@ -150,8 +152,9 @@ pub(crate) type Found = Result<(ContainerRow, LifeRow), Error>;
 /// All containers.
 pub(crate) fn containers(c: &Connection) -> Result<Vec<Found>, Error> {
     let mut query = c.prepare(
-        "SELECT containers.*, first_uid, first_gid FROM containers
-         LEFT JOIN user_ranges ON container = id ORDER BY created_usec",
+        "SELECT containers.*, first_uid, first_gid, pair FROM containers
+         LEFT JOIN user_ranges ON user_ranges.container = id
+         LEFT JOIN categories ON categories.container = id ORDER BY created_usec",
     )?;
     let mut rows = query.query([])?;
     let mut found = Vec::new();
@@ -179,9 +182,14 @@ fn container(row: &Row<'_>) -> Result<ContainerRow, Error> {
         (Some(uid), Some(gid)) => Some(UserRange { uid, gid }),
         _ => None,
     };
+    let categories = match row.get::<_, Option<String>>("pair")? {
+        Some(_) => Some(text(row, "pair")?),
+        None => None,
+    };
     Ok(ContainerRow {
         id: text(row, "id")?,
         users,
+        categories,
         owner_uid: row.get("owner_uid")?,
         created: Usec::from_i64(row.get("created_usec")?),
         root,
@@ -230,6 +238,7 @@ impl ContainerRow {
                 reference: "localhost/image:latest".into(),
             },
             users: None,
+            categories: None,
             definition: DefinitionRow {
                 revision: 1,
                 name: name.parse().unwrap(),

@@ -1,5 +1,6 @@
 //! `state.db`: containers, images, networks, volumes, and which of them needs which.
 
+mod categories;
 mod checkpoints;
 mod connections;
 mod containers;
@@ -15,6 +16,7 @@ use rusqlite::Row;
 
 use crate::db::Error;
 
+pub(crate) use categories::give_categories;
 pub(crate) use checkpoints::{
     CheckpointDefinition, CheckpointRow, checkpoint_ids, checkpoints, delete_checkpoint,
     insert_checkpoint,
@@ -53,6 +55,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("0007_secrets.sql"),
     include_str!("0008_checkpoints.sql"),
     include_str!("0009_user_ranges.sql"),
+    include_str!("0010_categories.sql"),
 ];
 
 /// A column that holds the text of something with a grammar.
