@@ -15,8 +15,8 @@ fn policy() -> SELinuxPolicy {
     SELinuxPolicy::parse(SETTINGS).unwrap()
 }
 
-fn categories() -> Option<Categories> {
-    Some("c1,c2".parse().unwrap())
+fn categories() -> Categories {
+    "c1,c2".parse().unwrap()
 }
 
 /// Process, files and shared files.
@@ -107,9 +107,9 @@ fn labels_by_request() {
         ),
     ] {
         let want = Some([process.to_owned(), files, shared.clone()]);
-        assert_eq!(texts(request, &policy(), categories()), want, "{about}");
+        assert_eq!(texts(request, &policy(), Some(categories())), want, "{about}");
     }
-    let whole = texts(r#""SELinuxLabel":"a:b:spc_t:s1""#, &policy(), categories()).unwrap();
+    let whole = texts(r#""SELinuxLabel":"a:b:spc_t:s1""#, &policy(), Some(categories())).unwrap();
     let files = |level| format!("a:object_r:container_file_t:{level}");
     assert_eq!(whole, ["a:b:spc_t:s1".to_owned(), files("s1"), files("s0")]);
     for none in [
@@ -118,10 +118,10 @@ fn labels_by_request() {
         r#""Namespaces":{"PIDMode":"host"}"#,
         r#""Namespaces":{"IPCMode":"host"}"#,
     ] {
-        assert_eq!(texts(none, &policy(), categories()), None, "{none}");
+        assert_eq!(texts(none, &policy(), Some(categories())), None, "{none}");
     }
     let kept = r#""Privileged":true,"SELinuxLabel":"::t""#;
-    assert!(texts(kept, &policy(), categories()).is_some(), "somebody said so");
+    assert!(texts(kept, &policy(), Some(categories())).is_some(), "somebody said so");
 }
 
 #[test]
@@ -131,27 +131,28 @@ fn levels_by_policy() {
         SELinuxPolicy::parse(&text).unwrap()
     };
     for (level, own, want) in [
-        (":s0", categories(), "u:r:t:s0:c1,c2"),
+        (":s0", Some(categories()), "u:r:t:s0:c1,c2"),
         (":s0", None, "u:r:t:s0"),
-        (":s0-s0:c0.c1023", categories(), "u:r:t:s0:c1,c2"),
-        ("", categories(), "u:r:t"),
+        (":s0-s0:c0.c1023", Some(categories()), "u:r:t:s0:c1,c2"),
+        ("", Some(categories()), "u:r:t"),
     ] {
         assert_eq!(texts("", &with_level(level), own).unwrap()[0], want, "{level}");
     }
-    assert_eq!(texts("", &with_level(""), categories()).unwrap()[2], "u:o:f");
+    assert_eq!(texts("", &with_level(""), Some(categories())).unwrap()[2], "u:o:f");
 }
 
 #[test]
 fn a_label_that_gets_too_long_is_refused() {
     let asked = format!(r#""SELinuxLabel":"{}:r:""#, "u".repeat(240));
-    let error = selinux_labels(&testing::effective(&asked), &policy(), categories()).unwrap_err();
+    let error =
+        selinux_labels(&testing::effective(&asked), &policy(), Some(categories())).unwrap_err();
     assert!(error.to_string().starts_with("option 'SELinuxLabel' "), "{error}");
 }
 
 #[test]
 fn where_the_host_has_none_there_are_none() {
     let (mut host, mut placement) = (testing::host(), testing::placement());
-    placement.categories = categories();
+    placement.categories = Some(categories());
     let get = |host: &HostFacts| labels(&testing::effective(""), host, &placement).unwrap();
     assert_eq!(get(&host), None);
     host.selinux = Some(policy());
@@ -168,7 +169,7 @@ proptest! {
         let asked = format!("{user}:{role}:{kind}:{level}");
         prop_assume!(asked.parse::<SELinuxParts>().is_ok());
         let request = format!(r#""SELinuxLabel":"{asked}""#);
-        let [process, files, _] = texts(&request, &policy(), categories()).unwrap();
+        let [process, files, _] = texts(&request, &policy(), Some(categories())).unwrap();
         let mut parts = process.splitn(4, ':');
         for (said, usual) in [
             (user, "system_u"), (role, "system_r"), (kind, "container_t"), (level, "s0:c1,c2"),

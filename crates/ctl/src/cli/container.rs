@@ -231,7 +231,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "JSON")]
     pub(crate) spec_patch: Option<String>,
     /// Its label, where the host has labels: label=disable for none, or a part of that of its processes, as in
-    /// label=type:spc_t; user, role and level are others.
+    /// `label=type:spc_t`; user, role and level are others.
     #[arg(long, value_name = "OPTION")]
     pub(crate) security_opt: Vec<String>,
     /// It may do nearly everything that the host may.
