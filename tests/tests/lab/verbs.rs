@@ -128,6 +128,20 @@ impl Drop for Placed {
 }
 
 #[test]
+fn lab_memory_is_shared_as_shipped() {
+    in_lab(System, async |lab| {
+        lab.client().await.import_busybox().await;
+        tarectl(&["run", "--name", "owner", "busybox", "sleep", "1000"]);
+        tarectl(&["run", "--name", "side", "--ipc", "container:owner", "busybox", "sleep", "1000"]);
+        tarectl(&["exec", "side", "sh", "-c", "echo hello >/dev/shm/note"]);
+        assert_eq!(tarectl(&["exec", "owner", "cat", "/dev/shm/note"]), "hello\n");
+        for name in ["side", "owner"] {
+            tarectl(&["rm", "--force", name]);
+        }
+    });
+}
+
+#[test]
 fn lab_what_the_host_says_of_registries_counts_as_shipped() {
     in_lab(System, async |lab| {
         lab.client().await.import_busybox().await;

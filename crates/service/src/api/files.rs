@@ -186,7 +186,7 @@ mod tests {
         for (options, name) in [
             (said("Changes", run), "InvalidArgs"),
             (said("Author", "a\0b".into()), "InvalidArgs"),
-            (said("Pause", "yes".into()), "InvalidArgs"),
+            (said("Pause", "yes".into()), "OptionType"),
             (said("Paused", Value::Bool(true)), "UnknownOption"),
         ] {
             let error = commit("", options, no_container).unwrap_err();

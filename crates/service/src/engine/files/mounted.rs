@@ -197,7 +197,12 @@ impl Engine {
         match self.unmake_root_mount(&key, if_in_use).await {
             Ok(Ok(())) => {
                 life.mounted.remove(&key.uid);
-                self.forget_root_mount(key).await
+                let forgotten = self.forget_root_mount(key.clone()).await;
+                if forgotten.is_err() {
+                    // Whoever is next forgets it, at the latest who removes the container.
+                    life.mounted.insert(key.uid, mount);
+                }
+                forgotten
             }
             Ok(Err(source)) => {
                 if let Some(before) = life.mounted.get(&key.uid) {
