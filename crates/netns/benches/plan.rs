@@ -34,6 +34,7 @@ fn attachment(number: u8) -> Attachment {
         mac: MacAddress::for_address(address),
         addresses: vec![format!("{address}/24").parse().unwrap()],
         gateways: vec![IpAddr::from([10, 88, number, 1])],
+        position: number.into(),
     }
 }
 

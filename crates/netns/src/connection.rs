@@ -203,7 +203,7 @@ pub fn next_interface(taken: &[InterfaceName]) -> InterfaceName {
 impl Network {
     /// A container's interface on this network, with an address in each of its subnets.
     ///
-    /// `host_interface` is the host's end of the veth pair; macvlan has none.
+    /// `host_interface` is the host's end of the veth pair; macvlan has none. It is the first one.
     pub fn attachment(
         &self,
         interface: InterfaceName,
@@ -224,6 +224,7 @@ impl Network {
             mac,
             addresses: addresses.iter().filter_map(prefixed).collect(),
             gateways: self.default_gateways(),
+            position: 0,
         }
     }
 

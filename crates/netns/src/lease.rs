@@ -156,8 +156,11 @@ impl Pool {
         oldest_freed: Option<Freed>,
         now: SystemTime,
     ) -> Choice {
-        let nothing_known = |_| Ok::<_, std::convert::Infallible>(false);
-        match self.choose_beside(highest, nothing_known, oldest_freed, now) {
+        let known = |address| {
+            let in_order = highest.is_some_and(|highest| number(address) <= number(highest));
+            Ok::<_, std::convert::Infallible>(in_order)
+        };
+        match self.choose_beside(highest, known, oldest_freed, now) {
             Ok(choice) => choice,
             Err(never) => match never {},
         }
@@ -166,8 +169,8 @@ impl Pool {
     /// The same where some addresses are not handed out in order, but asked for.
     ///
     /// `mark` is the highest address ever *chosen*, whatever was asked for; `is_known` tells
-    /// whether somebody has or had an address, and is asked only of those after `mark`. An address
-    /// that was asked for is passed over while it is known, and comes back as `oldest_freed`.
+    /// whether somebody has or had an address. One that was passed over while it was known is
+    /// handed out when all after `mark` are.
     ///
     /// # Errors
     ///
@@ -189,17 +192,15 @@ impl Pool {
         Ok(self.fresh(mark, is_known)?.map_or(otherwise, Choice::Fresh))
     }
 
-    /// The lowest address of the range after `mark` that nobody is known to have had.
+    /// The lowest address of the range after `mark` that nobody is known to have had; else the lowest.
     fn fresh<E>(
         &self,
         mark: Option<IpAddr>,
         mut is_known: impl FnMut(IpAddr) -> Result<bool, E>,
     ) -> Result<Option<IpAddr>, E> {
         let (first, last) = self.range;
-        let Some(after) = mark.map_or(Some(0), |mark| number(mark).checked_add(1)) else {
-            return Ok(None);
-        };
-        for candidate in after.max(first)..=last {
+        let after = mark.map_or(first, |mark| number(mark).saturating_add(1).max(first));
+        for candidate in (after..=last).chain(first..after.min(last.saturating_add(1))) {
             let address = address(self.subnet, candidate);
             if address != self.gateway && !is_known(address)? {
                 return Ok(Some(address));

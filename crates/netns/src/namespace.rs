@@ -73,18 +73,11 @@ pub fn configure(wanted: &Wanted, process: BorrowedFd<'_>) -> Result<Namespace, 
 
 /// Adds an interface to a namespace that is bound to its file, also while its container runs.
 ///
-/// `position` is its place among the container's interfaces: where several offer a default route,
-/// the lower one wins, and no two can have the same.
-///
 /// # Errors
 ///
 /// [`Error::Step`] for the first step that fails; what had been done is taken back.
-pub fn attach(
-    namespace: &NamespaceName,
-    attachment: &Attachment,
-    position: u32,
-) -> Result<(), Error> {
-    apply(&mut Linux::default(), plan_attachment(namespace, attachment, position))?.commit();
+pub fn attach(namespace: &NamespaceName, attachment: &Attachment) -> Result<(), Error> {
+    apply(&mut Linux::default(), plan_attachment(namespace, attachment))?.commit();
     Ok(())
 }
 

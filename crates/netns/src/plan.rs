@@ -27,19 +27,15 @@ fn in_namespace(wanted: &Wanted, bind: fn(NamespaceName) -> Step) -> Vec<Step> {
         bind(name.clone()),
         Step::SetUp { place: Place::Namespace(name.clone()), interface: InterfaceName::loopback() },
     ];
-    for (position, attachment) in (0..).zip(&wanted.attachments) {
-        steps.extend(plan_attachment(name, attachment, position));
+    for attachment in &wanted.attachments {
+        steps.extend(plan_attachment(name, attachment));
     }
     steps
 }
 
-/// The steps for one interface, the one at `position` among the container's.
-pub fn plan_attachment(
-    namespace: &NamespaceName,
-    attachment: &Attachment,
-    position: u32,
-) -> Vec<Step> {
-    let Attachment { link, interface, mac, addresses, gateways } = attachment;
+/// The steps for one interface.
+pub fn plan_attachment(namespace: &NamespaceName, attachment: &Attachment) -> Vec<Step> {
+    let Attachment { link, interface, mac, addresses, gateways, position } = attachment;
     let place = Place::Namespace(namespace.clone());
     let mut steps = create_link(namespace, link, interface, *mac);
     steps.extend(addresses.iter().map(|&address| Step::AddAddress {
@@ -53,7 +49,7 @@ pub fn plan_attachment(
         namespace: namespace.clone(),
         interface: interface.clone(),
         gateway,
-        metric: FIRST_METRIC.saturating_add(position),
+        metric: FIRST_METRIC.saturating_add(*position),
     }));
     steps
 }
@@ -93,7 +89,7 @@ fn create_link(
 
 /// The steps that remove what [`plan_attachment`] builds.
 pub(crate) fn plan_detachment(namespace: &NamespaceName, attachment: &Attachment) -> Vec<Step> {
-    inverse(&plan_attachment(namespace, attachment, 0))
+    inverse(&plan_attachment(namespace, attachment))
 }
 
 /// What takes `steps` back, newest first.

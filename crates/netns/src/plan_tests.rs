@@ -233,6 +233,7 @@ fn container(id: u8, attachments: usize, gateways: bool) -> Wanted {
                 .filter(|_| gateways)
                 .map(|gateway| gateway.parse().unwrap())
                 .collect(),
+            position: at.try_into().unwrap(),
         }
     };
     Wanted {
@@ -304,7 +305,7 @@ proptest! {
         prop_assume!(before.files.contains(&container(id, 0, true).namespace));
         let wanted = container(id, 5, true);
         let (namespace, attachment) = (&wanted.namespace, &wanted.attachments[at]);
-        let steps = plan_attachment(namespace, attachment, 7);
+        let steps = plan_attachment(namespace, attachment);
         let mut kernel = before.clone();
         if fail_at < steps.len() {
             kernel.steps_until_failure = Some(fail_at);

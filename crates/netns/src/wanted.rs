@@ -36,6 +36,15 @@ pub struct Attachment {
     pub addresses: Vec<IpNet>,
     /// Next hops of default routes, in the networks of `addresses`.
     pub gateways: Vec<IpAddr>,
+    /// Its place among the container's interfaces: where several offer a default route, the lower one
+    /// wins, and no two can have the same.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub position: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_first(position: &u32) -> bool {
+    *position == 0
 }
 
 /// What joins a container's interface to the world.

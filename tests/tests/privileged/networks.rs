@@ -468,6 +468,16 @@ fn privileged_a_running_container_is_connected_and_disconnected() {
         // The addresses are another's only after the kernel has forgotten their connections.
         connect(&first, Options::new()).await.unwrap();
         assert_eq!(addresses(&client, &first).await.len(), 2);
+        // Who was off the first of its networks when it started comes back to it as the first.
+        let usual: OwnedObjectPath = client.manager("GetNetwork", &"tare").await.unwrap();
+        on_container(&client, &first, "DisconnectNetwork", &(&usual, 0_u64)).await.unwrap();
+        client.stop(&first).await.done();
+        client.start(&first).await.done();
+        let body = (&usual, Options::new());
+        on_container(&client, &first, "ConnectNetwork", &body).await.unwrap();
+        let routes = client.exec(&first, "ip route show default").await.stdout;
+        let ways: Vec<_> = routes.lines().filter(|line| line.starts_with("default")).collect();
+        assert!(ways.len() == 2 && ways[0].contains("dev eth0  metric 100"), "{routes}");
         for path in [first, second, third] {
             client.remove(&path).await.done();
         }

@@ -176,6 +176,7 @@ pub(crate) fn container(bridge: &Bridge, host: u8) -> Wanted {
         mac: MacAddress::for_address(address),
         addresses: vec![name(&format!("{address}/{}", gateway.prefix_len()))],
         gateways: vec![gateway.addr()],
+        position: 0,
     };
     Wanted { namespace: name(&format!("{}-{host}", bridge.name)), attachments: vec![attachment] }
 }

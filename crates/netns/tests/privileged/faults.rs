@@ -57,6 +57,7 @@ fn with_all() -> Wanted {
         mac: name("02:00:00:00:00:02"),
         addresses: vec![name("192.0.2.2/24"), name("2001:db8::2/64")],
         gateways: Vec::new(),
+        position: 1,
     };
     wanted.attachments.push(second);
     wanted
@@ -142,14 +143,14 @@ fn privileged_an_interface_that_fails_anywhere_is_not_left() {
         }
         let (before, inside_before) = (world(), inside());
         let mut attachment = container(&bridge(), 3).attachments.remove(0);
-        attachment.interface = name("eth1");
+        (attachment.interface, attachment.position) = (name("eth1"), 1);
         let namespace = name("tare0-2");
         let check = |error: &Error| {
             assert_ne!(error.kind(), ErrorKind::NeedsRepair, "{error:?}");
             assert_eq!((world(), inside()), (before.clone(), inside_before.clone()), "{error:?}");
         };
-        let steps = fail_everywhere(|| attach(&namespace, &attachment, 1), check);
-        assert_eq!(steps, tare_netns::plan_attachment(&namespace, &attachment, 1).len());
+        let steps = fail_everywhere(|| attach(&namespace, &attachment), check);
+        assert_eq!(steps, tare_netns::plan_attachment(&namespace, &attachment).len());
         let steps = fail_everywhere(
             || detach(&namespace, &attachment),
             |error| assert_eq!(error.kind(), ErrorKind::NeedsRepair),

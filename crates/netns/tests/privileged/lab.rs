@@ -47,6 +47,7 @@ impl Lab {
                 mac: MacAddress::for_address(name(CLIENT[0])),
                 addresses: vec![name("192.0.2.2/24"), name("2001:db8::2/64")],
                 gateways: HOST.map(name).to_vec(),
+                position: 0,
             }],
         });
         Self { firewall, client: client.unwrap() }

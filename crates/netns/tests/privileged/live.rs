@@ -44,7 +44,7 @@ impl Drop for Process {
 /// As `eth1` in the container that `wanted` describes.
 fn second_interface(mut wanted: Wanted) -> Attachment {
     let mut attachment = wanted.attachments.remove(0);
-    attachment.interface = name("eth1");
+    (attachment.interface, attachment.position) = (name("eth1"), 1);
     attachment
 }
 
@@ -61,7 +61,7 @@ fn privileged_a_network_is_joined_and_left_while_the_container_runs() {
         let (wanted, rules, addresses) = plan(&second, 2, &[]);
         let attachment = second_interface(wanted);
         for _ in 0..2 {
-            attach(&web.wanted.namespace, &attachment, 1).unwrap();
+            attach(&web.wanted.namespace, &attachment).unwrap();
             lab.firewall.admit(&rules).unwrap();
             for at in [0, 1] {
                 let from = udp(Some(&web.namespace), to(addresses[at], 0));
@@ -90,12 +90,13 @@ fn privileged_an_interface_that_cannot_be_joined_leaves_nothing() {
         let good = second_interface(wanted);
         let taken = Attachment { interface: name("eth0"), ..good.clone() };
         let before = world();
-        let error = attach(&web.wanted.namespace, &taken, 1).unwrap_err();
+        let error = attach(&web.wanted.namespace, &taken).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
         // The last step fails: two default routes of one metric.
-        let error = attach(&web.wanted.namespace, &good, 0).unwrap_err();
+        let same = Attachment { position: 0, ..good.clone() };
+        let error = attach(&web.wanted.namespace, &same).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
-        assert_eq!(attach(&name("absent"), &good, 1).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(attach(&name("absent"), &good).unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(world(), before);
         detach(&name("absent"), &good).unwrap();
         let inside = within(Some(&web.namespace), || command("ip", &["-o", "link"]));
@@ -178,6 +179,7 @@ fn privileged_several_interfaces_keep_their_order() {
                 let (mut wanted, ..) = plan(&lab.network(number, Reach::Open), 2, &[]);
                 let mut attachment = wanted.attachments.remove(0);
                 attachment.interface = name(&format!("eth{number}"));
+                attachment.position = number.into();
                 attachment
             })
             .collect();

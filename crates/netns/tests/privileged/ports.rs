@@ -134,7 +134,7 @@ fn privileged_a_published_port_answers_on_all_networks_of_its_container() {
         let [first, second] = [0, 1].map(|number| lab.network(number, Reach::Open));
         let (mut wanted, mut rules, addresses) = plan(&first, 2, &both_protocols());
         let (mut more, other, others) = plan(&second, 2, &[]);
-        more.attachments[0].interface = name("eth1");
+        (more.attachments[0].interface, more.attachments[0].position) = (name("eth1"), 1);
         wanted.attachments.extend(more.attachments);
         rules.members.extend(other.members);
         let web = setup(&wanted).unwrap();

@@ -99,7 +99,7 @@ impl Service {
         let connection = connect(bus.builder(private), &context).await.map_err(Error::Connect)?;
         introspect::install(connection.object_server(), &context).await.map_err(Error::Export)?;
         tokio::spawn(publish::run(connection.clone(), context.clone(), told));
-        for bond in context.engine.mounted_for().await {
+        for bond in context.engine.mounted_for() {
             bound::watch(&context, &bond);
         }
         // What was there before is shown before the name is.

@@ -549,6 +549,14 @@ pub enum Error {
         /// Name or id of the other container.
         by: String,
     },
+    /// A network has other subnets by now than when a container was given an address of it.
+    #[error("address {address} is not one of network '{network}'")]
+    AddressElsewhere {
+        /// Which.
+        address: std::net::IpAddr,
+        /// On which network.
+        network: NetworkName,
+    },
     /// Another container has the alias.
     #[error("alias '{alias}' on network '{network}' is that of container {by}")]
     AliasInUse {

@@ -195,6 +195,7 @@ pub struct Inner {
     usage: usage::Usage,
     /// Held by whoever makes or removes a place where roots are mounted.
     mounting: std::sync::Mutex<()>,
+    root_holders: files::RootHolders,
     jobs: Arc<Jobs>,
     streams: streams::Streams,
     /// Whether the service is ending.
@@ -297,6 +298,8 @@ impl Inner {
                     | JobKind::PullImage
                     | JobKind::PushImage
                     | JobKind::ExportContainer
+                    // Its container may stand still.
+                    | JobKind::CommitContainer
                     | JobKind::CopyIn
                     | JobKind::CopyOut
                     | JobKind::ExportVolume

@@ -82,6 +82,7 @@ impl Engine {
             looks: Arc::new(tokio::sync::Semaphore::new(super::LOOKS)),
             usage: super::usage::Usage::default(),
             mounting: std::sync::Mutex::default(),
+            root_holders: super::files::RootHolders::default(),
             jobs,
             streams: super::streams::Streams::default(),
             ending: false.into(),

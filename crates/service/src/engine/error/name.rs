@@ -121,6 +121,7 @@ impl Error {
             | Self::Network { .. }
             | Self::AddressesExhausted(_)
             | Self::NamespaceChanged(_)
+            | Self::AddressElsewhere { .. }
             | Self::NoSubnet { .. } => "NetworkFailed",
             Self::CommandNotFound { .. } => "CommandNotFound",
             Self::CommandNotExecutable { .. } => "CommandNotExecutable",

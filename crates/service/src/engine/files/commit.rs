@@ -10,7 +10,7 @@ use tare_storage::{
 
 use super::instruction::{Instruction, member, set_env};
 use super::transfer;
-use crate::authority::{Ask, Authorized, Caller, Question};
+use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::engine::blocking::unbounded;
 use crate::engine::clock::Usec;
 use crate::engine::images::transfer::JobWatch;
@@ -51,7 +51,12 @@ pub enum Meanwhile {
 impl Ask for Commit {
     fn question(&self, _: &Caller) -> Question {
         let name = self.reference.as_ref().map_or("", |reference| reference.as_str());
-        transfer(&self.container, "make an image of").with("image", name)
+        let question = transfer(&self.container, "make an image of").with("image", name);
+        match self.meanwhile {
+            Meanwhile::GoesOn => question,
+            // As for a pause, for as long as that takes.
+            Meanwhile::StandsStill => question.and(Action::ManageContainers),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub use commit::{Commit, Meanwhile};
 pub(super) use copy::pour;
 pub use copy::{CopyIn, CopyOut, ExportContainer};
 pub use instruction::Instruction;
+pub(in crate::engine) use mounted::RootHolders;
 pub use mounted::{MountRoot, UnmountRoot};
 pub use root::OpenRoot;
 

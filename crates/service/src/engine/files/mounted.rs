@@ -5,13 +5,16 @@
 //! the container is removed. It is written down before it is made, and when it goes: a new daemon goes on
 //! with what was promised, and takes away the rest.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+use tare_runtime::ContainerId;
 use tare_storage::{attach, detach, detach_now};
 
 use super::transfer;
@@ -70,6 +73,32 @@ enum IfInUse {
     Unmount,
 }
 
+/// The connections that roots are mounted for, by container and user: known without the lock of any
+/// container, which may be held for as long as a start takes.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct RootHolders(Mutex<BTreeMap<(ContainerId, u32), Vec<Bond>>>);
+
+impl RootHolders {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<(ContainerId, u32), Vec<Bond>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, mount: &RootMount) {
+        let bonds = mount.holders.iter().flatten().cloned().collect();
+        self.all().insert((mount.key.container.clone(), mount.key.uid), bonds);
+    }
+
+    fn forget(&self, key: &RootMountKey) {
+        self.all().remove(&(key.container.clone(), key.uid));
+    }
+
+    fn containers_of(&self, is_one: impl Fn(&Bond) -> bool) -> BTreeSet<ContainerId> {
+        let all = self.all();
+        let affected = all.iter().filter(|(_, bonds)| bonds.iter().any(&is_one));
+        affected.map(|((container, _), _)| container.clone()).collect()
+    }
+}
+
 impl Engine {
     /// Mounts the root of a container where its caller sees it, read-only, nosuid and nodev; the path.
     ///
@@ -99,11 +128,15 @@ impl Engine {
                 Err(error) => Err(error),
             };
             if let Err(error) = made {
-                self.take_back_root_mount(&mount).await;
+                if !self.take_back_root_mount(&mount).await {
+                    // Whoever is next begins with what is left, at the latest who removes the container.
+                    (mount.promised, mount.holders) = (false, Vec::new());
+                    self.keep_root_mount(&mut life, mount);
+                }
                 return Err(error);
             }
         }
-        life.mounted.insert(by.uid, mount);
+        self.keep_root_mount(&mut life, mount);
         Ok(place.join(ROOT))
     }
 
@@ -141,19 +174,18 @@ impl Engine {
     }
 
     /// The connections that roots are mounted for.
-    pub async fn mounted_for(&self) -> Vec<Bond> {
-        let mut bonds = Vec::new();
-        for container in self.containers.all() {
-            let Ok(life) = container.lock().await else { continue };
-            let holders = life.mounted.values().flat_map(|mount| &mount.holders);
-            bonds.extend(holders.flatten().cloned());
-        }
-        bonds
+    pub fn mounted_for(&self) -> Vec<Bond> {
+        let holders = self.root_holders.all();
+        holders.values().flatten().cloned().collect()
     }
 
     async fn let_go(&self, is_gone: impl Fn(&Option<Bond>) -> bool) {
-        for container in self.containers.all() {
-            let Ok(mut life) = container.lock().await else { continue };
+        let is_gone = &is_gone;
+        let affected = self.root_holders.containers_of(|bond| is_gone(&Some(bond.clone())));
+        let containers = affected.iter().filter_map(|id| self.containers.get(id));
+        // One whose start takes its time keeps nobody else's.
+        let each = stream::iter(containers).for_each_concurrent(None, |container| async move {
+            let Ok(mut life) = container.lock().await else { return };
             let affected = life.mounted.values().filter(|it| it.holders.iter().any(&is_gone));
             for mut mount in affected.cloned().collect::<Vec<_>>() {
                 mount.holders.retain(|holder| !is_gone(holder));
@@ -162,7 +194,13 @@ impl Engine {
                     tracing::warn!(container_id = %container.id, "{}", error.chain());
                 }
             }
-        }
+        });
+        each.await;
+    }
+
+    fn keep_root_mount(&self, life: &mut Life, mount: RootMount) {
+        self.root_holders.note(&mount);
+        life.mounted.insert(mount.key.uid, mount);
     }
 
     /// Unmounts a root wherever it is mounted, for a container that is removed.
@@ -188,7 +226,7 @@ impl Engine {
     ) -> Result<(), Error> {
         if !mount.holders.is_empty() {
             self.put_root_mount(&mount).await?;
-            life.mounted.insert(mount.key.uid, mount);
+            self.keep_root_mount(life, mount);
             return Ok(());
         }
         mount.promised = false;
@@ -196,11 +234,13 @@ impl Engine {
         let key = mount.key.clone();
         match self.unmake_root_mount(&key, if_in_use).await {
             Ok(Ok(())) => {
-                life.mounted.remove(&key.uid);
                 let forgotten = self.forget_root_mount(key.clone()).await;
-                if forgotten.is_err() {
+                if forgotten.is_ok() {
+                    life.mounted.remove(&key.uid);
+                    self.root_holders.forget(&key);
+                } else {
                     // Whoever is next forgets it, at the latest who removes the container.
-                    life.mounted.insert(key.uid, mount);
+                    self.keep_root_mount(life, mount);
                 }
                 forgotten
             }
@@ -212,22 +252,23 @@ impl Engine {
             }
             // Some of it may be gone: nobody relies on it, and whoever is next begins with what is left.
             Err(error) => {
-                life.mounted.insert(key.uid, mount);
+                self.keep_root_mount(life, mount);
                 Err(error)
             }
         }
     }
 
-    /// Takes back one that nobody was promised.
-    async fn take_back_root_mount(&self, mount: &RootMount) {
+    /// Takes back one that nobody was promised; whether all of it is.
+    async fn take_back_root_mount(&self, mount: &RootMount) -> bool {
         let taken_back = match self.unmake_root_mount(&mount.key, IfInUse::Unmount).await {
             Ok(Ok(())) => self.forget_root_mount(mount.key.clone()).await,
             Ok(Err(source)) => Err(Error::Storage(source)),
             Err(error) => Err(error),
         };
-        if let Err(error) = taken_back {
+        if let Err(error) = &taken_back {
             tracing::warn!(container_id = %mount.key.container, "{}", error.chain());
         }
+        taken_back.is_ok()
     }
 
     async fn put_root_mount(&self, mount: &RootMount) -> Result<(), Error> {
@@ -306,10 +347,10 @@ impl Engine {
         match container.filter(|_| mount.promised && self.same_boot) {
             Some(container) => {
                 if let Ok(mut life) = container.lock().await {
-                    life.mounted.insert(mount.key.uid, mount);
+                    self.keep_root_mount(&mut life, mount);
                 }
             }
-            None => self.take_back_root_mount(&mount).await,
+            None => drop(self.take_back_root_mount(&mount).await),
         }
     }
 }

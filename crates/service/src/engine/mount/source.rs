@@ -132,9 +132,13 @@ impl Inner {
 }
 
 impl Wanted {
-    /// Whether it is of a filesystem that may never answer.
+    /// Whether it is of a filesystem that may never answer, or all of it is looked at.
     pub(in crate::engine) fn may_hang(&self) -> bool {
-        matches!(self, Self::Host { .. })
+        match self {
+            Self::Host { .. } => true,
+            Self::Volume(volume) => volume.is_relabeled(),
+            Self::Image(_) => false,
+        }
     }
 
     /// Whether it may be filled from the root when it is made.

@@ -32,8 +32,13 @@ pub(super) fn lease(
     quarantine: Duration,
 ) -> Result<Leased, Error> {
     let definition = network.definition();
+    let subnets = definition.network.subnets();
+    let is_of_it = |address: &&IpAddr| subnets.iter().any(|it| it.subnet().contains(*address));
+    if let Some(&address) = asked.iter().find(|address| !is_of_it(address)) {
+        return Err(Error::AddressElsewhere { address, network: network.name.clone() });
+    }
     let mut leased = Leased::default();
-    for subnet in definition.network.subnets() {
+    for subnet in subnets {
         let asked = asked.iter().copied().find(|address| subnet.subnet().contains(address));
         let (origin, free) = match asked {
             Some(address) => (Origin::Asked, as_asked(c, network, address, id)?),
@@ -139,6 +144,29 @@ mod tests {
         assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.5", "fd00:88::4"]);
         let refused = give(&c, &network, &["10.88.0.5"]).unwrap_err();
         assert!(matches!(refused, Error::AddressInUse { .. }), "{refused:?}");
+    }
+
+    #[test]
+    fn what_was_passed_over_is_given_when_there_is_nothing_else() {
+        let (c, network) = (scratch(), network(&["10.88.0.0/29"]));
+        let asks = id();
+        let asked = [IpAddr::from([10, 88, 0, 3])];
+        lease(&c, &network, &asked, &asks, Duration::ZERO).unwrap();
+        for want in ["10.88.0.2", "10.88.0.4", "10.88.0.5", "10.88.0.6"] {
+            assert_eq!(give(&c, &network, &[]).unwrap(), [want]);
+        }
+        assert!(give(&c, &network, &[]).is_err(), "all are had");
+        leases::free_leases(&c, &asks).unwrap();
+        leases::rest(&c, &asked, Usec(1)).unwrap();
+        assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.3"]);
+    }
+
+    /// The default network gets other subnets where the host has a way to those it had.
+    #[test]
+    fn what_is_asked_for_elsewhere_is_not_replaced() {
+        let (c, network) = (scratch(), network(&["10.88.1.0/24"]));
+        let refused = give(&c, &network, &["10.88.0.50"]).unwrap_err();
+        assert!(matches!(refused, Error::AddressElsewhere { .. }), "{refused:?}");
     }
 
     /// An IPv6 subnet has fresh addresses for ever.

@@ -33,7 +33,7 @@ impl Networks {
             if let Some(network) = network {
                 network.ensure(&names).map_err(&failed)?;
             }
-            tare_netns::attach(&namespace, &place.attachment, place.position).map_err(&failed)?;
+            tare_netns::attach(&namespace, &place.attachment).map_err(&failed)?;
             let Some(firewall) = firewall else { return Ok(()) };
             // A port leads to one place at a time.
             firewall.withdraw(&before, &rules).map_err(&failed)?;

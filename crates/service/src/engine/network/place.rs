@@ -24,10 +24,12 @@ pub(super) fn place(
     let mac = joined.mac.unwrap_or_else(|| MacAddress::for_address(first));
     let (interface, host_interface) =
         (joined.interface.clone(), host_interface(id, joined.position));
+    let mut attachment = definition.network.attachment(interface, host_interface, mac, addresses);
+    attachment.position = joined.position;
     Place {
         network: joined.network.clone(),
         position: joined.position,
-        attachment: definition.network.attachment(interface, host_interface, mac, addresses),
+        attachment,
         member: definition.network.member(addresses),
     }
 }

@@ -39,6 +39,10 @@ impl Volumes {
 }
 
 impl Wanted {
+    pub(in crate::engine) fn is_relabeled(&self) -> bool {
+        self.request.relabeled_for().is_some()
+    }
+
     /// Makes it, with owners mapped as a user namespace does if there is one, from a volume that is first
     /// filled with what the image has there if it is new.
     pub(in crate::engine) fn make(
