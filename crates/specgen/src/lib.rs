@@ -100,6 +100,7 @@ pub use image::{ExposedPort, ImageDefaults, MAX_IMAGE_CONFIG, Protocol};
 pub use limit::LimitWrite;
 pub use mount::{
     ImageId, MountOption, MountRequest, MountSource, MountTarget, Sharing, SubPath, VolumeName,
+    keeps_its_labels,
 };
 pub use names::{
     DnsOption, DomainName, Hostname, MAX_DNS_OPTION, MAX_DOMAIN, MAX_HOSTNAME, SearchDomain,

@@ -33,29 +33,6 @@ pub enum Relabeled {
     NotNeeded,
 }
 
-/// What the host itself lives in. Its labels are its own, as in podman.
-const HOST: [&str; 15] = [
-    "/",
-    "/etc",
-    "/etc/passwd",
-    "/etc/pki",
-    "/etc/shadow",
-    "/home",
-    "/media",
-    "/opt",
-    "/root",
-    "/run",
-    "/srv",
-    "/tmp",
-    "/var",
-    "/var/lib",
-    "/var/log",
-];
-
-/// The same with all that is in them.
-const BELOW_HOST: [&str; 9] =
-    ["/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
-
 /// Whether this host has `SELinux`, enforcing or not.
 pub fn selinux_enabled() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
@@ -64,9 +41,8 @@ pub fn selinux_enabled() -> bool {
 /// Gives `label` to `top` and all below it, so that containers may use it.
 ///
 /// `top` may be open without reading it (`O_PATH`). No link is followed and no mount crossed. What
-/// the host lives in is refused, by the path that `top` has now and not by what it was called, and so
-/// are the directories in `/home`, and each in `homes`. The top is labelled last: what has its label has it
-/// as a whole, and is not gone through again.
+/// `is_of_host` is refused, by the path that `top` has now and not by what it was called. The top is labelled
+/// last: what has its label has it as a whole, and is not gone through again.
 ///
 /// # Errors
 ///
@@ -75,13 +51,14 @@ pub fn selinux_enabled() -> bool {
 pub fn relabel(
     top: BorrowedFd<'_>,
     label: &FileLabel,
-    homes: &[PathBuf],
+    is_of_host: impl Fn(&Path) -> bool,
 ) -> Result<Relabeled, Error> {
     if !selinux_enabled() {
         return Ok(Relabeled::NotNeeded);
     }
     let path = path_of(top)?;
-    if is_of_host(&path, homes) {
+    // What has none is in no directory.
+    if !path.is_absolute() || is_of_host(&path) {
         return Err(Error::RelabelHost { path });
     }
     tree(top, label).map_err(|source| Error::Relabel { path, source })
@@ -92,14 +69,6 @@ fn path_of(top: BorrowedFd<'_>) -> Result<PathBuf, Error> {
         path: PathBuf::new(),
         source: Failure::read("find its path")(errno),
     })
-}
-
-fn is_of_host(path: &Path, homes: &[PathBuf]) -> bool {
-    !path.is_absolute()
-        || HOST.iter().any(|host| path == Path::new(host))
-        || BELOW_HOST.iter().any(|host| path.starts_with(host))
-        || path.parent() == Some(Path::new("/home"))
-        || homes.iter().any(|home| home == path)
 }
 
 fn tree(top: BorrowedFd<'_>, label: &FileLabel) -> Result<Relabeled, Failure> {
@@ -157,36 +126,13 @@ mod tests {
 
     use host_world::{Guard, Scope};
 
+    /// A link to it is the thing itself by the time it is open.
     #[test]
-    fn what_the_host_lives_in_is_told_by_where_it_is() {
-        let homes = [PathBuf::from("/data/home/ann")];
-        for (path, host) in [
-            ("/", true),
-            ("/etc", true),
-            ("/etc/passwd", true),
-            ("/etc/app", false),
-            ("/var/lib", true),
-            ("/var/lib/app", false),
-            ("/usr/bin", true),
-            ("/usr/share/doc", true),
-            ("/usrx", false),
-            ("/dev/shm/x", true),
-            ("/proc/1", true),
-            ("/home/ben", true),
-            ("/home/ben/data", false),
-            ("/data/home/ann", true),
-            ("/data/home/ann/data", false),
-            ("/srv/data", false),
-            ("pipe:[1]", true),
-            ("/etcetera", false),
-        ] {
-            assert_eq!(is_of_host(Path::new(path), &homes), host, "{path}");
-        }
-        // A link to it is the thing itself by the time it is open.
+    fn a_path_is_that_of_what_is_open() {
         let world = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", world.path().join("data")).unwrap();
         let etc = fs::File::open(world.path().join("data")).unwrap();
-        assert!(is_of_host(&path_of(etc.as_fd()).unwrap(), &[]));
+        assert_eq!(path_of(etc.as_fd()).unwrap(), Path::new("/etc"));
     }
 
     /// Labels can be set without `SELinux`, too: they are attributes then.

@@ -4,12 +4,12 @@
 //! type apart, are given to a container before it first runs, and are its own until it is removed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tare_specgen::{
     Categories, Effective, NamespaceKind, SELinuxContext, SELinuxLabels, SELinuxPolicy,
-    selinux_labels,
+    keeps_its_labels, selinux_labels,
 };
 use tare_storage::{FileLabel, selinux_enabled};
 
@@ -94,9 +94,15 @@ fn homes(passwd: &str) -> Vec<PathBuf> {
     passwd.lines().filter_map(home).collect()
 }
 
-/// Where people live on this host.
+/// Where people live on this host, by the paths that these places have once they are open.
 pub(super) fn homes_now() -> Vec<PathBuf> {
-    homes(&fs::read_to_string("/etc/passwd").unwrap_or_default())
+    let homes = homes(&fs::read_to_string("/etc/passwd").unwrap_or_default());
+    homes.into_iter().map(|home| home.canonicalize().unwrap_or(home)).collect()
+}
+
+/// Whether the host needs the labels that there are at a path; people live there, or below.
+pub(super) fn is_of_host(path: &Path, homes: &[PathBuf]) -> bool {
+    path.to_str().is_none_or(keeps_its_labels) || homes.iter().any(|home| home.starts_with(path))
 }
 
 fn file_label(label: &SELinuxContext) -> Result<FileLabel, Error> {
@@ -241,6 +247,22 @@ mod tests {
             ann:x:1000:1000:Ann:/data/ann:/bin/sh\nben:x:1001:1001::relative:/bin/sh\n\
             broken:x:one\n\nshort:x:1002:1\n";
         assert_eq!(homes(passwd), [PathBuf::from("/data/ann")]);
+    }
+
+    #[test]
+    fn where_people_live_is_of_the_host_and_so_is_what_that_is_in() {
+        let homes = [PathBuf::from("/data/people/ann")];
+        for (path, host) in [
+            ("/data", true),
+            ("/data/people", true),
+            ("/data/people/ann", true),
+            ("/data/people/ann/files", false),
+            ("/data/peo", false),
+            ("/usr/bin", true),
+            ("/srv/files", false),
+        ] {
+            assert_eq!(is_of_host(Path::new(path), &homes), host, "{path}");
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ pub(crate) use assemble::{OciMount, mounts, propagation};
 pub use options::MountOption;
 pub(crate) use options::{Flag, Kind, Spread};
 pub(crate) use request::check;
-pub use request::{ImageId, MountRequest, MountSource, Sharing, SubPath, VolumeName};
+pub use request::{
+    ImageId, MountRequest, MountSource, Sharing, SubPath, VolumeName, keeps_its_labels,
+};
 pub use target::MountTarget;
 
 #[cfg(test)]

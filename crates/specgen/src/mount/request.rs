@@ -149,7 +149,7 @@ impl MountRequest {
 }
 
 /// Whose files the whole host needs with the labels they have (CVE-2021-43816), as in podman.
-const NEVER_RELABELLED: [&str; 15] = [
+const NEVER_RELABELLED: [&str; 16] = [
     "/",
     "/etc",
     "/etc/passwd",
@@ -163,22 +163,39 @@ const NEVER_RELABELLED: [&str; 15] = [
     "/srv",
     "/tmp",
     "/var",
+    "/var/home",
     "/var/lib",
     "/var/log",
 ];
 
 /// The same with all that is in them: `/bin` is `/usr/bin` by the time somebody has opened it.
-const NEVER_RELABELLED_BELOW: [&str; 9] =
-    ["/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+const NEVER_RELABELLED_BELOW: [&str; 12] = [
+    "/bin",
+    "/boot",
+    "/dev",
+    "/lib",
+    "/lib64",
+    "/ostree",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/sysroot",
+    "/usr",
+    "/var/roothome",
+];
 
-/// Whether the host needs the labels that there are at a path, which is a clean one; also where somebody
-/// lives.
-fn is_never_relabelled(path: &str) -> bool {
-    let is_in = |directory: &str| {
-        path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let is_home = path.strip_prefix("/home/").is_some_and(|rest| !rest.contains('/'));
-    is_home || NEVER_RELABELLED.contains(&path) || NEVER_RELABELLED_BELOW.iter().any(|it| is_in(it))
+/// Where people usually live, each in a directory there.
+const HOMES: [&str; 2] = ["/home", "/var/home"];
+
+/// Whether the host needs the SELinux labels that there are at a path, which is a clean one; also where
+/// people usually live. Whoever relabels asks again, of the path that was opened.
+pub fn keeps_its_labels(path: &str) -> bool {
+    let within = |directory: &str| path.strip_prefix(directory)?.strip_prefix('/');
+    let is_in = |directory: &str| path == directory || within(directory).is_some();
+    let is_home = |homes: &&str| within(homes).is_some_and(|home| !home.contains('/'));
+    NEVER_RELABELLED.contains(&path)
+        || NEVER_RELABELLED_BELOW.iter().any(|it| is_in(it))
+        || HOMES.iter().any(is_home)
 }
 
 /// Whether mounts make sense, each and together.
@@ -232,7 +249,7 @@ fn problem(mount: &MountRequest) -> Option<&'static str> {
     }
     match &mount.source {
         MountSource::Host(path)
-            if mount.relabeled_for().is_some() && is_never_relabelled(&clean(path)) =>
+            if mount.relabeled_for().is_some() && keeps_its_labels(&clean(path)) =>
         {
             Some("would give new SELinux labels to files that the whole host needs")
         }

@@ -224,6 +224,33 @@ fn propagation_of_the_root_follows_the_mounts() {
 }
 
 #[test]
+fn what_the_host_lives_in_keeps_its_labels() {
+    for (path, keeps) in [
+        ("/", true),
+        ("/etc", true),
+        ("/etc/passwd", true),
+        ("/etc/app", false),
+        ("/var/lib", true),
+        ("/var/lib/app", false),
+        ("/usr/bin", true),
+        ("/usr/share/doc", true),
+        ("/usrx", false),
+        ("/dev/shm/x", true),
+        ("/sysroot/ostree", true),
+        ("/proc/1", true),
+        ("/home/ben", true),
+        ("/home/ben/data", false),
+        ("/var/home", true),
+        ("/var/home/ben", true),
+        ("/var/home/ben/data", false),
+        ("/srv/data", false),
+        ("/etcetera", false),
+    ] {
+        assert_eq!(super::keeps_its_labels(path), keeps, "{path}");
+    }
+}
+
+#[test]
 fn b32_labels_are_a_plan_and_no_option() {
     let request = r#""Mounts":[{"Target":"/d","Source":{"Volume":{"Name":"v"}},"Options":["Z"]},
         {"Target":"/e","Source":{"Host":"/home/ann/usr"},"Options":["z"]},

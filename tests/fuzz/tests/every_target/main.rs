@@ -69,7 +69,9 @@ fn try_out(target: Target) {
         // What each is there for; what a search has found is called otherwise.
         let wanted = match name.split('-').next() {
             Some("good") => Verdict::Taken,
-            Some("bad") => Verdict::Refused,
+            // Files of root's, as only root makes them: where that is not seen in plain headers.
+            Some("root") if rustix::process::geteuid().is_root() => Verdict::Taken,
+            Some("bad" | "root") => Verdict::Refused,
             _ => verdict,
         };
         assert_eq!(verdict, wanted, "{} of {name}", target.name);

@@ -10,14 +10,14 @@ use tare_storage::{
 
 use super::instruction::{Instruction, member, set_env};
 use super::transfer;
-use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::authority::{Ask, Authorized, Caller, Question};
 use crate::engine::blocking::unbounded;
 use crate::engine::clock::Usec;
 use crate::engine::images::transfer::JobWatch;
 use crate::engine::images::{Image, created};
 use crate::engine::jobs::{Job, JobKind, Origin, Output, Produced};
 use crate::engine::object::ObjectId;
-use crate::engine::{Engine, Error, Pending, Reference, key, view};
+use crate::engine::{Engine, Error, Pause, Pending, Reference, key, view};
 
 /// An image configuration larger than this is refused.
 const MAX_CONFIG: usize = tare_specgen::MAX_IMAGE_CONFIG;
@@ -49,14 +49,14 @@ pub enum Meanwhile {
 }
 
 impl Ask for Commit {
-    fn question(&self, _: &Caller) -> Question {
+    fn question(&self, by: &Caller) -> Question {
         let name = self.reference.as_ref().map_or("", |reference| reference.as_str());
-        let question = transfer(&self.container, "make an image of").with("image", name);
-        match self.meanwhile {
-            Meanwhile::GoesOn => question,
-            // As for a pause, for as long as that takes.
-            Meanwhile::StandsStill => question.and(Action::ManageContainers),
+        let mut question = transfer(&self.container, "make an image of").with("image", name);
+        if self.meanwhile == Meanwhile::StandsStill {
+            // It is as good as paused for as long as that takes.
+            question.needs.extend(Pause { container: self.container.clone() }.question(by).needs);
         }
+        question
     }
 }
 
@@ -266,6 +266,7 @@ fn run_as(run: &mut Map<String, Value>, effective: &Effective) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Interactive;
     use tare_specgen::{Foreign, ImageDefaults, Request, effective};
 
     #[test]
@@ -281,6 +282,24 @@ mod tests {
             let Value::Object(mut config) = config else { panic!() };
             fill_history(&mut config);
             assert_eq!(config["history"], want);
+        }
+    }
+
+    #[test]
+    fn one_for_which_it_stands_still_takes_what_a_pause_takes() {
+        let container = crate::engine::container::Container::sample("c").view();
+        let by = |uid| Caller { uid, bus_name: ":1.7".into(), interactive: Interactive::No };
+        let needs = |meanwhile, uid| {
+            let (author, message, changes) = (String::new(), String::new(), Vec::new());
+            let container = container.clone();
+            Commit { container, reference: None, author, message, changes, meanwhile }
+                .question(&by(uid))
+                .needs
+        };
+        for uid in [container.owner_uid, container.owner_uid + 1] {
+            let pause = Pause { container: container.clone() }.question(&by(uid)).needs;
+            let without = needs(Meanwhile::GoesOn, uid);
+            assert_eq!(needs(Meanwhile::StandsStill, uid), [without, pause].concat(), "{uid}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use tare_specgen::{MountRequest, Sharing};
 use tare_storage::{BindOptions, MountAccess, Propagation, Relabeled};
 
-use crate::engine::selinux::{Labels, homes_now};
+use crate::engine::selinux::{Labels, homes_now, is_of_host};
 
 /// Device nodes and set-user-id programs have no effect unless that was asked for, and what cannot be
 /// written to cannot be written to below either.
@@ -57,7 +57,8 @@ pub(in crate::engine) fn relabel(
         Sharing::Alone => own,
     };
     let target = &request.target;
-    match tare_storage::relabel(place, label, &homes_now())? {
+    let homes = homes_now();
+    match tare_storage::relabel(place, label, |path| is_of_host(path, &homes))? {
         Relabeled::NotKept => tracing::info!("what is mounted at {target} has no labels"),
         Relabeled::Tree { entries } => tracing::info!("{entries} files for {target} are {label}"),
         Relabeled::AlreadyThere | Relabeled::NotNeeded => {}
