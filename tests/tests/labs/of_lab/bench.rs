@@ -21,7 +21,7 @@ const PROMISES: [(&str, &str, &str); 22] = [
     ("network-at-once", "400 ms", ""),
     ("port", "the first port + 10 us", "the first port + 5 us"),
     ("table-back", "1000 ms", ""),
-    ("names", "50 us", ""),
+    ("names", "an echo + 50 us", ""),
     ("resolvers-follow", "1000 ms", ""),
     ("checkpoint", "crun + 25 % + 100 ms", "crun + 10 % + 50 ms"),
     ("restore", "crun + 25 % + 100 ms", "crun + 10 % + 50 ms"),
