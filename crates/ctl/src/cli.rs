@@ -286,6 +286,15 @@ pub(crate) enum Volume {
         /// A label, KEY=VALUE.
         #[arg(short, long, value_name = "KEY=VALUE")]
         label: Vec<String>,
+        /// How much it may hold, in bytes; the filesystem must have project quota.
+        #[arg(long, value_name = "BYTES")]
+        size: Option<u64>,
+        /// Whose its directory is, as containers see it.
+        #[arg(long, default_value_t = 0)]
+        uid: u32,
+        /// Of which group that is.
+        #[arg(long, default_value_t = 0)]
+        gid: u32,
         /// Its name.
         name: String,
     },

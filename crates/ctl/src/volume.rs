@@ -16,7 +16,9 @@ use crate::{Failure, Outcome, images, job};
 pub(crate) async fn run(bus: &Connection, command: Volume) -> Outcome {
     match command {
         Volume::Ls => list(bus).await,
-        Volume::Create { label, name } => create(bus, &name, &label).await,
+        Volume::Create { label, size, uid, gid, name } => {
+            create(bus, &name, &label, (size, uid, gid)).await
+        }
         Volume::Rm { volumes } => remove(bus, &volumes).await,
         Volume::Inspect { volume } => {
             say(&client::volume(bus, &volume).await?.inspect(0).await?)?;
@@ -42,7 +44,12 @@ async fn list(bus: &Connection) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn create(bus: &Connection, name: &str, labels: &[String]) -> Outcome {
+async fn create(
+    bus: &Connection,
+    name: &str,
+    labels: &[String],
+    (size, uid, gid): (Option<u64>, u32, u32),
+) -> Outcome {
     let mut pairs = HashMap::new();
     for label in labels {
         let pair = label.split_once('=');
@@ -50,7 +57,9 @@ async fn create(bus: &Connection, name: &str, labels: &[String]) -> Outcome {
             pair.ok_or_else(|| Failure::Usage(format!("{label} is not KEY=VALUE")))?;
         pairs.insert(key, value);
     }
-    let options = Options::from([("Labels", Variant::from(pairs))]);
+    let mut options =
+        Options::from([("Labels", Variant::from(pairs)), ("UID", uid.into()), ("GID", gid.into())]);
+    options.extend(size.map(|bytes| ("SizeLimit", bytes.into())));
     ManagerProxy::new(bus).await?.create_volume(name, options).await?;
     say(name)?;
     Ok(ExitCode::SUCCESS)

@@ -86,7 +86,8 @@ impl Store {
     }
 
     /// Makes an archive of a layer whose own was not kept, and stores it; the digest of the
-    /// uncompressed archive, too, which is not the one the layer came with.
+    /// uncompressed archive, too, which is not the one the layer came with. Who has a [`Hold`](crate::Hold)
+    /// keeps the layer by that.
     ///
     /// # Errors
     ///
@@ -98,6 +99,10 @@ impl Store {
         compression: Compression,
         watch: &dyn Watch,
     ) -> Result<(Descriptor, Digest), Error> {
+        // What garbage collection takes while it is read would be missing.
+        if !self.has_layer(layer)? {
+            return Err(Error::NoLayer { layer: *layer });
+        }
         let tree = self.open_layer(layer)?;
         let stream = TarStream::new(std::os::fd::AsFd::as_fd(&tree), Form::Layer)
             .map_err(|source| Error::OpenLayer { layer: *layer, source })?;

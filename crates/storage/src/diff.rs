@@ -1,6 +1,6 @@
 //! What a container changed, out of its own layer: the image is asked about single paths only.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -170,6 +170,7 @@ impl Changes {
             sys::list(dir)
         };
         let own = list(&dir).map_err(Failure::read("list it"))?;
+        let own: HashSet<_> = own.into_iter().collect();
         let mut hidden = list(&below).map_err(Failure::read("list the directory below"))?;
         hidden.retain(|name| !own.contains(name));
         hidden.sort_unstable();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::PoisonError;
 
 use crate::digest::{ChainId, Digest};
 use crate::error::{Error, Failure};
@@ -49,6 +50,7 @@ impl Store {
         &self,
         needed: impl FnOnce() -> Result<Needed, E>,
     ) -> Result<Collected, E> {
+        let _alone = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
         self.finish_removals();
         let _hold = self.hold();
         let needed = needed()?;

@@ -9,6 +9,7 @@ mod platform;
 mod tarball;
 pub(crate) mod write;
 
+use std::cell::Cell;
 use std::io::Read;
 
 pub use documents::{
@@ -20,7 +21,7 @@ pub use import::{Archive, Blobs, Format, ImportOptions, ImportedImage, Imports};
 pub use platform::{InvalidPlatform, Platform};
 
 use crate::digest::Digest;
-use crate::error::{Error, Failure, ImageFault};
+use crate::error::{Error, Failure, ImageFault, Limit};
 
 /// Where an image comes from: members or files by name.
 trait Source {
@@ -53,6 +54,36 @@ trait Source {
             return Ok(bytes);
         }
         Err(Error::Image { source: ImageFault::DocumentDigest { document } })
+    }
+}
+
+/// Bytes of all documents of one archive together: what its images are known by stays in memory until all
+/// of them are there. Those of one image have some 20 KB.
+const MAX_DOCUMENTS: u64 = 64 << 20;
+
+/// A source of which no more is read as documents.
+struct Bounded<'s> {
+    source: &'s dyn Source,
+    left: Cell<u64>,
+}
+
+impl<'s> Bounded<'s> {
+    fn new(source: &'s dyn Source) -> Self {
+        Self { source, left: Cell::new(MAX_DOCUMENTS) }
+    }
+}
+
+impl Source for Bounded<'_> {
+    fn open(&self, name: &str) -> Result<(Box<dyn Read + '_>, u64), Error> {
+        self.source.open(name)
+    }
+
+    fn read(&self, name: &str, document: &'static str, max: usize) -> Result<Vec<u8>, Error> {
+        let bytes = self.source.read(name, document, max)?;
+        let left = self.left.get().checked_sub(bytes.len() as u64);
+        let over = Error::Limit { limit: Limit::DocumentBytes, allowed: MAX_DOCUMENTS };
+        self.left.set(left.ok_or(over)?);
+        Ok(bytes)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::error::{Error, Failure};
 use crate::layers::open_layer_in;
 use crate::names::ContainerKey;
 use crate::rootfs::Rootfs;
-use crate::store::{Store, open_directory};
+use crate::store::{NOTHING, Store, open_directory};
 use crate::sys::{NewFd, Step, kernel_messages, perform};
 
 /// Layers the kernel stacks at most (`OVL_MAX_STACK`).
@@ -130,27 +130,31 @@ impl Store {
     /// [`Error::LayerCount`], [`Error::NoLayer`], [`Error::OpenLayer`], [`Error::LayersTooLong`] or
     /// [`Error::MountLayers`].
     pub fn mount_layers(&self, layers: &[ChainId]) -> Result<OwnedFd, Error> {
-        self.mount_layers_for(layers, None)
+        self.mount_layers_with(layers, &RootOptions::new())
     }
 
-    /// [`mount_layers`](Self::mount_layers) with owners mapped as a user namespace does.
+    /// [`mount_layers`](Self::mount_layers) with a label, or with owners mapped; it is to be read all the same.
     ///
     /// # Errors
     ///
     /// Those, and [`Error::Unsupported`] for what this kernel cannot.
-    pub fn mount_layers_for(
+    pub fn mount_layers_with(
         &self,
         layers: &[ChainId],
-        users: Option<BorrowedFd<'_>>,
+        options: &RootOptions<'_>,
     ) -> Result<OwnedFd, Error> {
-        let options = RootOptions { users, ..RootOptions::new() };
         let options = options.with_access(MountAccess::ReadOnly);
         let stack = Stack { layers, own: None, use_of_own: UseOfOwn::Read, options: &options };
-        let [layer] = layers else { return stack.mount_in(self) };
-        // overlayfs wants two directories at least.
-        let plain = BindOptions::new().with_access(MountAccess::ReadOnly);
-        let options = users.map_or(plain, |users| plain.with_users(users));
-        bind::make(self.open_layer(layer)?.as_fd(), &options).map_err(stack.failed_silently())
+        match (layers, options.label) {
+            // As it is, one layer is a directory like any other.
+            ([layer], None) => {
+                let plain = BindOptions::new().with_access(MountAccess::ReadOnly);
+                let options = options.users.map_or(plain, |users| plain.with_users(users));
+                let layer = self.open_layer(layer)?;
+                bind::make(layer.as_fd(), &options).map_err(stack.failed_silently())
+            }
+            _ => stack.mount_in(self),
+        }
     }
 
     /// Mounts one directory of a detached mount in its place, with the same attributes; links in it may lead
@@ -223,7 +227,8 @@ impl Stack<'_> {
         let mut mapped = Vec::new();
         let top = self.open_to_read(store.containers.as_fd())?.map(Ok);
         let layers = self.layers.iter().rev().map(|layer| self.open_layer(store, layer));
-        for (nth, plain) in top.into_iter().chain(layers).enumerate() {
+        let ground = self.open_ground(store.root.as_fd())?.map(Ok);
+        for (nth, plain) in top.into_iter().chain(layers).chain(ground).enumerate() {
             let plain = plain?;
             let dir = self.mapped(plain.as_fd()).map_err(self.failed_silently())?.unwrap_or(plain);
             match perform(&Step::SetDir { fs, key: "lowerdir+", dir: dir.as_fd() }) {
@@ -271,6 +276,14 @@ impl Stack<'_> {
         let (Some(own), UseOfOwn::Read) = (self.own, self.use_of_own) else { return Ok(None) };
         let dir = self.open_container(containers, own)?;
         open_directory(dir.as_fd(), UPPER).map(Some).map_err(self.failed_silently())
+    }
+
+    /// An empty directory below a layer that is alone: overlayfs wants two at least.
+    fn open_ground(&self, root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Error> {
+        if self.own.is_some() || self.layers.len() > 1 {
+            return Ok(None);
+        }
+        open_directory(root, NOTHING).map(Some).map_err(self.failed_silently())
     }
 
     /// The container's own layer, fit to be mounted.

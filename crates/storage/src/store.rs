@@ -3,8 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{CWD, ResolveFlags};
 use rustix::io::Errno;
@@ -15,12 +15,14 @@ use crate::leftovers::Leftovers;
 use crate::remove;
 use crate::sys::{self, NewFd, Step, perform};
 use crate::undo::UndoStack;
+use crate::volumes;
 
 /// The layers and blobs of images, and the layers of containers, in one directory.
 ///
 /// Below the root, all of mode 0700: `blobs/sha256/<hex>`, `layers/<chain id>/diff`,
-/// `containers/<key>/{upper,work}`, `volumes/<name>/_data` and `tmp`, which holds what is not finished. Only one `Store`
-/// can have it open; dropping that lets go of it. It may be shared between threads.
+/// `containers/<key>/{upper,work}`, `volumes/<name>/_data`, `tmp`, which holds what is not finished, and
+/// `nothing`, which stays empty. Only one `Store` can have it open; dropping that lets go of it. It may be
+/// shared between threads.
 ///
 /// Images and containers are told from half-finished ones by where they are: they come in by one
 /// rename after they are complete (and, for images, on disk), and go out by one rename before they
@@ -41,14 +43,22 @@ pub struct Store {
     left: Leftovers,
     /// Numbers the names in `tmp`; nobody else makes names there.
     next: AtomicU64,
+    /// Held by whoever collects garbage: one that took what another has in hand would fail.
+    pub(crate) collecting: Mutex<()>,
+    /// Which number of a project is tried next.
+    pub(crate) next_project: AtomicU32,
 }
 
+/// A directory in which nothing is ever made.
+pub(crate) const NOTHING: &str = "nothing";
+
 /// Parents before children.
-const DIRECTORIES: [&str; 6] = ["blobs", "blobs/sha256", "layers", "containers", "volumes", "tmp"];
+const DIRECTORIES: [&str; 7] =
+    ["blobs", "blobs/sha256", "layers", "containers", "volumes", "tmp", NOTHING];
 
 impl Store {
     /// Opens the store at `root`, whose parent must exist; creates what is missing with mode 0700
-    /// and empties `tmp`.
+    /// and empties `tmp`, but for what cannot be removed now.
     ///
     /// # Errors
     ///
@@ -86,6 +96,7 @@ impl Store {
             Ok((blobs, layers, layers_apart, containers, volumes, tmp)) => {
                 undo.commit();
                 let (next, holds) = (AtomicU64::new(0), Arc::default());
+                let next_project = AtomicU32::new(0);
                 Ok(Self {
                     root,
                     blobs,
@@ -97,6 +108,8 @@ impl Store {
                     tmp,
                     left: Leftovers::default(),
                     next,
+                    collecting: Mutex::default(),
+                    next_project,
                 })
             }
             Err(source) => Err(undo.roll_back(fail(source))),
@@ -108,15 +121,27 @@ impl Store {
         self.holds.hold()
     }
 
+    /// What cannot be removed is no reason not to open the store: it may be tried again.
     fn empty_tmp(&self) -> Result<(), Failure> {
         let names = sys::list(&self.tmp).map_err(Failure::read("list directory \"tmp\""))?;
-        names.iter().try_for_each(|name| remove::tree(self.tmp.as_fd(), name).map(drop))
+        for name in names {
+            self.left.add(name);
+        }
+        self.finish_removals();
+        Ok(())
     }
 
     /// A new directory in `tmp`.
     pub(crate) fn scratch(&self, what: &str) -> Result<Scratch<'_>, Failure> {
-        let name = self.fresh_name(what);
-        perform(&Step::MakeDir { dir: self.tmp.as_fd(), name: &name })?;
+        let name = loop {
+            let name = self.fresh_name(what);
+            match perform(&Step::MakeDir { dir: self.tmp.as_fd(), name: &name }) {
+                Ok(()) => break name,
+                // Left by an earlier daemon, and could not be removed.
+                Err(failure) if failure.is(Errno::EXIST) => {}
+                Err(failure) => return Err(failure),
+            }
+        };
         // Made before the directory is opened, so that it goes again if that fails.
         let mut scratch = Scratch { tmp: self.tmp.as_fd(), name, dir: None };
         scratch.dir = Some(open_directory(scratch.tmp, &scratch.name)?);
@@ -139,7 +164,7 @@ impl Store {
         let moved = match rename() {
             // The last one of that name could not be removed for good.
             Err(failure) if failure.is(Errno::EXIST) => {
-                remove::tree(to, new_name)?;
+                take_apart(to, new_name)?;
                 rename()
             }
             moved => moved,
@@ -160,7 +185,7 @@ impl Store {
     /// for the next time.
     pub(crate) fn finish_removals(&self) {
         self.left.finish(|name| {
-            let removed = remove::tree(self.tmp.as_fd(), name);
+            let removed = take_apart(self.tmp.as_fd(), name);
             removed.inspect_err(|source| tracing::warn!(?name, %source, "left behind")).is_ok()
         });
     }
@@ -235,6 +260,12 @@ fn mount_apart(root: BorrowedFd<'_>, name: &'static str) -> Result<Option<OwnedF
     }
 }
 
+/// Removes something in `tmp`, and what is kept of it elsewhere.
+fn take_apart(tmp: BorrowedFd<'_>, name: &OsStr) -> Result<remove::Removed, Failure> {
+    volumes::give_back(tmp, name)?;
+    remove::tree(tmp, name)
+}
+
 pub(crate) fn open_directory(
     dir: BorrowedFd<'_>,
     name: impl AsRef<OsStr>,
@@ -265,7 +296,7 @@ impl<'s> Doomed<'s> {
 
     /// Removes it.
     pub(crate) fn remove(self) -> Result<remove::Removed, Failure> {
-        let removed = remove::tree(self.store.tmp.as_fd(), &self.name)?;
+        let removed = take_apart(self.store.tmp.as_fd(), &self.name)?;
         self.forget();
         Ok(removed)
     }
@@ -324,7 +355,7 @@ impl Scratch<'_> {
             }
             Err(failure) if failure.is(Errno::EXIST) => {
                 undo.commit();
-                remove::tree(self.tmp, &own_name).map_err(&error)?;
+                take_apart(self.tmp, &own_name).map_err(&error)?;
                 Ok(Published::AlreadyThere)
             }
             Err(failure) => {
@@ -366,7 +397,7 @@ impl Scratch<'_> {
         if name.is_empty() {
             return Vec::new();
         }
-        remove::tree(self.tmp, &name).err().map(Leftover::from).into_iter().collect()
+        take_apart(self.tmp, &name).err().map(Leftover::from).into_iter().collect()
     }
 }
 

@@ -17,7 +17,7 @@ use std::io;
 
 pub(crate) use handle::handle;
 pub(crate) use mount::{Attach, Attributes, Detach, SetAttributes};
-pub(crate) use quota::{ProjectLimit, SetProject, project};
+pub(crate) use quota::{ProjectLimit, SetProject, project_facts};
 pub use read::{Kind, Stat};
 pub(crate) use read::{
     anywhere, beneath, in_root, kernel_is_at_least, kernel_messages, list, mount_id, next_data,

@@ -1,6 +1,7 @@
 //! Volumes: directories that outlive containers.
 
 mod content;
+mod limit;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -8,16 +9,20 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 pub use content::Filled;
+pub use limit::SizeLimit;
+pub(crate) use limit::give_back;
 
 use crate::error::{Error, Failure};
 use crate::labels;
 use crate::names::{FileLabel, VolumeName};
 use crate::remove::{self, Removed};
 use crate::store::{Published, Scratch, Store, open_directory};
-use crate::sys::{self, NewFd, ProjectLimit, SetProject, Step, Target, perform};
+use crate::sys::{self, NewFd, Step, Target, perform};
 
 /// Where the content is, in the volume's directory.
 pub(crate) const DATA: &str = "_data";
+/// What the names of volumes say that are not there yet, or no more.
+pub(crate) const VOLUME: &str = "volume";
 /// A file that is there until the volume is used.
 const FRESH: &str = "fresh";
 
@@ -31,22 +36,13 @@ pub struct VolumeOptions {
     label: Option<FileLabel>,
 }
 
-/// How much a volume may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SizeLimit {
-    /// Number by which the filesystem counts it; of this volume alone, and not 0.
-    pub project: u32,
-    /// Bytes.
-    pub bytes: u64,
-}
-
 impl VolumeOptions {
     /// Of root, mode 0755, as large as the disk.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets owner and group.
+    /// Sets owner and group of its directory. Unless both are 0, what fills it has no others for that.
     pub fn with_owner(mut self, uid: u32, gid: u32) -> Self {
         self.owner = (uid, gid);
         self
@@ -64,7 +60,8 @@ impl VolumeOptions {
         self
     }
 
-    /// Limits what it may hold, where the filesystem has project quota (ext4, XFS).
+    /// Limits what it may hold, where the filesystem has project quota: ext4 and XFS, if they are mounted with
+    /// `prjquota`.
     pub fn with_limit(mut self, limit: SizeLimit) -> Self {
         self.limit = Some(limit);
         self
@@ -94,8 +91,8 @@ impl Store {
         options: &VolumeOptions,
     ) -> Result<Volume<'_>, Error> {
         let fail = |source| Error::CreateVolume { name: name.clone(), source };
-        let scratch = self.scratch("volume").map_err(fail)?;
-        if let Err(error) = fill(&scratch, options, fail) {
+        let scratch = self.scratch(VOLUME).map_err(fail)?;
+        if let Err(error) = self.make_volume(&scratch, options, fail) {
             return Err(scratch.discard(error));
         }
         match scratch.publish(self.volumes.as_fd(), OsStr::new(name.as_str()), fail)? {
@@ -151,7 +148,7 @@ impl Store {
     pub fn remove_volume(&self, name: &VolumeName) -> Result<Removed, Error> {
         let remove = || {
             let volumes = self.volumes.as_fd();
-            let Some(doomed) = self.move_out("volume", volumes, OsStr::new(name.as_str()))? else {
+            let Some(doomed) = self.move_out(VOLUME, volumes, OsStr::new(name.as_str()))? else {
                 return Ok(Removed::WasAbsent);
             };
             // A power cut must not bring it back with only part of its files.
@@ -160,55 +157,43 @@ impl Store {
         };
         remove().map_err(|source| Error::RemoveVolume { name: name.clone(), source })
     }
-}
 
-fn fill(
-    scratch: &Scratch<'_>,
-    options: &VolumeOptions,
-    fail: impl Fn(Failure) -> Error,
-) -> Result<(), Error> {
-    let make = || {
-        perform(&NewFd::File { dir: scratch.dir(), name: OsStr::new(FRESH) })?;
-        perform(&Step::MakeDir { dir: scratch.dir(), name: OsStr::new(DATA) })?;
-        let data = open_directory(scratch.dir(), DATA)?;
-        let target = Target::Open(data.as_fd());
-        let (uid, gid) = options.owner;
-        perform(&Step::Own { target, uid, gid })?;
-        perform(&Step::Mode { target, mode: options.mode.unwrap_or(0o755) })?;
-        if let Some(label) = &options.label {
-            labels::set(data.as_fd(), label)?;
+    fn make_volume(
+        &self,
+        scratch: &Scratch<'_>,
+        options: &VolumeOptions,
+        fail: impl Fn(Failure) -> Error,
+    ) -> Result<(), Error> {
+        let data = make_directories(scratch.dir(), options).map_err(&fail)?;
+        if let Some(limit) = options.limit {
+            self.limit(scratch.dir(), data.as_fd(), limit)
+                .map_err(|source| limit::error(source, &fail))?;
         }
-        Ok(data)
-    };
-    let data = make().map_err(&fail)?;
-    if let Some(limit) = options.limit {
-        set_limit(data.as_fd(), limit).map_err(|source| limit_error(source, &fail))?;
+        perform(&Step::Sync { file: data.as_fd() })
+            .and_then(|()| perform(&Step::Sync { file: scratch.dir() }))
+            .map_err(fail)
     }
-    perform(&Step::Sync { file: data.as_fd() })
-        .and_then(|()| perform(&Step::Sync { file: scratch.dir() }))
-        .map_err(fail)
 }
 
-fn set_limit(data: BorrowedFd<'_>, SizeLimit { project, bytes }: SizeLimit) -> Result<(), Failure> {
-    perform(&SetProject { dir: data, project })?;
-    perform(&ProjectLimit { dir: data, project, bytes })
+/// The directory of the content of a new volume.
+fn make_directories(dir: BorrowedFd<'_>, options: &VolumeOptions) -> Result<OwnedFd, Failure> {
+    perform(&NewFd::File { dir, name: OsStr::new(FRESH) })?;
+    perform(&Step::MakeDir { dir, name: OsStr::new(DATA) })?;
+    let data = open_directory(dir, DATA)?;
+    let target = Target::Open(data.as_fd());
+    let (uid, gid) = options.owner;
+    perform(&Step::Own { target, uid, gid })?;
+    perform(&Step::Mode { target, mode: options.mode.unwrap_or(0o755) })?;
+    if let Some(label) = &options.label {
+        labels::set(data.as_fd(), label)?;
+    }
+    Ok(data)
 }
 
 impl Volume<'_> {
     /// Its name.
     pub fn name(&self) -> &VolumeName {
         &self.name
-    }
-
-    /// Changes how much it may hold; what it holds already stays.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unsupported`] or [`Error::OpenVolume`].
-    pub fn set_limit(&self, limit: SizeLimit) -> Result<(), Error> {
-        let change =
-            ProjectLimit { dir: self.data.as_fd(), project: limit.project, bytes: limit.bytes };
-        perform(&change).map_err(|source| limit_error(source, |source| self.error(source)))
     }
 
     /// Marks it as used: from now on it is not filled from an image. Whether it was fresh.
@@ -226,14 +211,4 @@ impl Volume<'_> {
     fn error(&self, source: Failure) -> Error {
         Error::OpenVolume { name: self.name.clone(), source }
     }
-}
-
-/// What a filesystem without project quota answers.
-fn limit_error(failure: Failure, other: impl FnOnce(Failure) -> Error) -> Error {
-    let without = [Errno::NOTTY, Errno::OPNOTSUPP, Errno::NOSYS, Errno::SRCH, Errno::INVAL];
-    if without.into_iter().any(|errno| failure.is(errno)) {
-        let needs = "a filesystem with project quota";
-        return Error::Unsupported { what: "the size of a volume cannot be limited", needs };
-    }
-    other(failure)
 }

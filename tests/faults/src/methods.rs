@@ -80,6 +80,7 @@ mod tests {
                 "Container.WaitFD",
                 "Image.GetHistory",
                 "Image.Inspect",
+                "Image.OpenRootDirectory",
                 "Job.OpenLog",
                 "Manager.GenerateSpec",
                 "Manager.GetContainer",
@@ -108,8 +109,9 @@ mod tests {
             ],
         ),
         (
-            "the method of the container does it, which is looked up first",
+            "another method does the same, with what this one looks up first",
             &[
+                "Image.Export",
                 "Manager.CheckpointContainer",
                 "Manager.KillContainer",
                 "Manager.RemoveContainer",

@@ -143,6 +143,13 @@ async fn images(caller: &Caller<'_>) {
     caller.job(ROOT, "Manager.ExportImages", &(vec!["methods:1"], fd(&out), none())).await;
     assert!(out.metadata().unwrap().len() > 100_000);
 
+    let alone = file_of(b"");
+    caller.job(&image, "Image.Export", &(fd(&alone), none())).await;
+    assert!(alone.metadata().unwrap().len() > 100_000);
+    let root: OwnedFd = caller.get(&image, "Image.OpenRootDirectory", &1_u64).await;
+    let root = Path::new("/proc/self/fd").join(root.as_raw_fd().to_string());
+    assert!(root.join("bin/sh").symlink_metadata().is_ok());
+
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
     let _registry = Registry::start_in(dir.path().join("registry"), Access::Open);
     let there = format!("{REGISTRY}/methods:1");

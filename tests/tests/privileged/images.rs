@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use serde_json::{Value, json};
 use system_tests::archive::{Picture, docker_archive, files_tar, gzip, id_of, oci_archive};
@@ -11,7 +11,7 @@ use system_tests::image::{busybox_tar, file_of};
 use system_tests::{
     Client, Ended, Options, Properties, ROOT, Refused, Tared, on_scratch_host, run,
 };
-use zbus::{Fd, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
 
 use super::bad_input::there;
 use super::{ERROR, failure};
@@ -381,6 +381,46 @@ fn privileged_an_export_as_dockers_is_read_by_skopeo_and_by_ourselves() {
         compressed.insert("Compression", "gzip".into());
         let refused = export_as(&client, &names, &file_of(b""), compressed).await.unwrap_err();
         assert_eq!(refused.short(), "InvalidArgs");
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_one_image_goes_out_alone_and_its_files_are_seen() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        let before = there(host, &client).await;
+        let ended =
+            client.import(&file_of(&oci_archive(&pictures())), Options::new()).await.unwrap();
+        let images = images_of(&client, &ended.job).await;
+        let path = host.path("out.tar");
+        let archive = File::create(&path).unwrap();
+        let body = (Fd::from(archive.as_fd()), Options::new());
+        client.job(&images[1], "Image", "Export", &body).await.unwrap().done();
+        let config = seen_by_skopeo(&path, "registry.test/two:1");
+        assert_eq!(config["config"]["Labels"]["org.opencontainers.image.title"], "two");
+        let listed = run("skopeo", &["inspect", &format!("oci-archive:{}", path.display())]);
+        assert!(listed.contains("sha256:"), "there is no other in it: {listed}");
+        fs::remove_file(&path).unwrap();
+
+        let refused = client.call(&images[1], "Image", "OpenRootDirectory", &0_u64).await;
+        assert_eq!(refused.unwrap_err().short(), "InvalidArgs");
+        let reply = client.call(&images[1], "Image", "OpenRootDirectory", &1_u64).await.unwrap();
+        let root = std::os::fd::OwnedFd::from(reply.body().deserialize::<OwnedFd>().unwrap());
+        drop(reply);
+        let at = |name: &str| format!("/proc/self/fd/{}/{name}", root.as_raw_fd());
+        assert_eq!(fs::read_to_string(at("said")).unwrap(), "this is two\n");
+        let error = fs::write(at("new"), "").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        let flags = rustix::fs::fstatvfs(&root).unwrap().f_flag;
+        let safe = rustix::fs::StatVfsMountFlags::NOSUID | rustix::fs::StatVfsMountFlags::NODEV;
+        assert!(flags.contains(safe), "{flags:?}");
+        drop(root);
+        for image in &images {
+            client.job(image, "Image", "Remove", &1_u64).await.unwrap().done();
+        }
+        assert_eq!(there(host, &client).await, before, "nothing stays");
         tared.stop();
     });
 }

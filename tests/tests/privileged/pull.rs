@@ -63,6 +63,11 @@ fn privileged_an_image_is_pulled_as_often_as_is_asked_for() {
         assert_eq!(seen.get::<Vec<String>>("Digests"), [first.text("Digest")]);
         assert_eq!(seen.text("Verified"), "digest");
 
+        // For another platform it is not here.
+        let other = insecure([("Platform", "linux/s390x".into())]);
+        let ended = pull(&client, "a/app:1", other).await.unwrap();
+        assert_eq!(failure(&ended), format!("{ERROR}.PlatformMissing"), "{ended:?}");
+
         // By digest it is the same.
         let by_digest = format!("a/app@{}", first.text("Digest"));
         pull(&client, &by_digest, insecure([])).await.unwrap().done();

@@ -13,6 +13,8 @@ use system_tests::{
 };
 use zbus::{Fd, OwnedObjectPath, OwnedVariant, Variant};
 
+use super::bad_input::there;
+
 const NOBODY: u32 = 65534;
 
 fn volume(name: &'static str, target: &'static str) -> Options<'static> {
@@ -38,6 +40,39 @@ async fn made(client: &Client, name: &str) -> OwnedObjectPath {
 
 async fn remove(client: &Client, path: &OwnedObjectPath) -> Ended {
     client.job(path, "Volume", "Remove", &0_u64).await.unwrap()
+}
+
+/// Where it is counted what a directory holds, which is a machine's own, the limit is kept: that is tried there.
+#[test]
+fn privileged_a_volume_is_whose_it_was_made_for_and_is_not_made_without_the_limit_it_needs() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let before = there(host, &client).await;
+        let limited = Options::from([("SizeLimit", (1_u64 << 20).into())]);
+        let body = ("small", limited);
+        match client.manager::<_, OwnedObjectPath>("CreateVolume", &body).await {
+            Ok(path) => remove(&client, &path).await.done(),
+            Err(refused) => assert_eq!(refused.short(), "InvalidConfiguration", "{refused:?}"),
+        }
+        assert_eq!(there(host, &client).await, before, "nothing is left of it");
+        assert_eq!(std::fs::read_dir(host.path("s/volumes")).unwrap().count(), 0);
+
+        let owned = Options::from([("UID", 33_u32.into()), ("GID", 34_u32.into())]);
+        let path: OwnedObjectPath =
+            client.manager("CreateVolume", &("owned", owned)).await.unwrap();
+        let seen = client.properties(&path, "Volume").await;
+        assert_eq!(seen.get::<u64>("SizeLimit"), u64::MAX);
+        // What fills it is root's.
+        let container = client.create_with("c", volume("owned", "/bin")).await.unwrap();
+        client.start(&container).await.done();
+        let says = says(&client, &container, "stat -c %u:%g /bin; stat -c %u /bin/busybox").await;
+        assert_eq!(says, "33:34\n0");
+        client.remove(&container).await.done();
+        remove(&client, &path).await.done();
+        tared.stop();
+    });
 }
 
 /// What an image wants to outlive a container is in a volume of its own, which begins as what the image
@@ -180,6 +215,44 @@ fn privileged_what_is_in_a_volume_goes_out_and_in() {
     });
 }
 
+/// What is removed under an export would only be missing in it.
+#[test]
+fn privileged_what_is_removed_meanwhile_is_no_whole_export() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = client.create_with("c", volume("other", "/v")).await.unwrap();
+        let of_volume = made(&client, "v").await;
+        let big = files_tar(&[("big", &[1].repeat(1 << 20)), ("last", b"")]);
+        import(&client, &of_volume, &file_of(&big), false).await.done();
+        for (object, interface, name) in
+            [(&of_volume, "Volume", "NoSuchVolume"), (&path, "Container", "InvalidState")]
+        {
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let body = (Fd::from(writer.as_fd()), Options::new());
+            let reply = client.call(object, interface, "Export", &body).await.unwrap();
+            let job: OwnedObjectPath = reply.body().deserialize().unwrap();
+            drop((writer, reply));
+            // It has begun, and waits for somebody who reads.
+            while client.properties(&job, "Job").await.get::<u64>("BytesDone") == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            if interface == "Volume" {
+                remove(&client, object).await.done();
+            } else {
+                client.remove(object).await.done();
+            }
+            let read = std::thread::spawn(move || reader.read_to_end(&mut Vec::new()));
+            let ended = client.ended(&job).await;
+            assert!(failure(&ended).ends_with(name), "{interface}: {ended:?}");
+            read.join().unwrap().unwrap();
+        }
+        remove(&client, &client.manager("GetVolume", &"other").await.unwrap()).await.done();
+        tared.stop();
+    });
+}
+
 #[test]
 fn privileged_volumes_that_nobody_uses_are_pruned() {
     on_scratch_host(async |host| {
@@ -217,8 +290,14 @@ fn privileged_volumes_that_nobody_uses_are_pruned() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), "free\n", "{output:?}");
         assert_eq!(prune(false).await.0, Vec::<String>::new());
         assert_eq!(client.list("ListVolumes").await.len(), 1);
+        // Deeper than anything is gone through, which is no reason to keep it, or others.
+        let deep = "cd /v; for i in $(seq 300); do mkdir d && cd d || exit; done";
+        client.start(&path).await.done();
+        says(&client, &path, deep).await;
+        client.stop(&path).await.done();
         client.remove(&path).await.done();
-        assert_eq!(prune(false).await.0, ["used"]);
+        made(&client, "z").await;
+        assert_eq!(prune(false).await.0, ["used", "z"]);
         tared.stop();
     });
 }

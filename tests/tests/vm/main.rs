@@ -4,6 +4,7 @@
 mod apparmor;
 mod audit;
 mod limits;
+mod quota;
 mod resolvers;
 mod selinux;
 mod vlan;

@@ -232,6 +232,32 @@ fn vm_selinux_what_is_mounted_is_relabelled_if_that_is_asked_for() {
 }
 
 #[test]
+fn vm_selinux_other_images_are_labelled_for_whom_they_are_mounted() {
+    in_lab(Machine, async |lab| {
+        let client = lab.client().await;
+        client.import_busybox().await;
+        let picture = system_tests::image::busybox_tar();
+        let of_layers = Options::from([("Reference", "one:1".into())]);
+        client.import(&system_tests::image::file_of(picture), of_layers).await.unwrap().done();
+        let row = |option: &str| {
+            one("Mounts", [("Image", "one:1".into()), ("Target", "/i".into())], option)
+        };
+        for option in ["ro", "rw"] {
+            let (path, pid) = waiting(&client, "c", row(option)).await;
+            let own = format!("{FILES}{}", categories(&pid));
+            for place in ["/i", "/i/bin/busybox"] {
+                assert_eq!(label_of(inside(&pid, place)), own, "{option}: {place}");
+            }
+            let read = client.exec(&path, "cat /i/bin/busybox >/dev/null; ls /i").await;
+            assert!(read.stderr.is_empty() && !read.stdout.is_empty(), "{option}: {read:?}");
+            let written = client.exec(&path, "touch /i/new").await;
+            assert_eq!(written.stderr.is_empty(), option == "rw", "{option}: {written:?}");
+            client.remove(&path).await.done();
+        }
+    });
+}
+
+#[test]
 fn vm_selinux_what_the_host_lives_in_is_not_relabelled() {
     in_lab(Machine, async |lab| {
         let client = lab.client().await;

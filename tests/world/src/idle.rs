@@ -126,6 +126,7 @@ const KEPT: &[(&str, &str)] = &[
     ("layers", DIRECTORY),
     ("lock", "file 0600 0:0"),
     ("logs", DIRECTORY),
+    ("nothing", DIRECTORY),
     ("oci", DIRECTORY),
     ("oci/crun", DIRECTORY),
     ("oci/runc", DIRECTORY),

@@ -75,10 +75,16 @@ pub(crate) fn open_root(
     given: u64,
     container: impl FnOnce() -> Found,
 ) -> Result<OpenRoot, ApiError> {
-    if flags(given, READ_ONLY)? != READ_ONLY {
-        return Err(ApiError::invalid_args("a root is handed out to be read: flag 1 is needed"));
-    }
+    read_only(given)?;
     Ok(OpenRoot { container: container()? })
+}
+
+/// Flags of an `OpenRootDirectory`.
+pub(super) fn read_only(given: u64) -> Result<(), ApiError> {
+    if flags(given, READ_ONLY)? == READ_ONLY {
+        return Ok(());
+    }
+    Err(ApiError::invalid_args("a root is handed out to be read: flag 1 is needed"))
 }
 
 /// Arguments of `MountRootfs`; unless it is kept, the mount goes with the connection of the caller.

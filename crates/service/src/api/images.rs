@@ -9,12 +9,14 @@ use rustix::fs::{SealFlags, fcntl_get_seals};
 use tare_storage::{Compression, Digest, Platform};
 
 use super::error::ApiError;
+use super::files::read_only;
 use super::import::{Way, is_stream};
 use super::options::{Options, Values};
 use super::text::{text, wrong};
 use crate::engine::clock::Usec;
 use crate::engine::{
-    ArchiveFormat, ExportImages, Prune, Pruned, PullImage, PullWhen, PushImage, Reference, view,
+    ArchiveFormat, ExportImages, OpenImageRoot, Prune, Pruned, PullImage, PullWhen, PushImage,
+    Reference, view,
 };
 use crate::pull::{Credentials, MAX_AUTH, Tls};
 
@@ -25,7 +27,13 @@ const MOST_RETRIES: u32 = 100;
 /// Most images in one archive.
 const MOST: usize = 1000;
 
-/// Arguments and options of `ExportImages`.
+/// Arguments and options of `OpenRootDirectory`.
+pub(crate) fn open_root(image: Arc<view::Image>, given: u64) -> Result<OpenImageRoot, ApiError> {
+    read_only(given)?;
+    Ok(OpenImageRoot { image })
+}
+
+/// Arguments and options of `ExportImages`; those of an image's own `Export` name that one.
 pub(crate) fn export(
     names: Vec<String>,
     archive: OwnedFd,

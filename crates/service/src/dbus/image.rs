@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use zbus::message::Header;
-use zbus::{OwnedObjectPath, Variant, interface};
+use zbus::{OwnedFd, OwnedObjectPath, Variant, interface};
 
 use super::context::{Context, JobPath};
 use super::counts::Counts;
@@ -108,6 +108,29 @@ impl Image {
     ) -> Result<JobPath, ApiError> {
         let request = || api::images::push(self.shown.get(), destination, values(options)?);
         self.context.job(&header, request, Engine::push_image).await
+    }
+
+    #[zbus(out_args("job"))]
+    async fn export(
+        &self,
+        archive: OwnedFd,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let this = || vec![self.shown.get().id.to_string()];
+        let request = || api::images::export(this(), archive.into(), values(options)?);
+        self.context.job(&header, request, Engine::export_images).await
+    }
+
+    #[zbus(out_args("rootfs"))]
+    async fn open_root_directory(
+        &self,
+        flags: u64,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedFd, ApiError> {
+        let request = || api::images::open_root(self.shown.get(), flags);
+        let open = async |engine: Engine, root| engine.open_image_root(root).await;
+        Ok(self.context.act(&header, request, open).await?.into())
     }
 
     #[zbus(out_args("json"))]

@@ -16,6 +16,9 @@ use crate::engine::object::{ObjectId, Seen};
 use crate::engine::view::VOLUME_DRIVER;
 use crate::engine::{Engine, GetUsage, InspectVolume, RemoveVolume, view};
 
+/// `SizeLimit` of a volume that has none.
+const NO_LIMIT: u64 = u64::MAX;
+
 /// One volume.
 #[derive(Clone, Debug)]
 pub(crate) struct Volume {
@@ -132,6 +135,11 @@ impl Volume {
         self.shown.get().anonymous
     }
 
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn size_limit(&self) -> u64 {
+        self.shown.get().size_limit.unwrap_or(NO_LIMIT)
+    }
+
     #[zbus(property)]
     fn containers(&self) -> Vec<OwnedObjectPath> {
         let view = self.shown.get();
@@ -154,6 +162,7 @@ pub(crate) fn row(view: &view::Volume) -> HashMap<&'static str, Variant<'static>
         ("OwnerUID", view.owner_uid.into()),
         ("CreatedTimestamp", view.created.0.into()),
         ("Anonymous", view.anonymous.into()),
+        ("SizeLimit", view.size_limit.unwrap_or(NO_LIMIT).into()),
         ("NContainers", u32::try_from(view.containers.len()).unwrap_or(u32::MAX).into()),
         ("PublicLabels", labels.into()),
     ])

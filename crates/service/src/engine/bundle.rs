@@ -13,8 +13,8 @@ use tare_specgen::{
     Privileged, RootfsFacts, generate,
 };
 use tare_storage::{
-    Access, ChainId, ContainerKey, FileLabel, FileName, NewEntry, NewFile, RootOptions, Rootfs,
-    Store, mount_in_view, mount_shm_of, write_files,
+    Access, ChainId, ContainerKey, FileLabel, FileName, NewEntry, NewFile, Rootfs, Store,
+    mount_in_view, mount_shm_of, write_files,
 };
 
 use super::blocking::{brief, unbounded};
@@ -24,7 +24,7 @@ use super::host;
 use super::inside::{self, Problem};
 use super::jobs::Job;
 use super::live_files;
-use super::mount::{Source, Wanted};
+use super::mount::{Source, Wanted, root_options};
 use super::namespaces::Memory;
 use super::of_host::OfHost;
 use super::records::durable::Root;
@@ -88,13 +88,7 @@ impl Parts {
     }
 
     fn mount_root(&self, users: Option<BorrowedFd<'_>>) -> Result<Rootfs, tare_storage::Error> {
-        let mut options = RootOptions::new();
-        if let Some(users) = users {
-            options = options.with_users(users);
-        }
-        if let Some(label) = self.own_label() {
-            options = options.with_label(label);
-        }
+        let options = root_options(users, self.own_label());
         self.store.mount_rootfs_with(&self.layers, &self.key, &options)
     }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use tare_netns::{InterfaceName, NetworkName};
 use tare_runtime::ContainerName;
 use tare_specgen::{NamespaceKind, SecretName};
-use tare_storage::VolumeName;
+use tare_storage::{Digest, VolumeName};
 
 use super::checkpoint::CheckpointId;
 use super::view::State;
@@ -212,6 +212,14 @@ pub enum Error {
     Mount {
         /// Which container.
         name: ContainerName,
+        /// Why not.
+        source: tare_storage::Error,
+    },
+    /// An image cannot be mounted to be read.
+    #[error("image '{image}' cannot be mounted")]
+    MountImage {
+        /// Which image.
+        image: Digest,
         /// Why not.
         source: tare_storage::Error,
     },
@@ -651,6 +659,9 @@ pub enum Error {
         /// What can.
         needs: &'static str,
     },
+    /// Nothing counts what a volume holds.
+    #[error("what a volume holds cannot be limited: its filesystem has no project quota")]
+    NoQuota,
     /// An OCI runtime that does not do what it was told.
     #[error(
         "the OCI runtime has not set the clocks of container '{0}': crun 1.8.4 and runc 1.2 do"

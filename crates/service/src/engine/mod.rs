@@ -109,8 +109,8 @@ pub use files::{
 pub use health::Health;
 pub use images::{
     ArchiveFormat, ExportImages, HistoryEntry, ImageHistory, ImageParts, ImportImage, InspectImage,
-    Names, Prune, Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig, TagImage,
-    UntagImage, Users,
+    Names, OpenImageRoot, Prune, Pruned, PullImage, PullWhen, PushImage, RemoveImage, RootfsConfig,
+    TagImage, UntagImage, Users,
 };
 pub use inspect::{Inspect, Part};
 pub use limits::Update;

@@ -351,6 +351,8 @@ pub struct Volume {
     pub created: Usec,
     /// Whether it was made for one container.
     pub anonymous: bool,
+    /// How many bytes it may hold, if that is limited.
+    pub size_limit: Option<u64>,
     /// The containers that use it, running or not.
     pub containers: Vec<ContainerId>,
     /// Labels whose prefix makes them public.

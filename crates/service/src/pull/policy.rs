@@ -61,9 +61,11 @@ impl Policy {
         let host = name.split(['/', ':']).next().unwrap_or_default();
         let fits = |scope: &str| match with_host_lowered(scope).strip_prefix("*.") {
             Some(domain) => host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')),
-            None => name
-                .strip_prefix(&*with_host_lowered(scope))
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':', '@'])),
+            // After a host that is a port, and another registry.
+            None => name.strip_prefix(&*with_host_lowered(scope)).is_some_and(|rest| {
+                let follows = rest.starts_with([':', '@']) && scope.contains('/');
+                rest.is_empty() || rest.starts_with('/') || follows
+            }),
         };
         let fitting = scopes.iter().filter(|(scope, _)| !scope.is_empty() && fits(scope));
         // A scope with a wildcard is for all that nothing says more of.
@@ -95,6 +97,7 @@ mod tests {
             ("open.test/signed/a:1", Some("signedBy")),
             ("open.test/signed2:1", None),
             ("open.test2/a:1", Some("reject")),
+            ("open.test:5001/a:1", Some("reject")),
             ("a.wild.test:5000/a:1", None),
             ("wild.test/a:1", Some("reject")),
         ] {

@@ -91,8 +91,10 @@ pub enum Limit {
     Ratio,
     /// Bytes of one entry's extended headers.
     HeaderBytes,
-    /// Bytes of the names that have to be remembered to the end.
+    /// Bytes of the names, and of attributes of directories, that have to be remembered to the end.
     NameBytes,
+    /// Bytes of the documents that say what images are in it.
+    DocumentBytes,
 }
 
 impl fmt::Display for Limit {
@@ -103,7 +105,8 @@ impl fmt::Display for Limit {
             Self::Depth => "directories one inside another",
             Self::Ratio => "uncompressed bytes for one compressed",
             Self::HeaderBytes => "bytes of extended header",
-            Self::NameBytes => "bytes of directory names",
+            Self::NameBytes => "bytes of names, and of attributes of directories",
+            Self::DocumentBytes => "bytes of documents",
         })
     }
 }

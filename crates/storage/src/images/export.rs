@@ -2,6 +2,7 @@
 
 mod docker;
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use serde_json::json;
@@ -45,14 +46,15 @@ impl Store {
         let config = Descriptor {
             digest: id,
             size: config.len() as u64,
-            media_type: "application/vnd.oci.image.config.v1+json".into(),
+            media_type: write::CONFIG_TYPE.into(),
         };
         let manifest = self.put_blob(&write::manifest(&config, layers)?)?;
         Ok((id, manifest))
     }
 
     /// Writes images as an archive of the OCI (`oci-archive` of skopeo and podman). Every blob is
-    /// checked again and written once. `watch` is told of the bytes of the blobs.
+    /// checked again and written once. An image that came with a manifest of docker's gets one of the OCI
+    /// there, and keeps its id. `watch` is told of the bytes of the blobs.
     ///
     /// # Errors
     ///
@@ -70,6 +72,9 @@ impl Store {
         let mut export = Export { store: self, out, watch, done: 0 };
         export.small("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         export.small("index.json", &plan.index)?;
+        for (digest, manifest) in &plan.made {
+            export.small(&blob_name(digest), manifest)?;
+        }
         for blob in &plan.blobs {
             export.blob(blob)?;
         }
@@ -78,23 +83,31 @@ impl Store {
 
     fn plan_export(&self, images: &[ExportedImage]) -> Result<Plan, Error> {
         let mut blobs: Vec<Descriptor> = Vec::new();
-        let mut manifests = Vec::new();
+        let (mut manifests, mut made) = (Vec::new(), BTreeMap::new());
         for image in images {
             let bytes = self.get_blob(&image.manifest, MAX_MANIFEST)?;
             let manifest = Manifest::parse(&bytes).map_err(|source| Error::Image { source })?;
             // Not there, or too large: better found out before anything is written.
             self.get_blob(&manifest.config.digest, MAX_CONFIG)?;
-            let own = Descriptor {
+            let mut own = Descriptor {
                 digest: image.manifest,
                 size: bytes.len() as u64,
                 media_type: MANIFEST_TYPE.into(),
             };
+            let is_known = |part: &Descriptor| write::renamed(part) == *part;
+            let is_of_oci = is_known(&manifest.config) && manifest.layers.iter().all(is_known);
+            if !is_of_oci {
+                let bytes = write::manifest(&manifest.config, &manifest.layers)?;
+                (own.digest, own.size) = (Digest::of(&bytes), bytes.len() as u64);
+                made.insert(own.digest, bytes);
+            }
             let mut entry = write::descriptor(&own);
             if let Some(name) = &image.name {
                 entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
             }
             manifests.push(entry);
-            for blob in [own, manifest.config].into_iter().chain(manifest.layers) {
+            let own = is_of_oci.then_some(own);
+            for blob in own.into_iter().chain([manifest.config]).chain(manifest.layers) {
                 let size = self.blob_size(&blob.digest)?;
                 let size = size.ok_or(Error::NoBlob { digest: blob.digest })?;
                 if blobs.iter().all(|known| known.digest != blob.digest) {
@@ -103,12 +116,14 @@ impl Store {
             }
         }
         let index = write::encode(&json!({ "schemaVersion": 2, "manifests": manifests }))?;
-        Ok(Plan { index, blobs })
+        Ok(Plan { index, made, blobs })
     }
 }
 
 struct Plan {
     index: Vec<u8>,
+    /// Manifests that are in no store, by their digests.
+    made: BTreeMap<Digest, Vec<u8>>,
     blobs: Vec<Descriptor>,
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use super::layout::Layout;
 use super::tarball::{File, Section, Tarball, may_be_images, spool};
-use super::{ImageFacts, Platform, Source, docker};
+use super::{Bounded, ImageFacts, Platform, Source, docker};
 use crate::digest::Digest;
 use crate::error::{Error, Failure};
 use crate::holds::Hold;
@@ -249,12 +249,12 @@ impl Import<'_> {
 
     fn oci(&self, source: &dyn Source) -> Result<Vec<ImportedImage>, Error> {
         let platform = self.options.platform.clone().unwrap_or_else(Platform::host);
-        let plans = plan::oci(source, &platform, self.options.name.as_deref())?;
+        let plans = plan::oci(&Bounded::new(source), &platform, self.options.name.as_deref())?;
         self.all(source, plans)
     }
 
     fn docker(&self, source: &dyn Source) -> Result<Vec<ImportedImage>, Error> {
-        let plans = docker::plan(source)?;
+        let plans = docker::plan(&Bounded::new(source))?;
         self.all(source, plan::named(plans, self.options.name.as_deref())?)
     }
 

@@ -16,6 +16,9 @@ use crate::unpack::{Archive, EntryPath, Gauge, Head, Input, Limits, Plain, Watch
 /// Members an image archive may have; one of an image with 500 layers has some 1,500.
 const MAX_MEMBERS: u64 = 100_000;
 
+/// Bytes of the names of all members and of what links name; they are remembered.
+const MAX_NAME_BYTES: u64 = 16 << 20;
+
 /// Links from member to member that are followed: `docker save` writes one for a layer that two
 /// images share.
 const MAX_LINKS: usize = 8;
@@ -60,11 +63,15 @@ impl<'f> Tarball<'f> {
         let gauge = Gauge::new(limits, watch);
         let mut archive = Archive::new(Positioned { file: file.fd(), at: Cell::new(0) }, &gauge);
         let mut members = HashMap::new();
-        let mut count = 0;
+        let (mut count, mut name_bytes) = (0, 0);
         while let Some(head) = archive.next()? {
             count += 1;
             if count > MAX_MEMBERS {
                 return Err(Error::Limit { limit: Limit::Entries, allowed: MAX_MEMBERS });
+            }
+            name_bytes += (head.path.len() + head.link.len()) as u64;
+            if name_bytes > MAX_NAME_BYTES {
+                return Err(Error::Limit { limit: Limit::NameBytes, allowed: MAX_NAME_BYTES });
             }
             if watch.progress(0).is_break() {
                 return Err(Error::Cancelled);
@@ -90,7 +97,8 @@ impl<'f> Tarball<'f> {
                 Some(Member::Other) => return Err(ImageFault::NotRegular(name.into())),
                 Some(Member::Link(target)) => path = target,
                 Some(&Member::File { offset, size }) => {
-                    let section = Section { file: self.file.fd(), at: offset, end: offset + size };
+                    let end = offset.saturating_add(size);
+                    let section = Section { file: self.file.fd(), at: offset, end };
                     return Ok((section, size));
                 }
             }
@@ -114,7 +122,10 @@ impl Source for Tarball<'_> {
 fn member(head: &Head, offset: u64) -> Option<(Vec<u8>, Member)> {
     let path = EntryPath::parse(&head.path).ok()?;
     let member = match head.kind {
-        EntryType::Regular | EntryType::Continuous => Member::File { offset, size: head.size },
+        // One with holes is not there byte by byte.
+        EntryType::Regular | EntryType::Continuous if !head.has_holes() => {
+            Member::File { offset, size: head.size }
+        }
         EntryType::Link => Member::Link(EntryPath::parse(&head.link).ok()?.as_bytes().to_vec()),
         EntryType::Symlink => Member::Link(relative(&path, &head.link)?),
         _ => Member::Other,
@@ -210,7 +221,9 @@ pub(super) fn may_be_images(start: &[u8]) -> bool {
 fn is_of_images(path: &[u8]) -> bool {
     let first = path.split(|&byte| byte == b'/').next().unwrap_or_default();
     let known = ["blobs", "index.json", "oci-layout", "manifest.json", "repositories"];
-    let hex = first.split(|&byte| byte == b'.').next().unwrap_or_default();
+    // go-containerregistry writes `sha256:` in front.
+    let hex = first.strip_prefix(b"sha256:").unwrap_or(first);
+    let hex = hex.split(|&byte| byte == b'.').next().unwrap_or_default();
     let by_digest = hex.len() == 64 && hex.iter().all(u8::is_ascii_hexdigit);
     by_digest || known.iter().any(|name| name.as_bytes() == first)
 }
@@ -265,6 +278,8 @@ mod tests {
             ("manifest.json", true),
             (&format!("{hex}.json"), true),
             (&format!("{hex}/layer.tar"), true),
+            (&format!("sha256:{hex}"), true),
+            ("sha256:1", false),
             ("etc/passwd", false),
             ("blobs2", false),
             ("bin", false),

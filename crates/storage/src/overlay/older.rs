@@ -32,7 +32,7 @@ pub(super) fn mount(stack: &Stack<'_>, store: &Store) -> Result<OwnedFd, Error> 
     let no_thread = |source| Failure::new(&"start a thread", source);
     on_own_thread(|| {
         perform(&Own::Directory).map_err(stack.failed_silently())?;
-        let open = Opened::in_store(stack, store.layers.as_fd(), store.containers.as_fd())?;
+        let open = Opened::in_store(stack, store.root.as_fd())?;
         let names = open.names();
         if names.lower.len() <= MAX_VALUE {
             return configure(stack, &names);
@@ -59,15 +59,14 @@ struct Names {
 }
 
 impl Opened {
-    fn in_store(
-        stack: &Stack<'_>,
-        layers: BorrowedFd<'_>,
-        containers: BorrowedFd<'_>,
-    ) -> Result<Self, Error> {
-        let own = stack.open_own(containers)?;
-        let top = stack.open_to_read(containers)?.map(Ok);
-        let lower = stack.layers.iter().rev().map(|layer| open_layer_in(layers, layer));
-        let lower = top.into_iter().chain(lower);
+    fn in_store(stack: &Stack<'_>, root: BorrowedFd<'_>) -> Result<Self, Error> {
+        let open = |name| open_directory(root, name).map_err(stack.failed_silently());
+        let (layers, containers) = (open("layers")?, open("containers")?);
+        let own = stack.open_own(containers.as_fd())?;
+        let top = stack.open_to_read(containers.as_fd())?.map(Ok);
+        let lower = stack.layers.iter().rev().map(|layer| open_layer_in(layers.as_fd(), layer));
+        let ground = stack.open_ground(root)?.map(Ok);
+        let lower = top.into_iter().chain(lower).chain(ground);
         Ok(Self { lower: lower.collect::<Result<_, _>>()?, own })
     }
 
@@ -117,8 +116,7 @@ fn mount_unseen(stack: &Stack<'_>, store: &Store) -> Result<OwnedFd, Error> {
     let fail = stack.failed_silently();
     // overlayfs takes directories of the thread's own namespace only: all is opened again in it.
     let root = enter_own_mounts(store).map_err(&fail)?;
-    let open = |name| open_directory(root.as_fd(), name).map_err(&fail);
-    let opened = Opened::in_store(stack, open("layers")?.as_fd(), open("containers")?.as_fd())?;
+    let opened = Opened::in_store(stack, root.as_fd())?;
     let count = stack.layers.len();
     let options = opened.names().options(stack.options).ok_or(Error::LayersTooLong { count })?;
     let mount = || {

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use rustix::io::Errno;
+
 use super::Effect;
 use super::mount::last_error;
 
@@ -52,11 +54,6 @@ impl Effect for SetProject<'_> {
     }
 }
 
-/// The project of a directory; 0 is none.
-pub(crate) fn project(dir: BorrowedFd<'_>) -> rustix::io::Result<u32> {
-    facts(dir).map(|facts| facts.project)
-}
-
 fn facts(dir: BorrowedFd<'_>) -> rustix::io::Result<FsXattr> {
     let mut facts = FsXattr::default();
     // SAFETY: `facts` has the layout of `struct fsxattr`, which this call fills in.
@@ -93,22 +90,56 @@ impl Effect for ProjectLimit<'_> {
     }
 
     fn act(&self) -> rustix::io::Result<()> {
-        // SAFETY: all of its fields are numbers, for which zero is a value.
-        let mut limits: libc::dqblk = unsafe { std::mem::zeroed() };
+        let mut limits = nothing();
         limits.dqb_bhardlimit = self.bytes.div_ceil(QUOTA_BLOCK);
         limits.dqb_bsoftlimit = limits.dqb_bhardlimit;
         limits.dqb_valid = BLOCK_LIMITS;
-        let command = (libc::Q_SETQUOTA.cast_unsigned() << 8) | PROJECT_QUOTA;
-        // SAFETY: `limits` lives through the call and is what this command reads.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_quotactl_fd,
-                self.dir.as_raw_fd(),
-                command,
-                self.project,
-                &raw const limits,
-            )
-        };
-        last_error(result)
+        quotactl(self.dir, libc::Q_SETQUOTA, self.project, &mut limits)
     }
+}
+
+/// What a filesystem knows of a project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProjectFacts {
+    /// Whether what it takes is limited.
+    pub(crate) is_limited: bool,
+    /// Whether anything belongs to it.
+    pub(crate) has_files: bool,
+    /// Bytes it takes.
+    pub(crate) bytes: u64,
+}
+
+/// What the filesystem of a directory knows of a project, if it counts them.
+pub(crate) fn project_facts(dir: BorrowedFd<'_>, project: u32) -> rustix::io::Result<ProjectFacts> {
+    let mut found = nothing();
+    match quotactl(dir, libc::Q_GETQUOTA, project, &mut found) {
+        // XFS knows nothing of one that nothing was said of.
+        Err(Errno::NOENT) => Ok(ProjectFacts::default()),
+        asked => asked.map(|()| ProjectFacts {
+            is_limited: found.dqb_bhardlimit | found.dqb_bsoftlimit != 0
+                || found.dqb_ihardlimit | found.dqb_isoftlimit != 0,
+            has_files: found.dqb_curinodes != 0,
+            bytes: found.dqb_curspace,
+        }),
+    }
+}
+
+fn nothing() -> libc::dqblk {
+    // SAFETY: all of its fields are numbers, for which zero is a value.
+    unsafe { std::mem::zeroed() }
+}
+
+/// `quotactl_fd(2)`, of a project.
+fn quotactl(
+    dir: BorrowedFd<'_>,
+    command: libc::c_int,
+    project: u32,
+    facts: &mut libc::dqblk,
+) -> rustix::io::Result<()> {
+    let command = (command.cast_unsigned() << 8) | PROJECT_QUOTA;
+    let facts: *mut libc::dqblk = facts;
+    // SAFETY: `facts` lives through the call, and is what both commands read or fill in.
+    let result =
+        unsafe { libc::syscall(libc::SYS_quotactl_fd, dir.as_raw_fd(), command, project, facts) };
+    last_error(result)
 }

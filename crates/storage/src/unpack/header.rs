@@ -28,6 +28,13 @@ pub(crate) struct Head {
     pub(super) pax: Pax,
 }
 
+impl Head {
+    /// Whether there is less in the archive than the file has.
+    pub(crate) fn has_holes(&self) -> bool {
+        self.extents != [Extent { offset: 0, length: self.size }]
+    }
+}
+
 /// A piece of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {

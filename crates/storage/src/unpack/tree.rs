@@ -17,8 +17,8 @@ use crate::error::{Error, Failure, Limit, Refusal};
 use crate::remove;
 use crate::sys::{self, Kind, NewFd, Step, Target, perform};
 
-/// Bytes of names remembered to the end of an import: directories get their times last, since
-/// filling them changes those. Real images have some 10 MB of them; a hostile one could have
+/// Bytes of names and attributes remembered to the end of an import: directories get their times last,
+/// since filling them changes those. Real images have some 10 MB of them; a hostile one could have
 /// gigabytes.
 const MAX_NAME_BYTES: u64 = 64 << 20;
 
@@ -124,6 +124,7 @@ impl<'a> Tree<'a> {
     /// Makes a directory, or keeps the one there is; its attributes follow at the end.
     pub(super) fn directory(&mut self, path: EntryPath, meta: Meta) -> Result<(), Trouble> {
         self.remember(&path)?;
+        self.remember_attributes(&meta)?;
         if path.split().is_some() && self.make_directory(&path)? == Made::BehindLink {
             return Ok(());
         }
@@ -368,13 +369,22 @@ impl<'a> Tree<'a> {
         if let Some(meta) = below.directory(path)? {
             let path = EntryPath::parse(path)?;
             self.remember(&path)?;
+            self.remember_attributes(&meta)?;
             self.directories.push((path, meta));
         }
         Ok(())
     }
 
     fn remember(&mut self, path: &EntryPath) -> Result<(), Error> {
-        self.name_bytes += path.as_bytes().len() as u64;
+        self.count(path.as_bytes().len())
+    }
+
+    fn remember_attributes(&mut self, meta: &Meta) -> Result<(), Error> {
+        self.count(meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum())
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), Error> {
+        self.name_bytes += bytes as u64;
         if self.name_bytes > MAX_NAME_BYTES {
             return Err(Error::Limit { limit: Limit::NameBytes, allowed: MAX_NAME_BYTES });
         }

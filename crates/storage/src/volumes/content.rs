@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 
+use super::limit;
 use super::{DATA, FRESH, Volume};
 use crate::error::{Error, Failure};
 use crate::labels;
@@ -12,7 +13,7 @@ use crate::pack::TarStream;
 use crate::remove;
 use crate::rootfs::{Rootfs, Transferred};
 use crate::store::{Scratch, open_directory};
-use crate::sys::{self, SetProject, perform};
+use crate::sys::{self, SetProject, Stat, Step, Target, perform};
 use crate::unpack::{Form, Limits, Watch, unpack};
 use crate::usage;
 
@@ -85,8 +86,7 @@ impl Volume<'_> {
         watch: &dyn Watch,
     ) -> Result<Transferred, Error> {
         let fail = |source| self.error(source);
-        let project = sys::project(self.data.as_fd()).unwrap_or(0);
-        if project != 0 {
+        if let Some(project) = limit::project(self.dir.as_fd()) {
             perform(&SetProject { dir: scratch.dir(), project }).map_err(fail)?;
         }
         // What is made in it takes it over.
@@ -94,6 +94,12 @@ impl Volume<'_> {
             labels::set(scratch.dir(), &label).map_err(fail)?;
         }
         let unpacked = unpack(scratch.dir(), Form::Whole, &mut source.export()?, limits, watch)?;
+        let Stat { uid, gid, .. } =
+            sys::stat(self.data.as_fd()).map_err(Failure::read("look at it")).map_err(fail)?;
+        if (uid, gid) != (0, 0) {
+            let target = Target::Open(scratch.dir());
+            perform(&Step::Own { target, uid, gid }).map_err(fail)?;
+        }
         self.store.sync().map_err(fail)?;
         Ok(unpacked.into())
     }
@@ -144,7 +150,10 @@ impl Volume<'_> {
         watch: &dyn Watch,
     ) -> Result<Transferred, Error> {
         self.begin_use()?;
-        unpack(self.data.as_fd(), Form::Whole, &mut archive, limits, watch).map(Into::into)
+        let unpacked = unpack(self.data.as_fd(), Form::Whole, &mut archive, limits, watch)?;
+        // Who is told that it is there keeps no other copy, maybe.
+        self.store.sync().map_err(|source| self.error(source))?;
+        Ok(unpacked.into())
     }
 
     /// Removes all that is in it.
@@ -161,12 +170,17 @@ impl Volume<'_> {
             .map_err(|source| self.error(source))
     }
 
-    /// Bytes it takes on the disk; goes through all of it.
+    /// Bytes it takes on the disk; goes through all of it, unless the filesystem counts them.
     ///
     /// # Errors
     ///
     /// [`Error::OpenVolume`].
     pub fn usage(&self) -> Result<u64, Error> {
+        let counted = limit::project(self.dir.as_fd())
+            .and_then(|project| sys::project_facts(self.data.as_fd(), project).ok());
+        if let Some(counted) = counted {
+            return Ok(counted.bytes);
+        }
         usage::of_tree(self.data.as_fd()).map_err(|source| self.error(source))
     }
 

@@ -17,7 +17,7 @@ pub(crate) struct Lab {
     pub(crate) store: Store,
     /// Parent of the store: what must not change.
     pub(crate) dir: tempfile::TempDir,
-    #[expect(dead_code, reason = "it looks when it is dropped, last")]
+    /// It looks when it is dropped, last.
     guard: Guard,
 }
 
@@ -32,6 +32,13 @@ impl Lab {
         // What is mounted from there, who uses it, and what of it this process has open.
         let mark = dir.path().display().to_string();
         let guard = Guard::new(Scope::of_marked(Vec::new(), vec![mark]));
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        Self { store, dir, guard }
+    }
+
+    pub(crate) fn opened_again(self) -> Self {
+        let Self { store, dir, guard } = self;
+        drop(store);
         let store = Store::open(&dir.path().join("store")).unwrap();
         Self { store, dir, guard }
     }

@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tare_storage::{
-    Archive, Digest, Error, ImportOptions, Imported, ImportedImage, Limits, Needed, Store,
+    Archive, Compression, Digest, Error, ImportOptions, Imported, ImportedImage, Limits, Needed,
+    Store,
 };
 
-use crate::fixture::{Lab, small_root};
+use crate::fixture::{Lab, Tar, small_root};
 use crate::images::{example, file_of, images, import, stack};
 
 const NO_WATCH: fn(u64) -> ControlFlow<()> = |_| ControlFlow::Continue(());
@@ -49,6 +50,46 @@ fn privileged_what_an_image_needs_stays_and_the_rest_goes() {
     let collected = collect(&lab.store, Needed::default());
     assert_eq!((collected.layers.len(), collected.blobs.len()), (3, 5));
     assert!(lab.picture() == empty);
+}
+
+#[test]
+fn privileged_what_is_packed_under_a_hold_is_there_until_it_is_packed() {
+    let lab = Lab::new();
+    let layer = lab.import(&small_root()).unwrap().chain_id;
+    let hold = lab.store.hold();
+    // In the middle of it nobody needs the layer any more.
+    let collected = std::cell::Cell::new(7);
+    let watch = |_: u64| {
+        collected.set(collect(&lab.store, Needed::default()).layers.len());
+        ControlFlow::Continue(())
+    };
+    lab.store.pack_layer(&layer, Compression::None, &watch).unwrap();
+    assert_eq!(collected.get(), 0);
+    assert!(lab.store.has_layer(&layer).unwrap());
+    drop(hold);
+    assert_eq!(collect(&lab.store, Needed::default()).layers, [layer]);
+    let gone = lab.store.pack_layer(&layer, Compression::None, &NO_WATCH).unwrap_err();
+    assert!(matches!(gone, Error::NoLayer { .. }), "{gone:?}");
+}
+
+/// Whoever removes an image collects what it leaves; two may be at it at once.
+#[test]
+fn privileged_two_who_collect_do_not_get_in_each_others_way() {
+    let lab = Lab::new();
+    for round in 0..5 {
+        for nth in 0..4 {
+            let many = (0..300)
+                .fold(Tar::new(), |tar, file| tar.file(&format!("{round}-{nth}/{file}"), ""));
+            lab.import(&many.end()).unwrap();
+        }
+        let collect = || lab.store.collect_garbage(|| Ok::<_, Error>(Needed::default()));
+        let counts = std::thread::scope(|scope| {
+            [(); 3]
+                .map(|()| scope.spawn(collect))
+                .map(|it| it.join().unwrap().unwrap().layers.len())
+        });
+        assert_eq!(counts.iter().sum::<usize>(), 4, "each is taken once: {counts:?}");
+    }
 }
 
 #[test]

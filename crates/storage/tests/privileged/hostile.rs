@@ -124,6 +124,11 @@ fn privileged_limits_are_kept() {
     let bomb = gzip(&Tar::new().file("x", &"\0".repeat(1 << 20)).end());
     check("compressed bytes", &bomb, &few, Limit::Bytes);
 
+    let long = vec![b'x'; 1 << 19];
+    let attribute = [("SCHILY.xattr.user.a", &*long)];
+    let again = (0..129).fold(Tar::new(), |tar, _| tar.pax(&attribute).dir("d"));
+    check("remembered attributes", &again.end(), &Limits::default(), Limit::NameBytes);
+
     let mut sparse = header(EntryType::GNUSparse, "sparse", "");
     sparse.as_gnu_mut().unwrap().set_real_size(1 << 50);
     let claim = Tar::new().entry(&sparse, b"").end();

@@ -11,7 +11,7 @@ use serde_json::json;
 use tar::EntryType;
 use tare_storage::{
     Archive, Blobs, ChainId, Compression, Error, ErrorKind, ExportedImage, Format, ImageFault,
-    ImportOptions, Imported, ImportedImage, Imports, Needed, Rootfs, Watch,
+    ImportOptions, Imported, ImportedImage, Imports, Limit, Needed, Rootfs, Watch,
 };
 
 use crate::fixture::{Lab, Tar, gzip, header, small_root};
@@ -420,6 +420,83 @@ fn privileged_an_exported_image_is_imported_as_the_same() {
     fs::write(&path, spoilt).unwrap();
     let error = lab.store.export_images(&[exported], &mut Vec::new(), &NO_WATCH).unwrap_err();
     assert!(matches!(error, Error::BlobDamaged { .. }), "{error:?}");
+}
+
+/// What came with a manifest of docker's: readers of the OCI's know none of its media types.
+#[test]
+fn privileged_an_image_of_dockers_goes_out_as_one_of_the_oci_and_keeps_its_id() {
+    let lab = Lab::new();
+    let mut image = example();
+    let dockers = |rest: &str| json!(format!("application/vnd.docker.{rest}"));
+    image.manifest["mediaType"] = dockers("distribution.manifest.v2+json");
+    image.manifest["config"]["mediaType"] = dockers("container.image.v1+json");
+    image.manifest["layers"][0]["mediaType"] = dockers("image.rootfs.diff.tar.gzip");
+    image.manifest["layers"][1]["mediaType"] = dockers("image.rootfs.diff.tar");
+    let bytes = image.seal_manifest().oci_archive();
+    let image = images(import(&lab, Archive::Stream(&mut &*bytes), &ImportOptions::new()).unwrap());
+    let exported = ExportedImage { manifest: image[0].manifest, name: Some("a:1".into()) };
+    let mut out = Vec::new();
+    lab.store.export_images(&[exported], &mut out, &NO_WATCH).unwrap();
+    let text = String::from_utf8_lossy(&out);
+    assert!(!text.contains("vnd.docker"), "nothing says that it was");
+    let wanted =
+        ["layer.v1.tar\"", "layer.v1.tar+gzip\"", "layer.v1.tar+zstd\"", "config.v1+json\""];
+    for part in wanted {
+        assert!(text.contains(&format!("application/vnd.oci.image.{part}")), "{part}");
+    }
+    let other = Lab::new();
+    let again = images(import(&other, Archive::Stream(&mut &*out), &ImportOptions::new()).unwrap());
+    assert_eq!(again[0].id, image[0].id);
+
+    // An image on top of it has one kind of names, too.
+    let layers: Vec<_> = tare_storage::Manifest::parse(
+        &lab.store.get_blob(&image[0].manifest, tare_storage::MAX_MANIFEST).unwrap(),
+    )
+    .unwrap()
+    .layers;
+    let (_, manifest) = lab.store.put_image(&image[0].config, &layers).unwrap();
+    let manifest = lab.store.get_blob(&manifest, tare_storage::MAX_MANIFEST).unwrap();
+    assert!(!String::from_utf8(manifest).unwrap().contains("vnd.docker"));
+}
+
+/// All of them are in memory until the last is planned.
+#[test]
+fn privileged_what_says_what_images_there_are_is_bounded() {
+    let lab = Lab::new();
+    let before = lab.picture();
+    let refused = |bytes: &[u8], format: Format| {
+        let options = ImportOptions::new().with_format(format);
+        let error = import(&lab, Archive::Stream(&mut &*bytes), &options).unwrap_err();
+        assert!(lab.picture() == before, "something is left");
+        error
+    };
+    let over = |error: Error| match error {
+        Error::Limit { limit, .. } => limit,
+        other => panic!("{other:?}"),
+    };
+    // One configuration, named again and again.
+    let mut config = example().config;
+    config["history"] = json!([{ "comment": "x".repeat(4_000_000) }]);
+    let item = json!({ "Config": "c.json", "RepoTags": [], "Layers": ["a", "b", "c"] });
+    let named = json!(vec![item; 17]).to_string().into_bytes();
+    let files = [
+        ("c.json".to_owned(), config.to_string().into_bytes()),
+        ("manifest.json".to_owned(), named),
+    ];
+    let error = refused(&archive(&files), Format::DockerArchive);
+    assert_eq!(over(error), Limit::DocumentBytes);
+    let mut tar = Tar::new();
+    for nth in 0..4200 {
+        let long = format!("{nth}/{}", vec!["d".repeat(200); 20].join("/"));
+        tar = tar.pax(&[("path", long.as_bytes())]).file("x", "");
+    }
+    assert_eq!(over(refused(&tar.end(), Format::DockerArchive)), Limit::NameBytes);
+    // A member that is not there byte by byte, and would end beyond all numbers.
+    let records = [("GNU.sparse.size", &b"18446744073709551615"[..]), ("GNU.sparse.map", b"0,2")];
+    let bytes = Tar::new().pax(&records).file("index.json", "{}").file("oci-layout", "{}").end();
+    let error = refused(&bytes, Format::OciArchive);
+    let fault = matches!(&error, Error::Image { source: ImageFault::NotRegular(_) });
+    assert!(fault, "{error:?}");
 }
 
 #[test]

@@ -153,10 +153,11 @@ fn privileged_owners_in_a_root_are_mapped_and_on_disk_they_are_not() {
     assert_eq!(fs::metadata(at(&again, ".")).unwrap().uid(), Users::FIRST + 5);
     drop(again);
     for layers in [&[base][..], &[base, over]] {
-        let image = lab.store.mount_layers_for(layers, Some(users.as_fd())).unwrap();
+        let of_users = RootOptions::new().with_users(users.as_fd());
+        let image = lab.store.mount_layers_with(layers, &of_users).unwrap();
         let meta = fs::metadata(at(&Rootfs::from_fd(image), "etc")).unwrap();
         assert_eq!(meta.uid(), Users::FIRST, "{layers:?}");
-        let part = lab.store.mount_layers_for(layers, Some(users.as_fd())).unwrap();
+        let part = lab.store.mount_layers_with(layers, &of_users).unwrap();
         let part = lab.store.mount_part(part, "etc").unwrap().unwrap();
         let part = Rootfs::from_fd(part);
         assert_eq!(fs::metadata(at(&part, "passwd")).unwrap().uid(), Users::FIRST, "{layers:?}");

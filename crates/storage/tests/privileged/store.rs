@@ -1,16 +1,21 @@
 //! The store itself: opening, blobs, removals.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::time::Duration;
 
-use tare_storage::{ContainerKey, Digest, Error, ErrorKind, Removed, Store, VolumeOptions};
+use tare_storage::{
+    ContainerKey, Digest, Error, ErrorKind, Needed, Removed, Store, TmpfsOptions, VolumeOptions,
+    attach, detach, mount_tmpfs,
+};
 
 use crate::fixture::{Lab, small_root};
 
 #[test]
 fn privileged_a_store_is_private_and_held_by_one() {
     let lab = Lab::new();
-    for name in ["", "blobs", "blobs/sha256", "layers", "containers", "tmp"] {
+    for name in ["", "blobs", "blobs/sha256", "layers", "containers", "tmp", "nothing"] {
         let meta = fs::metadata(lab.path(name)).unwrap();
         assert_eq!(meta.mode() & 0o7777, 0o700, "{name}");
     }
@@ -35,6 +40,32 @@ fn privileged_what_a_crash_left_goes_at_the_next_opening() {
     assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0);
     assert!(store.has_layer(&layer.chain_id).unwrap());
     assert!(fs::exists("/etc/passwd").unwrap());
+}
+
+#[test]
+fn privileged_what_cannot_be_removed_keeps_no_store_from_being_opened() {
+    let lab = Lab::new();
+    // Names that are given next, one of which stays.
+    fs::create_dir_all(lab.path("tmp/layer-0/place")).unwrap();
+    fs::create_dir(lab.path("tmp/layer-1")).unwrap();
+    let size = std::num::NonZeroU64::new(1 << 20).unwrap();
+    let mount = mount_tmpfs(&TmpfsOptions::new(size)).unwrap();
+    let dir = fs::File::open(lab.path("tmp/layer-0")).unwrap();
+    let name = "place".parse().unwrap();
+    attach(mount.as_fd(), dir.as_fd(), &name).unwrap();
+    drop(mount);
+    let lab = lab.opened_again();
+    let left = || {
+        let names = fs::read_dir(lab.path("tmp")).unwrap();
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(left(), ["layer-0"]);
+    lab.import(&small_root()).unwrap();
+    detach(dir.as_fd(), &name, Duration::ZERO).unwrap();
+    drop(dir);
+    let nothing = || Ok::<_, Error>(Needed::default());
+    lab.store.collect_garbage(nothing).unwrap();
+    assert_eq!(left(), Vec::<String>::new(), "it is tried again");
 }
 
 #[test]

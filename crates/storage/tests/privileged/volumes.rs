@@ -127,7 +127,7 @@ fn privileged_a_volume_goes_out_and_in_as_it_is() {
 fn privileged_a_limit_is_refused_where_it_cannot_be_kept() {
     let lab = Lab::new();
     let before = lab.picture();
-    let limit = SizeLimit { project: 4711, bytes: 1 << 20 };
+    let limit = SizeLimit::new(1 << 20).unwrap();
     let options = VolumeOptions::new().with_limit(limit);
     match lab.store.create_volume(&name("v"), &options) {
         // This disk has project quota: then it is kept.

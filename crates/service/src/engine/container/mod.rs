@@ -251,6 +251,14 @@ impl Container {
         }
     }
 
+    /// An error if it is being removed, or is gone, and with it files of its root. Needs no lock.
+    pub(super) fn check_kept(&self) -> Result<(), Error> {
+        match self.state() {
+            State::Removing => Err(self.wrong_state("to be kept")),
+            _ => Ok(()),
+        }
+    }
+
     /// An error if somebody writes to its root.
     pub(super) fn check_unwritten(&self, life: &Life) -> Result<(), Error> {
         match life.writers {

@@ -100,7 +100,7 @@ impl Error {
             | Self::NoNamespace { .. } => "InvalidSpec",
             Self::Pull { source, .. } | Self::Push { source, .. } => source.name(),
             Self::Blocked { .. } => "RegistryBlocked",
-            Self::Registries(_) => "InvalidConfiguration",
+            Self::Registries(_) | Self::NoQuota => "InvalidConfiguration",
             Self::PlatformMissing { .. } => "PlatformMissing",
             Self::SignatureRejected { .. } => "SignatureRejected",
             Self::WriteArchive(source) if source.raw_os_error() == Some(NO_SPACE) => "NoSpace",
@@ -109,6 +109,7 @@ impl Error {
             | Self::SeveralImages(_)
             | Self::NotForImages => "InvalidArchive",
             Self::Mount { .. }
+            | Self::MountImage { .. }
             | Self::Unmount { .. }
             | Self::MountTarget { .. }
             | Self::HostMoved { .. }

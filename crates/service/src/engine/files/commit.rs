@@ -104,6 +104,8 @@ impl Engine {
         };
         let (packed, hold) = packed?;
         moved?;
+        // With all that it changed, then.
+        container.check_kept()?;
         let (store, making) = (self.store.clone(), job.clone());
         let made = unbounded("commit", move || {
             make(&store, &image, &effective, &request, packed, &making)

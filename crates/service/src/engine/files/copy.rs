@@ -82,7 +82,7 @@ impl Engine {
         let object = ObjectId::Container(container.id.clone());
         let work = move |job: &Job| {
             let root = engine.root_to_read(&container)?;
-            pour(root.export()?, archive, job, &|| true)
+            pour(root.export()?, archive, job, &|| container.check_kept())
         };
         self.transfer_job(JobKind::ExportContainer, object, &by, work)
     }
@@ -105,7 +105,11 @@ impl Engine {
                 None => engine.root_to_read(&container)?,
             };
             let stream = root.copy_out(path.as_str())?.ok_or(Error::NoSuchPath)?;
-            pour(stream, archive, job, &|| is_there(running.as_deref()))
+            let whole = || match &running {
+                Some(running) => check_running(running),
+                None => container.check_kept(),
+            };
+            pour(stream, archive, job, &whole)
         };
         self.transfer_job(JobKind::CopyOut, object, &by, work)
     }
@@ -188,12 +192,19 @@ fn is_there(running: Option<&Running>) -> bool {
     running.is_none_or(|running| !running.init.has_ended())
 }
 
+fn check_running(running: &Running) -> Result<(), Error> {
+    if is_there(Some(running)) { Ok(()) } else { Err(Error::EndedMeanwhile) }
+}
+
 /// Moves a whole archive to whoever asked for it, for as long as that is wanted.
+///
+/// What is removed under the archive is passed over in it. So `is_whole` is asked once more after the last of
+/// it: what says then that nothing was being removed has lost nothing.
 pub(in crate::engine) fn pour(
     mut stream: TarStream,
     archive: File,
     job: &Job,
-    go_on: &dyn Fn() -> bool,
+    is_whole: &dyn Fn() -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (watch, failed) = (JobWatch::new(job), Cell::new(false));
     let mut out: Box<dyn Write> = if is_regular(&archive) {
@@ -203,7 +214,9 @@ pub(in crate::engine) fn pour(
     };
     let (mut buffer, mut done) = (vec![0; CHUNK], 0);
     loop {
-        let read = stream.read(&mut buffer).map_err(broken)?;
+        let read = stream.read(&mut buffer);
+        is_whole()?;
+        let read = read.map_err(broken)?;
         if read == 0 {
             return out.flush().map_err(Error::WriteArchive);
         }
@@ -215,9 +228,6 @@ pub(in crate::engine) fn pour(
         done += read as u64;
         if watch.progress(done).is_break() {
             return Err(Error::Canceled);
-        }
-        if !go_on() {
-            return Err(Error::EndedMeanwhile);
         }
     }
 }

@@ -91,6 +91,19 @@ impl Ask for RemoveImage {
     }
 }
 
+impl RemoveImage {
+    /// An error if it is known by more names than may be taken from it.
+    fn check(&self, seen: &view::Image) -> Result<(), Error> {
+        if self.names == Names::Refuse && seen.references.len() > 1 {
+            return Err(Error::ImageNamed {
+                image: called(seen),
+                names: seen.references.join(", "),
+            });
+        }
+        Ok(())
+    }
+}
+
 impl Engine {
     /// Gives an image a name.
     ///
@@ -143,15 +156,9 @@ impl Engine {
 
     async fn take_out(&self, request: &RemoveImage, job: &Job) -> Result<(), Error> {
         let image = self.image(&request.image.id)?;
-        let seen = image.seen.get();
-        if request.names == Names::Refuse && seen.references.len() > 1 {
-            return Err(Error::ImageNamed {
-                image: called(&seen),
-                names: seen.references.join(", "),
-            });
-        }
+        request.check(&image.seen.get())?;
         if request.users == Users::Remove {
-            for id in &seen.containers {
+            for id in &image.seen.get().containers {
                 let Ok(container) = self.get(id) else { continue };
                 let remove =
                     Remove { container, running: IfRunning::Kill, volumes: OwnVolumes::Keep };
@@ -159,15 +166,21 @@ impl Engine {
             }
         }
         job.point_of_no_return()?;
-        self.delete_image(&image).await?;
+        self.delete_image(&image, |seen| request.check(seen)).await?;
         // It is gone: what stays of it now, the next collection takes.
         self.tidy_up().await;
         Ok(())
     }
 
-    /// Takes an image out of what is written down, and out of sight.
-    pub(super) async fn delete_image(&self, image: &Image) -> Result<(), Error> {
+    /// Takes an image out of what is written down, and out of sight, if `may` says so: nobody gives it a name
+    /// meanwhile.
+    pub(super) async fn delete_image(
+        &self,
+        image: &Image,
+        may: impl FnOnce(&view::Image) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let _alone = self.registering.lock().await;
+        may(&image.seen.get())?;
         let id = image.id;
         match self.state.run(move |c| durable::delete_image(c, &id)).await {
             Err(error) if error.is_in_use() => return Err(self.image_in_use(image)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::manage::called;
 use super::{Engine, Error, Image};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::engine::clock::Usec;
@@ -80,19 +81,25 @@ impl Engine {
         freed: &mut Freed,
     ) -> Result<(), Error> {
         let mut fitting = Vec::new();
-        for image in self.images.all() {
-            if request.fits(&image.seen.get()) && self.has_labels(&image, &request.labels).await? {
-                fitting.push(image);
+        for image in self.images.all().into_iter().filter(|it| request.fits(&it.seen.get())) {
+            match self.has_labels(&image, &request.labels).await {
+                Ok(true) => fitting.push(image),
+                Ok(false) => {}
+                // No reason not to look at the others.
+                Err(error) => job.log(4, format!("{} is left: {}", image.id, error.chain())),
             }
         }
         for image in fitting {
             job.check()?;
             // Counted before: what two of them share is freed with the second.
             let size = self.images.unique_size(&image.id);
-            let removed = if request.dry_run { Ok(()) } else { self.delete_image(&image).await };
+            // It may have got a name since.
+            let still_fits = |seen: &_| if request.fits(seen) { Ok(()) } else { Err(in_use(seen)) };
+            let removed =
+                if request.dry_run { Ok(()) } else { self.delete_image(&image, still_fits).await };
             match removed {
                 Ok(()) => freed.add(&image, size),
-                // A container was made from it meanwhile.
+                // Or a container was made from it.
                 Err(Error::ImageInUse { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -117,6 +124,10 @@ impl Engine {
         let has = config.labels_of_config();
         Ok(labels.iter().all(|(key, value)| has.and_then(|all| all.get(key)) == Some(value)))
     }
+}
+
+fn in_use(seen: &view::Image) -> Error {
+    Error::ImageInUse { image: called(seen), by: "somebody".into() }
 }
 
 impl Prune {

@@ -143,11 +143,19 @@ impl Engine {
         Ok(Pulled { id: *id, name, digest })
     }
 
-    /// The first image here that has one of the names.
+    /// The first image here that has one of the names, and is for the platform if one is asked for.
     fn one_here(&self, request: &PullImage) -> Option<Pulled> {
         [&request.reference].into_iter().chain(&request.names).find_map(|name| {
             let here = self.images.find(name.as_str()).ok()?;
-            let digest = here.seen.get().digests.first().copied();
+            let seen = here.seen.get();
+            let is_for = |wanted: &Platform| {
+                (wanted.os(), wanted.architecture()) == (&seen.os, &seen.architecture)
+                    && wanted.variant().is_none_or(|variant| variant == seen.variant)
+            };
+            if !request.platform.as_ref().is_none_or(is_for) {
+                return None;
+            }
+            let digest = seen.digests.first().copied();
             Some(Pulled { id: here.id, name: name.clone(), digest })
         })
     }

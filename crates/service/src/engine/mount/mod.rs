@@ -14,7 +14,7 @@ use tare_specgen::{MountOption, MountTarget, RootfsAccess};
 pub(super) use host::{HostSource, Opened, open};
 pub(super) use image::mounted_images;
 pub(super) use options::{bind_options, relabel};
-pub(super) use source::{Source, Wanted, has_source};
+pub(super) use source::{Source, Wanted, has_source, root_options};
 
 use std::os::fd::OwnedFd;
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tare_runtime::ContainerName;
 use tare_specgen::{Effective, MountRequest, MountSource, MountTarget, SubPath};
 use tare_storage::{
-    ChainId, ContainerKey, Digest, Pin, RootOptions, Rootfs, Store, bind, read_place,
+    ChainId, ContainerKey, Digest, FileLabel, Pin, RootOptions, Rootfs, Store, bind, read_place,
 };
 
 use super::image::is_written;
@@ -62,16 +62,14 @@ impl ImageMount {
     fn make(
         self,
         store: &Store,
-        users: Option<BorrowedFd<'_>>,
+        options: &RootOptions<'_>,
         container: &ContainerName,
     ) -> Result<Source, Error> {
         let failed = |source| failed_mount(container, source);
         let Self { target, image, layers, sub_path, own } = self;
-        let plain = RootOptions::new();
-        let options = users.map_or(plain, |users| plain.with_users(users));
         let whole = match own {
-            Some((key, nth)) => store.mount_image(&layers, &key, nth, &options),
-            None => store.mount_layers_for(&layers, users),
+            Some((key, nth)) => store.mount_image(&layers, &key, nth, options),
+            None => store.mount_layers_with(&layers, options),
         };
         let whole = whole.map_err(failed)?;
         let mount = match sub_path {
@@ -83,6 +81,16 @@ impl ImageMount {
         };
         Ok(Source { target, mount })
     }
+}
+
+/// How files that are a container's own are mounted.
+pub(in crate::engine) fn root_options<'a>(
+    users: Option<BorrowedFd<'a>>,
+    label: Option<&'a FileLabel>,
+) -> RootOptions<'a> {
+    let plain = RootOptions::new();
+    let labelled = label.map_or(plain, |label| plain.with_label(label));
+    users.map_or(labelled, |users| labelled.with_users(users))
 }
 
 /// Whether what is mounted has to be made when the container starts.
@@ -147,7 +155,8 @@ impl Wanted {
     }
 
     /// Makes it, from a root with owners as they are on disk; with owners mapped as a user namespace does, if
-    /// there is one; labelled, if there are labels and that was asked for.
+    /// there is one; labelled, if there are labels and that was asked for. What is of an image always is: it
+    /// is the container's own, and nobody else sees these labels.
     pub(in crate::engine) fn make(
         self,
         store: &Store,
@@ -173,7 +182,10 @@ impl Wanted {
                 let mount = bind(place.as_fd(), &options).map_err(failed)?;
                 Ok(Source { target: request.target, mount })
             }
-            Self::Image(mount) => mount.make(store, users, container),
+            Self::Image(mount) => {
+                let own = labels.and_then(|labels| labels.own.as_ref());
+                mount.make(store, &root_options(users, own), container)
+            }
         }
     }
 }

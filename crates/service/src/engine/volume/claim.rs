@@ -158,12 +158,16 @@ impl Inner {
         by: &Caller,
     ) -> Result<Vec<VolumeRow>, Error> {
         let rows = self.volumes.to_be_made(claims, by)?;
-        self.make_directories(&rows).await?;
+        self.make_directories(&rows, VolumeOptions::new()).await?;
         Ok(rows)
     }
 
     /// Makes the directories of volumes, whose rows are written next.
-    pub(super) async fn make_directories(&self, rows: &[VolumeRow]) -> Result<(), Error> {
+    pub(super) async fn make_directories(
+        &self,
+        rows: &[VolumeRow],
+        mut options: VolumeOptions,
+    ) -> Result<(), Error> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -176,7 +180,6 @@ impl Inner {
         }
         let written = names.clone();
         self.state.run(move |c| durable::begin_volumes(c, &written)).await?;
-        let mut options = VolumeOptions::new();
         if let Some(label) = self.volume_label()? {
             options = options.with_label(label);
         }
@@ -184,7 +187,10 @@ impl Inner {
         let made = brief(move || {
             wanted.iter().try_for_each(|name| {
                 let made = store.create_volume(name, &options);
-                made.map(drop).map_err(Error::Storage)
+                made.map(drop).map_err(|error| match error {
+                    tare_storage::Error::Unsupported { .. } => Error::NoQuota,
+                    other => Error::Storage(other),
+                })
             })
         });
         match made.await {

@@ -97,10 +97,10 @@ impl Engine {
         let (engine, object) = (self.clone(), ObjectId::Volume(volume.name.clone()));
         let work = move |job: Arc<Job>| async move {
             let name = engine.same_volume(&volume)?.row.name.clone();
-            let store = engine.store.clone();
             job.stage("copying");
             unbounded("export", move || {
-                pour(store.open_volume(&name)?.export()?, archive, &job, &|| true)
+                let content = engine.store.open_volume(&name)?;
+                pour(content.export()?, archive, &job, &|| engine.same_volume(&volume).map(drop))
             })
             .await?;
             Ok(Output::default())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tare_runtime::ContainerId;
-use tare_storage::VolumeName;
+use tare_storage::{SizeLimit, VolumeName, VolumeOptions};
 
 use super::Volume;
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -23,6 +23,10 @@ pub struct CreateVolume {
     pub name: VolumeName,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// How much it may hold; as much as the disk, if nothing is said.
+    pub size_limit: Option<SizeLimit>,
+    /// Owner and group of its directory, as containers see them.
+    pub owner: (u32, u32),
 }
 
 /// A volume to be removed with all that is in it.
@@ -66,12 +70,13 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::VolumeExists`], [`Error::Storage`].
+    /// [`Error::VolumeExists`], [`Error::NoQuota`], [`Error::Storage`].
     pub async fn create_volume(
         &self,
         request: Authorized<CreateVolume>,
     ) -> Result<VolumeName, Error> {
-        let (CreateVolume { name, labels }, by) = request.into_parts();
+        let (CreateVolume { name, labels, size_limit, owner: (uid, gid) }, by) =
+            request.into_parts();
         let _alone = self.volumes.changing.lock().await;
         if self.volumes.get(&name).is_some() {
             return Err(Error::VolumeExists(name));
@@ -81,10 +86,18 @@ impl Engine {
             owner_uid: by.uid,
             created: Usec::now(),
             anonymous: false,
-            definition: VolumeDefinition { version: Version, labels },
+            definition: VolumeDefinition {
+                version: Version,
+                labels,
+                size_limit: size_limit.map(SizeLimit::bytes),
+            },
         };
         let rows = [row];
-        self.make_directories(&rows).await?;
+        let mut options = VolumeOptions::new().with_owner(uid, gid);
+        if let Some(limit) = size_limit {
+            options = options.with_limit(limit);
+        }
+        self.make_directories(&rows, options).await?;
         let [row] = rows.clone();
         if let Err(error) = self.state.run(move |c| durable::insert_volume(c, &row)).await {
             self.unmake(&rows).await;
@@ -167,6 +180,7 @@ impl Inner {
             "CreatedTimestamp": row.created.0,
             "Anonymous": row.anonymous,
             "Labels": row.definition.labels,
+            "SizeLimit": row.definition.size_limit,
             "Containers": ids,
         });
         Ok(document.to_string())

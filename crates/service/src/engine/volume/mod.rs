@@ -79,6 +79,7 @@ impl Volumes {
             owner_uid: row.owner_uid,
             created: row.created,
             anonymous: row.anonymous,
+            size_limit: row.definition.size_limit,
             containers: Vec::new(),
             public_labels: public_labels(config, labels.map(|(k, v)| (k.as_str(), v.as_str()))),
         };

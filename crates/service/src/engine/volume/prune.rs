@@ -28,7 +28,14 @@ impl Engine {
         let mut freed = FreedVolumes::default();
         for volume in self.volumes.all().into_iter().filter(|volume| fits(volume, until, labels)) {
             job.check()?;
-            let bytes = self.usage_of(volume.row.name.clone()).await?;
+            // Whatever is in it: it is not needed.
+            let bytes = self.usage_of(volume.row.name.clone()).await.unwrap_or_else(|error| {
+                job.log(
+                    4,
+                    format!("volume {} is not measured: {}", volume.row.name, error.chain()),
+                );
+                0
+            });
             let removed = if dry_run { Ok(()) } else { self.prune_volume(&volume, job).await };
             match removed {
                 Ok(()) => {

@@ -131,7 +131,7 @@ pub(crate) fn manifest(
     let config = Descriptor {
         digest: *config,
         size: config_len as u64,
-        media_type: "application/vnd.oci.image.config.v1+json".into(),
+        media_type: super::super::write::CONFIG_TYPE.into(),
     };
     let layers: Vec<_> = layers.iter().map(|layer| layer.blob.clone()).collect();
     super::super::write::manifest(&config, &layers)

@@ -29,6 +29,9 @@ pub(crate) struct VolumeDefinition {
     #[serde(rename = "v")]
     pub(crate) version: Version<1>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size_limit: Option<u64>,
 }
 
 /// Writes down that directories of volumes are about to be made.
@@ -125,8 +128,8 @@ mod tests {
     use crate::engine::records::durable::scratch;
 
     fn sample() -> VolumeRow {
-        let definition =
-            VolumeDefinition { version: Version, labels: [("a".into(), "b".into())].into() };
+        let labels = [("a".into(), "b".into())].into();
+        let definition = VolumeDefinition { labels, ..VolumeDefinition::default() };
         let name = "data".parse().unwrap();
         VolumeRow { name, owner_uid: 7, created: Usec(1), anonymous: true, definition }
     }
