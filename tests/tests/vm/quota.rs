@@ -65,6 +65,8 @@ fn vm_volumes_hold_what_they_may_and_no_more() {
         };
         let options = Options::from([
             ("Command", vec!["sleep", "1000"].into()),
+            // Networks are of the other disk.
+            ("NetworkMode", "none".into()),
             ("Volumes", vec![row("v", "/v"), row("open", "/open")].into()),
         ]);
         let path = client.create_with("c", options).await.unwrap();
