@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tare_netns::{Connection, MacAddress, PortRequest};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::{
-    Effective, Foreign, ForeignKind, ImageDefaults, NamespaceKind, Reason, Request, SecretName,
-    effective, reasons,
+    BaseHosts, Effective, Foreign, ForeignKind, ImageDefaults, NamespaceKind, Reason, Request,
+    SecretName, effective, reasons,
 };
 
 use super::blocking::brief;
@@ -222,9 +222,7 @@ impl Inner {
         image: &str,
         mut asked: Asked,
     ) -> Result<Draft, Error> {
-        if by.uid != 0 && !asked.request.hooks_dirs.is_empty() {
-            return Err(Error::PathsOfOthers("HooksDirs"));
-        }
+        check_paths(by, &asked.request)?;
         namespaces::check_caller(by, &asked.request)?;
         let opened = mount::open(by, std::mem::take(&mut asked.mounts)).await?;
         if let Some(file) = asked.env_file.take() {
@@ -535,6 +533,17 @@ impl Inner {
             }
         }
         Err(taken.unwrap_or(Error::Bug("no name".into())))
+    }
+}
+
+/// An error if somebody but root names files by paths: those are opened by the service, also for a dry run, which
+/// nobody is asked about.
+fn check_paths(by: &Caller, request: &Request) -> Result<(), Error> {
+    let has_base = matches!(request.base_hosts, BaseHosts::Path(_));
+    let options = [("HooksDirs", !request.hooks_dirs.is_empty()), ("BaseHosts", has_base)];
+    match options.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) if by.uid != 0 => Err(Error::PathsOfOthers(option)),
+        _ => Ok(()),
     }
 }
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use tare_specgen::{
-    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountTarget, Placement, RootfsFacts, RootfsFile,
-    SeenAt, Timezone, ZoneName, seen_at,
+    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountSource, MountTarget, Placement, RootfsFacts,
+    RootfsFile, SeenAt, Timezone, ZoneName, seen_at,
 };
 use tare_storage::{Kind, NewEntry, Rootfs};
 
@@ -68,7 +68,8 @@ pub(super) fn facts(
     Ok(facts)
 }
 
-/// A file of accounts, from the mount that hides that of the root file system if there is one.
+/// A file of accounts, from the mount that hides that of the root file system if there is one: none, if what is
+/// mounted is the host's and nobody may look at it.
 fn accounts(
     rootfs: &Rootfs,
     effective: &Effective,
@@ -76,10 +77,13 @@ fn accounts(
     path: &str,
 ) -> Result<Option<Vec<u8>>, tare_storage::Error> {
     let Ok(target) = path.parse() else { return Ok(None) };
-    if let SeenAt::Mount(mount, rest) = seen_at(effective, &target)
-        && let Some(source) = sources.iter().find(|source| source.target == mount.target)
-    {
-        return source.read(rest, MAX_ACCOUNTS);
+    if let SeenAt::Mount(mount, rest) = seen_at(effective, &target) {
+        if let Some(source) = sources.iter().find(|source| source.target == mount.target) {
+            return source.read(rest, MAX_ACCOUNTS);
+        }
+        if matches!(mount.source, MountSource::Host(_)) {
+            return Ok(None);
+        }
     }
     rootfs.read_file(path, MAX_ACCOUNTS)
 }
