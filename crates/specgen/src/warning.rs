@@ -31,6 +31,13 @@ pub enum Warning {
         /// The value that was set.
         value: u64,
     },
+    /// A user or group that the image does not know was not added: another has that number as its name.
+    AccountNameTaken {
+        /// The file it is not added to.
+        file: &'static str,
+        /// Its number.
+        id: u32,
+    },
     /// The wish to be killed late is cut down to what the service itself has.
     OomScoreRaised {
         /// What was asked for.
@@ -51,6 +58,9 @@ impl fmt::Display for Warning {
             }
             Self::HostGatewayLeftOut { name } => {
                 write!(f, "{name} is not in hosts: the host has no address on its networks")
+            }
+            Self::AccountNameTaken { file, id } => {
+                write!(f, "{id} is not added to {file}: another account has that as its name")
             }
             Self::OomScoreRaised { wanted, value } => {
                 write!(f, "OOMScoreAdjust is {value} instead of {wanted}: the host allows no less")
