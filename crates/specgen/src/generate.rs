@@ -54,7 +54,9 @@ pub fn generate(
     rootfs: &RootfsFacts,
     placement: &Placement,
 ) -> Result<Generated, Error> {
-    let mut warnings = Vec::new();
+    let unknown = placement.cdi.unknown.iter();
+    let mut warnings: Vec<_> =
+        unknown.map(|name| Warning::CdiEditLeftOut { name: name.clone() }).collect();
     let user = user(effective, rootfs, placement)?;
     let hostname = hostname(effective, host, placement);
     let bounding = bounding(effective, host)?;

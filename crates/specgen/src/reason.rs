@@ -12,6 +12,7 @@ use crate::files::BaseHosts;
 use crate::mount::{Flag, Kind, MountSource, Spread};
 use crate::namespace::{NamespaceKind, NamespaceMode};
 use crate::request::{CgroupParent, NetworkMode, Privileged, RuntimeName, Seccomp};
+use crate::resources::CgroupFile;
 use crate::rlimit::RlimitKind;
 use crate::selinux::{SELinux, SELinuxParts};
 use crate::text::{AbsolutePath, LabelKey, word_type};
@@ -104,6 +105,8 @@ pub enum Reason {
     OomScore(i32),
     /// It may have more of the host than others, by this resource limit.
     Ulimit(RlimitKind),
+    /// This file of its control group has more than a limit.
+    CgroupFile(CgroupFile),
     /// It has caches and memory bandwidth for itself.
     IntelRdt,
     /// It is elsewhere in the host's control groups.
@@ -151,6 +154,7 @@ impl fmt::Display for Reason {
             Self::SELinuxLabel(label) => write!(f, "SELinux label {label}"),
             Self::OomScore(score) => write!(f, "OOM score {score}"),
             Self::Ulimit(kind) => write!(f, "limit {kind}"),
+            Self::CgroupFile(file) => write!(f, "cgroup file {file}"),
             Self::IntelRdt => f.write_str("cache and memory bandwidth"),
             Self::CgroupParent(parent) => write!(f, "cgroup parent {parent}"),
             Self::UnitProperty(name) => write!(f, "unit property {name}"),
@@ -272,6 +276,8 @@ fn place(effective: &Effective, reasons: &mut Vec<Reason>) {
     reasons.extend(score.map(Reason::OomScore));
     let limits = request.ulimits.iter().filter(|limit| limit.widens());
     reasons.extend(limits.map(|limit| Reason::Ulimit(limit.kind())));
+    let files = request.resources.unified.keys().filter(|file| !file.only_limits());
+    reasons.extend(files.cloned().map(Reason::CgroupFile));
     reasons.extend(request.intel_rdt.as_ref().map(|_| Reason::IntelRdt));
     reasons.extend(request.cgroup_parent.clone().map(Reason::CgroupParent));
     reasons.extend(request.unit.keys().cloned().map(Reason::UnitProperty));

@@ -21,7 +21,7 @@ fn request(json: &str) -> Request {
 }
 
 /// Every option that is no reason, whatever it says here; by its part of the JSON.
-const HARMLESS: [&str; 47] = [
+const HARMLESS: [&str; 48] = [
     r#""Command":["x"]"#,
     r#""TTY":true"#,
     r#""OpenStdin":true"#,
@@ -50,6 +50,7 @@ const HARMLESS: [&str; 47] = [
     r#""Seccomp":"default""#,
     r#""AppArmorProfile":"default""#,
     r#""Resources":{"Memory":1048576,"PidsMax":18446744073709551615}"#,
+    r#""Resources":{"Unified":{"memory.high":"1","cpu.weight":"9","io.max":"8:0 rbps=1","hugetlb.2MB.max":"0"}}"#,
     r#""TTY":true"#,
     r#""Init":true"#,
     r#""Namespaces":{"UserNamespace":"private","TimeMode":"private"},"TimeOffsets":{"Monotonic":5}"#,
@@ -72,7 +73,7 @@ const HARMLESS: [&str; 47] = [
 ];
 
 /// Every option that is one, with what it is called.
-const WIDENING: [(&str, &str); 46] = [
+const WIDENING: [(&str, &str); 52] = [
     (r#""NetworkMode":"host""#, "host network"),
     (r#""NetworkMode":"ns:/x""#, "network namespace /x"),
     (r#""Namespaces":{"PIDMode":"host"}"#, "host pid, no SELinux"),
@@ -101,6 +102,18 @@ const WIDENING: [(&str, &str); 46] = [
     (r#""Ulimits":[["nofile",0,1048577]]"#, "limit RLIMIT_NOFILE"),
     (r#""Ulimits":[["nproc",0,1048577]]"#, "limit RLIMIT_NPROC"),
     (r#""Ulimits":[["msgqueue",0,819201]]"#, "limit RLIMIT_MSGQUEUE"),
+    (r#""Resources":{"Unified":{"io.prio.class":"0"}}"#, "cgroup file io.prio.class"),
+    (r#""Resources":{"Unified":{"io.latency":"0"}}"#, "cgroup file io.latency"),
+    (
+        r#""Resources":{"Unified":{"cpuset.cpus.partition":"0"}}"#,
+        "cgroup file cpuset.cpus.partition",
+    ),
+    (
+        r#""Resources":{"Unified":{"cpuset.cpus.exclusive":"0"}}"#,
+        "cgroup file cpuset.cpus.exclusive",
+    ),
+    (r#""Resources":{"Unified":{"cpu.uclamp.min":"0"}}"#, "cgroup file cpu.uclamp.min"),
+    (r#""Resources":{"Unified":{"memory.min":"0"}}"#, "cgroup file memory.min"),
     (r#""IntelRdt":{"ClosID":"x"}"#, "cache and memory bandwidth"),
     (r#""CgroupParent":"/x""#, "cgroup parent /x"),
     (r#""CgroupParent":"x.slice""#, "cgroup parent x.slice"),

@@ -38,6 +38,11 @@ pub enum Warning {
         /// Its number.
         id: u32,
     },
+    /// Something that comes along with a CDI device is of a kind that this crate does not know, and left out.
+    CdiEditLeftOut {
+        /// Its name in the file.
+        name: String,
+    },
     /// The wish to be killed late is cut down to what the service itself has.
     OomScoreRaised {
         /// What was asked for.
@@ -61,6 +66,9 @@ impl fmt::Display for Warning {
             }
             Self::AccountNameTaken { file, id } => {
                 write!(f, "{id} is not added to {file}: another account has that as its name")
+            }
+            Self::CdiEditLeftOut { name } => {
+                write!(f, "{} of a CDI device is left out: it is not known", name.escape_debug())
             }
             Self::OomScoreRaised { wanted, value } => {
                 write!(f, "OOMScoreAdjust is {value} instead of {wanted}: the host allows no less")
