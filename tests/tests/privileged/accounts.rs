@@ -71,7 +71,7 @@ fn privileged_account_files_that_nobody_asks_for_keep_nobody_out() {
         assert_eq!(client.exec(&path, "echo in").await.stdout, "in\n");
         let as_a = Options::from([("User", "a".into())]);
         let refused = client.exec_argv(&path, &["true"], as_a, b"").await.unwrap_err();
-        assert_eq!(refused.name, format!("{ERROR}.StorageFailed"), "{refused:?}");
+        assert!(refused.name.starts_with(ERROR), "{refused:?}");
         client.remove(&path).await.done();
         tared.stop();
     });

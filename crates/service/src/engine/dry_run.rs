@@ -11,8 +11,8 @@ use tare_storage::Rootfs;
 
 use super::blocking::unbounded;
 use super::create::Draft;
-use super::inside::{self, Problem};
-use super::mount::{Source, has_source};
+use super::inside;
+use super::mount::{Problem, Source, has_source};
 use super::of_host::OfHost;
 use super::records::durable::Joined;
 use super::users::{self, Subordinate};

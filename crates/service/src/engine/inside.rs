@@ -12,32 +12,12 @@ use tare_specgen::{
 use tare_storage::{Kind, NewEntry, Rootfs};
 
 use super::bundle::MAX_ACCOUNTS;
-use super::mount::Source;
+use super::mount::{Problem, Source, resolved};
 
 /// Where zones are, on the host and in an image.
 const ZONES: &str = "/usr/share/zoneinfo";
 /// A zone file larger than this is none.
 const MAX_ZONE: usize = 1 << 20;
-
-/// Why something cannot be known.
-#[derive(Debug)]
-pub(super) enum Problem {
-    /// It cannot be read.
-    Storage(tare_storage::Error),
-    /// A mount would be where none may be.
-    Target {
-        /// What was asked for.
-        asked: MountTarget,
-        /// Where that leads.
-        leads_to: String,
-    },
-}
-
-impl From<tare_storage::Error> for Problem {
-    fn from(source: tare_storage::Error) -> Self {
-        Self::Storage(source)
-    }
-}
 
 /// Reads what is needed of a root file system.
 pub(super) fn facts(
@@ -60,11 +40,7 @@ pub(super) fn facts(
         },
     };
     facts.lacks_mtab = rootfs.is_dir("/etc")? && rootfs.stat_link("/etc/mtab")?.is_none();
-    for mount in &request.mounts {
-        if let Some(resolved) = resolved(rootfs, &mount.target)? {
-            facts.resolved.insert(mount.target.clone(), resolved);
-        }
-    }
+    facts.resolved = resolved(rootfs, &request.mounts, sources)?;
     Ok(facts)
 }
 
@@ -90,18 +66,6 @@ fn accounts(
 
 fn is_regular(rootfs: &Rootfs, path: &str) -> Result<bool, tare_storage::Error> {
     Ok(rootfs.stat(path)?.is_some_and(|stat| stat.kind == Kind::Regular))
-}
-
-/// Where the target of a mount leads, if that is elsewhere.
-fn resolved(rootfs: &Rootfs, target: &MountTarget) -> Result<Option<MountTarget>, Problem> {
-    let leads_to = rootfs.resolve(target.as_str())?;
-    if leads_to == target.as_str() {
-        return Ok(None);
-    }
-    match leads_to.parse() {
-        Ok(resolved) => Ok(Some(resolved)),
-        Err(_) => Err(Problem::Target { asked: target.clone(), leads_to }),
-    }
 }
 
 /// The name of a time zone, which for the host's own is found out.
