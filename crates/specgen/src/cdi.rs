@@ -4,7 +4,10 @@
 //! specification, from directories that root alone can write to. They are never taken from an image
 //! or an archive (CVE-2026-53492).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::device::{DeviceAccess, DeviceKind, DeviceRequest};
 use crate::error::{Cause, Error};
@@ -50,6 +53,8 @@ pub struct CdiEdits {
     pub hooks: OciHooks,
     /// Groups for the first process.
     pub additional_gids: Vec<u32>,
+    /// What else the files say is to be changed, by its name, and is not: nothing is known of it here.
+    pub unknown: BTreeSet<String>,
 }
 
 /// A CDI file.
@@ -114,6 +119,7 @@ impl CdiEdits {
         look: impl Fn(&AbsolutePath) -> Option<(DeviceKind, DeviceNumber)>,
     ) -> Result<(), &'static str> {
         self.env.extend(edits.env.iter().cloned());
+        self.unknown.extend(edits.unknown.keys().cloned());
         for node in &edits.device_nodes {
             self.devices.push(node.device(&look)?);
         }
@@ -170,6 +176,8 @@ struct Edits {
     hooks: Vec<Hook>,
     #[serde(rename = "additionalGids")]
     additional_gids: Vec<u32>,
+    #[serde(flatten)]
+    unknown: BTreeMap<String, Value>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -278,6 +286,12 @@ mod tests {
         let edits = resolve(&["vendor.com/gpu=0"], &[FILE, &other]).unwrap();
         assert_eq!(edits.env[1].as_str(), "GPU=other", "the later file counts");
         assert!(resolve(&["vendor.com/gpu=2"], &[FILE]).unwrap_err().contains("vendor.com/gpu=2"));
+        assert!(edits.unknown.is_empty());
+        let later = FILE
+            .replace("\"additionalGids\"", "\"netDevices\":[{\"hostInterfaceName\":\"x\"}],\"x\"");
+        let edits = resolve(&["vendor.com/gpu=0"], &[&later]).unwrap();
+        let unknown: Vec<_> = edits.unknown.iter().map(String::as_str).collect();
+        assert_eq!(unknown, ["netDevices", "x"], "what is not done is known");
         let absent = FILE.replace("/dev/vendor/ctl", "/dev/vendor/none");
         assert!(resolve(&["vendor.com/gpu=0"], &[&absent]).is_err());
     }

@@ -38,14 +38,17 @@ impl Request {
         let is_first = own.pid == Private && self.init == Init::No;
         // Who is in a user namespace of its own mounts nothing that shows those of another: it would be
         // shown the host's.
-        let is_shared = |mode: &NamespaceMode| matches!(mode, NamespaceMode::Container(_));
-        let shares =
-            managed_by_other || [&own.pid, &own.ipc, &own.cgroup].into_iter().any(is_shared);
+        let is_shared = |mode: &NamespaceMode| {
+            matches!(mode, NamespaceMode::Container(_) | NamespaceMode::Path(_))
+        };
+        let shares = managed_by_other
+            || matches!(self.network_mode, NetworkMode::Path(_))
+            || [&own.pid, &own.ipc, &own.cgroup].into_iter().any(is_shared);
         [
             (
                 "UserNamespace",
                 own.user == Private && shares,
-                "cannot be private beside a PID, IPC, cgroup or network namespace of another container",
+                "cannot be private beside a PID, IPC, cgroup or network namespace of another container or at a path",
             ),
             (
                 "Hostname",

@@ -108,8 +108,9 @@ fn with_home_of(
 ) -> Result<Vec<EnvVar>, Error> {
     let first: u32 = part(&process["user"], "uid")?;
     let name = first.to_string();
-    let before =
-        user::home_of(first, rootfs).map_err(|source| Error::User { user: name, source })?;
+    let begins_in = process["cwd"].as_str().unwrap_or("/");
+    let before = user::home_of(first, rootfs, begins_in)
+        .map_err(|source| Error::User { user: name, source })?;
     if env.iter().any(|entry| entry.name() == "HOME" && entry.value() != before) {
         return Ok(env.to_vec());
     }
@@ -132,7 +133,8 @@ fn set_user(process: &mut Value, user: &UserSpec, rootfs: &RootfsFacts) -> Resul
 }
 
 fn resolve(user: &UserSpec, rootfs: &RootfsFacts) -> Result<user::ResolvedUser, Error> {
-    user::resolve(user, rootfs).map_err(|source| Error::User { user: user.to_string(), source })
+    user::resolve(user, rootfs, "/")
+        .map_err(|source| Error::User { user: user.to_string(), source })
 }
 
 fn broken(rule: &'static str) -> Error {
@@ -195,6 +197,11 @@ mod tests {
         assert_eq!(process["capabilities"]["effective"], json!([]));
         assert_eq!(process["capabilities"]["permitted"], json!([]));
         assert_eq!(process["capabilities"]["bounding"].as_array().unwrap().len(), 11);
+
+        let unknown = r#""User":"1234","WorkingDir":"/data""#;
+        let process = exec(unknown, |exec| exec.user = Some("www".parse().unwrap())).unwrap();
+        assert_eq!(value_of(&process, "HOME"), ["/srv/www"], "that of the first one is not kept");
+        assert_eq!(value_of(&exec(unknown, |_| {}).unwrap(), "HOME"), ["/data"]);
 
         let root = exec(r#""User":"www""#, |exec| exec.user = Some("0".parse().unwrap())).unwrap();
         assert_eq!(value_of(&root, "HOME"), ["/root"]);

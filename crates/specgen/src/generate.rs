@@ -54,14 +54,17 @@ pub fn generate(
     rootfs: &RootfsFacts,
     placement: &Placement,
 ) -> Result<Generated, Error> {
-    let mut warnings = Vec::new();
+    let unknown = placement.cdi.unknown.iter();
+    let mut warnings: Vec<_> =
+        unknown.map(|name| Warning::CdiEditLeftOut { name: name.clone() }).collect();
     let user = user(effective, rootfs, placement)?;
     let hostname = hostname(effective, host, placement);
     let bounding = bounding(effective, host)?;
     check_controllers(&effective.request.resources, &host.controllers)?;
     let mut files =
         files::bound_files(effective, host, rootfs, placement, hostname, &mut warnings)?;
-    let (rootfs_files, accounts) = passwd::files(effective, &user, rootfs, placement);
+    let (rootfs_files, accounts) =
+        passwd::files(effective, &user, rootfs, placement, &mut warnings);
     let (link, zone) = timezone::localtime(effective, rootfs, placement)?;
     files.extend(accounts.into_iter().chain(zone));
     let labels = selinux::labels(effective, host, placement)?;
@@ -101,7 +104,8 @@ fn user(
     placement: &Placement,
 ) -> Result<ResolvedUser, Error> {
     let failed = |source| Error::User { user: effective.user.to_string(), source };
-    let mut user = user::resolve(&effective.user, rootfs).map_err(failed)?;
+    let mut user =
+        user::resolve(&effective.user, rootfs, effective.working_dir.as_str()).map_err(failed)?;
     user::add_groups(&mut user, &effective.request.group_add, rootfs)
         .map_err(|source| Error::User { user: "GroupAdd".to_owned(), source })?;
     user.additional_gids.extend(&placement.cdi.additional_gids);

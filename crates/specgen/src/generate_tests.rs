@@ -362,6 +362,33 @@ fn b26_a_second_start_has_the_same_bytes() {
     assert_eq!(generate(&effective, &host, &rootfs, &placement).unwrap(), first);
 }
 
+/// B26: what it writes into the root is what the next one finds there.
+#[test]
+fn b26_a_second_start_finds_what_the_first_has_written() {
+    let (host, placement) = (testing::host(), testing::placement());
+    for (dir, home) in [("/srv", "/srv"), ("/srv/", "/srv/"), ("/a:b", "/")] {
+        for user in ["1234", "1234:5678"] {
+            let request = format!(r#""User":"{user}","WorkingDir":"{dir}""#);
+            let effective = testing::effective(&request);
+            let mut rootfs = testing::rootfs();
+            let first = generate(&effective, &host, &rootfs, &placement).unwrap();
+            for file in &first.rootfs_files {
+                let content = Some(file.content.clone());
+                match file.path.as_str() {
+                    "/etc/passwd" => rootfs.passwd = content,
+                    _ => rootfs.group = content,
+                }
+            }
+            let second = generate(&effective, &host, &rootfs, &placement).unwrap();
+            assert!(!first.rootfs_files.is_empty() && second.rootfs_files.is_empty());
+            let shown = |made: &Generated| serde_json::from_slice::<Value>(&made.config).unwrap();
+            assert_eq!(shown(&first), shown(&second), "{request}");
+            let env = shown(&first)["process"]["env"].to_string();
+            assert!(env.contains(&format!("\"HOME={home}\"")), "{request}: {env}");
+        }
+    }
+}
+
 /// CVE-2020-14370: what is asked for one container is in no other.
 #[test]
 fn cve_2020_14370_nothing_goes_from_one_container_to_the_next() {

@@ -82,7 +82,8 @@ pub(crate) fn bounding(effective: &Effective, host: &HostFacts) -> Result<Capabi
     Err(Error::Capabilities { missing })
 }
 
-/// The environment: what everybody gets, under what was asked for, under what is secret.
+/// The environment: what everybody gets, under what was asked for, under what devices need, as in podman, under what
+/// is secret.
 fn env(effective: &Effective, parts: &Parts<'_>) -> Result<Vec<EnvVar>, Error> {
     let mut defaults = vec![
         env_var("PATH", PATH),
@@ -95,7 +96,7 @@ fn env(effective: &Effective, parts: &Parts<'_>) -> Result<Vec<EnvVar>, Error> {
     }
     defaults.extend(services::env(effective, parts.placement));
     let secrets = secret::env(effective, parts.placement)?;
-    Ok(overlaid([&defaults, &parts.placement.cdi.env, &effective.env, &secrets]))
+    Ok(overlaid([&defaults, &effective.env, &parts.placement.cdi.env, &secrets]))
 }
 
 /// An entry made of parts that cannot hold a NUL.
@@ -133,6 +134,25 @@ mod tests {
         let own = env_of(r#""Env":["HOME=/srv","A=b","HOSTNAME=x","container=mine"]"#);
         assert_eq!(own[1..], ["container=mine", "HOSTNAME=x", "HOME=/srv", "A=b"]);
         assert_eq!(env_of(r#""TTY":true"#)[4], "TERM=xterm");
+    }
+
+    /// An image that says which devices there are does not know.
+    #[test]
+    fn what_devices_need_replaces_what_the_image_says() {
+        let mut placement = testing::placement();
+        placement.cdi.unknown.insert("netDevices".to_owned());
+        placement.cdi.env = vec!["GPUS=0".parse().unwrap(), "HOME=/gpu".parse().unwrap()];
+        let effective = testing::effective(r#""Env":["GPUS=void","A=b"]"#);
+        let (host, rootfs) = (testing::host(), testing::rootfs());
+        let made = crate::generate(&effective, &host, &rootfs, &placement).unwrap();
+        let warnings: Vec<_> = made.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings, ["netDevices of a CDI device is left out: it is not known"]);
+        let config: serde_json::Value = serde_json::from_slice(&made.config).unwrap();
+        let env: Vec<String> = serde_json::from_value(config["process"]["env"].clone()).unwrap();
+        for want in ["GPUS=0", "HOME=/gpu", "A=b"] {
+            assert!(env.contains(&want.to_owned()), "{want}: {env:?}");
+        }
+        assert!(!env.contains(&"GPUS=void".to_owned()), "{env:?}");
     }
 
     #[test]

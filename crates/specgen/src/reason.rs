@@ -12,6 +12,8 @@ use crate::files::BaseHosts;
 use crate::mount::{Flag, Kind, MountSource, Spread};
 use crate::namespace::{NamespaceKind, NamespaceMode};
 use crate::request::{CgroupParent, NetworkMode, Privileged, RuntimeName, Seccomp};
+use crate::resources::CgroupFile;
+use crate::rlimit::RlimitKind;
 use crate::selinux::{SELinux, SELinuxParts};
 use crate::text::{AbsolutePath, LabelKey, word_type};
 
@@ -29,13 +31,15 @@ word_type! {
     "container" => Container,
 }
 
-/// What the names in a request turn out to be: what of it is not its owner's, and what is not made
-/// from an image. Whoever resolves the names finds out.
+/// What the names in a request turn out to be: what of it is not its owner's, or reaches the host itself, and what
+/// is not made from an image. Whoever resolves the names finds out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Foreign {
     /// Things of other owners, by kind and name.
     pub things: BTreeSet<(ForeignKind, String)>,
+    /// Privileged containers, by name, whose namespaces it joins.
+    pub privileged: BTreeSet<String>,
     /// Where the root file system comes from.
     pub root: RootSource,
     /// The site wants every container to have a user namespace of its own.
@@ -71,6 +75,8 @@ pub enum Reason {
     NoUserNamespace,
     /// It uses something of another owner.
     Foreign(ForeignKind, String),
+    /// It joins namespaces of this container, which is privileged: what runs in one meets what runs in the other.
+    JoinsPrivileged(String),
     /// It sees this file or directory of the host.
     HostPath(AbsolutePath),
     /// Its mounts spread to the host, files in them are more than data, or of the host and get other labels.
@@ -97,6 +103,10 @@ pub enum Reason {
     SELinuxLabel(SELinuxParts),
     /// The kernel kills others first for want of memory.
     OomScore(i32),
+    /// It may have more of the host than others, by this resource limit.
+    Ulimit(RlimitKind),
+    /// This file of its control group has more than a limit.
+    CgroupFile(CgroupFile),
     /// It has caches and memory bandwidth for itself.
     IntelRdt,
     /// It is elsewhere in the host's control groups.
@@ -126,6 +136,9 @@ impl fmt::Display for Reason {
             Self::Foreign(kind, name) => {
                 write!(f, "{kind} {} of another user", name.escape_debug())
             }
+            Self::JoinsPrivileged(name) => {
+                write!(f, "namespaces of privileged container {}", name.escape_debug())
+            }
             // It is text, but of any script: what turns the direction of writing is shown as it is.
             Self::HostPath(path) => write!(f, "host path {}", path.as_str().escape_debug()),
             Self::MountOption(option) => write!(f, "mount option {option}"),
@@ -140,6 +153,8 @@ impl fmt::Display for Reason {
             Self::NoSELinux => f.write_str("no SELinux"),
             Self::SELinuxLabel(label) => write!(f, "SELinux label {label}"),
             Self::OomScore(score) => write!(f, "OOM score {score}"),
+            Self::Ulimit(kind) => write!(f, "limit {kind}"),
+            Self::CgroupFile(file) => write!(f, "cgroup file {file}"),
             Self::IntelRdt => f.write_str("cache and memory bandwidth"),
             Self::CgroupParent(parent) => write!(f, "cgroup parent {parent}"),
             Self::UnitProperty(name) => write!(f, "unit property {name}"),
@@ -170,6 +185,7 @@ pub fn reasons(effective: &Effective) -> Vec<Reason> {
         reasons.push(Reason::Root(foreign.root));
     }
     reasons.extend(foreign.things.iter().map(|(kind, name)| Reason::Foreign(*kind, name.clone())));
+    reasons.extend(foreign.privileged.iter().cloned().map(Reason::JoinsPrivileged));
     reasons
 }
 
@@ -258,6 +274,10 @@ fn place(effective: &Effective, reasons: &mut Vec<Reason>) {
     let request = &effective.request;
     let score = request.oom_score_adjust.map(i32::from).filter(|score| *score < 0);
     reasons.extend(score.map(Reason::OomScore));
+    let limits = request.ulimits.iter().filter(|limit| limit.widens());
+    reasons.extend(limits.map(|limit| Reason::Ulimit(limit.kind())));
+    let files = request.resources.unified.keys().filter(|file| !file.only_limits());
+    reasons.extend(files.cloned().map(Reason::CgroupFile));
     reasons.extend(request.intel_rdt.as_ref().map(|_| Reason::IntelRdt));
     reasons.extend(request.cgroup_parent.clone().map(Reason::CgroupParent));
     reasons.extend(request.unit.keys().cloned().map(Reason::UnitProperty));

@@ -21,7 +21,7 @@ fn request(json: &str) -> Request {
 }
 
 /// Every option that is no reason, whatever it says here; by its part of the JSON.
-const HARMLESS: [&str; 46] = [
+const HARMLESS: [&str; 48] = [
     r#""Command":["x"]"#,
     r#""TTY":true"#,
     r#""OpenStdin":true"#,
@@ -44,11 +44,13 @@ const HARMLESS: [&str; 46] = [
     r#""CapAdd":["KILL"]"#,
     r#""CapDrop":["ALL"]"#,
     r#""NoNewPrivileges":true"#,
-    r#""Ulimits":[["RLIMIT_CORE",0,0]]"#,
+    r#""Ulimits":[["core",0,0],["nofile",9,1048576],["nproc",9,1048576],["memlock",0,8388608]]"#,
+    r#""Ulimits":[["nice",0,20],["rtprio",0,0],["msgqueue",0,819200],["stack",0,18446744073709551615]]"#,
     r#""ShmSize":4096"#,
     r#""Seccomp":"default""#,
     r#""AppArmorProfile":"default""#,
     r#""Resources":{"Memory":1048576,"PidsMax":18446744073709551615}"#,
+    r#""Resources":{"Unified":{"memory.high":"1","cpu.weight":"9","io.max":"8:0 rbps=1","hugetlb.2MB.max":"0"}}"#,
     r#""TTY":true"#,
     r#""Init":true"#,
     r#""Namespaces":{"UserNamespace":"private","TimeMode":"private"},"TimeOffsets":{"Monotonic":5}"#,
@@ -71,7 +73,7 @@ const HARMLESS: [&str; 46] = [
 ];
 
 /// Every option that is one, with what it is called.
-const WIDENING: [(&str, &str); 40] = [
+const WIDENING: [(&str, &str); 52] = [
     (r#""NetworkMode":"host""#, "host network"),
     (r#""NetworkMode":"ns:/x""#, "network namespace /x"),
     (r#""Namespaces":{"PIDMode":"host"}"#, "host pid, no SELinux"),
@@ -94,6 +96,24 @@ const WIDENING: [(&str, &str); 40] = [
     (r#""SELinuxLabel":"a:b:c:s0""#, "SELinux label a:b:c:s0"),
     (r#""SELinuxLabel":"::spc_t""#, "SELinux label ::spc_t"),
     (r#""OOMScoreAdjust":-1"#, "OOM score -1"),
+    (r#""Ulimits":[["rtprio",0,1]]"#, "limit RLIMIT_RTPRIO"),
+    (r#""Ulimits":[["nice",0,21]]"#, "limit RLIMIT_NICE"),
+    (r#""Ulimits":[["memlock",0,8388609]]"#, "limit RLIMIT_MEMLOCK"),
+    (r#""Ulimits":[["nofile",0,1048577]]"#, "limit RLIMIT_NOFILE"),
+    (r#""Ulimits":[["nproc",0,1048577]]"#, "limit RLIMIT_NPROC"),
+    (r#""Ulimits":[["msgqueue",0,819201]]"#, "limit RLIMIT_MSGQUEUE"),
+    (r#""Resources":{"Unified":{"io.prio.class":"0"}}"#, "cgroup file io.prio.class"),
+    (r#""Resources":{"Unified":{"io.latency":"0"}}"#, "cgroup file io.latency"),
+    (
+        r#""Resources":{"Unified":{"cpuset.cpus.partition":"0"}}"#,
+        "cgroup file cpuset.cpus.partition",
+    ),
+    (
+        r#""Resources":{"Unified":{"cpuset.cpus.exclusive":"0"}}"#,
+        "cgroup file cpuset.cpus.exclusive",
+    ),
+    (r#""Resources":{"Unified":{"cpu.uclamp.min":"0"}}"#, "cgroup file cpu.uclamp.min"),
+    (r#""Resources":{"Unified":{"memory.min":"0"}}"#, "cgroup file memory.min"),
     (r#""IntelRdt":{"ClosID":"x"}"#, "cache and memory bandwidth"),
     (r#""CgroupParent":"/x""#, "cgroup parent /x"),
     (r#""CgroupParent":"x.slice""#, "cgroup parent x.slice"),
@@ -181,6 +201,11 @@ fn what_is_not_the_owners_is_a_reason() {
     let image = ImageDefaults::default();
     let want =
         ["bundle of the host", "volume data of another user", r"container w\neb of another user"];
+    assert_eq!(of(&request(r#""Env":[]"#), &image, &foreign), want);
+
+    let mut foreign = Foreign::default();
+    foreign.privileged.insert("o\nwn".to_owned());
+    let want = [r"namespaces of privileged container o\nwn"];
     assert_eq!(of(&request(r#""Env":[]"#), &image, &foreign), want);
 
     let strict = Foreign { user_namespace_required: true, ..Foreign::default() };

@@ -229,10 +229,42 @@ fn check_cgroup_file(text: &str) -> Result<(), Problem> {
     }
 }
 
+/// Files that take nothing from others, whatever is written to them; see the kernel's cgroup-v2 documentation.
+const LIMITS: [&str; 20] = [
+    "cpu.idle",
+    "cpu.max",
+    "cpu.max.burst",
+    "cpu.uclamp.max",
+    "cpu.weight",
+    "cpu.weight.nice",
+    "cpuset.cpus",
+    "cpuset.mems",
+    "io.bfq.weight",
+    "io.max",
+    "io.weight",
+    "memory.high",
+    "memory.low",
+    "memory.max",
+    "memory.oom.group",
+    "memory.swap.high",
+    "memory.swap.max",
+    "memory.zswap.max",
+    "misc.max",
+    "pids.max",
+];
+
 impl CgroupFile {
     /// The controller it belongs to.
     pub fn controller(&self) -> &str {
         self.as_str().split('.').next().unwrap_or_default()
+    }
+
+    /// Whether it only limits, or shares out as the options do: others take processors away from the host, memory
+    /// that it cannot have back, or turns before everybody at its disks.
+    pub(crate) fn only_limits(&self) -> bool {
+        let of_pages = self.as_str().strip_prefix("hugetlb.");
+        let limits_pages = of_pages.is_some_and(|rest| rest.strip_suffix(".max").is_some());
+        limits_pages || LIMITS.contains(&self.as_str())
     }
 }
 

@@ -151,6 +151,27 @@ impl Ulimit {
     pub const fn hard(self) -> u64 {
         self.hard
     }
+
+    /// Whether it lets a container have more of the host than it has without anybody asking.
+    pub(crate) const fn widens(self) -> bool {
+        self.hard > usual(self.kind)
+    }
+}
+
+/// Up to where nobody is asked: what every container has, else the kernel's own value, from which time of the
+/// processors before all others, memory that stays, and memory of the kernel are kept. All that is not listed is
+/// a process's own, or without limit as it is; see getrlimit(2).
+const fn usual(kind: RlimitKind) -> u64 {
+    match kind {
+        RlimitKind::Nofile => DEFAULT_FILES,
+        RlimitKind::Nproc => DEFAULT_PROCESSES,
+        RlimitKind::Memlock => 8 << 20,
+        RlimitKind::Msgqueue => 819_200,
+        // That is a nice value of 0, which all begin with.
+        RlimitKind::Nice => 20,
+        RlimitKind::Rtprio => 0,
+        _ => Ulimit::UNLIMITED,
+    }
 }
 
 impl TryFrom<(RlimitKind, u64, u64)> for Ulimit {
@@ -169,7 +190,9 @@ impl From<Ulimit> for (RlimitKind, u64, u64) {
 
 /// What podman gives every container: open files and processes.
 const DEFAULTS: [(RlimitKind, u64); 2] =
-    [(RlimitKind::Nofile, 1_048_576), (RlimitKind::Nproc, 1_048_576)];
+    [(RlimitKind::Nofile, DEFAULT_FILES), (RlimitKind::Nproc, DEFAULT_PROCESSES)];
+const DEFAULT_FILES: u64 = 1_048_576;
+const DEFAULT_PROCESSES: u64 = 1_048_576;
 
 /// The limits to set, by kind: the defaults cut down to what the host allows, under the requests.
 ///

@@ -139,10 +139,12 @@ pub(crate) struct ResolvedUser {
 /// Looks a user up in the container's account files.
 ///
 /// Numbers need not be in the files; names must. Without an explicit group the user also gets
-/// the groups that list its name, with one it gets that one alone, as in podman.
+/// the groups that list its name, with one it gets that one alone, as in podman. Who is not in the files is at
+/// home where they begin.
 pub(crate) fn resolve(
     spec: &UserSpec,
     rootfs: &RootfsFacts,
+    working_dir: &str,
 ) -> Result<ResolvedUser, UnknownAccount> {
     let passwd = bounded(rootfs.passwd.as_deref(), "/etc/passwd")?;
     let group = bounded(rootfs.group.as_deref(), "/etc/group")?;
@@ -169,7 +171,10 @@ pub(crate) fn resolve(
     }
     additional_gids.sort_unstable();
     additional_gids.dedup();
-    let home = entry.and_then(|entry| home(entry.home)).unwrap_or_else(|| "/".to_owned());
+    let home = match entry {
+        Some(entry) => home(entry.home),
+        None => home_of_unknown(uid, working_dir),
+    };
     Ok(ResolvedUser { uid, gid, additional_gids, home })
 }
 
@@ -188,9 +193,21 @@ pub(crate) fn add_groups(
     Ok(())
 }
 
-/// The home directory of a number, `/` if the files do not say.
-pub(crate) fn home_of(uid: u32, rootfs: &RootfsFacts) -> Result<String, UnknownAccount> {
-    resolve(&UserSpec { user: Account::Id(uid), group: None }, rootfs).map(|user| user.home)
+/// The home directory of a number; of one that is not in the files, with this working directory.
+pub(crate) fn home_of(
+    uid: u32,
+    rootfs: &RootfsFacts,
+    working_dir: &str,
+) -> Result<String, UnknownAccount> {
+    let spec = UserSpec { user: Account::Id(uid), group: None };
+    resolve(&spec, rootfs, working_dir).map(|user| user.home)
+}
+
+/// What is written of such a user, and read again at the next start. A path may have a colon, a field may not
+/// (B22, CVE-2022-4318).
+fn home_of_unknown(uid: u32, working_dir: &str) -> String {
+    let fits = uid != 0 && !working_dir.contains(':');
+    home(if fits { working_dir.as_bytes() } else { b"/" })
 }
 
 fn bounded<'a>(file: Option<&'a [u8]>, path: &'static str) -> Result<&'a [u8], UnknownAccount> {
@@ -211,9 +228,9 @@ fn group_id(wanted: &Account, group: &[u8]) -> Result<u32, UnknownAccount> {
 }
 
 /// A home directory out of an image is hostile: only a proper path is taken.
-fn home(bytes: &[u8]) -> Option<String> {
-    let path = std::str::from_utf8(bytes).ok()?.parse::<AbsolutePath>().ok()?;
-    Some(path.to_string())
+fn home(bytes: &[u8]) -> String {
+    let path = std::str::from_utf8(bytes).ok().and_then(|path| path.parse::<AbsolutePath>().ok());
+    path.map_or_else(|| "/".to_owned(), |path| path.to_string())
 }
 
 #[cfg(test)]
@@ -235,7 +252,7 @@ mod tests {
     }
 
     fn get(spec: &str) -> Result<(u32, u32, Vec<u32>, String), UnknownAccount> {
-        resolve(&spec.parse().unwrap(), &facts(PASSWD.as_bytes(), GROUP.as_bytes()))
+        resolve(&spec.parse().unwrap(), &facts(PASSWD.as_bytes(), GROUP.as_bytes()), "/")
             .map(|user| (user.uid, user.gid, user.additional_gids, user.home))
     }
 
@@ -267,16 +284,16 @@ mod tests {
     #[test]
     fn without_account_files() {
         let none = RootfsFacts::default();
-        let root = resolve(&UserSpec::default(), &none).unwrap();
+        let root = resolve(&UserSpec::default(), &none, "/srv").unwrap();
         assert_eq!((root.uid, root.gid, root.home.as_str()), (0, 0, "/"));
-        let www = resolve(&"www".parse().unwrap(), &none);
+        let www = resolve(&"www".parse().unwrap(), &none, "/");
         assert_eq!(www, Err(UnknownAccount::User("www".into())));
     }
 
     #[test]
     fn oversized_files_are_refused() {
         let facts = facts(&vec![b'x'; MAX_ACCOUNT_FILE + 1], b"");
-        let error = resolve(&UserSpec::default(), &facts).unwrap_err();
+        let error = resolve(&UserSpec::default(), &facts, "/").unwrap_err();
         assert_eq!(error, UnknownAccount::TooLarge("/etc/passwd"));
     }
 
@@ -297,7 +314,7 @@ mod tests {
             group in proptest::collection::vec(any::<u8>(), 0..400),
             uid in 0_u32..50,
         ) {
-            let user = resolve(&uid.to_string().parse().unwrap(), &facts(&passwd, &group)).unwrap();
+            let user = resolve(&uid.to_string().parse().unwrap(), &facts(&passwd, &group), "/").unwrap();
             prop_assert_eq!(user.uid, uid);
             prop_assert!(user.additional_gids.contains(&user.gid));
         }
@@ -309,7 +326,7 @@ mod tests {
             user in "(a|root|[0-9]{1,3})(:(a|[0-9]{1,3}))?",
         ) {
             let facts = facts(passwd.as_bytes(), passwd.as_bytes());
-            if let Ok(user) = resolve(&user.parse().unwrap(), &facts) {
+            if let Ok(user) = resolve(&user.parse().unwrap(), &facts, "/") {
                 prop_assert!(user.uid <= MAX_ID && user.gid <= MAX_ID);
                 prop_assert!(user.additional_gids.iter().all(|gid| *gid <= MAX_ID));
                 prop_assert!(user.home.parse::<AbsolutePath>().is_ok());

@@ -31,6 +31,18 @@ pub enum Warning {
         /// The value that was set.
         value: u64,
     },
+    /// A user or group that the image does not know was not added: another has that number as its name.
+    AccountNameTaken {
+        /// The file it is not added to.
+        file: &'static str,
+        /// Its number.
+        id: u32,
+    },
+    /// Something that comes along with a CDI device is of a kind that this crate does not know, and left out.
+    CdiEditLeftOut {
+        /// Its name in the file.
+        name: String,
+    },
     /// The wish to be killed late is cut down to what the service itself has.
     OomScoreRaised {
         /// What was asked for.
@@ -51,6 +63,12 @@ impl fmt::Display for Warning {
             }
             Self::HostGatewayLeftOut { name } => {
                 write!(f, "{name} is not in hosts: the host has no address on its networks")
+            }
+            Self::AccountNameTaken { file, id } => {
+                write!(f, "{id} is not added to {file}: another account has that as its name")
+            }
+            Self::CdiEditLeftOut { name } => {
+                write!(f, "{} of a CDI device is left out: it is not known", name.escape_debug())
             }
             Self::OomScoreRaised { wanted, value } => {
                 write!(f, "OOMScoreAdjust is {value} instead of {wanted}: the host allows no less")

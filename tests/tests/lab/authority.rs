@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use serde_json::Value;
 use system_tests::Ring::System;
-use system_tests::{Client, Options, Refused, as_user, in_lab, started};
+use system_tests::{Client, ERROR, Options, Refused, as_user, in_lab, started};
 use zbus::{Fd, OwnedObjectPath, Variant};
 
 const NOBODY: u32 = 65534;
@@ -62,6 +65,48 @@ fn lab_polkit_decides_on_what_will_happen() {
         for path in [web, other] {
             root.remove(&path).await.done();
         }
+    });
+}
+
+/// The service is root, and asks nobody before it shows what a container would be.
+#[test]
+fn lab_a_spec_tells_nobody_what_they_may_not_read() {
+    in_lab(System, async |lab| {
+        let root = lab.client().await;
+        root.import_busybox().await;
+        // Others can name it, and not read it.
+        let secret = "/etc/tare-test-accounts";
+        fs::write(secret, "alice:x:7777:7778::/hidden:/bin/sh\n").unwrap();
+        fs::set_permissions(secret, PermissionsExt::from_mode(0o600)).unwrap();
+        let spec = async |client: &Client, options: Options<'static>| {
+            let body = ("busybox", options, 0_u64);
+            let reply: Result<(String, Vec<String>, String), _> =
+                client.manager("GenerateSpec", &body).await;
+            reply.map(|(spec, ..)| serde_json::from_str::<Value>(&spec).unwrap())
+        };
+        let as_user_of_it = |user: &'static str| {
+            let place = openat(CWD, secret, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            let source = Variant::Fd(Fd::from(place.unwrap()));
+            let mount = HashMap::from([("Source", source), ("Target", "/etc/passwd".into())]);
+            Options::from([("User", user.into()), ("Mounts", vec![mount].into())])
+        };
+        let shown = spec(&root, as_user_of_it("alice")).await.unwrap();
+        assert_eq!(shown["process"]["user"]["uid"], 7777, "root is shown it");
+        as_user(NOBODY, async || {
+            let client = lab.client().await;
+            let refused = spec(&client, as_user_of_it("alice")).await.map(drop).unwrap_err();
+            assert_eq!(refused.name, format!("{ERROR}.InvalidSpec"), "{refused:?}");
+            let shown = spec(&client, as_user_of_it("7777")).await.unwrap();
+            assert_eq!(shown["process"]["user"]["gid"], 0);
+            assert!(!shown.to_string().contains("hidden"), "{shown}");
+            let base = async |path: &'static str| {
+                spec(&client, Options::from([("BaseHosts", path.into())])).await.map(drop)
+            };
+            let (there, nowhere) = (base("/etc/hosts").await, base("/root/no-such").await);
+            assert_eq!(there, nowhere, "nor what is there");
+            assert_eq!(there.unwrap_err().short(), "InvalidArgs");
+        });
+        fs::remove_file(secret).unwrap();
     });
 }
 

@@ -1,6 +1,6 @@
 //! The users of a container that its image does not know.
 
-use system_tests::{Client, Options, Tared, on_scratch_host};
+use system_tests::{Client, ERROR, Options, Tared, on_scratch_host};
 use zbus::{OwnedObjectPath, Variant};
 
 fn as_user(user: &str) -> Options<'_> {
@@ -52,6 +52,26 @@ fn privileged_a_user_that_the_image_does_not_know_has_a_name() {
             see(&client, &path, "grep -c . /etc/passwd /etc/group").await,
             "/etc/passwd:2\n/etc/group:2\n"
         );
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
+/// A container may do to its files what it likes, and is seen into nevertheless, also by who checks whether it is well.
+#[test]
+fn privileged_account_files_that_nobody_asks_for_keep_nobody_out() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let path = client.create("c", "sleep 1000").await;
+        client.start(&path).await.done();
+        let grow = "yes a:x:5:5::/: | head -c 2000000 > /etc/passwd; wc -c < /etc/passwd";
+        assert_eq!(client.exec(&path, grow).await.stdout, "2000000\n");
+        assert_eq!(client.exec(&path, "echo in").await.stdout, "in\n");
+        let as_a = Options::from([("User", "a".into())]);
+        let refused = client.exec_argv(&path, &["true"], as_a, b"").await.unwrap_err();
+        assert!(refused.name.starts_with(ERROR), "{refused:?}");
         client.remove(&path).await.done();
         tared.stop();
     });

@@ -290,6 +290,47 @@ fn privileged_who_may_not_reach_the_host_is_refused_by_what_was_asked_for() {
 }
 
 #[test]
+fn privileged_what_is_mounted_in_another_mount_is_in_that() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let script = "mkdir -p /data /srv/x; ln -s /srv/x /data/current";
+        let made = client.create("made", script).await;
+        client.start(&made).await.done();
+        client.exit(&made).await;
+        let body = ("linked", Options::new());
+        client.job(&made, "Container", "Commit", &body).await.unwrap().done();
+        client.remove(&made).await.done();
+
+        let [outer, inner] = ["outer", "inner"].map(|name| {
+            let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+            fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+            fs::create_dir(dir.path().join("current")).unwrap();
+            fs::write(dir.path().join("file"), name).unwrap();
+            std::os::unix::fs::symlink("/srv", dir.path().join("away")).unwrap();
+            dir
+        });
+        let on = |target| {
+            with(vec![of_host(outer.path(), "/data", &[]), of_host(inner.path(), target, &[])])
+        };
+        let create = async |options: Options<'static>| -> OwnedObjectPath {
+            client.manager("CreateContainer", &("c", "linked", options)).await.unwrap()
+        };
+        let path = create(on("/data/current")).await;
+        client.start(&path).await.done();
+        assert_eq!(says(&client, &path, "cat /data/current/file; ls /srv/x").await, "inner");
+        client.remove(&path).await.done();
+        let path = create(on("/data/away")).await;
+        let refused = client.start(&path).await;
+        assert!(failure(&refused).ends_with(".MountFailed"), "{refused:?}");
+        assert!(refused.error_message.contains("'/data/away' leads to"), "{refused:?}");
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
+#[test]
 fn privileged_another_image_is_mounted_to_be_read_and_needed_until_then() {
     on_scratch_host(async |host| {
         let mut tared = Tared::start(host);

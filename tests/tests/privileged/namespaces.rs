@@ -115,6 +115,58 @@ fn privileged_containers_share_namespaces() {
     });
 }
 
+async fn reach_the_host(client: &Client, paths: &[OwnedObjectPath]) -> Vec<bool> {
+    let mut all = Vec::new();
+    for path in paths {
+        all.push(client.container(path).await.get("Privileged"));
+    }
+    all
+}
+
+/// Whoever may not reach the host does not by way of a container that does, be it their own.
+#[test]
+fn privileged_who_joins_what_reaches_the_host_reaches_it_too() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let mut paths = Vec::new();
+        let mut make = async |name, options| {
+            paths.push(client.create_with(name, options).await.unwrap());
+        };
+        let mut mighty = in_namespaces([]);
+        mighty.insert("CapAdd", vec!["SYS_PTRACE"].into());
+        make("plain", in_namespaces([])).await;
+        make("mighty", mighty).await;
+        make("between", in_namespaces([("PIDMode", "container:mighty")])).await;
+        let action = async |mode: (&'static str, &'static str)| {
+            let body = ("busybox", in_namespaces([mode]), 0_u64);
+            let (_, _, action): (String, Vec<String>, String) =
+                client.manager("GenerateSpec", &body).await.unwrap();
+            action
+        };
+        for (mode, wanted) in [
+            (("PIDMode", "container:plain"), "create-container"),
+            (("PIDMode", "container:mighty"), "create-privileged-container"),
+            (("PIDMode", "container:between"), "create-privileged-container"),
+            (("IPCMode", "container:mighty"), "create-privileged-container"),
+            (("UTSMode", "container:plain"), "create-container"),
+        ] {
+            let wanted = format!("org.tare.containers1.{wanted}");
+            assert_eq!(action(mode).await, wanted, "{mode:?}");
+        }
+        assert_eq!(reach_the_host(&client, &paths).await, [false, true, true]);
+        tared.kill9();
+        let mut tared = tared.restart();
+        let client = tared.client().await;
+        assert_eq!(reach_the_host(&client, &paths).await, [false, true, true], "found out anew");
+        for path in paths.iter().rev() {
+            client.remove(path).await.done();
+        }
+        tared.stop();
+    });
+}
+
 #[test]
 fn privileged_who_shares_processes_ends_with_the_first_of_them() {
     on_scratch_host(async |host| {

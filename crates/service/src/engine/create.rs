@@ -11,8 +11,8 @@ use std::sync::Arc;
 use tare_netns::{Connection, MacAddress, PortRequest};
 use tare_runtime::{ContainerId, ContainerName};
 use tare_specgen::{
-    Effective, Foreign, ForeignKind, ImageDefaults, NamespaceKind, Reason, Request, SecretName,
-    effective, reasons,
+    BaseHosts, Effective, Foreign, ForeignKind, ImageDefaults, NamespaceKind, Reason, Request,
+    SecretName, effective, reasons,
 };
 
 use super::blocking::brief;
@@ -32,7 +32,7 @@ use super::secret;
 use super::shared;
 use super::users::{self, Subordinate};
 use super::volume::{AskedVolume, Claim};
-use super::{Error, Inner, Reference, env_file, key, random_id};
+use super::{Error, Inner, Reference, env_file, key, random_id, view};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::effects;
 
@@ -51,7 +51,7 @@ pub struct Draft {
     lifecycle: Lifecycle,
     sources: Vec<HostSource>,
     /// Whose namespaces it shares.
-    joins: Vec<(ContainerName, u32)>,
+    joins: Vec<Arc<view::Container>>,
     /// The secrets it is given that are there, and whose they are.
     secrets: Vec<(SecretName, u32)>,
     /// The namespaces that are at the paths it names.
@@ -99,9 +99,12 @@ impl Ask for Draft {
     fn question(&self, by: &Caller) -> Question {
         let others = self.volumes.iter().filter(|volume| volume.is_foreign(by.uid));
         let others = others.map(|it| Reason::Foreign(ForeignKind::Volume, it.name().into()));
-        let joins = self.joins.iter().filter(|(_, owner)| *owner != by.uid);
-        let joins =
-            joins.map(|(name, _)| Reason::Foreign(ForeignKind::Container, name.to_string()));
+        let joins = self.joins.iter().flat_map(|other| {
+            let name = || other.name.to_string();
+            let foreign = other.owner_uid != by.uid;
+            let foreign = foreign.then(|| Reason::Foreign(ForeignKind::Container, name()));
+            foreign.into_iter().chain(other.privileged.then(|| Reason::JoinsPrivileged(name())))
+        });
         let secrets = self.secrets.iter().filter(|(_, owner)| *owner != by.uid);
         let secrets =
             secrets.map(|(name, _)| Reason::Foreign(ForeignKind::Secret, name.to_string()));
@@ -222,9 +225,7 @@ impl Inner {
         image: &str,
         mut asked: Asked,
     ) -> Result<Draft, Error> {
-        if by.uid != 0 && !asked.request.hooks_dirs.is_empty() {
-            return Err(Error::PathsOfOthers("HooksDirs"));
-        }
+        check_paths(by, &asked.request)?;
         namespaces::check_caller(by, &asked.request)?;
         let opened = mount::open(by, std::mem::take(&mut asked.mounts)).await?;
         if let Some(file) = asked.env_file.take() {
@@ -275,9 +276,7 @@ impl Inner {
         let mut connections = self.connections(&request, networks, ports)?;
         let mut namespaces = BTreeMap::new();
         let (joins, missing) = match joins {
-            Ok(others) => {
-                (others.iter().map(|it| (it.name(), it.view().owner_uid)).collect(), None)
-            }
+            Ok(others) => (others.iter().map(|it| it.view()).collect(), None),
             Err(error) => (Vec::new(), Some(error)),
         };
         let secrets = secret::used(&request).into_iter();
@@ -535,6 +534,17 @@ impl Inner {
             }
         }
         Err(taken.unwrap_or(Error::Bug("no name".into())))
+    }
+}
+
+/// An error if somebody but root names files by paths: those are opened by the service, also for a dry run, which
+/// nobody is asked about.
+fn check_paths(by: &Caller, request: &Request) -> Result<(), Error> {
+    let has_base = matches!(request.base_hosts, BaseHosts::Path(_));
+    let options = [("HooksDirs", !request.hooks_dirs.is_empty()), ("BaseHosts", has_base)];
+    match options.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) if by.uid != 0 => Err(Error::PathsOfOthers(option)),
+        _ => Ok(()),
     }
 }
 

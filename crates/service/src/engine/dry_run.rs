@@ -11,8 +11,8 @@ use tare_storage::Rootfs;
 
 use super::blocking::unbounded;
 use super::create::Draft;
-use super::inside::{self, Problem};
-use super::mount::{Source, has_source};
+use super::inside;
+use super::mount::{Problem, Source, has_source};
 use super::of_host::OfHost;
 use super::records::durable::Joined;
 use super::users::{self, Subordinate};
@@ -85,7 +85,8 @@ impl Inner {
             Defaults::Omitted => Some(of_request(&Request::default())?),
         };
         let networks = self.networks_not_joined(ready.joined());
-        let sources = ready.into_sources();
+        // Whoever passes a descriptor need not be able to read what it is of, and what is read is shown.
+        let sources = if by.uid == 0 { ready.into_sources() } else { Vec::new() };
         let store = self.store.clone();
         // It costs a thread and a mount, and anybody may ask.
         let turn = self.looks.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;

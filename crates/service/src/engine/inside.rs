@@ -6,38 +6,18 @@ use std::fs;
 use std::path::Path;
 
 use tare_specgen::{
-    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountTarget, Placement, RootfsFacts, RootfsFile,
-    SeenAt, Timezone, ZoneName, seen_at,
+    BaseHosts, Effective, Link, MAX_HOSTS_FILE, MountSource, MountTarget, Placement, RootfsFacts,
+    RootfsFile, SeenAt, Timezone, ZoneName, seen_at,
 };
 use tare_storage::{Kind, NewEntry, Rootfs};
 
 use super::bundle::MAX_ACCOUNTS;
-use super::mount::Source;
+use super::mount::{Problem, Source, resolved};
 
 /// Where zones are, on the host and in an image.
 const ZONES: &str = "/usr/share/zoneinfo";
 /// A zone file larger than this is none.
 const MAX_ZONE: usize = 1 << 20;
-
-/// Why something cannot be known.
-#[derive(Debug)]
-pub(super) enum Problem {
-    /// It cannot be read.
-    Storage(tare_storage::Error),
-    /// A mount would be where none may be.
-    Target {
-        /// What was asked for.
-        asked: MountTarget,
-        /// Where that leads.
-        leads_to: String,
-    },
-}
-
-impl From<tare_storage::Error> for Problem {
-    fn from(source: tare_storage::Error) -> Self {
-        Self::Storage(source)
-    }
-}
 
 /// Reads what is needed of a root file system.
 pub(super) fn facts(
@@ -60,15 +40,12 @@ pub(super) fn facts(
         },
     };
     facts.lacks_mtab = rootfs.is_dir("/etc")? && rootfs.stat_link("/etc/mtab")?.is_none();
-    for mount in &request.mounts {
-        if let Some(resolved) = resolved(rootfs, &mount.target)? {
-            facts.resolved.insert(mount.target.clone(), resolved);
-        }
-    }
+    facts.resolved = resolved(rootfs, &request.mounts, sources)?;
     Ok(facts)
 }
 
-/// A file of accounts, from the mount that hides that of the root file system if there is one.
+/// A file of accounts, from the mount that hides that of the root file system if there is one: none, if what is
+/// mounted is the host's and nobody may look at it.
 fn accounts(
     rootfs: &Rootfs,
     effective: &Effective,
@@ -76,28 +53,19 @@ fn accounts(
     path: &str,
 ) -> Result<Option<Vec<u8>>, tare_storage::Error> {
     let Ok(target) = path.parse() else { return Ok(None) };
-    if let SeenAt::Mount(mount, rest) = seen_at(effective, &target)
-        && let Some(source) = sources.iter().find(|source| source.target == mount.target)
-    {
-        return source.read(rest, MAX_ACCOUNTS);
+    if let SeenAt::Mount(mount, rest) = seen_at(effective, &target) {
+        if let Some(source) = sources.iter().find(|source| source.target == mount.target) {
+            return source.read(rest, MAX_ACCOUNTS);
+        }
+        if matches!(mount.source, MountSource::Host(_)) {
+            return Ok(None);
+        }
     }
     rootfs.read_file(path, MAX_ACCOUNTS)
 }
 
 fn is_regular(rootfs: &Rootfs, path: &str) -> Result<bool, tare_storage::Error> {
     Ok(rootfs.stat(path)?.is_some_and(|stat| stat.kind == Kind::Regular))
-}
-
-/// Where the target of a mount leads, if that is elsewhere.
-fn resolved(rootfs: &Rootfs, target: &MountTarget) -> Result<Option<MountTarget>, Problem> {
-    let leads_to = rootfs.resolve(target.as_str())?;
-    if leads_to == target.as_str() {
-        return Ok(None);
-    }
-    match leads_to.parse() {
-        Ok(resolved) => Ok(Some(resolved)),
-        Err(_) => Err(Problem::Target { asked: target.clone(), leads_to }),
-    }
 }
 
 /// The name of a time zone, which for the host's own is found out.

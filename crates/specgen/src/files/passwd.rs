@@ -10,6 +10,7 @@ use crate::mount::{MountRequest, MountSource, MountTarget};
 use crate::request::RootfsAccess;
 use crate::text::switch;
 use crate::user::ResolvedUser;
+use crate::warning::Warning;
 
 switch! {
     /// Whether a user that is not in the account files is added to them.
@@ -53,6 +54,7 @@ pub(crate) fn files(
     user: &ResolvedUser,
     rootfs: &RootfsFacts,
     placement: &Placement,
+    warnings: &mut Vec<Warning>,
 ) -> (Vec<RootfsFile>, Vec<BoundFile>) {
     if effective.request.passwd_entry == PasswdEntry::No {
         return (Vec::new(), Vec::new());
@@ -60,9 +62,17 @@ pub(crate) fn files(
     let make = Maker::new(effective, placement);
     let (mut written, mut bound) = (Vec::new(), Vec::new());
     for (name, target, content) in [
-        ("passwd", "/etc/passwd", passwd(effective, user, rootfs)),
+        ("passwd", "/etc/passwd", passwd(user, rootfs)),
         ("group", "/etc/group", group(user, rootfs)),
     ] {
+        let content = match content {
+            Addition::None => None,
+            Addition::Line(content) => Some(content),
+            Addition::NameTaken(id) => {
+                warnings.push(Warning::AccountNameTaken { file: target, id });
+                None
+            }
+        };
         let path = MountTarget::known(target);
         let ours = writable_at(effective, &path);
         match (content, ours) {
@@ -90,28 +100,42 @@ fn writable_at(effective: &Effective, path: &MountTarget) -> Ours {
     }
 }
 
-fn passwd(effective: &Effective, user: &ResolvedUser, rootfs: &RootfsFacts) -> Option<Vec<u8>> {
+/// What becomes of a file.
+enum Addition {
+    /// It has all that it needs.
+    None,
+    /// It is to be this, with one more line.
+    Line(Vec<u8>),
+    /// Another account has this number as its name: who looks that up would be the one by one way, and the other
+    /// by another.
+    NameTaken(u32),
+}
+
+fn passwd(user: &ResolvedUser, rootfs: &RootfsFacts) -> Addition {
     let file = rootfs.passwd.as_deref().unwrap_or_default();
-    if user.uid == 0 || accounts::users(file).any(|entry| entry.uid == user.uid) {
-        return None;
+    let ResolvedUser { uid, gid, home, .. } = user;
+    if *uid == 0 || accounts::users(file).any(|entry| entry.uid == *uid) {
+        return Addition::None;
     }
-    let (uid, gid) = (user.uid, user.gid);
-    // A path may have a colon, a field may not (B22, CVE-2022-4318).
-    let home = effective.working_dir.as_str();
-    let home = if home.contains(':') { "/" } else { home };
+    if accounts::users(file).any(|entry| entry.name == uid.to_string().as_bytes()) {
+        return Addition::NameTaken(*uid);
+    }
     // "*" and not "x": there is no line in /etc/shadow, and nobody is to log in.
-    Some(with_line(file, |line| {
+    Addition::Line(with_line(file, |line| {
         let _ = writeln!(line, "{uid}:*:{uid}:{gid}:container user:{home}:/bin/sh");
     }))
 }
 
-fn group(user: &ResolvedUser, rootfs: &RootfsFacts) -> Option<Vec<u8>> {
+fn group(user: &ResolvedUser, rootfs: &RootfsFacts) -> Addition {
     let file = rootfs.group.as_deref().unwrap_or_default();
-    if user.gid == 0 || accounts::groups(file).any(|entry| entry.gid == user.gid) {
-        return None;
-    }
     let (uid, gid) = (user.uid, user.gid);
-    Some(with_line(file, |line| {
+    if gid == 0 || accounts::groups(file).any(|entry| entry.gid == gid) {
+        return Addition::None;
+    }
+    if accounts::groups(file).any(|entry| entry.name == gid.to_string().as_bytes()) {
+        return Addition::NameTaken(gid);
+    }
+    Addition::Line(with_line(file, |line| {
         let _ = writeln!(line, "{gid}:x:{gid}:{uid}");
     }))
 }

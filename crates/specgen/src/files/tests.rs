@@ -73,6 +73,23 @@ fn b5_only_who_is_missing_is_added() {
     assert_eq!(passwd.as_deref(), Some("9:*:9:0:container user:/:/bin/sh\n"));
 }
 
+/// Whoever looks the name up would find one account, whoever looks the number up the other.
+#[test]
+fn a_name_that_somebody_has_is_not_given_twice() {
+    let made = make(r#""User":"1234:5678""#, |_, rootfs, _| {
+        rootfs.passwd = Some(b"1234:x:0:0::/trap:/bin/sh\n".to_vec());
+        rootfs.group = Some(b"5678:x:0:\n".to_vec());
+    });
+    let made = made.unwrap();
+    let touched: Vec<_> = made.rootfs_files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(touched, [""; 0]);
+    let warnings: Vec<_> = made.warnings.iter().map(ToString::to_string).collect();
+    let want = [("1234", "/etc/passwd"), ("5678", "/etc/group")].map(|(id, file)| {
+        format!("{id} is not added to {file}: another account has that as its name")
+    });
+    assert_eq!(warnings, want);
+}
+
 #[test]
 fn b5_files_are_written_where_they_can_be_else_bound_and_those_of_others_left() {
     let read_only = make(r#""User":"9","ReadOnlyRootfs":true"#, |_, _, _| {}).unwrap();

@@ -8,6 +8,7 @@ mod host;
 mod image;
 mod options;
 mod source;
+mod targets;
 
 use tare_specgen::{MountOption, MountTarget, RootfsAccess};
 
@@ -15,6 +16,7 @@ pub(super) use host::{HostSource, Opened, open};
 pub(super) use image::mounted_images;
 pub(super) use options::{bind_options, relabel};
 pub(super) use source::{Source, Wanted, has_source, root_options};
+pub(super) use targets::{Problem, resolved};
 
 use std::os::fd::OwnedFd;
 

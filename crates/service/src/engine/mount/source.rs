@@ -37,6 +37,13 @@ impl Source {
         let Ok(root) = self.mount.try_clone() else { return Ok(None) };
         Rootfs::from_fd(root).read_file(path, max)
     }
+
+    /// Whether there is a symbolic link at a path in it.
+    pub(super) fn has_link(&self, path: &str) -> Result<bool, tare_storage::Error> {
+        // Without a descriptor more nobody knows, and what may be one is not followed.
+        let Ok(root) = self.mount.try_clone() else { return Ok(true) };
+        Ok(Rootfs::from_fd(root).read_link(path)?.is_some())
+    }
 }
 
 /// What is to be mounted at a place.

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -180,10 +180,15 @@ fn names(path: &Path) -> Vec<OsString> {
     path.components().rev().filter_map(name).collect()
 }
 
-/// A FIFO is opened at once, and told by what it is. A link leads to where nobody has looked.
+/// Opens a regular file; anything else is not even opened, since that alone starts a watchdog, or winds a tape
+/// back. A link leads to where nobody has looked.
 fn open(dir: impl AsFd, name: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(dir, name, flags, Mode::empty())?.into())
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = File::from(openat(dir, name, flags, Mode::empty())?);
+    if !place.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
 /// All of a file, if that is no more than so many bytes.
@@ -228,6 +233,7 @@ fn check(file: &File, shown: &str) -> Result<(), Untrusted> {
 #[expect(clippy::disallowed_methods, reason = "a test's own")]
 mod tests {
     use super::*;
+    use rustix::fs::{CWD, FileType, inotify, mknodat};
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
@@ -265,6 +271,7 @@ mod tests {
         for wrong in [&dir, &dir.join("none"), Path::new("/dev/null")] {
             assert!(matches!(file(wrong, 2), Err(Untrusted::Read(..))), "{}", wrong.display());
         }
+        nothing_but_a_file_is_opened(&dir.join("fifo.json"));
         for name in ["2.conf", "1.conf", "3.txt"] {
             fs::write(dir.join(name), name).unwrap();
         }
@@ -306,5 +313,18 @@ mod tests {
         mode(0o755);
         fs::set_permissions(dir.join("a.json"), Permissions::from_mode(0o722)).unwrap();
         assert!(matches!(program(&dir.join("a.json")), Err(Untrusted::Writable(_))));
+    }
+
+    fn nothing_but_a_file_is_opened(place: &Path) {
+        mknodat(CWD, place, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, place, inotify::WatchFlags::OPEN).unwrap();
+        let opened = || rustix::io::read(&watch, &mut [0_u8; 1024]) != Err(Errno::AGAIN);
+        assert!(matches!(file(place, 100), Err(Untrusted::Read(..))));
+        assert!(matches!(json_files(place.parent().unwrap(), 100), Err(Untrusted::Read(..))));
+        assert!(!opened());
+        drop(File::options().read(true).write(true).open(place).unwrap());
+        assert!(opened(), "it would have been seen");
+        fs::remove_file(place).unwrap();
     }
 }

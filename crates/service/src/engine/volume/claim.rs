@@ -95,13 +95,18 @@ impl Inner {
             .filter(|volume| volume.row.owner_uid != owner)
             .map(|volume| (ForeignKind::Volume, volume.row.name.to_string()));
         foreign.things.extend(others);
-        let containers = request
-            .shares_with()
-            .into_iter()
-            .filter_map(|id| self.containers.get(&id.as_str().parse().ok()?))
-            .filter(|container| container.view().owner_uid != owner)
-            .map(|container| (ForeignKind::Container, container.name().to_string()));
-        foreign.things.extend(containers);
+        let containers = request.shares_with().into_iter();
+        for id in containers.filter_map(|id| id.as_str().parse().ok()) {
+            let Some(container) = self.containers.get(&id) else { continue };
+            let (seen, name) = (container.view(), container.name().to_string());
+            // Who is at the end of a chain has made the one before it privileged in the same way.
+            if seen.privileged {
+                foreign.privileged.insert(name.clone());
+            }
+            if seen.owner_uid != owner {
+                foreign.things.insert((ForeignKind::Container, name));
+            }
+        }
         let secrets = secret::used(request)
             .into_iter()
             .filter(|name| self.secrets.owner_of(name).is_some_and(|other| other != owner))
