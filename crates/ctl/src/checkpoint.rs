@@ -41,6 +41,9 @@ pub(crate) async fn take(bus: &Connection, command: Checkpoint) -> Outcome {
             options.insert(key, true.into());
         }
     }
+    if command.ignore_rootfs {
+        options.insert("Rootfs", false.into());
+    }
     if let Some(name) = command.name {
         options.insert("Name", name.into());
     }

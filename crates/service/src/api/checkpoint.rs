@@ -10,7 +10,7 @@ use super::glob::Glob;
 use super::options::{Options, Values, flags, no_options};
 use crate::engine::object::ObjectId;
 use crate::engine::{
-    After, CheckpointId, Extras, InspectCheckpoint, Restore, TakeCheckpoint, view,
+    After, Changes, CheckpointId, Extras, InspectCheckpoint, Restore, TakeCheckpoint, view,
 };
 
 /// `Inspect`: with CRIU's figures.
@@ -34,9 +34,13 @@ pub(crate) fn checkpoint(
         file_locks: is_on("FileLocks")?,
         external_unix_sockets: is_on("ExternalUnixSockets")?,
     };
+    let changes = match o.boolean("Rootfs")? {
+        Some(false) => Changes::LeftOut,
+        Some(true) | None => Changes::Kept,
+    };
     let name = o.string("Name")?.map(|name| self::name(&name)).transpose()?;
     o.finish()?;
-    Ok(TakeCheckpoint { name, after, extras, container: container()? })
+    Ok(TakeCheckpoint { name, after, extras, changes, container: container()? })
 }
 
 fn name(text: &str) -> Result<ContainerName, ApiError> {
@@ -120,6 +124,7 @@ mod tests {
         for (key, value, error) in [
             ("PreDump", Value::Bool(true), "UnknownOption"),
             ("LeaveRunning", Value::from("yes"), "OptionType"),
+            ("Rootfs", Value::from("no"), "OptionType"),
             ("Name", Value::from("../x"), "InvalidName"),
             ("Name", Value::from(""), "InvalidName"),
             ("FileLocks", Value::Bool(true), "NoSuchContainer"),

@@ -12,7 +12,7 @@ use super::paths;
 use super::registry::Shown;
 use crate::api::{self, ApiError, flags};
 use crate::engine::object::{ObjectId, Seen};
-use crate::engine::{Engine, RemoveCheckpoint, view};
+use crate::engine::{Changes, Engine, RemoveCheckpoint, view};
 
 /// One checkpoint.
 #[derive(Clone, Debug)]
@@ -98,6 +98,11 @@ impl Checkpoint {
     #[zbus(property(emits_changed_signal = "const"))]
     fn size(&self) -> u64 {
         self.shown.get().size
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn rootfs_included(&self) -> bool {
+        self.shown.get().changes == Changes::Kept
     }
 
     #[zbus(property(emits_changed_signal = "const"), name = "CRIUVersion")]

@@ -410,7 +410,7 @@ impl Engine {
             self.plug_in(container, record, unrested, None).await
         };
         let made = tokio::join!(
-            self.mount(container, effective),
+            self.mount(container, effective, resume),
             network,
             self.prepare_process(container, record, effective, ports, resume),
         );

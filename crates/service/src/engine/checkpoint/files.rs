@@ -17,6 +17,26 @@ use crate::instance::Instance;
 const UNFINISHED: &str = ".new";
 /// Where CRIU's figures are, as it calls them itself.
 const STATS: &str = "stats-dump";
+/// Where CRIU's images are.
+const IMAGES: &str = "images";
+
+/// A tar beside the images, of what CRIU does not write down.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Archive {
+    /// What a container had changed of its image, as a layer.
+    Changes,
+    /// What was in its `/dev/shm`.
+    Memory,
+}
+
+impl Archive {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Changes => "changes.tar",
+            Self::Memory => "shm.tar",
+        }
+    }
+}
 
 /// Where one checkpoint is.
 #[derive(Clone, Debug)]
@@ -40,23 +60,22 @@ impl Files {
 
     /// Makes its directory, which is not complete; that of the images in it.
     pub(super) fn begin(&self) -> Result<OwnedFd, Error> {
-        let images = self.unfinished().join("images");
+        let images = self.unfinished().join(IMAGES);
         let begun = effects::make_dir(&images, 0o700).and_then(|()| File::open(images));
         begun.map(Into::into).map_err(failed("make the directory of a checkpoint"))
+    }
+
+    /// Makes one of its archives, while it is not complete.
+    pub(super) fn make(&self, archive: Archive) -> Result<File, Error> {
+        effects::make_file(&self.unfinished().join(archive.name()))
+            .map_err(failed("make a file of a checkpoint"))
     }
 
     /// All that belongs to it is written: it is on the disk when this returns. How many bytes it has.
     pub(super) fn complete(&self) -> Result<u64, Error> {
         let complete = || -> io::Result<u64> {
             let dir = self.unfinished();
-            let mut size = 0;
-            for entry in fs::read_dir(dir.join("images"))? {
-                let path = entry?.path();
-                size += path.symlink_metadata()?.blocks() * 512;
-                effects::sync(&path)?;
-            }
-            effects::sync(&dir.join("images"))?;
-            effects::sync(&dir)?;
+            let size = flush(&dir.join(IMAGES))? + flush(&dir)?;
             effects::rename(&dir, &self.dir())?;
             effects::sync(&self.all)?;
             Ok(size)
@@ -76,9 +95,17 @@ impl Files {
         said::stats(&self.dir().join(STATS)).ok()
     }
 
+    /// One of its archives; `None` if it has none.
+    pub(super) fn archive(&self, archive: Archive) -> Result<Option<File>, Error> {
+        match File::open(self.dir().join(archive.name())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(failed("open the files of a checkpoint")),
+        }
+    }
+
     /// The directory of its images.
     pub(super) fn images(&self) -> Result<OwnedFd, Error> {
-        let images = File::open(self.dir().join("images"));
+        let images = File::open(self.dir().join(IMAGES));
         images.map(Into::into).map_err(failed("open the images of a checkpoint"))
     }
 
@@ -88,6 +115,20 @@ impl Files {
             effects::remove_dir(&self.unfinished()).and_then(|()| effects::remove_dir(&self.dir()));
         removed.map_err(failed("remove a checkpoint"))
     }
+}
+
+/// Waits until a directory is on the disk, with the files that are in it; how many bytes those have.
+fn flush(dir: &Path) -> io::Result<u64> {
+    let mut size = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            size += entry.metadata()?.blocks() * 512;
+            effects::sync(&entry.path())?;
+        }
+    }
+    effects::sync(dir)?;
+    Ok(size)
 }
 
 fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {

@@ -1,18 +1,21 @@
 //! Going on from a checkpoint, in the container that it was taken of.
 //!
 //! That is a start, but for what makes the first process: CRIU does, from the images. All that a start
-//! gives the container is made anew, and as it was: the checkpoint knows its addresses. Its files are
-//! those that it has now.
+//! gives the container is made anew, and as it was: the checkpoint knows its addresses, and what was in
+//! its shared memory, which has ended with it. Its files are those that it has now: none that were
+//! written since are lost.
 
+use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use tare_runtime::ContainerName;
 use tare_spawn::{Layout, OciRuntime, Place, PlacedMount};
-use tare_storage::{BindOptions, MountAccess, bind};
+use tare_storage::{BindOptions, Devices, Limits, MountAccess, Rootfs, bind};
 use tokio::sync::OwnedRwLockReadGuard;
 
-use super::files::Files;
+use super::files::{Archive, Files};
 use super::said::{complaint, said};
 use super::{After, Checkpoint, CheckpointId, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -46,6 +49,8 @@ pub(in crate::engine) struct Resume {
     /// Nobody removes it meanwhile.
     _files: OwnedRwLockReadGuard<()>,
     images: OwnedFd,
+    /// What was in its shared memory, if that is known.
+    memory: Option<File>,
 }
 
 impl Engine {
@@ -91,8 +96,9 @@ impl Engine {
         // It may have been removed meanwhile.
         self.checkpoints.find(id)?;
         let files = Files::new(&self.instance, id);
-        let images = brief(move || files.images()).await?;
-        Ok(Resume { checkpoint, _files: held, images })
+        let open = move || Ok((files.images()?, files.archive(Archive::Memory)?));
+        let (images, memory) = brief(open).await?;
+        Ok(Resume { checkpoint, _files: held, images, memory })
     }
 }
 
@@ -123,12 +129,37 @@ impl Resume {
         }
     }
 
+    /// What is to be in its shared memory before it goes on, for [`fill_memory`].
+    pub(in crate::engine) fn memory(&self) -> Result<Option<File>, Error> {
+        let again = self.memory.as_ref().map(File::try_clone).transpose();
+        again.map_err(|source| Error::Host { what: "open the files of a checkpoint", source })
+    }
+
     /// Its images, as a mount.
     pub(in crate::engine) fn mount(&self) -> Result<PlacedMount, Error> {
         let options = BindOptions::new().with_access(MountAccess::ReadOnly);
         let mount = bind(self.images.as_fd(), &options).map_err(Error::Storage)?;
         Ok(PlacedMount { place: Place::Images, mount })
     }
+}
+
+/// Puts what was in the shared memory of a container into that of another life. Blocks.
+pub(in crate::engine) fn fill_memory(
+    name: &ContainerName,
+    memory: &OwnedFd,
+    content: File,
+) -> Result<(), Error> {
+    let host = |source| Error::Host { what: "open the shared memory of a container", source };
+    let root = Rootfs::from_fd(memory.try_clone().map_err(host)?);
+    let filled = root.copy_in("/", content, &ours(), &|_| ControlFlow::Continue(()));
+    filled.map(drop).map_err(|source| Error::Mount { name: name.clone(), source })
+}
+
+/// What was packed here is unpacked, whatever its size, with all that is in it.
+pub(super) fn ours() -> Limits {
+    let most = u64::MAX;
+    let limits = Limits::default().with_devices(Devices::Make);
+    limits.with_entries(most).with_bytes(most).with_ratio(most).with_depth(most)
 }
 
 /// Whether a container has run after the checkpoint was taken.
