@@ -152,7 +152,7 @@ impl Engine {
         users::check_given(container).await?;
         life.root.is_let_go().await;
         let resume = match &goal {
-            Goal::GoOn(checkpoint) => Some(self.resume_from(checkpoint, job).await?),
+            Goal::GoOn(checkpoint) => Some(self.resume_from(checkpoint, &container.id, job).await?),
             Goal::Run(_) | Goal::Wait => None,
         };
         let resume = resume.as_ref();

@@ -10,7 +10,9 @@
 
 mod capture;
 mod commit;
+mod copy;
 mod files;
+mod fill;
 mod id;
 mod manage;
 mod restore;
@@ -29,6 +31,8 @@ use super::records::durable::{self, CheckpointRow};
 use super::{Engine, Error, Inner, host, view};
 use crate::db::Db;
 
+pub use copy::{AskedCopy, RestoreAs};
+pub(super) use fill::Filling;
 pub use id::CheckpointId;
 pub use manage::{InspectCheckpoint, RemoveCheckpoint};
 pub use restore::Restore;

@@ -1,4 +1,4 @@
-//! Going on from a checkpoint, in the container that it was taken of.
+//! Going on from a checkpoint.
 //!
 //! That is a start, but for what makes the first process: CRIU does, from the images. All that a start
 //! gives the container is made anew, and as it was: the checkpoint knows its addresses, and what was in
@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use tare_runtime::ContainerName;
+use tare_runtime::{ContainerId, ContainerName};
 use tare_spawn::{Layout, OciRuntime, Place, PlacedMount};
 use tare_storage::{BindOptions, Devices, Limits, MountAccess, Rootfs, bind};
 use tokio::sync::OwnedRwLockReadGuard;
@@ -42,10 +42,26 @@ impl Ask for Restore {
     }
 }
 
+/// Of which container a checkpoint is that another one goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Of the same: it is that one again.
+    Same,
+    /// Of another, which may run meanwhile.
+    Another,
+}
+
+impl Whose {
+    fn of(checkpoint: &CheckpointRow, container: &ContainerId) -> Self {
+        if checkpoint.container == *container { Self::Same } else { Self::Another }
+    }
+}
+
 /// What a start goes on from.
 #[derive(Debug)]
 pub(in crate::engine) struct Resume {
     checkpoint: Arc<Checkpoint>,
+    whose: Whose,
     /// Nobody removes it meanwhile.
     _files: OwnedRwLockReadGuard<()>,
     images: OwnedFd,
@@ -89,16 +105,15 @@ impl Engine {
     pub(in crate::engine) async fn resume_from(
         &self,
         id: &CheckpointId,
+        container: &ContainerId,
         job: &Job,
     ) -> Result<Resume, Error> {
-        let checkpoint = self.checkpoints.find(id)?;
-        let held = job.or_canceled(checkpoint.files.clone().read_owned()).await?;
-        // It may have been removed meanwhile.
-        self.checkpoints.find(id)?;
+        let (checkpoint, held) = self.hold_checkpoint(id, job).await?;
         let files = Files::new(&self.instance, id);
         let open = move || Ok((files.images()?, files.archive(Archive::Memory)?));
         let (images, memory) = brief(open).await?;
-        Ok(Resume { checkpoint, _files: held, images, memory })
+        let whose = Whose::of(&checkpoint.row, container);
+        Ok(Resume { checkpoint, whose, _files: held, images, memory })
     }
 }
 
@@ -113,8 +128,11 @@ impl Resume {
         self.checkpoint.row.definition.extras
     }
 
-    /// The addresses that it had are the ones it asks for.
+    /// The addresses that it had are the ones it asks for; not those that another had.
     pub(in crate::engine) fn ask_for_addresses(&self, networks: &mut [Joined]) {
+        if self.whose == Whose::Another {
+            return;
+        }
         for joined in networks {
             let had = self.checkpoint.row.definition.addresses.iter();
             let had = had.filter(|(network, _)| *network == joined.network).map(|(_, it)| *it);
@@ -124,7 +142,7 @@ impl Resume {
 
     /// Says so if the files of the container are later than its memory: CRIU compares sizes alone.
     pub(in crate::engine) fn check_age(&self, last: &LifeRow, job: &Job) {
-        if has_run_since(&self.checkpoint.row, last) {
+        if self.whose == Whose::Same && has_run_since(&self.checkpoint.row, last) {
             job.log(4, "the container has run since: its files are later than its memory");
         }
     }
