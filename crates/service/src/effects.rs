@@ -105,6 +105,11 @@ pub(crate) fn make_file(path: &Path) -> io::Result<File> {
     })
 }
 
+/// Gives a file of ours one name more.
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    change(format_args!("link {} to {}", from.display(), to.display()), || fs::hard_link(from, to))
+}
+
 /// Waits until a file or directory is on the disk.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
     change(format_args!("flush {}", path.display()), || File::open(path)?.sync_all())

@@ -12,7 +12,7 @@ use crate::checkpoints::{COUNTS, checkpoint, counts, files, made, restore, state
 
 /// Changes its files, has one of its shared memory open, and counts.
 const CHANGES: &str = "echo kept > /dev/shm/kept; exec 4< /dev/shm/kept; echo early > /early; \
-                       rm -r /root; chmod 711 /etc; ";
+                       rm -r /root; chmod 711 /etc; sleep 1000 & ";
 
 fn script() -> String {
     format!("{CHANGES}{COUNTS}")
@@ -156,11 +156,16 @@ fn lab_several_containers_go_on_at_once_from_where_one_was() {
             let hosts = says(&client, &path, "cat /etc/hosts").await;
             let own = address(&client, &path).await;
             assert!(hosts.lines().any(|line| line.starts_with(&*own)), "{own}: {hosts}");
+            let groups = groups(shown.get("PID"));
+            let own = shown.text("CGroupPath");
+            assert!(groups.len() > 1 && groups.iter().all(|it| it.contains(&own)), "{groups:?}");
             let mac = says(&client, &path, "cat /sys/class/net/eth0/address").await;
             addresses.insert(own);
             addresses.insert(mac);
             all.push(path);
         }
+        // Images, two archives and figures: what was made for the others is gone.
+        assert_eq!(std::fs::read_dir(dir(&from)).unwrap().count(), 4);
         assert_eq!(addresses.len(), 1 + 2 * 3, "{addresses:?}");
         // What one writes no other sees, and the first one has lost nothing.
         says(&client, &all[1], "echo mine > /early").await;
@@ -168,12 +173,26 @@ fn lab_several_containers_go_on_at_once_from_where_one_was() {
         assert_eq!(says(&client, &first, "cat /early /late").await, "late\nlate\n");
 
         refusals(&client, &first, &from).await;
-        for path in all {
-            end(&client, &path).await;
-            client.remove(&path).await.done();
+        // They end one by one, and the first one with its checkpoints.
+        while !all.is_empty() {
+            let ended = all.remove(0);
+            end(&client, &ended).await;
+            client.remove(&ended).await.done();
+            for path in &all {
+                let now = counts(path, |it| it > 0).await;
+                counts(path, |it| it > now).await;
+            }
         }
         assert_eq!(files(), Vec::<String>::new());
     });
+}
+
+/// The control groups of a process and of its children; some of these end at once.
+fn groups(pid: u32) -> Vec<String> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let of = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok();
+    let pid = pid.to_string();
+    [&*pid].into_iter().chain(children.split_whitespace()).filter_map(of).collect()
 }
 
 async fn address(client: &Client, path: &OwnedObjectPath) -> String {

@@ -199,7 +199,9 @@ impl Engine {
         self.pending(JobKind::RestoreContainer, None, Origin::Caller(&by), move |job| async move {
             let id = engine.make_copy(&checkpoint.id, draft, &caller, &job).await?;
             let goal = Goal::GoOn(checkpoint.id.clone());
-            engine.start_or_take_back(&id, &job, goal).await?;
+            let started = engine.start_or_take_back(&id, &job, goal).await;
+            engine.remove_images_for(&checkpoint.id, &id, &job).await;
+            started?;
             Ok(Output(vec![("Container", Produced::Object(ObjectId::Container(id)))]))
         })
     }
@@ -215,6 +217,14 @@ impl Engine {
         job.stage("copying");
         let (_held, changes) = self.changes_of(id, job).await?;
         self.create_for(draft, by, Filling::Changes(changes, job.clone())).await
+    }
+
+    /// What stays of them goes with the checkpoint.
+    async fn remove_images_for(&self, checkpoint: &CheckpointId, id: &ContainerId, job: &Job) {
+        let (files, id) = (Files::new(&self.instance, checkpoint), id.clone());
+        if let Err(error) = brief(move || files.remove_images_for(&id)).await {
+            job.log(4, error.chain());
+        }
     }
 
     async fn changes_of(

@@ -110,9 +110,19 @@ impl Engine {
     ) -> Result<Resume, Error> {
         let (checkpoint, held) = self.hold_checkpoint(id, job).await?;
         let files = Files::new(&self.instance, id);
-        let open = move || Ok((files.images()?, files.archive(Archive::Memory)?));
-        let (images, memory) = brief(open).await?;
         let whose = Whose::of(&checkpoint.row, container);
+        let (first, container) = (checkpoint.row.container.clone(), container.clone());
+        let (images, memory) = brief(move || {
+            let images = match whose {
+                Whose::Same => files.images()?,
+                Whose::Another => {
+                    files.images_for(&first, &container)?;
+                    files.open_images_for(&container)?
+                }
+            };
+            Ok((images, files.archive(Archive::Memory)?))
+        })
+        .await?;
         Ok(Resume { checkpoint, whose, _files: held, images, memory })
     }
 }
