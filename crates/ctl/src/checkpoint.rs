@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use zbus::{Connection, OwnedObjectPath};
 
 use crate::cli::{Checkpoint, Checkpoints};
-use crate::client::{self, JobProxy, ManagerProxy, Options, Row};
+use crate::client::{self, ContainerProxy, JobProxy, ManagerProxy, Options, Row};
 use crate::output::{number, say, text};
-use crate::{Failure, Outcome, job};
+use crate::{Failure, Outcome, job, network};
 
 pub(crate) async fn run(bus: &Connection, command: Checkpoints) -> Outcome {
     match command {
@@ -41,26 +41,63 @@ pub(crate) async fn take(bus: &Connection, command: Checkpoint) -> Outcome {
             options.insert(key, true.into());
         }
     }
+    if command.ignore_rootfs {
+        options.insert("Rootfs", false.into());
+    }
     if let Some(name) = command.name {
         options.insert("Name", name.into());
     }
     let job = job::run(bus, || container.checkpoint(options)).await?;
-    let mut output = JobProxy::builder(bus).path(job).build().await?.output().await?;
-    let taken = output.remove("Checkpoint").map(OwnedObjectPath::try_from).transpose()?;
-    let taken = taken.ok_or_else(|| Failure::Usage("the job has no checkpoint".into()))?;
-    say(last_part(&taken))?;
+    say(last_part(&output(bus, job, "Checkpoint").await?))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Has a container go on from a checkpoint; from its last one, if none is said.
 pub(crate) async fn restore(bus: &Connection, container: &str, from: Option<&str>) -> Outcome {
     let container = client::container(bus, container).await?;
-    let path = match from {
-        Some(from) => find(bus, from).await?,
-        None => last_of(bus, container.inner().path().as_str()).await?,
-    };
+    let path = which(bus, &container, from).await?;
     job::run(bus, || container.restore(&path, Options::new())).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has another container go on from a checkpoint, and prints its id.
+pub(crate) async fn restore_as(
+    bus: &Connection,
+    container: &str,
+    from: Option<&str>,
+    name: &str,
+    publish: &[String],
+) -> Outcome {
+    let container = client::container(bus, container).await?;
+    let checkpoint = client::checkpoint(bus, which(bus, &container, from).await?).await?;
+    let mut options = Options::new();
+    network::publish(&mut options, publish)?;
+    let job = job::run(bus, || checkpoint.restore_as(name, options)).await?;
+    say(last_part(&output(bus, job, "Container").await?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The checkpoint that is meant: the last one of a container, if none is said.
+async fn which(
+    bus: &Connection,
+    container: &ContainerProxy<'_>,
+    from: Option<&str>,
+) -> Result<OwnedObjectPath, Failure> {
+    match from {
+        Some(from) => find(bus, from).await,
+        None => last_of(bus, container.inner().path().as_str()).await,
+    }
+}
+
+/// An object that a job has made.
+async fn output(
+    bus: &Connection,
+    job: OwnedObjectPath,
+    key: &str,
+) -> Result<OwnedObjectPath, Failure> {
+    let mut output = JobProxy::builder(bus).path(job).build().await?.output().await?;
+    let made = output.remove(key).map(OwnedObjectPath::try_from).transpose()?;
+    made.ok_or_else(|| Failure::Usage(format!("the job has no {key}")))
 }
 
 async fn rows(bus: &Connection) -> Result<Vec<Row>, Failure> {

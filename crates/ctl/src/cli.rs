@@ -242,11 +242,18 @@ pub(crate) enum Command {
     /// Write down what a container that runs is, for it to go on from there, and end it; prints the id
     /// of the checkpoint.
     Checkpoint(Checkpoint),
-    /// Have a stopped container go on from a checkpoint.
+    /// Have a stopped container go on from a checkpoint, or another one beside it.
     Restore {
         /// Name or id of the checkpoint; without it, the last one of the container.
         #[arg(long, value_name = "CHECKPOINT")]
         from: Option<String>,
+        /// Make a container of that name, which goes on from there; prints its id.
+        #[arg(long)]
+        name: Option<String>,
+        /// What the new container publishes in place of the ports of the other one:
+        /// [[ADDRESS:]PORT:]PORT[/PROTOCOL].
+        #[arg(short, long, value_name = "PORT", requires = "name")]
+        publish: Vec<String>,
         /// Name or id.
         container: String,
     },

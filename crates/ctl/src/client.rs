@@ -315,6 +315,8 @@ pub(crate) async fn volume<'c>(
 #[proxy(interface = "org.tare.Containers1.Checkpoint", default_service = "org.tare.Containers1")]
 pub(crate) trait Checkpoint {
     #[zbus(allow_interactive_auth)]
+    fn restore_as(&self, name: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn remove(&self, flags: u64) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn inspect(&self, flags: u64) -> zbus::Result<String>;

@@ -90,8 +90,11 @@ pub(crate) async fn run(arguments: Arguments) -> Outcome {
         Command::Secret(command) => secret::run(bus, command).await,
         Command::Volume(command) => volume::run(bus, command).await,
         Command::Checkpoint(command) => checkpoint::take(bus, command).await,
-        Command::Restore { from, container } => {
+        Command::Restore { from, name: None, container, .. } => {
             checkpoint::restore(bus, &container, from.as_deref()).await
+        }
+        Command::Restore { from, name: Some(name), publish, container } => {
+            checkpoint::restore_as(bus, &container, from.as_deref(), &name, &publish).await
         }
         Command::Checkpoints(command) => checkpoint::run(bus, command).await,
     }

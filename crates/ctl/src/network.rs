@@ -124,11 +124,17 @@ pub(crate) fn of_container(
             options.insert("Networks", names.iter().map(entry).collect::<Vec<_>>().into());
         }
     }
+    publish(&mut options, ports)?;
+    Ok(options)
+}
+
+/// Says which ports are published, if any are.
+pub(crate) fn publish(options: &mut Options<'_>, ports: &[String]) -> Result<(), Failure> {
     if !ports.is_empty() {
         let ports: Vec<_> = ports.iter().map(|text| port(text)).collect::<Result<_, _>>()?;
         options.insert("PublishedPorts", ports.into());
     }
-    Ok(options)
+    Ok(())
 }
 
 /// Whether this is no network's name, but says how a container is connected.

@@ -97,6 +97,19 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Makes a file that is not there, to be written by whoever asks for it.
+pub(crate) fn make_file(path: &Path) -> io::Result<File> {
+    run(format_args!("make {}", path.display()), || {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(path)
+    })
+}
+
+/// Gives a file of ours one name more.
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    change(format_args!("link {} to {}", from.display(), to.display()), || fs::hard_link(from, to))
+}
+
 /// Waits until a file or directory is on the disk.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
     change(format_args!("flush {}", path.display()), || File::open(path)?.sync_all())

@@ -144,7 +144,12 @@ mod tests {
         ),
         (
             "not tried from here yet: it takes a CRIU, which the host that runs these need not have",
-            &["Checkpoint.Remove", "Container.Checkpoint", "Container.Restore"],
+            &[
+                "Checkpoint.Remove",
+                "Checkpoint.RestoreAs",
+                "Container.Checkpoint",
+                "Container.Restore",
+            ],
         ),
         ("who is told is in memory alone", &["Manager.Subscribe", "Manager.Unsubscribe"]),
         ("a job is in memory alone", &["Job.Forget"]),

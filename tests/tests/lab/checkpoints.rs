@@ -56,10 +56,15 @@ pub(crate) async fn restore(
 
 /// The checkpoint that a job has made.
 pub(crate) async fn taken(client: &Client, ended: &Ended) -> OwnedObjectPath {
+    made(client, ended, "Checkpoint").await
+}
+
+/// What a job has made.
+pub(crate) async fn made(client: &Client, ended: &Ended, key: &str) -> OwnedObjectPath {
     ended.done();
     let output = client.properties(&ended.job, "Job").await.get::<Variant<'static>>("Output");
     let output: HashMap<String, Variant<'_>> = output.try_into().unwrap();
-    output["Checkpoint"].try_clone().unwrap().try_into().unwrap()
+    output[key].try_clone().unwrap().try_into().unwrap()
 }
 
 pub(crate) async fn state(client: &Client, path: &OwnedObjectPath) -> String {

@@ -4,6 +4,7 @@
 
 mod authority;
 mod boots;
+mod checkpoint_files;
 mod checkpoints;
 mod checkpoints_meet;
 mod firewalls;

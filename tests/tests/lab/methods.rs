@@ -226,6 +226,10 @@ async fn checkpoints(caller: &Caller<'_>) {
     let [first, last] = &found[..] else { panic!("{found:?}") };
     let json: String = caller.get(first, "Checkpoint.Inspect", &0_u64).await;
     assert!(json.contains("CRIUVersion"), "{json}");
+    caller.job(first, "Checkpoint.RestoreAs", &("another", none())).await;
+    let another: OwnedObjectPath = caller.get(ROOT, "Manager.GetContainer", &"another").await;
+    assert_eq!(caller.state(&another).await, "running");
+    caller.job(&another, "Container.Remove", &1_u64).await;
     caller.job(first, "Checkpoint.Remove", &0_u64).await;
     caller.job(&path, "Container.Restore", &(last, none())).await;
     assert_eq!(caller.state(&path).await, "running");

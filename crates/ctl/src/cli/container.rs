@@ -19,6 +19,9 @@ pub(crate) struct Checkpoint {
     /// With the unix sockets that lead out of it.
     #[arg(long)]
     pub(crate) external_unix_sockets: bool,
+    /// Without the files that it has changed of its image.
+    #[arg(long)]
+    pub(crate) ignore_rootfs: bool,
     /// How the checkpoint is to be called.
     #[arg(long)]
     pub(crate) name: Option<String>,

@@ -7,10 +7,13 @@ use tare_runtime::ContainerName;
 use super::change;
 use super::error::ApiError;
 use super::glob::Glob;
+use super::network::ports;
 use super::options::{Options, Values, flags, no_options};
+use super::text::map;
 use crate::engine::object::ObjectId;
 use crate::engine::{
-    After, CheckpointId, Extras, InspectCheckpoint, Restore, TakeCheckpoint, view,
+    After, AskedCopy, Changes, CheckpointId, Extras, InspectCheckpoint, Restore, TakeCheckpoint,
+    view,
 };
 
 /// `Inspect`: with CRIU's figures.
@@ -34,9 +37,13 @@ pub(crate) fn checkpoint(
         file_locks: is_on("FileLocks")?,
         external_unix_sockets: is_on("ExternalUnixSockets")?,
     };
+    let changes = match o.boolean("Rootfs")? {
+        Some(false) => Changes::LeftOut,
+        Some(true) | None => Changes::Kept,
+    };
     let name = o.string("Name")?.map(|name| self::name(&name)).transpose()?;
     o.finish()?;
-    Ok(TakeCheckpoint { name, after, extras, container: container()? })
+    Ok(TakeCheckpoint { name, after, extras, changes, container: container()? })
 }
 
 fn name(text: &str) -> Result<ContainerName, ApiError> {
@@ -54,6 +61,15 @@ pub(crate) fn restore(
 ) -> Result<Restore, ApiError> {
     no_options(options)?;
     Ok(Restore { checkpoint: checkpoint()?, container: container()? })
+}
+
+/// Options of `RestoreAs`.
+pub(crate) fn copy(options: Values) -> Result<AskedCopy, ApiError> {
+    let mut o = Options::new(options);
+    let ports = if o.has("PublishedPorts") { Some(ports(&mut o)?) } else { None };
+    let asked = AskedCopy { labels: map(&mut o, "Labels", str::parse)?, ports };
+    o.finish()?;
+    Ok(asked)
 }
 
 /// Arguments of `Inspect`.
@@ -120,6 +136,7 @@ mod tests {
         for (key, value, error) in [
             ("PreDump", Value::Bool(true), "UnknownOption"),
             ("LeaveRunning", Value::from("yes"), "OptionType"),
+            ("Rootfs", Value::from("no"), "OptionType"),
             ("Name", Value::from("../x"), "InvalidName"),
             ("Name", Value::from(""), "InvalidName"),
             ("FileLocks", Value::Bool(true), "NoSuchContainer"),
@@ -129,6 +146,16 @@ mod tests {
         }
         let refused = restore(given("Keep", Value::Bool(true)), || panic!("looked for"), none);
         assert_eq!(refused.unwrap_err().short_name(), "UnknownOption");
+        assert_eq!(copy(Values::new()).unwrap().ports, None, "those of the first one");
+        let none = given("PublishedPorts", Value::List(Vec::new()));
+        assert_eq!(copy(none).unwrap().ports, Some(Vec::new()));
+        for (key, value, error) in [
+            ("Keep", Value::Bool(true), "UnknownOption"),
+            ("Labels", Value::Bool(true), "OptionType"),
+            ("PublishedPorts", Value::Bool(true), "OptionType"),
+        ] {
+            assert_eq!(copy(given(key, value)).unwrap_err().short_name(), error, "{key}");
+        }
         let refused = inspect(2, || panic!("looked for"));
         assert_eq!(refused.unwrap_err().short_name(), "InvalidArgs");
     }

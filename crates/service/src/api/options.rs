@@ -35,6 +35,11 @@ impl Options {
         Ok(maps.unwrap_or_default().into_iter().enumerate().map(within).collect())
     }
 
+    /// Whether anything is said of it.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// A dictionary within this one, to be read like it.
     pub(crate) fn dictionary(&mut self, key: &'static str) -> Result<Option<Self>, ApiError> {
         let map = self.take(key, "a{sv}, a dictionary", Value::into_map)?;

@@ -10,9 +10,11 @@ use super::context::{Context, JobPath};
 use super::kind::Kind;
 use super::paths;
 use super::registry::Shown;
+use super::value::{Dict, values};
 use crate::api::{self, ApiError, flags};
+use crate::authority::Caller;
 use crate::engine::object::{ObjectId, Seen};
-use crate::engine::{Engine, RemoveCheckpoint, view};
+use crate::engine::{Changes, Engine, RemoveCheckpoint, view};
 
 /// One checkpoint.
 #[derive(Clone, Debug)]
@@ -59,6 +61,21 @@ impl Checkpoint {
         self.context.job(&header, request, Engine::remove_checkpoint).await
     }
 
+    #[zbus(out_args("job"))]
+    async fn restore_as(
+        &self,
+        name: &str,
+        options: Dict,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<JobPath, ApiError> {
+        let draft = async |by: &Caller| {
+            let asked = api::checkpoint::copy(values(options)?)?;
+            let (checkpoint, _) = self.view()?;
+            Ok(self.context.engine.draft_copy(by, name, asked, checkpoint)?)
+        };
+        self.context.job_by(&header, draft, Engine::restore_as).await
+    }
+
     #[zbus(out_args("json"))]
     async fn inspect(
         &self,
@@ -98,6 +115,11 @@ impl Checkpoint {
     #[zbus(property(emits_changed_signal = "const"))]
     fn size(&self) -> u64 {
         self.shown.get().size
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn rootfs_included(&self) -> bool {
+        self.shown.get().changes == Changes::Kept
     }
 
     #[zbus(property(emits_changed_signal = "const"), name = "CRIUVersion")]

@@ -1,5 +1,6 @@
 //! The bundle of a container: its file systems, its configuration, and the files bound into it.
 
+use std::fs::File;
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tare_storage::{
 };
 
 use super::blocking::{brief, unbounded};
+use super::checkpoint::{Resume, fill_memory};
 use super::container::Container;
 use super::device;
 use super::host;
@@ -54,6 +56,8 @@ struct Parts {
     layers: Vec<ChainId>,
     shm_size: NonZeroU64,
     memory_of: Option<Memory>,
+    /// What is in its shared memory from the first moment on.
+    memory: Option<File>,
     users: Option<Users>,
     labels: Option<Labels>,
     effective: Effective,
@@ -66,6 +70,9 @@ impl Parts {
         let users = users.as_ref().map(AsFd::as_fd);
         let rootfs = self.mount_root(users).map_err(failed)?;
         let shm = self.mount_memory().map_err(failed)?;
+        if let Some(content) = self.memory {
+            fill_memory(&self.name, &shm, content)?;
+        }
         // What is copied from it has its owners as they are on disk.
         let plain = match users {
             Some(_) if wanted.iter().any(Wanted::is_filled) => {
@@ -111,12 +118,14 @@ impl Engine {
         &self,
         container: &Container,
         effective: &Effective,
+        resume: Option<&Resume>,
     ) -> Result<FileSystems, Error> {
         let wanted = self.wanted_mounts(container, effective)?;
         if wanted.len() > MAX_MOUNTS {
             return Err(Error::TooManyMounts(MAX_MOUNTS));
         }
-        let may_hang = wanted.iter().any(Wanted::may_hang);
+        let memory = resume.map(Resume::memory).transpose()?.flatten();
+        let may_hang = memory.is_some() || wanted.iter().any(Wanted::may_hang);
         let parts = Parts {
             store: self.store.clone(),
             spawner: self.spawner.clone(),
@@ -126,6 +135,7 @@ impl Engine {
             shm_size: NonZeroU64::new(effective.shm_size.bytes())
                 .ok_or_else(|| Error::Bug("/dev/shm of no size".into()))?,
             memory_of: self.memory_owner(container)?,
+            memory,
             users: Users::of(&effective.request, container.users)?,
             labels: self.file_labels(container, effective)?,
             effective: effective.clone(),

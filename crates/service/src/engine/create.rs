@@ -3,7 +3,6 @@
 //! The order is the protocol: a container's directories are made before its row and deleted after
 //! it, so whatever directory has no row is left over from a crash and can be taken away.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tare_specgen::{
 };
 
 use super::blocking::brief;
+use super::checkpoint::Filling;
 use super::clock::Usec;
 use super::container::Container;
 use super::device::{self, AskedDevice};
@@ -25,8 +25,8 @@ use super::mount::{self, AskedMount, HostSource, Opened, Source};
 use super::namespaces;
 use super::network::default_name;
 use super::records::durable::{
-    self, Connections, ContainerRow, DefinitionRow, Joined, LifeRow, NamespacePin, Pins, Root,
-    UserRange, VolumeRow,
+    self, Connections, ContainerRow, DefinitionRow, Joined, LifeRow, Pins, Root, UserRange,
+    VolumeRow,
 };
 use super::secret;
 use super::shared;
@@ -40,23 +40,23 @@ use crate::effects;
 /// is made.
 #[derive(Debug)]
 pub struct Draft {
-    name: Option<ContainerName>,
+    pub(super) name: Option<ContainerName>,
     /// That there is none is told after the question: a refusal does not depend on it.
-    image: Result<Arc<Image>, Error>,
-    image_reference: String,
+    pub(super) image: Result<Arc<Image>, Error>,
+    pub(super) image_reference: String,
     /// Likewise, that something of the host is not there.
-    request: Result<Request, Error>,
-    connections: Connections,
-    volumes: Vec<Claim>,
-    lifecycle: Lifecycle,
-    sources: Vec<HostSource>,
+    pub(super) request: Result<Request, Error>,
+    pub(super) connections: Connections,
+    pub(super) volumes: Vec<Claim>,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) sources: Vec<HostSource>,
     /// Whose namespaces it shares.
-    joins: Vec<Arc<view::Container>>,
+    pub(super) joins: Vec<Arc<view::Container>>,
     /// The secrets it is given that are there, and whose they are.
-    secrets: Vec<(SecretName, u32)>,
-    /// The namespaces that are at the paths it names.
-    namespaces: BTreeMap<NamespaceKind, NamespacePin>,
-    reasons: Vec<Reason>,
+    pub(super) secrets: Vec<(SecretName, u32)>,
+    /// What is at the paths it names, as far as that is written down before it is made.
+    pub(super) pins: Pins,
+    pub(super) reasons: Vec<Reason>,
 }
 
 /// A container as somebody asks for it.
@@ -137,7 +137,7 @@ pub(super) struct ReadyDraft {
     lifecycle: Lifecycle,
     sources: Vec<HostSource>,
     secrets: Vec<(SecretName, u32)>,
-    namespaces: BTreeMap<NamespaceKind, NamespacePin>,
+    pins: Pins,
 }
 
 impl Draft {
@@ -168,7 +168,7 @@ impl Draft {
             lifecycle,
             sources,
             secrets,
-            namespaces,
+            pins,
             ..
         } = self;
         let (image, request) = (image?, request?);
@@ -186,7 +186,7 @@ impl Draft {
             lifecycle,
             sources,
             secrets,
-            namespaces,
+            pins,
         })
     }
 }
@@ -274,7 +274,7 @@ impl Inner {
             None => networks,
         };
         let mut connections = self.connections(&request, networks, ports)?;
-        let mut namespaces = BTreeMap::new();
+        let mut pins = Pins::default();
         let (joins, missing) = match joins {
             Ok(others) => (others.iter().map(|it| it.view()).collect(), None),
             Err(error) => (Vec::new(), Some(error)),
@@ -286,7 +286,7 @@ impl Inner {
         let request = unknown.or(missing).map_or(Ok(()), Err).and_then(|()| {
             self.check_secrets(&request)?;
             connections.namespace = shared::pin(&request.network_mode)?;
-            namespaces = namespaces::pin(&request)?;
+            pins.namespaces = namespaces::pin(&request)?;
             request.devices = device::look(&devices)?;
             Ok(request)
         });
@@ -301,7 +301,7 @@ impl Inner {
             sources,
             joins,
             secrets,
-            namespaces,
+            pins,
             reasons,
         })
     }
@@ -339,7 +339,7 @@ impl Inner {
     /// [`Error::SubordinateIdsExhausted`]; else if directories or row cannot be written. Nothing is left then.
     pub async fn create(&self, draft: Authorized<Draft>) -> Result<ContainerId, Error> {
         let (draft, by) = draft.into_parts();
-        self.create_for(draft.ready()?, &by).await
+        self.create_for(draft.ready()?, &by, Filling::Nothing).await
     }
 
     /// Makes a container of a user.
@@ -347,6 +347,7 @@ impl Inner {
         &self,
         draft: ReadyDraft,
         by: &Caller,
+        filling: Filling,
     ) -> Result<ContainerId, Error> {
         let ReadyDraft {
             name,
@@ -358,10 +359,10 @@ impl Inner {
             lifecycle,
             sources,
             secrets,
-            namespaces,
+            mut pins,
         } = draft;
         self.expect_start();
-        let pins = Pins { namespaces, ..self.pin(sources).await? };
+        pins.mounts.extend(self.pin(sources).await?.mounts);
         let id = self.unused_id()?;
         let reservation = match name {
             Some(name) => self.containers.reserve(name)?,
@@ -392,7 +393,7 @@ impl Inner {
                 Some((_, claims)) => self.make_claimed(claims, by).await?,
                 None => Vec::new(),
             };
-            self.write_container(&row, volumes).await
+            self.write_container(&row, volumes, filling).await
         };
         let written = written.await;
         row.users = written.inspect_err(|_| self.networks.leave(&id, networks))?;
@@ -411,8 +412,9 @@ impl Inner {
         &self,
         row: &ContainerRow,
         volumes: Vec<VolumeRow>,
+        filling: Filling,
     ) -> Result<Option<UserRange>, Error> {
-        let done = self.write_with_directories(row, &volumes).await;
+        let done = self.write_with_directories(row, &volumes, filling).await;
         match &done {
             Ok(_) => {
                 let config = self.config();
@@ -429,6 +431,7 @@ impl Inner {
         &self,
         row: &ContainerRow,
         volumes: &[VolumeRow],
+        filling: Filling,
     ) -> Result<Option<UserRange>, Error> {
         let (store, id) = (self.store.clone(), row.id.clone());
         let image = self.image_of(&row.root)?;
@@ -443,6 +446,10 @@ impl Inner {
             store.create_container_with(&key(&id), top, &written).map_err(Error::Storage)
         })
         .await?;
+        if let Err(error) = self.fill(row, filling).await {
+            self.delete_directories(&row.id).await?;
+            return Err(error);
+        }
         let (written, volumes) = (row.clone(), volumes.to_vec());
         let done = self.state.run(move |c| {
             volumes.iter().try_for_each(|volume| durable::insert_volume(c, volume))?;
@@ -539,7 +546,7 @@ impl Inner {
 
 /// An error if somebody but root names files by paths: those are opened by the service, also for a dry run, which
 /// nobody is asked about.
-fn check_paths(by: &Caller, request: &Request) -> Result<(), Error> {
+pub(super) fn check_paths(by: &Caller, request: &Request) -> Result<(), Error> {
     let has_base = matches!(request.base_hosts, BaseHosts::Path(_));
     let options = [("HooksDirs", !request.hooks_dirs.is_empty()), ("BaseHosts", has_base)];
     match options.into_iter().find(|(_, is_given)| *is_given) {

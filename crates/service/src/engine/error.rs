@@ -41,6 +41,24 @@ pub enum Uncheckpointable {
     ExternalUnixSockets,
 }
 
+/// Why no other container can go on from a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Uncopyable {
+    /// Its memory would not fit to any files.
+    #[error("the files that its container had changed are not in it")]
+    NoFiles,
+    /// Both would write to them.
+    #[error("its container has volumes that were made for that one alone")]
+    OwnVolumes,
+    /// What it has changed of those is not in the checkpoint.
+    #[error("its container writes to other images")]
+    WrittenImages,
+    /// CRIU gives its processes the label that they had.
+    #[error("its container has an SELinux label that no other has")]
+    Categories,
+}
+
 /// Everything that can go wrong in a use case.
 ///
 /// `Display` is a sentence that every local user may read: it names no path, label or environment
@@ -398,6 +416,14 @@ pub enum Error {
         name: ContainerName,
         /// Which checkpoint.
         checkpoint: CheckpointId,
+    },
+    /// No other container can go on from that checkpoint.
+    #[error("no other container can go on from checkpoint {checkpoint}: {why}")]
+    NotCopyable {
+        /// Which checkpoint.
+        checkpoint: CheckpointId,
+        /// Why.
+        why: Uncopyable,
     },
     /// The host has no such device.
     #[error("there is no device '{0}'")]

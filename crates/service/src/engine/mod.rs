@@ -94,7 +94,8 @@ use tare_storage::{ContainerKey, Store};
 
 pub use attach::{AtStart, Attach, Input, Resize};
 pub use checkpoint::{
-    After, CheckpointId, Extras, InspectCheckpoint, RemoveCheckpoint, Restore, TakeCheckpoint,
+    After, AskedCopy, Changes, CheckpointId, Extras, InspectCheckpoint, RemoveCheckpoint, Restore,
+    RestoreAs, TakeCheckpoint,
 };
 pub use connect::{Connect, Disconnect};
 pub use create::{Asked, AskedConnection, Draft, container_name};

@@ -152,7 +152,7 @@ impl Engine {
         users::check_given(container).await?;
         life.root.is_let_go().await;
         let resume = match &goal {
-            Goal::GoOn(checkpoint) => Some(self.resume_from(checkpoint, job).await?),
+            Goal::GoOn(checkpoint) => Some(self.resume_from(checkpoint, &container.id, job).await?),
             Goal::Run(_) | Goal::Wait => None,
         };
         let resume = resume.as_ref();
@@ -410,7 +410,7 @@ impl Engine {
             self.plug_in(container, record, unrested, None).await
         };
         let made = tokio::join!(
-            self.mount(container, effective),
+            self.mount(container, effective, resume),
             network,
             self.prepare_process(container, record, effective, ports, resume),
         );

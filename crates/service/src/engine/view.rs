@@ -14,7 +14,7 @@ use tare_specgen::{Resources, SecretName};
 use tare_storage::{Digest, VolumeName};
 
 use super::Health;
-use super::checkpoint::CheckpointId;
+use super::checkpoint::{Changes, CheckpointId};
 use super::clock::Usec;
 use super::events::Event;
 use super::lifecycle::Lifecycle;
@@ -395,6 +395,8 @@ pub struct Checkpoint {
     pub kernel: String,
     /// The machine, in the kernel's words.
     pub architecture: String,
+    /// Whether what the container had changed of its image is in it.
+    pub changes: Changes,
 }
 
 /// An exec session.

@@ -6,7 +6,7 @@ use tare_runtime::ContainerId;
 
 use super::files::Files;
 use super::take::figures;
-use super::{Checkpoint, CheckpointId};
+use super::{Changes, Checkpoint, CheckpointId};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::engine::blocking::{brief, unbounded};
 use crate::engine::jobs::{Job, JobKind, Origin, Output};
@@ -141,6 +141,7 @@ impl Inner {
             "CRIUVersion": row.definition.criu,
             "KernelVersion": row.definition.kernel,
             "Architecture": row.definition.architecture,
+            "RootfsIncluded": row.definition.changes == Changes::Kept,
             "Runtime": row.definition.runtime.as_str(),
             "TCPEstablished": row.definition.extras.tcp_established,
             "FileLocks": row.definition.extras.file_locks,

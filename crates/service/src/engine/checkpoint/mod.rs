@@ -3,9 +3,16 @@
 //! A checkpoint is in a directory of its own, which has its name only when it is complete; its row
 //! comes after that, and only then does the container end. So what has no row is nobody's, and a
 //! container that has ended for a checkpoint has one.
+//!
+//! Beside the images of CRIU in `images` there is in that directory what CRIU does not write down:
+//! `changes.tar`, a layer of what the container has changed of its image, `shm.tar`, what is in its
+//! `/dev/shm`, and CRIU's own figures.
 
+mod capture;
 mod commit;
+mod copy;
 mod files;
+mod fill;
 mod id;
 mod manage;
 mod restore;
@@ -15,6 +22,7 @@ mod take;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde::{Deserialize, Serialize};
 use tare_runtime::ContainerId;
 
 use super::events::Events;
@@ -23,12 +31,25 @@ use super::records::durable::{self, CheckpointRow};
 use super::{Engine, Error, Inner, host, view};
 use crate::db::Db;
 
+pub use copy::{AskedCopy, RestoreAs};
+pub(super) use fill::Filling;
 pub use id::CheckpointId;
 pub use manage::{InspectCheckpoint, RemoveCheckpoint};
 pub use restore::Restore;
-pub(super) use restore::{Resume, not_restored};
+pub(super) use restore::{Resume, fill_memory, not_restored};
 pub use take::Checkpoint as TakeCheckpoint;
 pub use tare_spawn::{After, Extras};
+
+/// What becomes of what a container has changed of its image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Changes {
+    /// It is the container's alone.
+    #[default]
+    LeftOut,
+    /// It is in the checkpoint, as it was in that moment.
+    Kept,
+}
 
 /// All checkpoints.
 #[derive(Debug)]
@@ -111,6 +132,7 @@ fn view(row: &CheckpointRow) -> view::Checkpoint {
         criu: row.definition.criu.clone(),
         kernel: row.definition.kernel.clone(),
         architecture: row.definition.architecture.clone(),
+        changes: row.definition.changes,
     }
 }
 

@@ -1,18 +1,21 @@
-//! Going on from a checkpoint, in the container that it was taken of.
+//! Going on from a checkpoint.
 //!
 //! That is a start, but for what makes the first process: CRIU does, from the images. All that a start
-//! gives the container is made anew, and as it was: the checkpoint knows its addresses. Its files are
-//! those that it has now.
+//! gives the container is made anew, and as it was: the checkpoint knows its addresses, and what was in
+//! its shared memory, which has ended with it. Its files are those that it has now: none that were
+//! written since are lost.
 
+use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use tare_runtime::ContainerName;
+use tare_runtime::{ContainerId, ContainerName};
 use tare_spawn::{Layout, OciRuntime, Place, PlacedMount};
-use tare_storage::{BindOptions, MountAccess, bind};
+use tare_storage::{BindOptions, Devices, Limits, MountAccess, Rootfs, bind};
 use tokio::sync::OwnedRwLockReadGuard;
 
-use super::files::Files;
+use super::files::{Archive, Files};
 use super::said::{complaint, said};
 use super::{After, Checkpoint, CheckpointId, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -39,13 +42,31 @@ impl Ask for Restore {
     }
 }
 
+/// Of which container a checkpoint is that another one goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Of the same: it is that one again.
+    Same,
+    /// Of another, which may run meanwhile.
+    Another,
+}
+
+impl Whose {
+    fn of(checkpoint: &CheckpointRow, container: &ContainerId) -> Self {
+        if checkpoint.container == *container { Self::Same } else { Self::Another }
+    }
+}
+
 /// What a start goes on from.
 #[derive(Debug)]
 pub(in crate::engine) struct Resume {
     checkpoint: Arc<Checkpoint>,
+    whose: Whose,
     /// Nobody removes it meanwhile.
     _files: OwnedRwLockReadGuard<()>,
     images: OwnedFd,
+    /// What was in its shared memory, if that is known.
+    memory: Option<File>,
 }
 
 impl Engine {
@@ -84,15 +105,25 @@ impl Engine {
     pub(in crate::engine) async fn resume_from(
         &self,
         id: &CheckpointId,
+        container: &ContainerId,
         job: &Job,
     ) -> Result<Resume, Error> {
-        let checkpoint = self.checkpoints.find(id)?;
-        let held = job.or_canceled(checkpoint.files.clone().read_owned()).await?;
-        // It may have been removed meanwhile.
-        self.checkpoints.find(id)?;
+        let (checkpoint, held) = self.hold_checkpoint(id, job).await?;
         let files = Files::new(&self.instance, id);
-        let images = brief(move || files.images()).await?;
-        Ok(Resume { checkpoint, _files: held, images })
+        let whose = Whose::of(&checkpoint.row, container);
+        let (first, container) = (checkpoint.row.container.clone(), container.clone());
+        let (images, memory) = brief(move || {
+            let images = match whose {
+                Whose::Same => files.images()?,
+                Whose::Another => {
+                    files.images_for(&first, &container)?;
+                    files.open_images_for(&container)?
+                }
+            };
+            Ok((images, files.archive(Archive::Memory)?))
+        })
+        .await?;
+        Ok(Resume { checkpoint, whose, _files: held, images, memory })
     }
 }
 
@@ -107,8 +138,11 @@ impl Resume {
         self.checkpoint.row.definition.extras
     }
 
-    /// The addresses that it had are the ones it asks for.
+    /// The addresses that it had are the ones it asks for; not those that another had.
     pub(in crate::engine) fn ask_for_addresses(&self, networks: &mut [Joined]) {
+        if self.whose == Whose::Another {
+            return;
+        }
         for joined in networks {
             let had = self.checkpoint.row.definition.addresses.iter();
             let had = had.filter(|(network, _)| *network == joined.network).map(|(_, it)| *it);
@@ -118,9 +152,15 @@ impl Resume {
 
     /// Says so if the files of the container are later than its memory: CRIU compares sizes alone.
     pub(in crate::engine) fn check_age(&self, last: &LifeRow, job: &Job) {
-        if has_run_since(&self.checkpoint.row, last) {
+        if self.whose == Whose::Same && has_run_since(&self.checkpoint.row, last) {
             job.log(4, "the container has run since: its files are later than its memory");
         }
+    }
+
+    /// What is to be in its shared memory before it goes on, for [`fill_memory`].
+    pub(in crate::engine) fn memory(&self) -> Result<Option<File>, Error> {
+        let again = self.memory.as_ref().map(File::try_clone).transpose();
+        again.map_err(|source| Error::Host { what: "open the files of a checkpoint", source })
     }
 
     /// Its images, as a mount.
@@ -129,6 +169,25 @@ impl Resume {
         let mount = bind(self.images.as_fd(), &options).map_err(Error::Storage)?;
         Ok(PlacedMount { place: Place::Images, mount })
     }
+}
+
+/// Puts what was in the shared memory of a container into that of another life. Blocks.
+pub(in crate::engine) fn fill_memory(
+    name: &ContainerName,
+    memory: &OwnedFd,
+    content: File,
+) -> Result<(), Error> {
+    let host = |source| Error::Host { what: "open the shared memory of a container", source };
+    let root = Rootfs::from_fd(memory.try_clone().map_err(host)?);
+    let filled = root.copy_in("/", content, &ours(), &|_| ControlFlow::Continue(()));
+    filled.map(drop).map_err(|source| Error::Mount { name: name.clone(), source })
+}
+
+/// What was packed here is unpacked, whatever its size, with all that is in it.
+pub(super) fn ours() -> Limits {
+    let most = u64::MAX;
+    let limits = Limits::default().with_devices(Devices::Make);
+    limits.with_entries(most).with_bytes(most).with_ratio(most).with_depth(most)
 }
 
 /// Whether a container has run after the checkpoint was taken.

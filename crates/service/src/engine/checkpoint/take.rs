@@ -1,6 +1,6 @@
 //! Taking a checkpoint of a container that runs.
 //!
-//! CRIU writes it down and then waits, and nothing in the container moves. Now the images are flushed,
+//! CRIU writes it down and then waits, and nothing in the container moves. Now its files are read, all is flushed,
 //! the directory gets its name, and the row is written; that is when there is a checkpoint, and only
 //! then may the container end. Whatever fails before, it goes on, and nothing is left. Its lock is held
 //! all the while: nothing about it may change, and a stop waits. To be killed it need not wait.
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::commit::{Committed, commit};
 use super::files::Files;
 use super::said::{complaint, said, version};
-use super::{After, CheckpointId, Extras};
+use super::{After, Changes, CheckpointId, Extras};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
 use crate::effects;
 use crate::engine::blocking::{brief, unbounded};
@@ -50,6 +50,8 @@ pub struct Checkpoint {
     pub after: After,
     /// What is taken along.
     pub extras: Extras,
+    /// What becomes of the files that it has changed.
+    pub changes: Changes,
 }
 
 impl Ask for Checkpoint {
@@ -94,7 +96,7 @@ impl Engine {
         &self,
         request: &Checkpoint,
         owner_uid: u32,
-        job: &Job,
+        job: &Arc<Job>,
     ) -> Result<CheckpointId, Error> {
         let container = self.container(&request.container.id)?;
         let mut life = job.or_canceled(container.lock_unchanged(&request.container)).await??;
@@ -131,13 +133,15 @@ impl Engine {
         &self,
         taking: &Taking<'_>,
         life: &mut Life,
-        job: &Job,
+        job: &Arc<Job>,
     ) -> Result<CheckpointRow, Error> {
         job.stage("dumping");
         let dumped = self.dump(taking).await?;
         job.stage("writing");
         let kept = async {
             job.check()?;
+            let Taking { container, running, files, .. } = taking;
+            self.capture(container, running, taking.request.changes, files, job).await?;
             let row = self.keep(taking).await?;
             job.point_of_no_return()?;
             self.intend_end(taking, life).await?;
@@ -239,6 +243,7 @@ impl Engine {
                 version: Version,
                 runtime: taking.running.target.runtime,
                 after: taking.request.after,
+                changes: taking.request.changes,
                 extras: taking.request.extras,
                 addresses: addresses
                     .iter()
@@ -339,6 +344,8 @@ fn checkpointable(container: &Container, life: &Life, after: After) -> Result<Ar
     if life.pace(running.number()) != Some(Pace::Free) || life.is_stopped_by_somebody() {
         return Err(container.wrong_state("to be running, and not on the way to another state"));
     }
+    // Half of what is copied would be in it.
+    container.check_unwritten(life)?;
     let auto_remove = container.definition().row.lifecycle.auto_remove;
     if auto_remove && after == After::Ends {
         let why = Uncheckpointable::AutoRemove;

@@ -36,7 +36,7 @@ impl Error {
             Self::NotCheckpointable { .. } => "NotCheckpointable",
             Self::Checkpoint { .. } => "CheckpointFailed",
             Self::Restore { .. } => "RestoreFailed",
-            Self::OtherCheckpoint { .. } => "CheckpointIncompatible",
+            Self::OtherCheckpoint { .. } | Self::NotCopyable { .. } => "CheckpointIncompatible",
             Self::VolumeInUse { .. } => "VolumeInUse",
             Self::NetworkInUse { .. } | Self::DefaultNetwork(_) => "NetworkInUse",
             Self::InvalidNetwork(_)

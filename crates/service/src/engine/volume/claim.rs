@@ -76,6 +76,11 @@ impl Inner {
         Ok(claims)
     }
 
+    /// The volumes that a request names already.
+    pub(in crate::engine) fn claims_of(&self, request: &Request) -> Result<Vec<Claim>, Error> {
+        used(request).map(|name| self.claim_one(Some(name))).collect()
+    }
+
     fn claim_one(&self, name: Option<VolumeName>) -> Result<Claim, Error> {
         let bug = |error: tare_storage::InvalidName| Error::Bug(error.to_string());
         let anonymous = name.is_none();

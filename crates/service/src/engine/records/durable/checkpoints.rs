@@ -10,7 +10,7 @@ use tare_spawn::{After, Extras, OciRuntime};
 
 use super::text;
 use crate::db::Error;
-use crate::engine::checkpoint::CheckpointId;
+use crate::engine::checkpoint::{Changes, CheckpointId};
 use crate::engine::clock::Usec;
 use crate::engine::records::document::{Version, from_document, to_document};
 
@@ -46,6 +46,9 @@ pub(crate) struct CheckpointDefinition {
     /// What became of the container.
     #[serde(default = "ends")]
     pub(crate) after: After,
+    /// Whether what the container had changed of its image is there, too. It was not at first.
+    #[serde(default)]
+    pub(crate) changes: Changes,
 }
 
 /// It was not written down at first.
@@ -127,6 +130,7 @@ impl CheckpointRow {
                 kernel: "6.12.1".into(),
                 architecture: "amd64".into(),
                 after: After::GoesOn,
+                changes: Changes::Kept,
             },
         }
     }
@@ -154,11 +158,12 @@ mod tests {
         assert_eq!(checkpoint_ids(&c).unwrap(), std::slice::from_ref(&row.id));
         let stored: String =
             c.query_row("SELECT definition FROM checkpoints", [], |row| row.get(0)).unwrap();
-        let golden = r#"{"v":1,"Runtime":"crun","Extras":{"tcp_established":false,"file_locks":true,"external_unix_sockets":false},"Addresses":[["tare","10.88.0.2"]],"Criu":"4.1.1","Kernel":"6.12.1","Architecture":"amd64","After":"goes-on"}"#;
+        let golden = r#"{"v":1,"Runtime":"crun","Extras":{"tcp_established":false,"file_locks":true,"external_unix_sockets":false},"Addresses":[["tare","10.88.0.2"]],"Criu":"4.1.1","Kernel":"6.12.1","Architecture":"amd64","After":"goes-on","Changes":"kept"}"#;
         assert_eq!(stored, golden, "the stored form is a format");
-        let earlier = golden.replace(r#","After":"goes-on""#, "");
+        let earlier = golden.replace(r#","After":"goes-on","Changes":"kept""#, "");
         c.execute("UPDATE checkpoints SET definition = ?1", [earlier]).unwrap();
         assert_eq!(read()[0].definition.after, After::Ends);
+        assert_eq!(read()[0].definition.changes, Changes::LeftOut);
         delete_checkpoint(&c, &row.id).unwrap();
         assert_eq!(read(), []);
         insert_checkpoint(&c, &row).unwrap();
