@@ -21,7 +21,7 @@ fn request(json: &str) -> Request {
 }
 
 /// Every option that is no reason, whatever it says here; by its part of the JSON.
-const HARMLESS: [&str; 46] = [
+const HARMLESS: [&str; 47] = [
     r#""Command":["x"]"#,
     r#""TTY":true"#,
     r#""OpenStdin":true"#,
@@ -67,6 +67,7 @@ const HARMLESS: [&str; 46] = [
     r#""HostsFile":"image","ResolvConf":"image","HostnameFile":"image""#,
     r#""PasswdEntry":false"#,
     r#""ReadOnlyRootfs":true,"ReadOnlyTmpfs":false"#,
+    r#""LogDriver":"journald""#,
     r#""LogOptions":{"max-size":"5"}"#,
 ];
 

@@ -324,6 +324,10 @@ pub enum Error {
     /// What a secret is to say cannot be taken.
     #[error("argument 'data' {0}")]
     GivenValue(&'static str, #[source] Option<std::io::Error>),
+    /// What a container writes cannot be kept in the journal: there is none, or containers are no units of
+    /// systemd.
+    #[error("option 'LogDriver' cannot be 'journald' here: it takes systemd and its journal")]
+    NoJournal,
     /// Containers cannot be put there.
     #[error("option 'CgroupParent' {0}")]
     CgroupParent(&'static str),

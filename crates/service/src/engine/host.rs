@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use tare_runtime::cgroup;
 use tare_runtime::version::Program;
 use tare_spawn::{
-    CgroupPath, Create, Incarnation, Layout, Limits, OciRuntime, Spawner, Started, Stdin, Trial,
-    Verdict,
+    CgroupPath, Create, Incarnation, Layout, Limits, Log, OciRuntime, Spawner, Started, Stdin,
+    Trial, Verdict,
 };
 use tare_specgen::{
     AbsolutePath, Architecture, Argument, CapabilitySet, CgroupMode, Effective, Foreign, HostFacts,
@@ -219,7 +219,7 @@ fn trial(
         incarnation: Incarnation(1),
         runtime,
         cgroup,
-        log_path: layout.bundle().join("log"),
+        log: Log::File(layout.bundle().join("log")),
         stdin: Stdin::Null,
         restore: None,
     };

@@ -273,7 +273,7 @@ fn request(digit: char) -> Create {
         incarnation: Incarnation(1),
         runtime: OciRuntime::Crun,
         cgroup: "/tare/x".parse().unwrap(),
-        log_path: "/log".into(),
+        log: crate::Log::File("/log".into()),
         stdin: Stdin::Null,
         restore: None,
     }
