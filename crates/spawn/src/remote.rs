@@ -387,6 +387,10 @@ impl Spawner for Remote {
         limits.map_err(|Failure { cause, .. }| Error::Limits { cause })
     }
 
+    fn can_log_to_journal(&self) -> bool {
+        self.reach().is_ok_and(|connection| connection.version >= JOURNALS)
+    }
+
     fn load_profile(&self, profile: &Profile) -> Result<(), Error> {
         let name = profile.name().clone();
         nothing(self.ask_plainly(&Call::LoadProfile { profile: profile.clone() }, &[]))

@@ -69,6 +69,8 @@ pub(super) struct Host {
     cgroups: cgroup::Host,
     runtime: Option<OciRuntime>,
     taints: Vec<&'static str>,
+    /// Whether who starts conmon can have it log to the journal.
+    journal: bool,
     /// Something that is kept could not be read.
     unreadable: AtomicBool,
 }
@@ -96,7 +98,9 @@ impl Host {
         }
         let mut facts = facts(&cgroups, &limits)?;
         facts.selinux = found.policy();
-        let mut host = Self { facts, cgroups, runtime: None, taints, unreadable: false.into() };
+        let journal = spawner.can_log_to_journal();
+        let unreadable = false.into();
+        let mut host = Self { facts, cgroups, runtime: None, taints, journal, unreadable };
         let mut preferred = settings.preferred.iter().map(|name| match name {
             RuntimeName::Crun => OciRuntime::Crun,
             RuntimeName::Runc => OciRuntime::Runc,
@@ -136,6 +140,12 @@ impl Host {
     /// The runtime containers are made with.
     pub(super) fn runtime(&self) -> Option<OciRuntime> {
         self.runtime
+    }
+
+    /// Whether conmon can log to the journal, if there is one: a `tare-spawn` from before an upgrade goes on,
+    /// and cannot have it do so.
+    pub(super) fn can_log_to_journal(&self) -> bool {
+        self.journal
     }
 
     /// Why the service is degraded.

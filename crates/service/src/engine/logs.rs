@@ -90,7 +90,9 @@ impl Inner {
 
     /// Whether there is one in which it can be told what came from which container.
     fn has_journal(&self) -> bool {
-        self.groups.manager().is_some() && Path::new(JOURNAL_SOCKET).exists()
+        self.groups.manager().is_some()
+            && self.host.can_log_to_journal()
+            && Path::new(JOURNAL_SOCKET).exists()
     }
 
     /// What conmon is told of that.
