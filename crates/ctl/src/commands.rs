@@ -137,6 +137,7 @@ fn options(command: Create) -> Result<Options<'static>, Failure> {
         ("TimeMode", command.timens),
         ("UserNamespace", command.userns),
         ("Timezone", command.tz),
+        ("LogDriver", command.log_driver),
         ("RestartPolicy", command.restart),
         ("SpecPatch", command.spec_patch),
         ("Runtime", command.runtime),
@@ -368,6 +369,11 @@ fn print_lines(stream: File) -> Result<(), Failure> {
         let line = line.map_err(Failure::io("cannot read the log"))?;
         let line: Value = serde_json::from_str(&line)
             .map_err(|error| Failure::Usage(format!("the log has a line that is none: {error}")))?;
+        if let Some(count) = line["dropped"].as_u64() {
+            writeln!(std::io::stderr(), "tarectl: the journal did not take {count} lines here")
+                .map_err(Failure::io("cannot write"))?;
+            continue;
+        }
         let text = line["msg"].as_str().unwrap_or_default();
         if line["stream"] == "stderr" {
             writeln!(std::io::stderr(), "{text}").map_err(Failure::io("cannot write"))?;

@@ -47,6 +47,14 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// The journal could not be read.
+    #[error("cannot {what} the journal")]
+    Journal {
+        /// What was done, to be read after "cannot".
+        what: &'static str,
+        /// The answer of libsystemd, of its loader or of journald.
+        source: io::Error,
+    },
     /// The control groups of the host could not be made out.
     #[error("cannot make out the control groups of this host")]
     CgroupHost {
@@ -108,6 +116,7 @@ impl Error {
         | Self::ExitFile { source, .. }
         | Self::ExitInfo { source }
         | Self::Log { source, .. }
+        | Self::Journal { source, .. }
         | Self::CgroupHost { source }
         | Self::CgroupOpen { source, .. }
         | Self::CgroupRead { source, .. }

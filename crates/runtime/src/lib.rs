@@ -4,7 +4,7 @@
 //!
 //! - [`identity`]: recognises a process again after the watcher was restarted;
 //! - [`exit`]: exit codes, from conmon's exit file and from the kernel;
-//! - [`log`]: reads conmon's `k8s-file` logs, with filters, tail and follow;
+//! - [`log`]: reads what conmon has logged, into files or into the journal, with filters, tail and follow;
 //! - [`cgroup`]: what kind of hierarchy a host has; figures, freezing and killing of one group;
 //! - [`signal`]: names of signals, and sending them through a pidfd;
 //! - [`version`]: what conmon, crun and runc print for `--version`, and known holes in it;

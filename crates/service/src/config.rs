@@ -138,15 +138,34 @@ pub struct Containers {
     /// From the stop signal to SIGKILL.
     #[serde(rename = "stop-timeout-sec", deserialize_with = "seconds")]
     pub stop_timeout: Duration,
+    /// Where what a container writes is kept if whoever creates it does not say.
+    #[serde(rename = "log-driver")]
+    pub log_driver: LogSetting,
     /// Prefixes of the labels that every local user may read.
     #[serde(rename = "public-label-prefixes")]
     pub public_label_prefixes: Vec<String>,
+}
+
+/// Where what containers write is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogSetting {
+    /// In the journal, if there is one, and containers are units of systemd; else as
+    /// [`K8sFile`](Self::K8sFile).
+    #[default]
+    Auto,
+    /// In the journal.
+    Journald,
+    /// In a file of each.
+    #[serde(rename = "k8s-file")]
+    K8sFile,
 }
 
 impl Default for Containers {
     fn default() -> Self {
         Self {
             stop_timeout: Duration::from_secs(10),
+            log_driver: LogSetting::default(),
             public_label_prefixes: vec![
                 "org.tare.public.".into(),
                 "org.opencontainers.image.".into(),
@@ -360,6 +379,18 @@ mod tests {
         assert_eq!(config.containers.stop_timeout, Duration::from_secs(4));
         assert_eq!(config.containers.public_label_prefixes, ["a."]);
         assert_eq!(config.network.pool.to_string(), "10.99.0.0/16");
+    }
+
+    #[test]
+    fn a_log_driver_is_one_of_three_words() {
+        let driver = |text: &str| {
+            let file = format!("[containers]\nlog-driver = \"{text}\"");
+            load(&[("a", &file)]).map(|config| config.containers.log_driver)
+        };
+        assert_eq!(driver("auto").unwrap(), LogSetting::Auto);
+        assert_eq!(driver("journald").unwrap(), LogSetting::Journald);
+        assert_eq!(driver("k8s-file").unwrap(), LogSetting::K8sFile);
+        assert!(driver("none").is_err());
     }
 
     #[test]

@@ -18,8 +18,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tare_spawn::{
-    CgroupPath, ContainerId, Create, Extent, Force, Incarnation, Layout, Local, OciRuntime, Place,
-    PlacedMount, Remote, Settings, Spawner, Stdin,
+    CgroupPath, ContainerId, Create, Extent, Force, Incarnation, Layout, Local, Log, OciRuntime,
+    Place, PlacedMount, Remote, Settings, Spawner, Stdin,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -87,7 +87,7 @@ fn ours(
         incarnation: Incarnation(1),
         runtime: OciRuntime::Runc,
         cgroup: format!("{cgroup}/{n}").parse()?,
-        log_path: dir.join("log"),
+        log: Log::File(dir.join("log")),
         stdin: Stdin::Null,
         restore: None,
     };

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::launch::{Fd, Launch, Stdio};
 use crate::{
-    After, Checkpoint, Create, Exec, Extras, Force, Layout, Profile, ProfileName, Settings, Stdin,
-    Streams, Target,
+    After, Checkpoint, Create, Exec, Extras, Force, JournalLog, Layout, Log, Profile, ProfileName,
+    Settings, Stdin, Streams, Target,
 };
 
 /// Where conmon makes its socket for a terminal.
@@ -42,12 +42,20 @@ impl Programs<'_> {
     /// conmon that creates the container; its pipes are `fds`.
     pub(crate) fn create(&self, request: &Create, fds: [Fd; 2]) -> Launch {
         let layout = &self.layout;
-        let mut log = OsString::from("k8s-file:");
-        log.push(&request.log_path);
         let mut args = self.conmon_args(&layout.container_pid(), &layout.supervisor_pid());
         push(&mut args, "--exit-dir", layout.exit_dir());
         push(&mut args, "-b", layout.bundle());
-        push(&mut args, "-l", log);
+        match &request.log {
+            Log::File(path) => {
+                let mut log = OsString::from("k8s-file:");
+                log.push(path);
+                push(&mut args, "-l", log);
+            }
+            Log::Journal(JournalLog { name }) => {
+                push(&mut args, "-l", "journald:");
+                push(&mut args, "--name", name);
+            }
+        }
         // Sockets lie in the bundle; without this conmon leaves a symbolic link elsewhere.
         args.push("--full-attach".into());
         let mut env = Vec::new();
@@ -252,7 +260,7 @@ mod tests {
             incarnation: target.incarnation,
             runtime: target.runtime,
             cgroup: cgroup.clone(),
-            log_path: "/var/log/c".into(),
+            log: Log::File("/var/log/c".into()),
             stdin: Stdin::Null,
             restore: None,
         };
@@ -269,6 +277,12 @@ mod tests {
         assert_eq!(create.program, Path::new("/usr/bin/conmon"));
         assert!(create.cwd.ends_with("2/exit"));
         assert_eq!(create.env, env(&[PATH, TZ, SYNC_PIPE, START_PIPE]));
+
+        let journal = JournalLog { name: "web".into() };
+        let journaled = Create { log: Log::Journal(journal), ..request.clone() };
+        let create = programs.create(&journaled, [null(), null()]);
+        let named = "-l journald: --name web";
+        assert_eq!(text(&create, &id), want.replace("-l k8s-file:/var/log/c", named));
 
         request.stdin = Stdin::Open;
         let create = programs.create(&request, [null(), null()]);

@@ -308,8 +308,11 @@ pub enum Refusal {
     /// The incarnation, session or container has been used before.
     #[error("it exists already")]
     Exists,
-    /// The log path is relative, or holds a byte that conmon takes for a separator.
-    #[error("the log path must be absolute, without ':' and control characters")]
+    /// The log path is relative, or holds a byte that conmon takes for a separator; or what the journal is to
+    /// be told has one.
+    #[error(
+        "the log path must be absolute, without ':' and control characters, and names be names"
+    )]
     LogPath,
     /// The bundle directory is not there.
     #[error("the bundle directory is missing")]

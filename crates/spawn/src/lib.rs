@@ -79,8 +79,8 @@ pub use profile::{InvalidProfile, MAX_PROFILE, Profile, ProfileName};
 pub use remote::Remote;
 pub use request::{
     After, Attach, AttachedStreams, Checkpoint, Create, Created, Deleted, Exec, Execed, Extent,
-    Extras, FIRST_KEPT, Force, LiveFile, MAX_ATTACHED, MAX_ATTACHED_OF_ONE, MAX_KEPT, MAX_MOUNTS,
-    OciRuntime, Place, PlacedMount, Started, Stdin, Streams, Swapped, Target,
+    Extras, FIRST_KEPT, Force, JournalLog, LiveFile, Log, MAX_ATTACHED, MAX_ATTACHED_OF_ONE,
+    MAX_KEPT, MAX_MOUNTS, OciRuntime, Place, PlacedMount, Started, Stdin, Streams, Swapped, Target,
 };
 pub use server::{Listener, Server};
 pub use settings::{CgroupView, Settings};

@@ -152,6 +152,10 @@ impl Spawner for Local {
         limits.map_err(|source| Error::Limits { cause: failed(&"read /proc", source) })
     }
 
+    fn can_log_to_journal(&self) -> bool {
+        true
+    }
+
     fn load_profile(&self, profile: &Profile) -> Result<(), Error> {
         profiles::load(&self.settings, profile)
     }

@@ -12,12 +12,12 @@ use rustix::process::geteuid;
 use crate::sys::socket::{self, Packet, Received};
 use crate::undo::{Failure, failed};
 use crate::wire::{
-    self, ATTACHES, Answer, CHECKPOINTS, Call, Hello, KEEPS, OLDEST, OWNERS, Reply, TERMINALS,
-    USERS, VERSION, Welcome,
+    self, ATTACHES, Answer, CHECKPOINTS, Call, Hello, JOURNALS, KEEPS, OLDEST, OWNERS, Reply,
+    TERMINALS, USERS, VERSION, Welcome,
 };
 use crate::{
     Attach, AttachedStreams, Cause, CgroupPath, Checkpoint, ContainerId, Create, Created, Deleted,
-    Dumped, Error, Exec, Execed, Extent, Force, Limits, LiveFile, OciRuntime, PlacedMount,
+    Dumped, Error, Exec, Execed, Extent, Force, Limits, LiveFile, Log, OciRuntime, PlacedMount,
     Prepared, Profile, ProfileName, Rejection, Spawner, Started, Stdin, Streams, Swapped, Target,
     UserMap,
 };
@@ -249,6 +249,9 @@ impl Spawner for Remote {
             if request.restore.is_some() {
                 connection.check_version(CHECKPOINTS, "prepare with a checkpoint")?;
             }
+            if matches!(request.log, Log::Journal(_)) {
+                connection.check_version(JOURNALS, "prepare with the journal")?;
+            }
             let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
             let kept = if connection.version >= KEEPS { &kept[..] } else { &[] };
             let (answer, mut fds) = connection.ask(&Call::Prepare(request.clone()), kept)?;
@@ -382,6 +385,10 @@ impl Spawner for Remote {
             _ => Err(out_of_turn()),
         });
         limits.map_err(|Failure { cause, .. }| Error::Limits { cause })
+    }
+
+    fn can_log_to_journal(&self) -> bool {
+        self.reach().is_ok_and(|connection| connection.version >= JOURNALS)
     }
 
     fn load_profile(&self, profile: &Profile) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -69,8 +70,9 @@ pub struct Create {
     /// The container's own control group. It is made if missing; conmon goes to
     /// [`CgroupPath::supervisor`] below it, the container to [`CgroupPath::payload`].
     pub cgroup: CgroupPath,
-    /// The log file, in conmon's `k8s-file` format; made if missing. Absolute, without `:`.
-    pub log_path: PathBuf,
+    /// Where what it writes is kept.
+    #[serde(rename = "log_path")]
+    pub log: Log,
     /// The container's standard input.
     pub stdin: Stdin,
     /// The container is made from a checkpoint, which is mounted at [`Place::Images`], and goes on
@@ -83,6 +85,41 @@ impl Create {
     /// The container this makes, for the calls that follow.
     pub fn target(&self) -> Target {
         Target { id: self.id.clone(), incarnation: self.incarnation, runtime: self.runtime }
+    }
+}
+
+/// Where conmon keeps what a container writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Log {
+    /// A file in conmon's `k8s-file` format; made if missing. Absolute, without `:`.
+    File(PathBuf),
+    /// The journal of systemd, which has to be there.
+    Journal(JournalLog),
+}
+
+/// What conmon says of a container in each entry of the journal, beside its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalLog {
+    /// `CONTAINER_NAME`, and `SYSLOG_IDENTIFIER`: 1 to 128 bytes of `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
+    pub name: String,
+}
+
+impl Log {
+    /// Whether conmon takes it for what it is.
+    pub(crate) fn is_acceptable(&self) -> bool {
+        match self {
+            Self::File(path) => {
+                let fits = |byte: &u8| *byte != b':' && !byte.is_ascii_control();
+                path.is_absolute() && path.as_os_str().as_bytes().iter().all(fits)
+            }
+            Self::Journal(JournalLog { name }) => {
+                let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+                let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+                begins && name.len() <= 128 && name.bytes().all(of_name)
+            }
+        }
     }
 }
 
@@ -355,4 +392,35 @@ pub struct Execed {
     pub process: Option<Started>,
     /// The other side of its terminal, if it has one.
     pub terminal: Option<OwnedFd>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_that_conmon_would_misread_are_refused() {
+        for (path, want) in [
+            ("/var/log/c", true),
+            ("var/log/c", false),
+            ("/var/log:c", false),
+            ("/var/log\nc", false),
+            ("", false),
+        ] {
+            assert_eq!(Log::File(path.into()).is_acceptable(), want, "{path:?}");
+        }
+        let many = "n".repeat(129);
+        for (name, want) in [
+            ("web-1.a_b", true),
+            (&many[1..], true),
+            (&many, false),
+            ("", false),
+            ("-n", false),
+            ("a b", false),
+            ("a\nMESSAGE=b", false),
+        ] {
+            let log = Log::Journal(JournalLog { name: name.into() });
+            assert_eq!(log.is_acceptable(), want, "{name:?}");
+        }
+    }
 }

@@ -136,6 +136,10 @@ pub trait Spawner: Send + Sync + fmt::Debug {
     /// [`Error::Limits`].
     fn limits(&self) -> Result<Limits, Error>;
 
+    /// Whether [`Log::Journal`](crate::Log::Journal) is understood: a `tare-spawn` that is older than its
+    /// caller, or cannot be reached, does not.
+    fn can_log_to_journal(&self) -> bool;
+
     /// Puts an AppArmor profile into the kernel, in the place of one of that name: what that one
     /// confines is confined by this one from then on.
     ///

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The newest version of the protocol that is spoken here.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 /// The oldest.
 pub(crate) const OLDEST: u32 = 1;
 /// From this version on, what conmon keeps comes beside [`Call::Prepare`].
@@ -38,6 +38,8 @@ pub(crate) const CHECKPOINTS: u32 = 5;
 pub(crate) const OWNERS: u32 = 6;
 /// From this version on, user namespaces are made.
 pub(crate) const USERS: u32 = 7;
+/// From this version on, containers can log into the journal.
+pub(crate) const JOURNALS: u32 = 8;
 /// Longest message, in bytes: the longest question has two paths, of 4 KiB and 512 bytes, each byte
 /// escaped by at most six; the longest answer is a failure, cut to fit.
 pub(crate) const MAX_MESSAGE: usize = 64 << 10;
@@ -315,7 +317,7 @@ mod tests {
             incarnation: target().incarnation,
             runtime: OciRuntime::Crun,
             cgroup: "/tare/x".parse().unwrap(),
-            log_path: log_path.into(),
+            log: crate::Log::File(log_path.into()),
             stdin: crate::Stdin::Null,
             restore: None,
         }
@@ -409,6 +411,16 @@ mod tests {
         ]) {
             assert_eq!(text(call), want);
         }
+    }
+
+    #[test]
+    fn what_the_journal_is_told_is_said_in_place_of_a_path() {
+        let journal = crate::JournalLog { name: "web".into() };
+        let with = Create { log: crate::Log::Journal(journal), ..create("") };
+        let text = encode(&Call::Prepare(with.clone())).unwrap();
+        let want = r#""log_path":{"name":"web"}"#;
+        assert!(String::from_utf8_lossy(&text).contains(want));
+        assert_eq!(Call::parse(&text), Ok(Call::Prepare(with)));
     }
 
     #[test]

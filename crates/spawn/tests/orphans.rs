@@ -16,7 +16,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
-use tare_spawn::{Create, ErrorKind, Extent, Force, Local, OciRuntime, Settings, Spawner, Verdict};
+use tare_spawn::{
+    Create, ErrorKind, Extent, Force, Local, Log, OciRuntime, Settings, Spawner, Verdict,
+};
 use world::{World, config, parent_of, process, stdio, trial, wait_end, within, zombies};
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -135,8 +137,8 @@ fn privileged_failures_and_probes_leave_no_zombie() {
     assert_no_zombies("after a runtime that says no");
 
     // conmon's own complaint: a log it cannot open.
-    let log_path = world.dir.path().join("absent/log");
-    let request = Create { log_path, ..world.request.clone() };
+    let log = Log::File(world.dir.path().join("absent/log"));
+    let request = Create { log, ..world.request.clone() };
     world.spawner.create(&request, world.rootfs()).unwrap_err();
     assert_no_zombies("after a conmon that says no");
 

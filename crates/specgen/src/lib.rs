@@ -122,7 +122,9 @@ pub use seccomp::{MAX_SECCOMP_PROFILE, SeccompProfile, SeccompText};
 pub use selinux::{
     SELinux, SELinuxContext, SELinuxLabels, SELinuxParts, SELinuxPolicy, selinux_labels,
 };
-pub use services::{ClosId, FdName, INIT_PATH, IntelRdt, RdtSchema, SdNotify, SystemdMode};
+pub use services::{
+    ClosId, FdName, INIT_PATH, IntelRdt, LogDriver, RdtSchema, SdNotify, SystemdMode,
+};
 pub use signal::Signal;
 pub use sysctl::{SysctlName, SysctlValue};
 pub use text::{

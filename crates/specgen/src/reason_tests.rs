@@ -21,7 +21,7 @@ fn request(json: &str) -> Request {
 }
 
 /// Every option that is no reason, whatever it says here; by its part of the JSON.
-const HARMLESS: [&str; 48] = [
+const HARMLESS: [&str; 49] = [
     r#""Command":["x"]"#,
     r#""TTY":true"#,
     r#""OpenStdin":true"#,
@@ -69,6 +69,7 @@ const HARMLESS: [&str; 48] = [
     r#""HostsFile":"image","ResolvConf":"image","HostnameFile":"image""#,
     r#""PasswdEntry":false"#,
     r#""ReadOnlyRootfs":true,"ReadOnlyTmpfs":false"#,
+    r#""LogDriver":"journald""#,
     r#""LogOptions":{"max-size":"5"}"#,
 ];
 

@@ -22,7 +22,7 @@ use crate::resources::Resources;
 use crate::rlimit::Ulimit;
 use crate::seccomp::SeccompText;
 use crate::selinux::SELinux;
-use crate::services::{FdName, IntelRdt, SdNotify, SystemdMode};
+use crate::services::{FdName, IntelRdt, LogDriver, SdNotify, SystemdMode};
 pub use crate::settings::{CgroupParent, OomScoreAdjust, RuntimeName, TimeOffsets, Umask};
 use crate::signal::Signal;
 use crate::sysctl::{SysctlName, SysctlValue};
@@ -216,6 +216,9 @@ pub struct Request {
     /// Properties of the systemd unit it runs in, by name, as the service reads them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unit: BTreeMap<LabelKey, Argument>,
+    /// Where what it writes is kept; nothing: in a file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log_driver: Option<LogDriver>,
     /// Options of the log driver, by name.
     #[serde(default, skip_serializing_if = "is_default")]
     pub log_options: BTreeMap<LabelKey, Argument>,

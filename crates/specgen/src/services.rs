@@ -47,6 +47,16 @@ word_type! {
     "ignore" => Ignore,
 }
 
+word_type! {
+    /// Where what a container writes is kept.
+    LogDriver, "log driver",
+    /// In a file of its own.
+    #[default]
+    "k8s-file" => K8sFile,
+    /// In the journal of systemd.
+    "journald" => Journald,
+}
+
 text_type! {
     /// Name of a socket that is passed on, for `LISTEN_FDNAMES`: 1 to 255 visible ASCII characters
     /// but `:`. See `sd_listen_fds(3)`.

@@ -20,9 +20,11 @@ pub(crate) const COUNTS: &str = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.0
 
 /// How far a container has counted, as it has said last.
 fn count(path: &OwnedObjectPath) -> u64 {
-    let log = fs::read_to_string(Path::new("/var/lib/tare/logs").join(id(path))).unwrap();
-    let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
+    // All that it has said by now.
+    run("journalctl", &["--sync"]);
+    let of_it = format!("CONTAINER_ID_FULL={}", id(path));
+    let last = run("journalctl", &["--quiet", "--output=cat", "--lines=1", &of_it]);
+    last.trim().parse().unwrap_or(0)
 }
 
 /// How far it is when it is that far.

@@ -10,6 +10,7 @@ mod checkpoints_meet;
 mod firewalls;
 mod guards;
 mod journal;
+mod logs;
 mod main_job;
 mod methods;
 mod network;

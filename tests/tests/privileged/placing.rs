@@ -57,3 +57,30 @@ fn privileged_a_container_is_in_the_group_that_is_asked_for() {
         tared.stop();
     });
 }
+
+#[test]
+fn privileged_a_container_logs_into_a_journal_only_where_it_is_a_unit() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let to = |driver: &'static str| {
+            Options::from([
+                ("Command", Variant::from(vec!["echo", "hi"])),
+                ("LogDriver", Variant::from(driver)),
+            ])
+        };
+        let refused = client.create_with("c", to("journald")).await.unwrap_err();
+        assert_eq!(refused.name, format!("{ERROR}.InvalidSpec"));
+        assert!(refused.message.contains("'LogDriver'"), "{refused:?}");
+        let refused = client.create_with("c", to("none")).await.unwrap_err();
+        assert_eq!(refused.name, "org.freedesktop.DBus.Error.InvalidArgs");
+
+        let path = client.create_with("c", to("k8s-file")).await.unwrap();
+        client.start(&path).await.done();
+        client.exit(&path).await;
+        assert!(client.logs(&path, Options::new()).await.contains(r#""msg":"hi""#));
+        client.remove(&path).await.done();
+        tared.stop();
+    });
+}

@@ -21,11 +21,17 @@ async fn state(client: &Client, path: &OwnedObjectPath) -> String {
     client.container(path).await.get("State")
 }
 
-/// What it writes from now on.
-async fn output(client: &Client, path: &OwnedObjectPath) -> File {
+/// What it writes from now on, to standard output and error.
+async fn outputs(client: &Client, path: &OwnedObjectPath) -> [File; 2] {
     let reply = client.call(path, "Container", "Attach", &Options::new()).await.unwrap();
     let mut fds: HashMap<String, OwnedFd> = reply.body().deserialize().unwrap();
-    File::from(std::os::fd::OwnedFd::from(fds.remove("stdout").unwrap()))
+    ["stdout", "stderr"].map(|name| std::os::fd::OwnedFd::from(fds.remove(name).unwrap()).into())
+}
+
+fn rest(mut of: File) -> String {
+    let mut text = String::new();
+    of.read_to_string(&mut text).unwrap();
+    text
 }
 
 #[test]
@@ -53,11 +59,10 @@ fn privileged_a_container_that_is_prepared_waits_and_misses_nothing() {
         let client = tared.client().await;
         assert_eq!(state(&client, &path).await, "created");
         assert_eq!(pid(&client.container(&path).await), waits);
-        let mut stdout = output(&client, &path).await;
+        let outputs = outputs(&client, &path).await;
         client.start(&path).await.done();
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).unwrap();
-        assert!(text.starts_with("10.88."), "{text:?}");
+        let [text, complaint] = outputs.map(rest);
+        assert!(text.starts_with("10.88."), "{text:?}, {complaint:?}");
         assert_eq!(client.exit(&path).await.code, 3);
 
         let at_rest = host.world_at_rest();

@@ -230,6 +230,9 @@ pub(crate) struct Create {
     /// Its time zone, or local for the host's.
     #[arg(long, value_name = "ZONE")]
     pub(crate) tz: Option<String>,
+    /// Where what it writes is kept: journald or k8s-file; without it, where the service keeps all.
+    #[arg(long, value_name = "DRIVER")]
+    pub(crate) log_driver: Option<String>,
     /// Changes to its config.json, as a JSON merge patch.
     #[arg(long, value_name = "JSON")]
     pub(crate) spec_patch: Option<String>,

@@ -3,13 +3,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::record::{Line, Record, Stream, Streams, parse_line};
+use super::pieces::{Backwards, MAX_PIECE, Pieces};
+use super::record::{Dropped, Record, Stream, Streams, parse_line};
 use crate::Error;
 
 /// Longest line of a log file that is read, in bytes; conmon reads 8 to 32 KiB at a time.
-const MAX_LINE: usize = 64 << 10;
-/// Longest message that pieces are joined to, in bytes; a longer one is given in several records.
-const MAX_MESSAGE: usize = 256 << 10;
+const MAX_LINE: usize = MAX_PIECE;
 /// How much is read at a time, in bytes.
 const BLOCK: usize = 64 << 10;
 /// What a line has before its text, in bytes, and some more.
@@ -29,18 +28,25 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn wants(&self, timestamp_usec: u64, stream: Stream) -> bool {
-        self.streams.contains(stream)
-            && self.since_usec.is_none_or(|since| timestamp_usec >= since)
+    pub(super) fn wants(&self, timestamp_usec: u64, stream: Stream) -> bool {
+        self.streams.contains(stream) && self.covers(timestamp_usec)
+    }
+
+    /// Whether what was then is wanted, of whatever stream.
+    pub(super) fn covers(&self, timestamp_usec: u64) -> bool {
+        self.since_usec.is_none_or(|since| timestamp_usec >= since)
             && self.until_usec.is_none_or(|until| timestamp_usec <= until)
     }
 }
 
-/// What [`LogReader::next_record`] found.
+/// What [`LogReader::next_record`] or [`JournalReader::next_record`](super::JournalReader::next_record)
+/// found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// A record.
     Record(Record),
+    /// There were records here that the journal did not take. A file lacks none.
+    Dropped(Dropped),
     /// Nothing more for now. Later there may be, if the container still runs.
     Pending,
 }
@@ -60,8 +66,7 @@ pub struct LogReader {
     searched: usize,
     /// Inside a line that is too long: skip to the next.
     skipping: bool,
-    /// Pieces of lines that have not ended, for each stream.
-    unfinished: [Option<Record>; 2],
+    pieces: Pieces,
     malformed: u64,
 }
 
@@ -84,7 +89,7 @@ impl LogReader {
             buffer: VecDeque::new(),
             searched: 0,
             skipping: false,
-            unfinished: [None, None],
+            pieces: Pieces::default(),
             malformed: 0,
         })
     }
@@ -100,7 +105,7 @@ impl LogReader {
                 self.malformed += 1;
                 continue;
             };
-            if let Some(record) = self.join(&line)
+            if let Some(record) = self.pieces.join(&line)
                 && self.filter.wants(record.timestamp_usec, record.stream)
             {
                 return Ok(Next::Record(record));
@@ -112,8 +117,8 @@ impl LogReader {
     /// Gives up waiting for the rest of lines that have not ended: to be called once the container
     /// has, when [`next_record`](Self::next_record) says [`Next::Pending`].
     pub fn take_unfinished(&mut self) -> Vec<Record> {
-        let records = self.unfinished.iter_mut().filter_map(Option::take);
-        records.filter(|record| self.filter.wants(record.timestamp_usec, record.stream)).collect()
+        let filter = self.filter;
+        self.pieces.take().filter(|it| filter.wants(it.timestamp_usec, it.stream)).collect()
     }
 
     /// How many lines made no sense so far.
@@ -159,21 +164,6 @@ impl LogReader {
         self.offset += count as u64;
         Ok(count > 0)
     }
-
-    /// Adds a line to what came before it; gives the record if it is whole, or long enough.
-    fn join(&mut self, line: &Line<'_>) -> Option<Record> {
-        let unfinished = &mut self.unfinished[line.stream as usize];
-        let record = unfinished.get_or_insert_with(|| Record {
-            timestamp_usec: line.timestamp_usec,
-            stream: line.stream,
-            message: Vec::new(),
-        });
-        record.message.extend_from_slice(line.text);
-        if line.ends || record.message.len() + MAX_LINE > MAX_MESSAGE {
-            return unfinished.take();
-        }
-        None
-    }
 }
 
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -192,13 +182,10 @@ fn tail_offset(file: &File, count: usize, filter: &Filter) -> io::Result<u64> {
     let len = file.metadata()?.len();
     let (mut end, mut found, mut begin) = (len, 0, None);
     let mut block = vec![0; BLOCK + HEADER];
-    // A record counts by its last piece: the one that says so, or the last there is of its stream.
-    let mut streams_seen = [false; 2];
+    let mut backwards = Backwards::default();
     let mut counts = |header: &[u8]| {
-        parse_line(header).is_ok_and(|it| {
-            let seen = std::mem::replace(&mut streams_seen[it.stream as usize], true);
-            (it.ends || !seen) && filter.wants(it.timestamp_usec, it.stream)
-        })
+        parse_line(header)
+            .is_ok_and(|it| backwards.is_end(&it) && filter.wants(it.timestamp_usec, it.stream))
     };
     while end > 0 {
         let start = end.saturating_sub(BLOCK as u64);
@@ -229,6 +216,7 @@ fn tail_offset(file: &File, count: usize, filter: &Filter) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pieces::MAX_MESSAGE;
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;

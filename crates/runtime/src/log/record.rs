@@ -41,7 +41,7 @@ impl Streams {
     }
 }
 
-/// One line of a log file.
+/// One line of a log, or a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// When conmon read it, in microseconds since 1970.
@@ -63,6 +63,23 @@ pub struct Record {
     pub stream: Stream,
     /// The text, without a line feed; not always UTF-8.
     pub message: Vec<u8>,
+}
+
+/// Records of a container that the journal did not take: it had sent too many in too short a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// When the journal said so, in microseconds since 1970.
+    pub timestamp_usec: u64,
+    /// How many pieces of lines; a line has several only if it is long.
+    pub count: u64,
+}
+
+impl Dropped {
+    /// As one line of JSON, without a line feed: `{"t":<usec>,"dropped":<count>}`.
+    pub fn to_json_line(&self) -> String {
+        let Self { timestamp_usec, count } = self;
+        format!(r#"{{"t":{timestamp_usec},"dropped":{count}}}"#)
+    }
 }
 
 /// How a [`Record`] looks as JSON.
@@ -254,6 +271,12 @@ mod tests {
         ] {
             assert_eq!(record(message).to_json_line(), want);
         }
+    }
+
+    #[test]
+    fn what_was_dropped_is_counted_in_json() {
+        let dropped = Dropped { timestamp_usec: 7, count: 12 };
+        assert_eq!(dropped.to_json_line(), r#"{"t":7,"dropped":12}"#);
     }
 
     #[test]

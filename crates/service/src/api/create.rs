@@ -140,6 +140,7 @@ fn process(o: &mut Options, request: &mut Request) -> Result<(), ApiError> {
     request.init = o.boolean("Init")?.unwrap_or_default().into();
     request.runtime = runtime(o)?;
     request.cgroup_parent = text(o, "CgroupParent")?;
+    request.log_driver = text(o, "LogDriver")?;
     request.secrets = secrets(o)?;
     Ok(())
 }

@@ -254,6 +254,7 @@ impl Inner {
             found => found,
         };
         self.groups.check(request.cgroup_parent.as_ref())?;
+        self.choose_log(&mut request)?;
         // Nothing that an image says is a reason.
         let nothing = ImageDefaults::default();
         let defaults = found.as_ref().map_or(&nothing, |image| &image.defaults);

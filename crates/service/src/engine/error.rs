@@ -342,6 +342,12 @@ pub enum Error {
     /// What a secret is to say cannot be taken.
     #[error("argument 'data' {0}")]
     GivenValue(&'static str, #[source] Option<std::io::Error>),
+    /// What a container writes cannot be kept in the journal: there is none, containers are no units of
+    /// systemd, or `tare-spawn` is from before there was this.
+    #[error(
+        "option 'LogDriver' cannot be 'journald' here: it takes systemd, its journal and a new tare-spawn"
+    )]
+    NoJournal,
     /// Containers cannot be put there.
     #[error("option 'CgroupParent' {0}")]
     CgroupParent(&'static str),

@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use tare_runtime::cgroup;
 use tare_runtime::version::Program;
 use tare_spawn::{
-    CgroupPath, Create, Incarnation, Layout, Limits, OciRuntime, Spawner, Started, Stdin, Trial,
-    Verdict,
+    CgroupPath, Create, Incarnation, Layout, Limits, Log, OciRuntime, Spawner, Started, Stdin,
+    Trial, Verdict,
 };
 use tare_specgen::{
     AbsolutePath, Architecture, Argument, CapabilitySet, CgroupMode, Effective, Foreign, HostFacts,
@@ -69,6 +69,8 @@ pub(super) struct Host {
     cgroups: cgroup::Host,
     runtime: Option<OciRuntime>,
     taints: Vec<&'static str>,
+    /// Whether who starts conmon can have it log to the journal.
+    journal: bool,
     /// Something that is kept could not be read.
     unreadable: AtomicBool,
 }
@@ -96,7 +98,9 @@ impl Host {
         }
         let mut facts = facts(&cgroups, &limits)?;
         facts.selinux = found.policy();
-        let mut host = Self { facts, cgroups, runtime: None, taints, unreadable: false.into() };
+        let journal = spawner.can_log_to_journal();
+        let unreadable = false.into();
+        let mut host = Self { facts, cgroups, runtime: None, taints, journal, unreadable };
         let mut preferred = settings.preferred.iter().map(|name| match name {
             RuntimeName::Crun => OciRuntime::Crun,
             RuntimeName::Runc => OciRuntime::Runc,
@@ -136,6 +140,12 @@ impl Host {
     /// The runtime containers are made with.
     pub(super) fn runtime(&self) -> Option<OciRuntime> {
         self.runtime
+    }
+
+    /// Whether conmon can log to the journal, if there is one: a `tare-spawn` from before an upgrade goes on,
+    /// and cannot have it do so.
+    pub(super) fn can_log_to_journal(&self) -> bool {
+        self.journal
     }
 
     /// Why the service is degraded.
@@ -219,7 +229,7 @@ fn trial(
         incarnation: Incarnation(1),
         runtime,
         cgroup,
-        log_path: layout.bundle().join("log"),
+        log: Log::File(layout.bundle().join("log")),
         stdin: Stdin::Null,
         restore: None,
     };

@@ -9,6 +9,7 @@ use tare_netns::NetworkName;
 use tare_specgen::{Request, SecretTarget, reasons};
 
 use super::container::{Container, Running};
+use super::logs::{Place, log_driver};
 use super::view::{self, State};
 use super::{Engine, Error};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
@@ -73,9 +74,13 @@ impl Engine {
             "User": effective.user.to_string(),
             "StopSignal": effective.stop_signal.number(),
             "StopTimeoutUSec": effective.stop_timeout_usec,
-            "LogPath": self.log_path(&container.id),
+            "LogDriver": log_driver(&effective.request).as_str(),
             "Request": effective.request,
         })));
+        match self.log_place(container) {
+            Place::File(path) => document.insert("LogPath".into(), json!(path)),
+            Place::Journal(source) => document.insert("LogMatch".into(), json!(source.matches())),
+        };
         if let Some(running) = container.running() {
             document.insert("Runtime".into(), running.target.runtime.as_str().into());
             document.insert("Bundle".into(), json!(self.bundle_of(&running)));

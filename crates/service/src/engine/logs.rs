@@ -1,4 +1,4 @@
-//! What a container has written, as a stream.
+//! What a container has written, as a stream: from its file, or from the journal.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -7,17 +7,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use tare_runtime::log::{Filter, LogReader, Next};
+use tare_runtime::log::{
+    Filter, JournalReader, JournalSource, LogReader, Next, Record, synchronize_journal,
+};
+use tare_spawn::{JournalLog, Log};
+use tare_specgen::{LogDriver, Request};
 use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
 
 use super::container::Container;
 use super::view::{self, State};
-use super::{Engine, Error, sys};
+use super::{Engine, Error, Inner, sys};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::config::LogSetting;
 use crate::effects;
 
 /// Lines are gathered up to this many bytes before they are written.
 const CHUNK: usize = 32 << 10;
+/// Where programs send what is to be in the journal.
+const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// A log to be read.
 #[derive(Debug)]
@@ -45,6 +53,70 @@ impl Ask for OpenLogs {
     }
 }
 
+/// Where what a container has written is.
+#[derive(Debug)]
+pub(super) enum Place {
+    File(PathBuf),
+    Journal(JournalSource),
+}
+
+/// Where what a container writes is kept. Nothing was said of it before there was a choice.
+pub(super) fn log_driver(request: &Request) -> LogDriver {
+    request.log_driver.unwrap_or_default()
+}
+
+impl Inner {
+    /// Says in a request where what the container writes is kept, if its caller does not: it stays there when
+    /// the settings change.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoJournal`].
+    pub(super) fn choose_log(&self, request: &mut Request) -> Result<(), Error> {
+        let there = self.has_journal();
+        let driver = match (request.log_driver, self.config().containers.log_driver) {
+            (Some(driver), _) => driver,
+            (None, LogSetting::Auto) if there => LogDriver::Journald,
+            (None, LogSetting::Journald) => LogDriver::Journald,
+            (None, LogSetting::Auto | LogSetting::K8sFile) => LogDriver::K8sFile,
+        };
+        if driver == LogDriver::Journald && !there {
+            return Err(Error::NoJournal);
+        }
+        // A request says no more than it has to.
+        request.log_driver = (driver != LogDriver::default()).then_some(driver);
+        Ok(())
+    }
+
+    /// Whether there is one in which it can be told what came from which container.
+    fn has_journal(&self) -> bool {
+        self.groups.manager().is_some()
+            && self.host.can_log_to_journal()
+            && Path::new(JOURNAL_SOCKET).exists()
+    }
+
+    /// What conmon is told of that.
+    pub(super) fn log_for_conmon(&self, container: &Container) -> Result<Log, Error> {
+        match self.log_place(container) {
+            Place::File(path) => Ok(Log::File(path)),
+            Place::Journal(_) if !self.has_journal() => Err(Error::NoJournal),
+            Place::Journal(_) => {
+                Ok(Log::Journal(JournalLog { name: container.name().to_string() }))
+            }
+        }
+    }
+
+    pub(super) fn log_place(&self, container: &Container) -> Place {
+        match log_driver(&container.definition().row.request) {
+            LogDriver::Journald => Place::Journal(JournalSource {
+                id: container.id.clone(),
+                unit: self.groups.unit(&container.id),
+            }),
+            _ => Place::File(self.log_path(&container.id)),
+        }
+    }
+}
+
 impl Engine {
     /// Opens a log: JSON lines, until the end or until the reader goes away.
     ///
@@ -52,25 +124,36 @@ impl Engine {
     ///
     /// [`Error::Host`] if there can be no pipe or no thread.
     pub fn open_logs(&self, request: Authorized<OpenLogs>) -> Result<OwnedFd, Error> {
-        let (request, _) = request.into_parts();
-        let container = self.container(&request.container.id)?;
+        let (OpenLogs { container, filter, which }, _) = request.into_parts();
+        let container = self.container(&container.id)?;
         let failed = |source| Error::Host { what: "open a stream", source };
         let (reader, writer) = effects::pipe().map_err(failed)?;
-        let path = self.log_path(&request.container.id);
-        let (wake, woken) = mpsc::channel();
-        if request.which == Which::Coming {
+        let place = self.log_place(&container);
+        // One is enough to have all read that there is.
+        let (wake, woken) = mpsc::sync_channel(1);
+        let (tell, told) = oneshot::channel();
+        if which == Which::Coming {
             let gone = sys::readable(Arc::new(writer.try_clone().map_err(failed)?.into()));
-            tokio::spawn(follow(container, path.clone(), gone.map_err(failed)?, wake));
+            let growth = match &place {
+                Place::File(path) => Growth::OfFile(path.clone()),
+                Place::Journal(_) => Growth::OfJournal(told),
+            };
+            tokio::spawn(follow(container, growth, gone.map_err(failed)?, wake));
         }
         // A thread of its own: a log may be large, and its reader slow, for as long as they like.
         thread::Builder::new()
             .name("log".into())
             .spawn(move || {
-                let poured = pour(&path, request.filter, File::from(OwnedFd::from(writer)), &woken);
+                let to = BufWriter::with_capacity(CHUNK, File::from(OwnedFd::from(writer)));
+                let poured = match &place {
+                    Place::File(path) => pour_file(path, filter, to, &woken),
+                    Place::Journal(source) => pour_journal(source, filter, to, &woken, tell, which),
+                };
                 if let Err(error) = poured
                     && error.kind() != io::ErrorKind::BrokenPipe
                 {
-                    tracing::warn!("reading {}: {error}", path.display());
+                    let what = "read the log of a container";
+                    tracing::warn!("{}", Error::Host { what, source: error }.chain());
                 }
             })
             .map_err(failed)?;
@@ -78,16 +161,87 @@ impl Engine {
     }
 }
 
-/// Writes what is in the log, and again whenever it is woken; ends when nobody will wake it.
-fn pour(path: &Path, filter: Filter, to: File, woken: &mpsc::Receiver<()>) -> io::Result<()> {
-    let mut to = BufWriter::with_capacity(CHUNK, to);
+fn pour_file(
+    path: &Path,
+    filter: Filter,
+    to: BufWriter<File>,
+    woken: &mpsc::Receiver<()>,
+) -> io::Result<()> {
     let Some(file) = open_when_there(path, woken)? else { return Ok(()) };
-    let mut log = LogReader::new(file, filter).map_err(io::Error::other)?;
+    let log = LogReader::new(file, filter).map_err(io::Error::other)?;
+    pour(Reading::File(log), to, woken)
+}
+
+fn pour_journal(
+    source: &JournalSource,
+    filter: Filter,
+    to: BufWriter<File>,
+    woken: &mpsc::Receiver<()>,
+    tell: oneshot::Sender<OwnedFd>,
+    which: Which,
+) -> io::Result<()> {
+    // All that it has written by now, even if the journal is behind.
+    synchronize();
+    let mut log = JournalReader::new(source.clone(), filter).map_err(io::Error::other)?;
+    if which == Which::Coming {
+        // Nobody wants to hear it who has gone already.
+        let _ = tell.send(log.changes().map_err(io::Error::other)?);
+    }
+    pour(Reading::Journal { log, which }, to, woken)
+}
+
+/// Without it the end of a log may be missing, and that is all.
+fn synchronize() {
+    if let Err(error) = synchronize_journal() {
+        let source = io::Error::other(error);
+        tracing::warn!("{}", Error::Host { what: "wait for the journal", source }.chain());
+    }
+}
+
+/// A log that is being read.
+enum Reading {
+    File(LogReader),
+    Journal { log: JournalReader, which: Which },
+}
+
+impl Reading {
+    fn next_record(&mut self) -> Result<Next, tare_runtime::Error> {
+        match self {
+            Self::File(log) => log.next_record(),
+            Self::Journal { log, .. } => log.next_record(),
+        }
+    }
+
+    /// What its container has written is there from now on, now that it has ended.
+    fn at_the_end(&self) {
+        match self {
+            Self::Journal { which: Which::Coming, .. } => synchronize(),
+            Self::Journal { which: Which::Present, .. } | Self::File(_) => {}
+        }
+    }
+
+    fn take_unfinished(&mut self) -> Vec<Record> {
+        match self {
+            Self::File(log) => log.take_unfinished(),
+            Self::Journal { log, .. } => log.take_unfinished(),
+        }
+    }
+}
+
+/// Writes what is in the log, and again whenever it is woken; ends when nobody will wake it.
+fn pour(mut log: Reading, mut to: BufWriter<File>, woken: &mpsc::Receiver<()>) -> io::Result<()> {
     loop {
         // What is written before the last wake-up is seen after it.
         let more = woken.try_recv();
-        while let Next::Record(record) = log.next_record().map_err(io::Error::other)? {
-            writeln!(to, "{}", record.to_json_line().trim_end())?;
+        if more == Err(mpsc::TryRecvError::Disconnected) {
+            log.at_the_end();
+        }
+        loop {
+            match log.next_record().map_err(io::Error::other)? {
+                Next::Record(record) => writeln!(to, "{}", record.to_json_line().trim_end())?,
+                Next::Dropped(dropped) => writeln!(to, "{}", dropped.to_json_line())?,
+                Next::Pending => break,
+            }
         }
         to.flush()?;
         let more = match more {
@@ -118,19 +272,40 @@ fn open_when_there(path: &Path, woken: &mpsc::Receiver<()>) -> io::Result<Option
     }
 }
 
+/// What tells that a log grows.
+enum Growth {
+    /// The file, which is made when the container starts.
+    OfFile(PathBuf),
+    /// What the journal says of itself, once it is open.
+    OfJournal(oneshot::Receiver<OwnedFd>),
+}
+
+impl Growth {
+    /// Nothing if it cannot be told yet.
+    async fn changes(&mut self) -> Option<Changes> {
+        match self {
+            Self::OfFile(path) => Changes::of_file(path).ok(),
+            Self::OfJournal(told) if told.is_terminated() => None,
+            Self::OfJournal(told) => Changes::of_journal(told.await.ok()?).ok(),
+        }
+    }
+}
+
 /// Wakes the thread that reads a log when there may be more, until the container has ended or the
 /// reader of the stream is gone.
 async fn follow(
     container: Arc<Container>,
-    path: PathBuf,
+    mut growth: Growth,
     gone: AsyncFd<Arc<OwnedFd>>,
-    wake: mpsc::Sender<()>,
+    wake: mpsc::SyncSender<()>,
 ) {
     let mut state = container.seen.watch();
-    let mut changes = Changes::of(&path).ok();
+    let mut changes = growth.changes().await;
     loop {
         let alive = is_alive(&state.borrow_and_update());
-        if wake.send(()).is_err() || !alive {
+        // If it is full, the thread has not seen the last one yet.
+        let woken = wake.try_send(());
+        if matches!(woken, Err(mpsc::TrySendError::Disconnected(()))) || !alive {
             return;
         }
         tokio::select! {
@@ -138,8 +313,9 @@ async fn follow(
             news = state.changed() => if news.is_err() { return },
             _ = gone.readable() => return,
         }
-        // It is made when the container starts.
-        changes = changes.or_else(|| Changes::of(&path).ok());
+        if changes.is_none() {
+            changes = growth.changes().await;
+        }
     }
 }
 
@@ -155,26 +331,42 @@ async fn next(changes: Option<&Changes>) {
     }
 }
 
-/// Tells when a file grows.
-struct Changes(AsyncFd<Arc<OwnedFd>>);
+/// Tells when a log may have grown.
+enum Changes {
+    /// By events that are read here.
+    OfFile(AsyncFd<Arc<OwnedFd>>),
+    /// By events that the thread reads that has the journal.
+    OfJournal(AsyncFd<Arc<OwnedFd>>),
+}
 
 impl Changes {
-    fn of(path: &std::path::Path) -> std::io::Result<Self> {
-        Ok(Self(sys::readable(Arc::new(effects::watch_file(path)?))?))
+    fn of_file(path: &Path) -> io::Result<Self> {
+        Ok(Self::OfFile(sys::readable(Arc::new(effects::watch_file(path)?))?))
+    }
+
+    fn of_journal(events: OwnedFd) -> io::Result<Self> {
+        Ok(Self::OfJournal(sys::readable(Arc::new(events))?))
     }
 
     /// Returns after it has grown, any number of times.
-    async fn next(&self) -> std::io::Result<()> {
-        let mut ready = self.0.readable().await?;
-        let mut events = [std::mem::MaybeUninit::uninit(); 1024];
-        loop {
-            match rustix::io::read(self.0.get_ref(), &mut events) {
-                Ok(_) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(errno) => return Err(errno.into()),
-            }
+    async fn next(&self) -> io::Result<()> {
+        let (Self::OfFile(events) | Self::OfJournal(events)) = self;
+        let mut ready = events.readable().await?;
+        if let Self::OfFile(events) = self {
+            drain(events.get_ref())?;
         }
         ready.clear_ready();
         Ok(())
+    }
+}
+
+fn drain(events: &OwnedFd) -> io::Result<()> {
+    let mut some = [std::mem::MaybeUninit::uninit(); 1024];
+    loop {
+        match rustix::io::read(events, &mut some) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }

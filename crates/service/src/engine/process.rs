@@ -59,7 +59,7 @@ impl Engine {
             incarnation: Number(record.number),
             runtime: record.runtime,
             cgroup: record.cgroup.clone(),
-            log_path: self.log_path(&record.container),
+            log: self.log_for_conmon(container)?,
             stdin: stdin_of(&effective.request),
             restore: resume.map(Resume::extras),
         };

@@ -85,6 +85,11 @@ impl Groups {
         self.manager.as_ref()
     }
 
+    /// The unit of a container, where the service manager has those.
+    pub(super) fn unit(&self, id: &ContainerId) -> String {
+        self.tag.scope(id)
+    }
+
     /// The group of a container, in that of its parent if it has one. conmon and the container's
     /// processes are in groups below it.
     pub(super) fn of(&self, id: &ContainerId, parent: Option<&CgroupParent>) -> CgroupPath {

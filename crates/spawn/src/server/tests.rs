@@ -101,6 +101,10 @@ impl Spawner for Arc<Fake> {
         Ok(Box::new(FakePrepared { fake, id, supervisor: ourselves() }))
     }
 
+    fn can_log_to_journal(&self) -> bool {
+        true
+    }
+
     fn start(&self, _: &Target, _: BorrowedFd<'_>) -> Result<(), Error> {
         if let Some((begun, go)) = &self.gate {
             begun.send(()).unwrap();
@@ -273,7 +277,7 @@ fn request(digit: char) -> Create {
         incarnation: Incarnation(1),
         runtime: OciRuntime::Crun,
         cgroup: "/tare/x".parse().unwrap(),
-        log_path: "/log".into(),
+        log: crate::Log::File("/log".into()),
         stdin: Stdin::Null,
         restore: None,
     }
@@ -527,4 +531,29 @@ fn who_says_nothing_keeps_nobody_out() {
     let silent: Vec<_> = (0..100).map(|_| served.connect()).collect();
     within(|| remote.limits().is_ok());
     drop(silent);
+}
+
+/// A `tare-spawn` that greets each of its callers with one of these versions, and then goes.
+fn greets(path: &Path, versions: impl IntoIterator<Item = u32> + Send + 'static) {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, accept, bind, listen, socket};
+    let listener = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&listener, 9).unwrap();
+    thread::spawn(move || {
+        for version in versions {
+            let server = accept(&listener).unwrap();
+            socket::receive(&server).unwrap();
+            say(&server, &Reply::Welcome(wire::Welcome { version, run_dir: "/run/x".into() }), 0);
+        }
+    });
+}
+
+#[test]
+fn one_from_before_the_journal_is_not_asked_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    greets(&path, [VERSION, wire::JOURNALS - 1, wire::JOURNALS]);
+    let remote = Remote::connect(&path, "/run/x").unwrap();
+    assert!(!remote.can_log_to_journal(), "it is older");
+    assert!(remote.can_log_to_journal());
 }

@@ -130,7 +130,7 @@ fn privileged_who_does_not_read_holds_up_the_container_but_not_its_end() {
     let created = created(&mut world, Stdin::Null, script);
     let stalled = attach(&world, &created, false).unwrap();
     start(&world, &created);
-    let size = || fs::metadata(&world.request.log_path).map_or(0, |log| log.len());
+    let size = || fs::metadata(world.log_path()).map_or(0, |log| log.len());
     within(Duration::from_secs(20), || {
         let before = size();
         std::thread::sleep(Duration::from_millis(300));

@@ -20,7 +20,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
 use tare_spawn::{
     Cause, CgroupPath, Create, Deleted, Error, ErrorKind, Extent, FIRST_KEPT, Force, Incarnation,
-    Layout, OciRuntime, Place, PlacedMount, Refusal, Stdin, Swapped, Verdict,
+    Layout, Log, OciRuntime, Place, PlacedMount, Refusal, Stdin, Swapped, Verdict,
 };
 
 #[test]
@@ -182,11 +182,8 @@ fn privileged_bad_requests_change_nothing() {
     assert_eq!(refused(&world.request, vec![]), Refusal::Places);
     assert_eq!(world.traces(), Vec::<String>::new(), "conmon is gone again");
     assert!(!world.layout().exit_dir().exists());
-    let log_path = "relative".into();
-    assert_eq!(
-        refused(&Create { log_path, ..world.request.clone() }, world.rootfs()),
-        Refusal::LogPath
-    );
+    let log = Log::File("relative".into());
+    assert_eq!(refused(&Create { log, ..world.request.clone() }, world.rootfs()), Refusal::LogPath);
     let _created = world.create("sleep 1000");
     assert_eq!(refused(&world.request, world.rootfs()), Refusal::Exists);
     let next = Create { incarnation: Incarnation(2), ..world.request.clone() };
@@ -203,8 +200,8 @@ fn privileged_a_supervisor_that_cannot_start_is_explained() {
     let world = crate::world();
     world.write_config(&config(&world.request.cgroup, "true"));
     // conmon's own complaint: a log it cannot open.
-    let log_path = world.dir.path().join("absent/log");
-    let request = Create { log_path, ..world.request.clone() };
+    let log = Log::File(world.dir.path().join("absent/log"));
+    let request = Create { log, ..world.request.clone() };
     let error = world.spawner.create(&request, world.rootfs()).unwrap_err();
     let Some(Cause::Supervisor { message }) = error.cause() else { panic!("{error:?}") };
     assert!(message.contains("log file"), "{message}");

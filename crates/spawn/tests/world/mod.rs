@@ -19,7 +19,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use tare_spawn::{
     CgroupPath, ContainerId, Create, Created, Error, ErrorKind, Exec, Extent, Force, Incarnation,
-    Layout, Local, OciRuntime, Place, PlacedMount, Probed, Settings, Spawner, Stdin, Streams,
+    Layout, Local, Log, OciRuntime, Place, PlacedMount, Probed, Settings, Spawner, Stdin, Streams,
     Target, Trial,
 };
 
@@ -84,7 +84,7 @@ impl World {
             incarnation: Incarnation(1),
             runtime: OciRuntime::Runc,
             cgroup: format!("{cgroup}/c").parse().unwrap(),
-            log_path: dir.path().join("log"),
+            log: Log::File(dir.path().join("log")),
             stdin: Stdin::Null,
             restore: None,
         };
@@ -140,8 +140,15 @@ impl World {
         fs::read_to_string(self.layout().exec_exit_file(session)).unwrap()
     }
 
+    pub(crate) fn log_path(&self) -> &Path {
+        match &self.request.log {
+            Log::File(path) => path,
+            Log::Journal(_) => panic!("it logs into the journal"),
+        }
+    }
+
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.request.log_path).unwrap_or_default()
+        fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     pub(crate) fn exit_code(&self) -> String {
@@ -295,8 +302,8 @@ pub(crate) fn stdio() -> ([OwnedFd; 3], [fs::File; 3]) {
 }
 
 pub(crate) fn trial(world: &World, runtime: OciRuntime, args: &[&str]) -> Trial {
-    let log_path = world.layout().bundle().join("log");
-    let create = Create { runtime, log_path, ..world.request.clone() };
+    let log = Log::File(world.layout().bundle().join("log"));
+    let create = Create { runtime, log, ..world.request.clone() };
     let mut config = config(&create.cgroup, "");
     config["process"]["args"] = json!(args);
     Trial { create, config_json: config.to_string().into(), extent: Extent::Whole }

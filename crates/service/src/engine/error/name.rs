@@ -93,6 +93,7 @@ impl Error {
             | Self::NoDevice(_)
             | Self::HostFiles { .. }
             | Self::CgroupParent(_)
+            | Self::NoJournal
             | Self::NoSubordinateIds(_)
             | Self::IdsTakenBack(_)
             | Self::PrecreateHook
