@@ -24,7 +24,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::{IpNet, Ipv4Net};
 use rusqlite::Connection;
-use tare_netns::{ContainerRules, InterfaceName, NamespaceName, NetworkName, PublishedPort};
+use tare_netns::{
+    ContainerRules, InterfaceName, KeptFirewall, NamespaceName, NetworkName, PublishedPort,
+};
 use tare_runtime::{ContainerId, ContainerName};
 
 use super::blocking::brief;
@@ -43,7 +45,7 @@ use crate::instance::Tag;
 pub use create::{
     AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
 };
-use firewall::{HostFirewall, Rules};
+use firewall::HostFirewall;
 pub(super) use one::Network;
 use one::Taken;
 use others::Others;
@@ -487,7 +489,7 @@ impl Networks {
     async fn rules_for(
         &self,
         record: &NetworkRecord,
-    ) -> Result<Option<Arc<Rules>>, tare_netns::Error> {
+    ) -> Result<Option<Arc<KeptFirewall>>, tare_netns::Error> {
         if record.rules() == ContainerRules::default() {
             return Ok(None);
         }
