@@ -124,6 +124,7 @@ impl Inner {
             Error::AliasInUse { alias, network, by } => {
                 Error::AliasInUse { alias, network, by: named(by) }
             }
+            Error::MacInUse { mac, network, by } => Error::MacInUse { mac, network, by: named(by) },
             other => other,
         }
     }
