@@ -170,11 +170,16 @@ impl Directory {
         }
     }
 
+    /// The key of who has an address on a network, if a host does.
+    pub(crate) fn host_at(&self, network: &str, address: IpAddr) -> Option<&str> {
+        self.networks.get(network)?.addresses.get(&address).map(String::as_str)
+    }
+
     /// The network that is asked on, and those that who asks is on as well: resolvers believe the
     /// first server that says there is no such name.
     fn zones_of(&self, network: &str, from: IpAddr) -> Vec<&Zone> {
         let Some(first) = self.networks.get(network) else { return Vec::new() };
-        let key = first.addresses.get(&from);
+        let key = self.host_at(network, from);
         let others = self.networks.iter().filter(|(name, zone)| {
             name.as_str() != network && key.is_some_and(|key| zone.hosts.contains_key(key))
         });

@@ -35,9 +35,11 @@
 //!
 //! # Limits
 //!
-//! Whoever asks is not trusted. A network has so many questions under way to the resolvers and so
-//! many connections, and what is beyond them is refused at once or waits; nothing of a question is
-//! logged.
+//! Whoever asks is not trusted. A network has so many questions under way to the resolvers (256) and so
+//! many connections (64), and what is beyond them is refused at once or waits. A host has a share of them
+//! (32 and 8), whatever addresses of it asks, and so have all together who are no hosts there: one that asks
+//! too much is refused, and its connections are closed, and the others do not notice. Nothing of a question
+//! is logged.
 //!
 //! # Threads
 //!
@@ -66,6 +68,7 @@ pub mod program;
 mod remote;
 mod resolvers;
 mod server;
+mod shares;
 mod sockets;
 mod wire;
 

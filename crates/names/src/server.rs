@@ -15,13 +15,18 @@ use tokio::time::{sleep, timeout};
 
 use crate::forward::{ask, read_framed, write_framed};
 use crate::resolvers::Resolvers;
+use crate::shares::{Client, Shares};
 use crate::wire::{self, Outcome, Transport};
 use crate::{Directory, Error, PORT, Sockets};
 
 /// Questions of one network that the resolvers are asked at a time; each has a descriptor.
-const MAX_FORWARDED: usize = 64;
+const MAX_FORWARDED: usize = 256;
+/// Of these, those of one who asks.
+const MAX_FORWARDED_EACH: usize = 32;
 /// Connections of one network at a time; others wait in the kernel.
-const MAX_CONNECTIONS: usize = 32;
+const MAX_CONNECTIONS: usize = 64;
+/// Of these, those of one who asks; others are closed.
+const MAX_CONNECTIONS_EACH: usize = 8;
 /// A connection on which nothing is asked for this long is closed.
 const IDLE: Duration = Duration::from_secs(10);
 /// After an error of a socket, such as no descriptor left: it is not to be busy failing.
@@ -86,6 +91,8 @@ impl Server {
             directory: self.directory.clone(),
             resolvers: self.resolvers.clone(),
             forwarded: Semaphore::new(MAX_FORWARDED),
+            forwarded_each: Shares::new(MAX_FORWARDED_EACH),
+            connected_each: Shares::new(MAX_CONNECTIONS_EACH),
         });
         let datagrams = self.runtime.spawn(datagrams(Arc::new(udp), desk.clone()));
         let connections = self.runtime.spawn(connections(tcp, desk));
@@ -120,6 +127,8 @@ struct Desk {
     directory: Arc<RwLock<Directory>>,
     resolvers: Arc<Resolvers>,
     forwarded: Semaphore,
+    forwarded_each: Arc<Shares>,
+    connected_each: Arc<Shares>,
 }
 
 impl Desk {
@@ -128,16 +137,28 @@ impl Desk {
         wire::outcome(&directory, &self.network, from, question, transport)
     }
 
+    fn client(&self, from: IpAddr) -> Client {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
+        directory.host_at(&self.network, from).map(str::to_owned)
+    }
+
     /// What these resolvers say, or the host's if there are none; with too many questions under
-    /// way already, that it failed.
-    async fn ask(&self, query: &Message, resolvers: &[IpAddr], transport: Transport) -> Vec<u8> {
+    /// way already, of all or of this one, that it failed.
+    async fn ask(
+        &self,
+        from: IpAddr,
+        query: &Message,
+        resolvers: &[IpAddr],
+        transport: Transport,
+    ) -> Vec<u8> {
         let resolvers = match resolvers {
             [] => self.resolvers.now(),
             named => named.iter().map(|address| SocketAddr::new(*address, PORT)).collect(),
         };
-        let answer = match self.forwarded.try_acquire() {
-            Ok(_one) => ask(query, transport, resolvers).await,
-            Err(_) => wire::failure(query, ResponseCode::ServFail),
+        let share = self.forwarded_each.take(self.client(from));
+        let answer = match (share, self.forwarded.try_acquire()) {
+            (Some(_share), Ok(_one)) => ask(query, transport, resolvers).await,
+            _ => wire::failure(query, ResponseCode::ServFail),
         };
         wire::encode(&answer, wire::limit(query, transport)).unwrap_or_default()
     }
@@ -161,7 +182,7 @@ fn datagram(socket: &Arc<UdpSocket>, desk: &Arc<Desk>, question: &[u8], from: So
         Outcome::Forward(query, resolvers) => {
             let (socket, desk) = (socket.clone(), desk.clone());
             tokio::spawn(async move {
-                let answer = desk.ask(&query, &resolvers, Transport::Udp).await;
+                let answer = desk.ask(from.ip(), &query, &resolvers, Transport::Udp).await;
                 let _ = socket.send_to(&answer, from).await;
             });
         }
@@ -174,10 +195,13 @@ async fn connections(listener: TcpListener, desk: Arc<Desk>) {
         let Ok(place) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
+                // Who has enough of them has this one closed at once (RFC 7766, 6.2.2).
+                let share = desk.connected_each.take(desk.client(from.ip()));
+                let Some(share) = share else { continue };
                 let desk = desk.clone();
                 tokio::spawn(async move {
                     converse(stream, from.ip(), &desk).await;
-                    drop(place);
+                    drop((place, share));
                 });
             }
             Err(_) => sleep(PAUSE).await,
@@ -191,7 +215,7 @@ async fn converse(mut stream: TcpStream, from: IpAddr, desk: &Desk) {
         let answer = match desk.outcome(from, &question, Transport::Tcp) {
             Outcome::Reply(answer) => answer,
             Outcome::Forward(query, resolvers) => {
-                desk.ask(&query, &resolvers, Transport::Tcp).await
+                desk.ask(from, &query, &resolvers, Transport::Tcp).await
             }
             Outcome::Silence => return,
         };

@@ -3,13 +3,14 @@
 #![expect(clippy::disallowed_methods, reason = "a test makes its own surroundings")]
 #![expect(clippy::unwrap_used, reason = "a test has no caller to report to")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
+use socket2::{Domain, Socket, Type};
 use tare_names::{Directory, Foreign, Host, Server, Serving, Sockets};
 
 struct Network {
@@ -88,28 +89,76 @@ fn what_is_in_the_directory_is_answered_at_once() {
     assert_eq!(code("example.org."), ResponseCode::Refused);
 }
 
+/// A connection of whoever has that address.
+fn connect(network: &Network, from: Ipv4Addr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&network.tcp.into()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket.into()
+}
+
+/// The addresses of this many containers, which can be had on a loopback.
+fn containers_on_loopback(network: &Network, count: u8) -> Vec<Ipv4Addr> {
+    let mut directory = network.directory.write().unwrap();
+    let mut add = |at| {
+        let address = Ipv4Addr::new(127, 0, 1, at);
+        let host = Host { addresses: vec![address.into()], ..Host::default() };
+        directory.set_host(&format!("client{at}"), vec![("n".into(), host)]);
+        address
+    };
+    (0..count).map(&mut add).collect()
+}
+
 #[test]
 fn a_connection_is_for_many_questions_and_there_are_not_too_many() {
     let network = network(1);
-    let connect = || {
-        let stream = TcpStream::connect(network.tcp).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        stream
-    };
-    let mut first = connect();
+    let clients = containers_on_loopback(&network, 9);
+    let mut first = connect(&network, clients[0]);
     for _ in 0..3 {
         assert_eq!(ask_by_stream(&mut first, &question("c0.")).unwrap().answers.len(), 1);
     }
-    let mut others: Vec<_> = (1..32).map(|_| connect()).collect();
+    let each = clients[..8].iter().flat_map(|client| [*client; 8]);
+    let mut others: Vec<_> = each.skip(1).map(|from| connect(&network, from)).collect();
     for stream in &mut others {
         ask_by_stream(stream, &question("c0.")).unwrap();
     }
-    let mut late = connect();
-    ask_by_stream(&mut late, &question("c0.")).expect_err("it waits");
+    let mut late = connect(&network, clients[8]);
+    let waits = ask_by_stream(&mut late, &question("c0.")).expect_err("it waits");
+    assert_eq!(waits.kind(), ErrorKind::WouldBlock);
     drop(others);
     late.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut length = [0; 2];
     late.read_exact(&mut length).expect("now it is its turn");
+}
+
+#[test]
+fn one_that_connects_too_often_keeps_nobody_from_it() {
+    let network = network(1);
+    let clients = containers_on_loopback(&network, 2);
+    let mut kept: Vec<_> = (0..8).map(|_| connect(&network, clients[0])).collect();
+    for stream in &mut kept {
+        ask_by_stream(stream, &question("c0.")).unwrap();
+    }
+    for _ in 0..200 {
+        let mut more = connect(&network, clients[0]);
+        let refused = ask_by_stream(&mut more, &question("c0.")).expect_err("it has its share");
+        assert_ne!(refused.kind(), ErrorKind::WouldBlock, "it is closed at once");
+    }
+    ask_by_stream(&mut connect(&network, clients[1]), &question("c0.")).unwrap();
+    // Those who are no hosts there are one.
+    let strangers = |at| connect(&network, Ipv4Addr::new(127, 0, 2, at));
+    let mut known: Vec<_> = (0..8).map(strangers).collect();
+    for stream in &mut known {
+        ask_by_stream(stream, &question("c0.")).unwrap();
+    }
+    let refused = ask_by_stream(&mut strangers(9), &question("c0.")).expect_err("they have theirs");
+    assert_ne!(refused.kind(), ErrorKind::WouldBlock);
+    kept.pop();
+    let end = Instant::now() + Duration::from_secs(10);
+    while ask_by_stream(&mut connect(&network, clients[0]), &question("c0.")).is_err() {
+        assert!(Instant::now() < end, "it gave one back");
+    }
 }
 
 #[test]

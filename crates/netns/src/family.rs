@@ -16,6 +16,8 @@ pub enum IpFamily {
 }
 
 impl IpFamily {
+    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
     /// The family that `address` is of.
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }

@@ -5,6 +5,7 @@ pub(crate) mod docker;
 pub(crate) mod element;
 pub(crate) mod elements;
 mod expression;
+mod kept;
 pub(crate) mod layout;
 pub(crate) mod others;
 pub(crate) mod ruleset;
@@ -18,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 pub use element::Element;
+pub use kept::KeptFirewall;
 pub use others::{
     ForeignChain, foreign_forward_chains, leave_user_chain, legacy_iptables_drops, pass_user_chain,
 };

@@ -1,5 +1,7 @@
 //! What there is on the host already.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::sys::{self, Linux};
@@ -21,6 +23,16 @@ pub fn host_prefixes() -> Result<Vec<IpNet>, Error> {
     prefixes.sort_unstable();
     prefixes.dedup();
     Ok(prefixes)
+}
+
+/// The addresses that the host has, on all of its interfaces. It is the network namespace of the calling
+/// thread.
+///
+/// # Errors
+///
+/// [`Error::ReadRoutes`].
+pub fn host_addresses() -> Result<Vec<IpAddr>, Error> {
+    Linux::default().addresses().map_err(|source| Error::ReadRoutes { source })
 }
 
 /// The names of all namespaces that are bound in `/run/netns`, by whomever: for a sweep of those

@@ -15,7 +15,8 @@
 //! Everything that touches the kernel is in `sys` and goes through one function there.
 //!
 //! **Let through.** A [`Firewall`] holds one nftables table for all networks and containers, loaded
-//! once; each of them is some [`Element`]s of its sets and maps.
+//! once; each of them is some [`Element`]s of its sets and maps. A [`KeptFirewall`] knows which, and has
+//! them there again where others can take them away.
 //!
 //! # In which order
 //!
@@ -36,7 +37,7 @@
 //!
 //! # What it does not do
 //!
-//! It keeps no state: what was leased and what was begun is the caller's to store. No names, no
+//! It stores nothing: what was leased and what was begun is the caller's to keep. No names, no
 //! proxy for `::1`, no D-Bus, and no DHCP for macvlan.
 //!
 //! # Threads
@@ -101,11 +102,14 @@ pub use driver::{Driver, MacvlanMode, VlanId};
 pub use error::{Error, ErrorKind, Leftover};
 pub use family::IpFamily;
 pub use firewall::{
-    Element, Firewall, ForeignChain, ForeignWatcher, Found, Ownership, Watcher,
+    Element, Firewall, ForeignChain, ForeignWatcher, Found, KeptFirewall, Ownership, Watcher,
     foreign_forward_chains, leave_user_chain, legacy_iptables_drops, pass_user_chain,
 };
 pub use forwarding::{Forwarding, enable_forwarding, is_forwarding};
-pub use host::{carries_macvlans, has_interface, host_prefixes, namespaces, remove_veth, veths_on};
+pub use host::{
+    carries_macvlans, has_interface, host_addresses, host_prefixes, namespaces, remove_veth,
+    veths_on,
+};
 pub use mac::{InvalidMacAddress, MacAddress};
 pub use name::{InterfaceName, InvalidName, NamespaceName, NetworkName, TableName};
 pub use namespace::{

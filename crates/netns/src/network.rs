@@ -271,6 +271,11 @@ impl Network {
         self.subnets.iter().any(|subnet| IpFamily::of(subnet.gateway) == family)
     }
 
+    /// Whether the host has to forward packets of that family for it.
+    pub fn is_forwarded(&self, family: IpFamily) -> bool {
+        self.reach != Reach::Internal && self.has(family)
+    }
+
     /// The subnet that has `address`.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
         self.subnets.iter().find(|subnet| subnet.net.contains(&address))

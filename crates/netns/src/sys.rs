@@ -17,6 +17,7 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::IpNet;
@@ -169,6 +170,12 @@ impl Linux {
     /// Whether macvlans can be on the host's interface of that name.
     pub(crate) fn carries_macvlans(&mut self, name: &InterfaceName) -> io::Result<bool> {
         self.routes()?.carries_macvlans(name)
+    }
+
+    /// All addresses of the host.
+    pub(crate) fn addresses(&mut self) -> io::Result<Vec<IpAddr>> {
+        let addresses = self.routes()?.addresses(None)?;
+        Ok(addresses.iter().map(IpNet::addr).collect())
     }
 
     /// All networks that addresses and routes name.

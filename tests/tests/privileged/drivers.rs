@@ -110,6 +110,51 @@ fn privileged_containers_are_on_the_network_of_an_interface_of_the_host() {
     });
 }
 
+/// It is there among the containers of such a network, and nobody else can have its address.
+#[test]
+fn privileged_on_the_link_of_the_host_nobody_gets_an_address_of_the_host() {
+    on_scratch_host(async |host| {
+        make_outside_with_v6();
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let subnet = row([
+            ("Subnet", "203.0.113.0/24".into()),
+            ("Gateway", "203.0.113.2".into()),
+            ("RangeStart", "203.0.113.1".into()),
+            ("RangeEnd", "203.0.113.5".into()),
+        ]);
+        let options = Options::from([
+            ("Driver", "macvlan".into()),
+            ("Parent", "out0".into()),
+            ("Subnets", vec![subnet].into()),
+        ]);
+        network(&client, "lan", options).await;
+        let asking = |address| {
+            let command = ("Command", vec!["true"].into());
+            Options::from([command, ("Networks", vec![kept(&[address])].into())])
+        };
+        let refused = client.create_with("first", asking("203.0.113.1")).await.unwrap_err();
+        assert_eq!(refused.short(), "AddressInUse", "{refused:?}");
+        let any = || row([("Network", "lan".into())]);
+        let first = waiting(&client, "first", any(), Vec::new()).await;
+        let has = async |path: &OwnedObjectPath| {
+            client.exec(path, "ip -o -4 addr show eth0").await.stdout
+        };
+        assert!(has(&first).await.contains("203.0.113.3/24"), "{}", has(&first).await);
+        // It may get others at any time.
+        ip("addr add 203.0.113.4/24 dev out0");
+        let second = waiting(&client, "second", any(), Vec::new()).await;
+        assert!(has(&second).await.contains("203.0.113.5/24"), "{}", has(&second).await);
+        ip("addr del 203.0.113.4/24 dev out0");
+        for path in [first, second] {
+            client.remove(&path).await.done();
+        }
+        tared.stop();
+        remove_outside();
+    });
+}
+
 /// As in a machine (`vm_containers_of_a_vlan_are_apart`), and over a restart of the daemon; where the kernel
 /// cannot keep VLANs apart (`CONFIG_BRIDGE_VLAN_FILTERING`), nothing starts.
 #[test]

@@ -46,6 +46,7 @@ fn privileged_what_a_running_container_cannot_have_is_refused_before_any_effect(
         let taken = Options::from([
             ("Addresses", vec!["10.99.0.9"].into()),
             ("Aliases", vec!["db"].into()),
+            ("MAC", "02:00:00:00:00:99".into()),
         ]);
         client.call(&other, "Container", "ConnectNetwork", &(&net, taken)).await.unwrap();
         let busy = TcpListener::bind("0.0.0.0:8081").unwrap();
@@ -55,6 +56,7 @@ fn privileged_what_a_running_container_cannot_have_is_refused_before_any_effect(
         for (key, value, error) in [
             ("MAC", "nonsense".into(), "InvalidArgs"),
             ("MAC", "01:00:5e:00:00:01".into(), "InvalidArgs"),
+            ("MAC", "02:00:00:00:00:99".into(), "AddressInUse"),
             ("Interface", "abcdefghijklmnop".into(), "InvalidArgs"),
             ("Interface", "a/b".into(), "InvalidArgs"),
             ("Interface", "a\nb".into(), "InvalidArgs"),
@@ -126,7 +128,11 @@ fn subnet(pairs: Vec<(&'static str, &'static str)>) -> Options<'static> {
 
 /// All that such a network needs, but perhaps the interface.
 fn macvlan_on(parent: &'static str) -> Options<'static> {
-    let mut options = subnet(vec![("Subnet", "10.7.0.0/24")]);
+    macvlan(parent, "10.7.0.0/24")
+}
+
+fn macvlan(parent: &'static str, net: &'static str) -> Options<'static> {
+    let mut options = subnet(vec![("Subnet", net)]);
     options.extend([("Driver", "macvlan".into()), ("Parent", parent.into())]);
     options
 }
@@ -183,6 +189,7 @@ fn no_networks() -> Vec<(&'static str, Options<'static>, &'static str)> {
         ("n", Options::from([("Interface", "..".into())]), "InvalidArgs"),
         ("n", Options::from([("Interface", "lo".into())]), "NameInUse"),
         ("n", Options::from([("Interface", "abcdefghijklmnop".into())]), "InvalidArgs"),
+        ("n", macvlan("out0", "10.99.0.0/16"), "SubnetOverlap"),
         ("n", macvlan_on("lo"), "InvalidArgs"),
         ("n", macvlan_on("none-such"), "InvalidArgs"),
         (

@@ -130,7 +130,11 @@ fn privileged_what_a_network_cannot_become_is_refused_before_any_effect() {
         let before = (inspect(&client, &net).await, inspect(&client, &inside).await);
         let servers = |list: &[&'static str]| Variant::from(list.to_vec());
         let four = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
+        let subnets: Variant<'static> = client.properties(&net, "Network").await.get("Subnets");
+        let subnets: Vec<HashMap<String, Variant<'static>>> = subnets.try_into().unwrap();
+        let gateway: String = subnets[0]["Gateway"].try_clone().unwrap().try_into().unwrap();
         for (path, key, value) in [
+            (&net, "AddDNSServers", vec!["192.0.2.1".to_owned(), gateway].into()),
             (&net, "AddDNSServers", servers(&["127.0.0.1"])),
             (&net, "AddDNSServers", servers(&["::"])),
             (&net, "AddDNSServers", servers(&["ns.example.org"])),

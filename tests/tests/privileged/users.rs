@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use system_tests::archive::files_tar;
 use system_tests::image::file_of;
+use system_tests::network::in_network;
 use system_tests::{Client, ERROR, Host, Options, ROOT, Tared, failure, on_scratch_host};
 use zbus::{Fd, OwnedObjectPath, Variant};
+
+use crate::networks::namespace_of;
 
 /// The first ids that a host of tests has for containers, and how many each of them has.
 const UID: u32 = 1_879_048_192;
@@ -238,6 +241,39 @@ fn privileged_what_is_copied_has_owners_as_they_are_in_the_container() {
         assert_eq!(owners, "0:0 0:0");
         assert_eq!(failure(&into().await), format!("{ERROR}.InvalidState"));
         client.remove(&path).await.done();
+        tared.stop();
+    });
+}
+
+/// Their namespace is the runtime's, and belongs to their users: it is changed from outside.
+#[test]
+fn privileged_a_container_with_users_of_its_own_comes_to_a_network_and_leaves_it() {
+    on_scratch_host(async |host| {
+        let mut tared = Tared::start(host);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let net: OwnedObjectPath =
+            client.manager("CreateNetwork", &("net", Options::new())).await.unwrap();
+        let web = client.create_with("web", own_users()).await.unwrap();
+        client.start(&web).await.done();
+        for _ in 0..2 {
+            let body = (&net, Options::new());
+            client.call(&web, "Container", "ConnectNetwork", &body).await.unwrap();
+            assert_eq!(says(&client, &web, "ls /sys/class/net").await, "eth0 eth1 lo");
+            let address = says(&client, &web, "ip -o -4 addr show eth1").await;
+            let address = address.split([' ', '/']).nth(3).unwrap().parse::<IpAddr>().unwrap();
+            let server =
+                in_network(&namespace_of(&web), || TcpListener::bind((address, 80)).unwrap());
+            let _caller = TcpStream::connect((address, 80)).expect("the host reaches it there");
+            server.accept().unwrap();
+            drop(server);
+            let body = (&net, 0_u64);
+            client.call(&web, "Container", "DisconnectNetwork", &body).await.unwrap();
+            assert_eq!(says(&client, &web, "ls /sys/class/net").await, "eth0 lo");
+        }
+        assert_eq!(ids(&client, &web).await, nth(0), "its users are its own");
+        client.remove(&web).await.done();
+        client.call(&net, "Network", "Remove", &0_u64).await.unwrap();
         tared.stop();
     });
 }

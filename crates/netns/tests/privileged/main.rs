@@ -8,6 +8,7 @@ mod containers;
 #[cfg(feature = "fault")]
 mod faults;
 mod firewall;
+mod kept;
 mod lab;
 mod live;
 mod networks;

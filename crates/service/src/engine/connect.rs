@@ -10,7 +10,7 @@ use tare_specgen::{NetworkMode, Request};
 use super::container::{Container, Life, Now};
 use super::create::AskedConnection;
 use super::network::{MAX_NETWORKS, default_name, with, without};
-use super::publish::fits;
+use super::publish::unpromised;
 use super::records::durable::{Connections, DefinitionRow, Joined};
 use super::records::volatile::{self, Doing, Incarnation};
 use super::{Engine, Error, Inner, view};
@@ -124,6 +124,7 @@ impl Inner {
             Error::AliasInUse { alias, network, by } => {
                 Error::AliasInUse { alias, network, by: named(by) }
             }
+            Error::MacInUse { mac, network, by } => Error::MacInUse { mac, network, by: named(by) },
             other => other,
         }
     }
@@ -151,6 +152,7 @@ impl Engine {
             return Err(Error::AlreadyConnected { name, network });
         }
         let joined = self.joined(&row.connections, connection)?;
+        self.pay_owed(container, &mut life, &joined.network).await?;
         let one = std::slice::from_ref(&joined);
         self.networks.join(&container.id, one).await.map_err(|error| self.name_holder(error))?;
         let done = self.connect_as(container, &mut life, joined.clone()).await;
@@ -159,9 +161,27 @@ impl Engine {
                 self.refresh_files(container, &life, &LiveFile::ALL).await;
                 self.refresh_sharers(container);
             }
+            // What is there of it still keeps the network from being removed.
+            Err(_) if is_plugged(&life, &joined.network) => container.show(&life),
             Err(_) => self.networks.leave(&container.id, one),
         }
         done
+    }
+
+    /// Takes away first what is there still of another try to put a container on a network, or to take it
+    /// off.
+    async fn pay_owed(
+        &self,
+        container: &Container,
+        life: &mut Life,
+        network: &NetworkName,
+    ) -> Result<(), Error> {
+        if is_plugged(life, network)
+            && let Now::Running { record, .. } = &mut life.now
+        {
+            self.unplug_one(&container.name(), record, network).await?;
+        }
+        Ok(())
     }
 
     async fn connect_as(
@@ -197,6 +217,7 @@ impl Engine {
         joined: &Joined,
     ) -> Result<(), Error> {
         let name = container.name();
+        self.settle_owed(&name, record).await?;
         self.networks.ready(&name, std::slice::from_ref(joined)).await?;
         let (engine, id, one, before) =
             (self.clone(), container.id.clone(), joined.clone(), record.clone());
@@ -299,6 +320,18 @@ impl Engine {
         record: &mut Incarnation,
         network: &NetworkName,
     ) -> Result<(), Error> {
+        if record.doing.as_ref().and_then(Doing::network) != Some(network) {
+            self.settle_owed(name, record).await?;
+        }
+        self.unplug_now(name, record, network).await
+    }
+
+    async fn unplug_now(
+        &self,
+        name: &ContainerName,
+        record: &mut Incarnation,
+        network: &NetworkName,
+    ) -> Result<(), Error> {
         record.intend(Doing::Disconnect(network.clone()));
         self.write_record(record).await?;
         self.networks.detach(name, record, network).await?;
@@ -336,7 +369,22 @@ impl Engine {
         Ok(ports)
     }
 
-    /// Finishes a change of the network that another daemon had begun.
+    /// Finishes what is owed to a container that was to be taken off a network, before anything else is
+    /// begun: that it is owed is known by what is being done alone.
+    pub(super) async fn settle_owed(
+        &self,
+        name: &ContainerName,
+        record: &mut Incarnation,
+    ) -> Result<(), Error> {
+        let Some(doing) = record.doing.clone() else { return Ok(()) };
+        self.settle_network(name, record, &doing).await?;
+        if let Some(network) = doing.network() {
+            self.networks.leave_one(&record.container, network);
+        }
+        Ok(())
+    }
+
+    /// Finishes a change of the network that was begun, by another daemon or in vain.
     pub(super) async fn settle_network(
         &self,
         name: &ContainerName,
@@ -345,9 +393,22 @@ impl Engine {
     ) -> Result<(), Error> {
         match doing {
             Doing::Connect(network) | Doing::Disconnect(network) => {
-                self.unplug_one(name, record, network).await
+                self.unplug_now(name, record, network).await
             }
             Doing::Start | Doing::Checkpoint(_) | Doing::Limit(_) => Ok(()),
+        }
+    }
+
+    /// A container of which nothing is there any more is on no network but those that it is to be on: it
+    /// was to be taken off others, in vain.
+    pub(super) fn leave_unpromised(&self, container: &Container, record: &Incarnation) {
+        let definition = container.definition();
+        let places = record.network.iter().flat_map(|known| &known.places);
+        let owed = record.doing.as_ref().and_then(Doing::network);
+        for network in places.map(|place| &place.network).chain(owed) {
+            if definition.row.connections.on(network).is_none() {
+                self.networks.leave_one(&container.id, network);
+            }
         }
     }
 
@@ -360,16 +421,18 @@ impl Engine {
     ) -> Result<(), Error> {
         let Some(network) = &record.network else { return Ok(()) };
         let places = network.places.iter().map(|place| place.network.clone());
-        let unpromised: Vec<_> =
+        let not_asked_for: Vec<_> =
             places.filter(|network| row.connections.on(network).is_none()).collect();
-        for network in unpromised {
+        for network in not_asked_for {
             self.unplug_one(&row.name, record, &network).await?;
         }
         let promised: Vec<view::Port> =
             row.connections.ports.iter().map(view::Port::from).collect();
-        let is_unpromised = |port: view::Port| !promised.iter().any(|asked| fits(asked, &port));
-        if record.publications().iter().map(|p| view::Port::from(&p.port)).any(is_unpromised) {
-            self.unpublish_now(&row.name, record, is_unpromised).await?;
+        let published: Vec<view::Port> =
+            record.publications().iter().map(|it| view::Port::from(&it.port)).collect();
+        let gone = unpromised(&promised, &published);
+        if !gone.is_empty() {
+            self.unpublish_now(&row.name, record, |port| gone.contains(&port)).await?;
         }
         Ok(())
     }
@@ -379,6 +442,6 @@ impl Engine {
 fn is_plugged(life: &Life, network: &NetworkName) -> bool {
     let Now::Running { record, .. } = &life.now else { return false };
     let places = record.network.iter().flat_map(|known| &known.places);
-    let is_half_gone = matches!(&record.doing, Some(Doing::Disconnect(left)) if left == network);
+    let is_half_gone = record.doing.as_ref().and_then(Doing::network) == Some(network);
     is_half_gone || places.map(|place| &place.network).any(|name| name == network)
 }

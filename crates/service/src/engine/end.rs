@@ -237,6 +237,7 @@ impl Engine {
         self.state.run(move |c| durable::update_life(c, &id, &last)).await?;
         if remains.is_empty() {
             self.forget_record(&record.container).await?;
+            self.leave_unpromised(container, record);
         }
         Ok(())
     }

@@ -508,6 +508,16 @@ pub enum Error {
     /// A network would have resolvers that nobody asks.
     #[error("on network '{0}', which is internal, other names are not asked of anybody")]
     ServerUnheard(NetworkName),
+    /// Names are answered there, for containers: whoever is asked in their place is not to ask there again.
+    #[error("network '{network}' cannot ask {server}: there the containers of network '{of}' ask")]
+    ServerIsOurs {
+        /// Which network.
+        network: NetworkName,
+        /// Whom it was to ask.
+        server: std::net::IpAddr,
+        /// The network that is answered there.
+        of: NetworkName,
+    },
     /// A network would have too many labels.
     #[error("network '{network}' would have more than {most} labels")]
     TooManyLabels {
@@ -579,6 +589,14 @@ pub enum Error {
     /// The host does not have the address that a port is to be offered at.
     #[error("the host has no address {0} to offer a port at")]
     NoHostAddress(std::net::IpAddr),
+    /// The host has the address itself.
+    #[error("address {address} of network '{network}' is one of the host's own")]
+    AddressOfHost {
+        /// Which.
+        address: std::net::IpAddr,
+        /// Of which network.
+        network: NetworkName,
+    },
     /// Another container has the address.
     #[error("address {address} of network '{network}' is in use by container {by}")]
     AddressInUse {
@@ -602,6 +620,16 @@ pub enum Error {
     AliasInUse {
         /// Which.
         alias: tare_netns::Alias,
+        /// On which network.
+        network: NetworkName,
+        /// Name or id of the other container.
+        by: String,
+    },
+    /// Another container has the hardware address.
+    #[error("hardware address {mac} on network '{network}' is that of container {by}")]
+    MacInUse {
+        /// Which.
+        mac: tare_netns::MacAddress,
         /// On which network.
         network: NetworkName,
         /// Name or id of the other container.

@@ -87,6 +87,7 @@ impl Engine {
         wanted: &Resources,
         writes: Vec<LimitWrite>,
     ) -> Result<(), Error> {
+        self.settle_owed(&container.name(), record).await?;
         record.intend(Doing::Limit(Box::new(wanted.clone())));
         self.write_record(record).await?;
         let limited = self.apply(container, running, writes).await;

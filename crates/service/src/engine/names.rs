@@ -168,7 +168,7 @@ fn asked(lists: [&[IpAddr]; 2]) -> Foreign {
 }
 
 /// Where a network is asked: at its first gateway of each family.
-fn servers(definition: &NetworkDefinition) -> Vec<IpAddr> {
+pub(super) fn servers(definition: &NetworkDefinition) -> Vec<IpAddr> {
     let gateways = || definition.network.subnets().iter().map(tare_netns::Subnet::gateway);
     let first = |family| gateways().find(|gateway| IpFamily::of(*gateway) == family);
     [IpFamily::V4, IpFamily::V6].into_iter().filter_map(first).collect()
@@ -203,12 +203,8 @@ mod tests {
         names.know(&network.name, &network.definition);
         let mut row = ContainerRow::sample("web");
         row.definition.connections.networks = vec![Joined {
-            network: network.name.clone(),
-            position: 0,
-            interface: "eth0".parse().unwrap(),
-            addresses: Vec::new(),
-            mac: None,
             aliases: vec!["www".parse().unwrap()],
+            ..Joined::sample(network.name.as_str())
         }];
         let record = Incarnation::sample().network.unwrap();
         let address = record.places[0].attachment.addresses[0].addr();

@@ -140,23 +140,33 @@ impl Engine {
         let all = [row.connections.ports.as_slice(), ports.as_slice()].concat();
         self.check_ports(&row.connections, &all)?;
         let mut published: Vec<view::Port> = ports.iter().map(view::Port::from).collect();
-        let mut taken = Vec::new();
-        if let Now::Running { record, .. } = &mut life.now {
+        if let Now::Running { record, ports: held, .. } = &mut life.now {
             let reservation = self.reserve(&ports).await?;
             published = reservation.ports.iter().map(view::Port::from).collect();
-            taken = reservation.sockets;
-            self.publish_now(&row.name, record, &reservation.ports).await?;
+            held.add(reservation.sockets);
+            let done = self.publish_now(&row.name, record, &reservation.ports).await;
+            if done.is_err() {
+                hold_published(held, record).await;
+                container.show(&life);
+                return done.map(|()| published);
+            }
         }
         let written =
             self.redefine(container, &life, |row| row.connections.ports.extend(ports)).await;
         if let Now::Running { record, ports: held, .. } = &mut life.now {
-            if let Err(error) = written {
-                self.unpublish_now(&row.name, record, |port| published.contains(&port)).await?;
-                return Err(error);
-            }
-            held.add(taken);
+            let done = match written {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    let taken_back =
+                        self.unpublish_now(&row.name, record, |port| published.contains(&port));
+                    let taken_back = taken_back.await;
+                    hold_published(held, record).await;
+                    taken_back.and(Err(error))
+                }
+            };
             held.lead(record.publications());
             container.show(&life);
+            return done.map(|()| published);
         }
         written.map(|()| published)
     }
@@ -185,9 +195,7 @@ impl Engine {
             .await?;
         if let Now::Running { record, ports: held, .. } = &mut life.now {
             self.unpublish_now(&row.name, record, gone).await?;
-            let published = record.publications().iter();
-            let offered: Vec<view::Port> = published.map(|p| (&p.port).into()).collect();
-            held.retain(|socket| offered.iter().any(|port| covers(port, socket))).await;
+            hold_published(held, record).await;
             container.show(&life);
         }
         Ok(())
@@ -240,8 +248,32 @@ impl Engine {
     }
 }
 
+/// Lets go what holds ports that are published no more. Those that could not be taken back are held for as
+/// long as they may lead to the container: nobody else would be heard there.
+async fn hold_published(held: &mut Ports, record: &Incarnation) {
+    let published = record.publications().iter();
+    let offered: Vec<view::Port> = published.map(|p| (&p.port).into()).collect();
+    held.retain(|socket| offered.iter().any(|port| covers(port, socket))).await;
+}
+
+/// Which of the ports that are `published` nobody asked for: each that was `asked` for stands for one, and of
+/// those that fit one whose port on the host was left open, for the first.
+pub(super) fn unpromised(asked: &[view::Port], published: &[view::Port]) -> Vec<view::Port> {
+    let (mut left, mut unpromised) = (asked.to_vec(), Vec::new());
+    let mut takes = |means: &dyn Fn(&view::Port) -> bool| {
+        left.iter().position(means).map(|at| left.swap_remove(at)).is_some()
+    };
+    for port in published {
+        if !takes(&|asked| asked == port) {
+            unpromised.push(*port);
+        }
+    }
+    unpromised.retain(|port| !takes(&|asked| fits(asked, port)));
+    unpromised
+}
+
 /// Whether `asked` means `port`; port 0 of the host stands for any.
-pub(super) fn fits(asked: &view::Port, port: &view::Port) -> bool {
+fn fits(asked: &view::Port, port: &view::Port) -> bool {
     let host = if asked.host == 0 { port.host } else { asked.host };
     view::Port { host, ..*asked } == *port
 }
@@ -277,6 +309,25 @@ mod tests {
 
     fn request(host: u16, container: u16) -> PortRequest {
         PortRequest::new(None, Protocol::Tcp, host, container, 1).unwrap()
+    }
+
+    /// Of two that fit what was asked for once, one was never promised.
+    #[test]
+    fn each_port_that_was_asked_for_stands_for_one() {
+        let port = |host, container| view::Port::from(&request(host, container));
+        let [open, fixed] = [port(0, 80), port(8080, 80)];
+        let [first, second, other] = [port(41000, 80), port(42000, 80), port(41000, 81)];
+        for (about, asked, published, want) in [
+            ("one each", vec![open], vec![first], vec![]),
+            ("the later one is too many", vec![open], vec![first, second], vec![second]),
+            ("as many as asked for", vec![open, open], vec![first, second], vec![]),
+            ("one by its number", vec![open, fixed], vec![fixed, first], vec![]),
+            ("whichever comes first", vec![fixed, open], vec![first, fixed, second], vec![second]),
+            ("another port", vec![open], vec![other], vec![other]),
+            ("nothing asked for", vec![], vec![fixed], vec![fixed]),
+        ] {
+            assert_eq!(unpromised(&asked, &published), want, "{about}");
+        }
     }
 
     #[test]

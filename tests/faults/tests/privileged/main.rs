@@ -6,6 +6,7 @@
 mod left_out;
 mod moved_ports;
 mod new_step;
+mod owed_networks;
 mod resting;
 mod shared_firewall;
 

@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use std::{collections::HashMap, thread};
 
@@ -17,16 +19,25 @@ use zbus::{OwnedObjectPath, Variant};
 
 const PORT: u16 = 8080;
 
+/// How many times in a row an older kernel will fail to load the table.
+type Failing = Arc<AtomicUsize>;
+
 /// Answers a daemon before each of its effects: each time it loads the table, that there are no owners
-/// here, and when it tries again without, as to all else, that it shall happen.
-fn be_an_older_kernel(socket: &Path) {
+/// here, and when it tries again without, as to all else, that it shall happen; as long as it is not to fail.
+fn be_an_older_kernel(socket: &Path) -> Failing {
     let listener = UnixListener::bind(socket).unwrap();
+    let failing = Failing::default();
+    let left = failing.clone();
     thread::spawn(move || {
         let mut tries_again = false;
         for mut asker in listener.incoming().flatten() {
             let mut asked = String::new();
             let _ = asker.read_to_string(&mut asked);
             if asked.starts_with("netns\tload firewall table") {
+                if left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+                    let _ = write!(asker, "{}", Errno::IO.raw_os_error());
+                    continue;
+                }
                 if !tries_again {
                     let _ = write!(asker, "{}", Errno::OPNOTSUPP.raw_os_error());
                 }
@@ -34,6 +45,7 @@ fn be_an_older_kernel(socket: &Path) {
             }
         }
     });
+    failing
 }
 
 async fn publishing(client: &Client) -> OwnedObjectPath {
@@ -59,13 +71,19 @@ fn talk(listener: &TcpListener) -> Option<()> {
 
 /// One whose kernel knows no owners.
 fn on_older_kernel(host: &Host) -> Setup {
+    on_older_kernel_that_fails(host).0
+}
+
+/// The same, with what makes it fail.
+fn on_older_kernel_that_fails(host: &Host) -> (Setup, Failing) {
     let socket = host.path("kernel");
-    be_an_older_kernel(&socket);
-    Setup {
+    let failing = be_an_older_kernel(&socket);
+    let setup = Setup {
         program: bin("tared-faulty"),
         env: vec![("TARE_FAULTS".into(), socket.display().to_string())],
         ..Setup::private(host)
-    }
+    };
+    (setup, failing)
 }
 
 fn namespace_of(path: &OwnedObjectPath) -> String {
@@ -129,6 +147,27 @@ fn privileged_a_table_that_has_no_owner_is_put_back_at_once() {
             server.read_exact(&mut [0]).expect("and one that was quiet meanwhile goes on");
         }
         drop((kept, server, listener));
+        client.remove(&web).await.done();
+        tared.stop();
+    });
+}
+
+#[test]
+fn privileged_a_table_that_cannot_be_put_back_is_tried_again() {
+    on_scratch_host(async |host| {
+        let (setup, failing) = on_older_kernel_that_fails(host);
+        let mut tared = Tared::with(setup);
+        let client = tared.client().await;
+        client.import_busybox().await;
+        let web = publishing(&client).await;
+        let listener = listen(&web);
+        let before = listed();
+        failing.store(3, SeqCst);
+        run("nft", &["flush", "ruleset"]);
+        println!("back after {:?}", back_to(&before));
+        assert_eq!(failing.load(SeqCst), 0, "it failed so often");
+        talk(&listener).expect("the port leads there again");
+        drop(listener);
         client.remove(&web).await.done();
         tared.stop();
     });

@@ -265,6 +265,7 @@ impl Engine {
         if taking.request.after == After::GoesOn {
             return Ok(());
         }
+        self.settle_owed(&taking.container.name(), record).await?;
         record.intend(Doing::Checkpoint(taking.id.clone()));
         record.to_end = true;
         let written = self.write_record(record).await;

@@ -47,6 +47,7 @@ impl Error {
             | Self::TooManyNetworks(_)
             | Self::TooManyServers { .. }
             | Self::ServerUnheard(_)
+            | Self::ServerIsOurs { .. }
             | Self::TooManyLabels { .. }
             | Self::NoOwnNetwork
             | Self::NothingToShare { .. }
@@ -63,7 +64,9 @@ impl Error {
             | Self::RemovedAtEnd(_)
             | Self::NotAPidfd => "InvalidArgs",
             Self::PortInUse { .. } => "PortInUse",
-            Self::AddressInUse { .. } => "AddressInUse",
+            Self::AddressInUse { .. } | Self::AddressOfHost { .. } | Self::MacInUse { .. } => {
+                "AddressInUse"
+            }
             Self::SubnetOverlap { .. } => "SubnetOverlap",
             Self::SubordinateIdsExhausted
             | Self::CategoriesExhausted

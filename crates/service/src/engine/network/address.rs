@@ -60,6 +60,9 @@ fn as_asked(
     address: IpAddr,
     id: &ContainerId,
 ) -> Result<Free, Error> {
+    if network.is_of_host(address) {
+        return Err(Error::AddressOfHost { address, network: network.name.clone() });
+    }
     match leases::holder(c, &network.name, address)? {
         Some(by) if by != *id => {
             Err(Error::AddressInUse { address, network: network.name.clone(), by: by.to_string() })
@@ -102,7 +105,7 @@ mod tests {
     use super::*;
     use crate::engine::clock::Usec;
     use crate::engine::events::Events;
-    use crate::engine::records::durable::NetworkRow;
+    use crate::engine::records::durable::{Joined, NetworkRow};
     use crate::engine::records::volatile::MIGRATIONS;
     use std::collections::BTreeMap;
 
@@ -125,6 +128,10 @@ mod tests {
         Network::new(row, BTreeMap::new(), Events::channel().0)
     }
 
+    fn asking<const N: usize>(addresses: [IpAddr; N]) -> Joined {
+        Joined { addresses: addresses.to_vec(), ..Joined::sample("n") }
+    }
+
     fn id() -> ContainerId {
         ContainerId::random().unwrap()
     }
@@ -138,12 +145,27 @@ mod tests {
     #[test]
     fn each_subnet_gives_an_address_and_what_was_asked_for_is_passed_over() {
         let (c, network) = (scratch(), network(&["10.88.0.0/24", "fd00:88::/64"]));
-        network.join(&id(), &["10.88.0.4".parse().unwrap()], &[]).unwrap();
+        network.join(&id(), &asking(["10.88.0.4".parse().unwrap()])).unwrap();
         assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.2", "fd00:88::2"]);
         assert_eq!(give(&c, &network, &["10.88.0.3"]).unwrap(), ["10.88.0.3", "fd00:88::3"]);
         assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.5", "fd00:88::4"]);
         let refused = give(&c, &network, &["10.88.0.5"]).unwrap_err();
         assert!(matches!(refused, Error::AddressInUse { .. }), "{refused:?}");
+    }
+
+    #[test]
+    fn what_the_host_has_is_given_to_nobody() {
+        let (c, network) = (scratch(), network(&["10.88.0.0/29"]));
+        network.keep_for_host(vec!["10.88.0.3".parse().unwrap()]);
+        let refused = give(&c, &network, &["10.88.0.3"]).unwrap_err();
+        assert!(matches!(refused, Error::AddressOfHost { .. }), "{refused:?}");
+        for want in ["10.88.0.2", "10.88.0.4", "10.88.0.5", "10.88.0.6"] {
+            assert_eq!(give(&c, &network, &[]).unwrap(), [want]);
+        }
+        let refused = give(&c, &network, &[]).unwrap_err();
+        assert!(matches!(refused, Error::AddressesExhausted(_)), "{refused:?}");
+        network.keep_for_host(Vec::new());
+        assert_eq!(give(&c, &network, &[]).unwrap(), ["10.88.0.3"]);
     }
 
     #[test]
@@ -225,7 +247,7 @@ mod tests {
         assert_eq!(lease(&second).unwrap(), got(vec![address]));
         leases::free_leases(&c, &second).unwrap();
         leases::rest(&c, &[address], Usec(1)).unwrap();
-        network.join(&second, &[address], &[]).unwrap();
+        network.join(&second, &asking([address])).unwrap();
         assert!(lease(&first).is_err(), "it is kept for another");
         network.leave(&second);
         assert_eq!(lease(&first).unwrap(), got(vec![]));

@@ -228,8 +228,8 @@ impl Networks {
         asked: AskedNetwork,
     ) -> Result<NetworkDefinition, Error> {
         let (pool, others) = (self.pool, self.subnets_beside(name));
-        let on_parent = match &asked.driver {
-            AskedDriver::Macvlan(parent, _) => self.subnets_on(parent),
+        let beside = match &asked.driver {
+            AskedDriver::Macvlan(parent, _) => self.subnets_beside_macvlan(parent),
             AskedDriver::Bridge(..) => Vec::new(),
         };
         let (bridges, name, tag) = (self.bridges(), name.clone(), self.tag.clone());
@@ -256,7 +256,7 @@ impl Networks {
             if network.bridge().is_some() {
                 choice.check(&network)?;
             } else {
-                choice.check_beside(&network, &on_parent)?;
+                choice.check_beside(&network, &beside)?;
             }
             let labels = asked.labels;
             let servers = Vec::new();
@@ -265,14 +265,15 @@ impl Networks {
         .await
     }
 
-    /// The subnets of all networks whose containers are on this interface of the host: an address of two
-    /// of them would be there twice.
-    fn subnets_on(&self, interface: &InterfaceName) -> Vec<IpNet> {
-        let is_on_it = |network: &Arc<Network>| {
-            let definition = network.definition();
-            matches!(definition.network.driver(), Driver::Macvlan { parent, .. } if parent == interface)
+    /// The subnets that a network on this interface of the host must not overlap: those of others on it,
+    /// since an address of two of them would be there twice, and those of bridges, which the host has a
+    /// route to, and which connections are cut of by their addresses alone.
+    fn subnets_beside_macvlan(&self, interface: &InterfaceName) -> Vec<IpNet> {
+        let is_beside = |network: &Arc<Network>| match network.definition().network.driver() {
+            Driver::Macvlan { parent, .. } => parent == interface,
+            Driver::Bridge { .. } => true,
         };
-        super::subnets_of(self.all().into_iter().filter(is_on_it))
+        super::subnets_of(self.all().into_iter().filter(is_beside))
     }
 
     /// Takes a network off the host; it is made again when it is needed.

@@ -24,7 +24,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::{IpNet, Ipv4Net};
 use rusqlite::Connection;
-use tare_netns::{ContainerRules, InterfaceName, NamespaceName, NetworkName, PublishedPort};
+use tare_netns::{
+    ContainerRules, InterfaceName, KeptFirewall, NamespaceName, NetworkName, PublishedPort,
+};
 use tare_runtime::{ContainerId, ContainerName};
 
 use super::blocking::brief;
@@ -43,7 +45,7 @@ use crate::instance::Tag;
 pub use create::{
     AskedDriver, AskedNetwork, AskedSubnet, CreateNetwork, InspectNetwork, Members, RemoveNetwork,
 };
-use firewall::{HostFirewall, Rules};
+use firewall::HostFirewall;
 pub(super) use one::Network;
 use one::Taken;
 use others::Others;
@@ -224,16 +226,25 @@ impl Networks {
 
     async fn join_one(&self, id: &ContainerId, joined: &Joined) -> Result<(), Error> {
         let network = self.find(joined.network.as_str())?;
+        if !joined.addresses.is_empty() {
+            see_host(&network).await?;
+        }
+        if let Some(&address) = joined.addresses.iter().find(|it| network.is_of_host(**it)) {
+            return Err(Error::AddressOfHost { address, network: network.name.clone() });
+        }
         let in_use = |address, by: ContainerId| Error::AddressInUse {
             address,
             network: network.name.clone(),
             by: by.to_string(),
         };
-        network.join(id, &joined.addresses, &joined.aliases).map_err(|taken| match taken {
+        network.join(id, joined).map_err(|taken| match taken {
             Taken::Network => Error::NoSuchNetwork(network.name.to_string()),
             Taken::Address(address, by) => in_use(address, by),
             Taken::Alias(alias, by) => {
                 Error::AliasInUse { alias, network: network.name.clone(), by: by.to_string() }
+            }
+            Taken::Mac(mac, by) => {
+                Error::MacInUse { mac, network: network.name.clone(), by: by.to_string() }
             }
         })?;
         if joined.addresses.is_empty() {
@@ -274,7 +285,7 @@ impl Networks {
     pub(super) fn rejoin(&self, id: &ContainerId, connections: &Connections) {
         for joined in &connections.networks {
             let Some(network) = self.get(&joined.network) else { continue };
-            if let Err(taken) = network.join(id, &joined.addresses, &joined.aliases) {
+            if let Err(taken) = network.join(id, joined) {
                 tracing::error!(container_id = %id, "what it asks for is another's: {taken:?}");
             }
         }
@@ -286,6 +297,7 @@ impl Networks {
         for one in joined {
             let network = self.find(one.network.as_str())?;
             network.ready().get_or_try_init(|| self.make(&network, by)).await?;
+            see_host(&network).await?;
         }
         Ok(())
     }
@@ -487,7 +499,7 @@ impl Networks {
     async fn rules_for(
         &self,
         record: &NetworkRecord,
-    ) -> Result<Option<Arc<Rules>>, tare_netns::Error> {
+    ) -> Result<Option<Arc<KeptFirewall>>, tare_netns::Error> {
         if record.rules() == ContainerRules::default() {
             return Ok(None);
         }
@@ -562,6 +574,16 @@ impl Networks {
         };
         let _: Result<(), Error> = brief(work).await;
     }
+}
+
+/// Where containers are on an interface of the host, it has addresses of its own among theirs, and may get
+/// others: none of them is a container's.
+async fn see_host(network: &Network) -> Result<(), Error> {
+    if network.definition().bridge().is_some() {
+        return Ok(());
+    }
+    network.keep_for_host(brief(subnet::addresses_of_host).await?);
+    Ok(())
 }
 
 fn subnets_of(networks: impl Iterator<Item = Arc<Network>>) -> Vec<IpNet> {

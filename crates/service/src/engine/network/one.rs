@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tare_netns::{Alias, Driver, NetworkName, Reach};
+use tare_netns::{Alias, Driver, MacAddress, NetworkName, Reach};
 use tare_runtime::ContainerId;
 use tokio::sync::OnceCell;
 
 use crate::engine::events::Events;
 use crate::engine::names::Names;
 use crate::engine::object::Visible;
-use crate::engine::records::durable::{NetworkDefinition, NetworkRow};
+use crate::engine::records::durable::{Joined, NetworkDefinition, NetworkRow};
 use crate::engine::view::{self, NetworkDriver};
 
 /// A network.
@@ -21,6 +21,8 @@ pub(in crate::engine) struct Network {
     definition: RwLock<Arc<NetworkDefinition>>,
     /// The containers that are on it, running or not, with what is kept for them.
     members: Mutex<Members>,
+    /// Addresses that the host has itself where the containers are, as it was last seen to.
+    of_host: RwLock<BTreeSet<IpAddr>>,
     /// Whether what it needs on the host is there, and its subnets are this daemon's alone.
     ready: RwLock<Arc<OnceCell<()>>>,
     /// Held by whoever changes what it is, from looking to writing down, and by whoever removes it or says
@@ -37,15 +39,36 @@ struct Members {
     containers: BTreeSet<ContainerId>,
     addresses: BTreeMap<IpAddr, ContainerId>,
     aliases: BTreeMap<Alias, ContainerId>,
+    macs: BTreeMap<MacAddress, ContainerId>,
     /// Whether nobody may join it: it is being removed.
     is_closed: bool,
 }
 
 impl Members {
+    /// What is another's of what a container asks for, if anything is.
+    fn check(&self, id: &ContainerId, asked: &Joined) -> Result<(), Taken> {
+        let of_another = |by: &&ContainerId| *by != id;
+        for address in &asked.addresses {
+            if let Some(by) = self.addresses.get(address).filter(of_another) {
+                return Err(Taken::Address(*address, by.clone()));
+            }
+        }
+        for alias in &asked.aliases {
+            if let Some(by) = self.aliases.get(alias).filter(of_another) {
+                return Err(Taken::Alias(alias.clone(), by.clone()));
+            }
+        }
+        match asked.mac.and_then(|mac| Some((mac, self.macs.get(&mac).filter(of_another)?))) {
+            Some((mac, by)) => Err(Taken::Mac(mac, by.clone())),
+            None => Ok(()),
+        }
+    }
+
     fn forget(&mut self, id: &ContainerId) {
         self.containers.remove(id);
         self.addresses.retain(|_, by| by != id);
         self.aliases.retain(|_, by| by != id);
+        self.macs.retain(|_, by| by != id);
     }
 }
 
@@ -58,6 +81,8 @@ pub(super) enum Taken {
     Address(IpAddr, ContainerId),
     /// A name beside its own.
     Alias(Alias, ContainerId),
+    /// A hardware address.
+    Mac(MacAddress, ContainerId),
 }
 
 impl Network {
@@ -72,6 +97,7 @@ impl Network {
             name: row.name,
             definition: RwLock::new(Arc::new(row.definition)),
             members: Mutex::default(),
+            of_host: RwLock::default(),
             ready: RwLock::default(),
             redefining: tokio::sync::Mutex::default(),
             seen: Visible::new(view, events),
@@ -133,31 +159,19 @@ impl Network {
         self.seen.show(|view| view.public_labels = labels);
     }
 
-    /// A container is on it from now on, and keeps the addresses it asks for, and its aliases.
-    pub(super) fn join(
-        &self,
-        id: &ContainerId,
-        addresses: &[IpAddr],
-        aliases: &[Alias],
-    ) -> Result<(), Taken> {
+    /// A container is on it from now on, and keeps what it asks for: addresses, aliases, and its hardware
+    /// address.
+    pub(super) fn join(&self, id: &ContainerId, joined: &Joined) -> Result<(), Taken> {
         let mut members = self.members();
         if members.is_closed {
             return Err(Taken::Network);
         }
-        let of_another = |by: &&ContainerId| *by != id;
-        for address in addresses {
-            if let Some(by) = members.addresses.get(address).filter(of_another) {
-                return Err(Taken::Address(*address, by.clone()));
-            }
-        }
-        for alias in aliases {
-            if let Some(by) = members.aliases.get(alias).filter(of_another) {
-                return Err(Taken::Alias(alias.clone(), by.clone()));
-            }
-        }
+        members.check(id, joined)?;
+        let Joined { addresses, aliases, mac, .. } = joined;
         members.containers.insert(id.clone());
         members.addresses.extend(addresses.iter().map(|address| (*address, id.clone())));
         members.aliases.extend(aliases.iter().map(|alias| (alias.clone(), id.clone())));
+        members.macs.extend(mac.iter().map(|mac| (*mac, id.clone())));
         self.show_members(&members);
         Ok(())
     }
@@ -180,9 +194,21 @@ impl Network {
         Some(Closed(self))
     }
 
-    /// Whether a container other than `id` keeps an address for itself.
+    /// Whether a container other than `id` keeps an address for itself, or the host has it.
     pub(super) fn is_kept_from(&self, id: &ContainerId, address: IpAddr) -> bool {
-        self.members().addresses.get(&address).is_some_and(|by| by != id)
+        self.is_of_host(address)
+            || self.members().addresses.get(&address).is_some_and(|by| by != id)
+    }
+
+    /// Whether the host has an address itself.
+    pub(super) fn is_of_host(&self, address: IpAddr) -> bool {
+        self.of_host.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
+    }
+
+    /// The host has these addresses.
+    pub(super) fn keep_for_host(&self, addresses: Vec<IpAddr>) {
+        let addresses = addresses.into_iter().collect();
+        *self.of_host.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// The containers that are on it.
@@ -244,21 +270,37 @@ fn subnets(definition: &NetworkDefinition) -> Vec<tare_netns::Subnet> {
 mod tests {
     use super::*;
 
+    /// What a container asks for, of these addresses, aliases and hardware address.
+    fn asking(addresses: &[IpAddr], aliases: &[&str], mac: Option<&str>) -> Joined {
+        Joined {
+            addresses: addresses.to_vec(),
+            aliases: aliases.iter().map(|alias| alias.parse().unwrap()).collect(),
+            mac: mac.map(|mac| mac.parse().unwrap()),
+            ..Joined::sample("n")
+        }
+    }
+
     #[test]
-    fn an_address_is_kept_for_the_container_that_asked_for_it() {
+    fn what_a_container_asked_for_is_kept_for_it() {
         let network = Network::new(NetworkRow::sample("n"), BTreeMap::new(), Events::channel().0);
         let (a, b) = (ContainerId::random().unwrap(), ContainerId::random().unwrap());
         let address = IpAddr::from([10, 88, 0, 2]);
-        let alias: Alias = "db".parse().unwrap();
-        let aliases = std::slice::from_ref(&alias);
-        network.join(&a, &[address], aliases).unwrap();
-        network.join(&a, &[address], aliases).unwrap();
-        assert_eq!(network.join(&b, &[address], &[]), Err(Taken::Address(address, a.clone())));
-        assert_eq!(network.join(&b, &[], aliases), Err(Taken::Alias(alias.clone(), a.clone())));
+        let mac = "02:00:00:00:00:07";
+        let all = asking(&[address], &["db"], Some(mac));
+        network.join(&a, &all).unwrap();
+        network.join(&a, &all).unwrap();
+        for (asked, taken) in [
+            (asking(&[address], &[], None), Taken::Address(address, a.clone())),
+            (asking(&[], &["db"], None), Taken::Alias("db".parse().unwrap(), a.clone())),
+            (asking(&[], &[], Some(mac)), Taken::Mac(mac.parse().unwrap(), a.clone())),
+        ] {
+            assert_eq!(network.join(&b, &asked), Err(taken));
+            assert_eq!(network.containers(), std::slice::from_ref(&a));
+        }
         assert!(network.is_kept_from(&b, address) && !network.is_kept_from(&a, address));
         assert_eq!(network.seen.get().containers, std::slice::from_ref(&a));
         network.leave(&a);
-        network.join(&b, &[address], aliases).unwrap();
+        network.join(&b, &all).unwrap();
         assert_eq!(network.containers(), [b]);
     }
 
@@ -267,13 +309,13 @@ mod tests {
         let network = Network::new(NetworkRow::sample("n"), BTreeMap::new(), Events::channel().0);
         let id = ContainerId::random().unwrap();
         let closed = network.close().unwrap();
-        assert_eq!(network.join(&id, &[], &[]), Err(Taken::Network));
+        assert_eq!(network.join(&id, &Joined::sample("n")), Err(Taken::Network));
         // It could not be.
         drop(closed);
-        network.join(&id, &[], &[]).unwrap();
+        network.join(&id, &Joined::sample("n")).unwrap();
         assert!(network.close().is_none());
         network.leave(&id);
         network.close().unwrap().for_good();
-        assert_eq!(network.join(&id, &[], &[]), Err(Taken::Network));
+        assert_eq!(network.join(&id, &Joined::sample("n")), Err(Taken::Network));
     }
 }

@@ -105,14 +105,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn joined(position: u32) -> Joined {
-        Joined {
-            network: "n".parse().unwrap(),
-            position,
-            interface: "eth0".parse().unwrap(),
-            addresses: Vec::new(),
-            mac: None,
-            aliases: Vec::new(),
-        }
+        Joined { position, ..Joined::sample("n") }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! daemons of the host share, and gives the lock back when the bridge is there.
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -148,6 +149,11 @@ pub(super) fn check_parent(parent: &InterfaceName) -> Result<(), Error> {
         Ok(false) => Err(Error::NoParent(parent.clone())),
         Err(error) => Err(looked_for(error)),
     }
+}
+
+/// The addresses that the host has.
+pub(super) fn addresses_of_host() -> Result<Vec<IpAddr>, Error> {
+    tare_netns::host_addresses().map_err(|error| host("read the addresses of the host", error))
 }
 
 fn host(what: &'static str, error: tare_netns::Error) -> Error {

@@ -10,6 +10,7 @@ use tare_specgen::MAX_NAMESERVERS;
 
 use super::{Network, Networks};
 use crate::authority::{Action, Ask, Authorized, Caller, Question};
+use crate::engine::names::servers;
 use crate::engine::records::durable::{self, NetworkDefinition};
 use crate::engine::{Engine, Error, public_labels, view};
 
@@ -48,16 +49,25 @@ impl Ask for UpdateNetwork {
 }
 
 impl NetworkChanges {
-    /// What a network is after them. Pure.
+    /// What a network is after them, where names of networks are `answered` at these addresses. Pure.
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyServers`], [`Error::ServerUnheard`], [`Error::TooManyLabels`].
+    /// [`Error::TooManyServers`], [`Error::ServerUnheard`], [`Error::ServerIsOurs`],
+    /// [`Error::TooManyLabels`].
     fn apply(
         self,
         name: &NetworkName,
+        answered: &BTreeMap<IpAddr, NetworkName>,
         mut definition: NetworkDefinition,
     ) -> Result<NetworkDefinition, Error> {
+        // Who answers would ask where containers ask, be it itself, and be heard by nobody. Containers that
+        // ask themselves may: a server of the host's own may be there.
+        let ours = |server: &IpAddr| Some((*server, answered.get(server)?.clone()));
+        let ours = definition.answers_names().then(|| self.add_servers.iter().find_map(ours));
+        if let Some((server, of)) = ours.flatten() {
+            return Err(Error::ServerIsOurs { network: name.clone(), server, of });
+        }
         definition.servers.retain(|server| !self.remove_servers.contains(server));
         for server in self.add_servers {
             if !definition.servers.contains(&server) {
@@ -100,9 +110,9 @@ impl Engine {
         let (UpdateNetwork { network, changes }, _) = request.into_parts();
         let _alone = self.networks.changing.lock().await;
         let network = self.networks.find(network.name.as_str())?;
-        let before = network.definition();
-        let after =
-            self.networks.redefine(&network, |now| changes.apply(&network.name, now)).await?;
+        let (before, answered) = (network.definition(), self.networks.answered());
+        let changed = |now| changes.apply(&network.name, &answered, now);
+        let after = self.networks.redefine(&network, changed).await?;
         let labels = after.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         network.show_labels(public_labels(&self.config(), labels));
         if before.servers != after.servers {
@@ -126,6 +136,16 @@ impl Engine {
 }
 
 impl Networks {
+    /// Where names are answered, and of which network.
+    fn answered(&self) -> BTreeMap<IpAddr, NetworkName> {
+        let of_one = |network: Arc<Network>| {
+            let definition = network.definition();
+            let at = if definition.answers_names() { servers(&definition) } else { Vec::new() };
+            at.into_iter().map(move |address| (address, network.name.clone()))
+        };
+        self.all().into_iter().flat_map(of_one).collect()
+    }
+
     /// Changes what a network is: written down, then known. The one way to do it.
     ///
     /// # Errors
@@ -154,7 +174,7 @@ mod tests {
     use super::*;
     use crate::engine::records::durable::NetworkRow;
 
-    fn servers(count: u8) -> Vec<IpAddr> {
+    fn resolvers(count: u8) -> Vec<IpAddr> {
         (1..=count).map(|last| IpAddr::from([192, 0, 2, last])).collect()
     }
 
@@ -162,7 +182,9 @@ mod tests {
         changes: NetworkChanges,
         definition: &NetworkDefinition,
     ) -> Result<NetworkDefinition, Error> {
-        changes.apply(&"n".parse().unwrap(), definition.clone())
+        let answered = ["10.88.0.1", "10.89.0.1"].map(|at| at.parse().unwrap());
+        let answered = answered.into_iter().zip(["n", "m"].map(|name| name.parse().unwrap()));
+        changes.apply(&"n".parse().unwrap(), &answered.collect(), definition.clone())
     }
 
     fn adding(servers: Vec<IpAddr>) -> NetworkChanges {
@@ -172,7 +194,7 @@ mod tests {
     #[test]
     fn what_goes_goes_before_what_comes() {
         let before = NetworkRow::sample("n").definition;
-        let [first, second, third, fourth] = servers(4)[..] else { unreachable!() };
+        let [first, second, third, fourth] = resolvers(4)[..] else { unreachable!() };
         let full = after(adding(vec![first, second, third, second]), &before).unwrap();
         assert_eq!(full.servers, [first, second, third]);
         let refused = after(adding(vec![fourth]), &full).unwrap_err();
@@ -200,12 +222,32 @@ mod tests {
         let mut options: tare_netns::NetworkOptions = definition.network.into();
         options.reach = Reach::Internal;
         definition.network = options.clone().try_into().unwrap();
-        let refused = after(adding(servers(1)), &definition).unwrap_err();
+        let refused = after(adding(resolvers(1)), &definition).unwrap_err();
         assert!(matches!(refused, Error::ServerUnheard(_)), "{refused:?}");
         // Containers ask it themselves: it may be one of them.
         options.names = tare_netns::Names::Off;
         definition.network = options.try_into().unwrap();
-        after(adding(servers(1)), &definition).unwrap();
+        after(adding(resolvers(1)), &definition).unwrap();
+    }
+
+    #[test]
+    fn whoever_answers_does_not_ask_where_containers_ask() {
+        let mut definition = NetworkRow::sample("n").definition;
+        for (server, whose) in [([10, 88, 0, 1], "n"), ([10, 89, 0, 1], "m")] {
+            let asked = IpAddr::from(server);
+            match after(adding(vec![[192, 0, 2, 1].into(), asked]), &definition).unwrap_err() {
+                Error::ServerIsOurs { server, of, .. } => {
+                    assert_eq!((server, of.as_str()), (asked, whose));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        after(adding(vec![[10, 88, 0, 2].into()]), &definition).unwrap();
+        // Containers ask there themselves, and somebody else may answer.
+        let mut options: tare_netns::NetworkOptions = definition.network.into();
+        options.names = tare_netns::Names::Off;
+        definition.network = options.try_into().unwrap();
+        after(adding(vec![[10, 88, 0, 1].into()]), &definition).unwrap();
     }
 
     #[test]

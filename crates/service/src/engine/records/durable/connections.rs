@@ -60,6 +60,21 @@ pub(crate) struct Joined {
     pub(crate) aliases: Vec<Alias>,
 }
 
+#[cfg(test)]
+impl Joined {
+    /// One that asks for nothing.
+    pub(crate) fn sample(network: &str) -> Self {
+        Self {
+            network: network.parse().unwrap(),
+            position: 0,
+            interface: "eth0".parse().unwrap(),
+            addresses: Vec::new(),
+            mac: None,
+            aliases: Vec::new(),
+        }
+    }
+}
+
 impl Connections {
     /// Its place in a network, if it has one.
     pub(crate) fn on(&self, network: &NetworkName) -> Option<&Joined> {

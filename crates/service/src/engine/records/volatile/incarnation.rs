@@ -54,6 +54,16 @@ pub(crate) enum Doing {
     Limit(Box<Resources>),
 }
 
+impl Doing {
+    /// The network that a container is put on, or taken off.
+    pub(crate) fn network(&self) -> Option<&NetworkName> {
+        match self {
+            Self::Connect(network) | Self::Disconnect(network) => Some(network),
+            Self::Start | Self::Checkpoint(_) | Self::Limit(_) => None,
+        }
+    }
+}
+
 /// One start of a container, from before the first effect until all is taken down again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
