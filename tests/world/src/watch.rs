@@ -86,10 +86,12 @@ impl Case {
         }
     }
 
-    /// Ends what the case has started, and may wait for.
+    /// Ends what the case has started, and may wait for: a shell before what it waits for, since it would go on
+    /// after that, and come to a good end.
     fn kill_programs(&self) {
         let ours = descendants().into_iter().filter(|pid| self.has_started(*pid));
-        for pid in ours.filter_map(Pid::from_raw) {
+        let ours: Vec<_> = ours.filter_map(Pid::from_raw).collect();
+        for pid in ours {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
@@ -123,16 +125,18 @@ impl Case {
     }
 }
 
-/// The processes that this one has started, and those that they have.
+/// The processes that this one has started, and those that they have, after who has started them.
 fn descendants() -> Vec<i32> {
     let pids = names_in("/proc".as_ref()).into_iter().filter_map(|name| name.parse().ok());
     let parents: HashMap<i32, i32> = pids.filter_map(|pid| Some((pid, parent(pid)?))).collect();
     let this = i32::try_from(process::id()).unwrap_or_default();
-    let is_ours = |pid: &&i32| {
+    let depth = |pid: &i32| {
         let mut line = std::iter::successors(parents.get(pid), |parent| parents.get(parent));
-        line.any(|parent| *parent == this)
+        line.position(|parent| *parent == this)
     };
-    parents.keys().filter(is_ours).copied().collect()
+    let mut ours: Vec<_> = parents.keys().filter_map(|pid| Some((depth(pid)?, *pid))).collect();
+    ours.sort_unstable();
+    ours.into_iter().map(|(_, pid)| pid).collect()
 }
 
 #[cfg(test)]
@@ -164,8 +168,7 @@ mod tests {
             assert!(own.has_started(pid), "it is in the namespace of this thread");
         }
         ours.kill_programs();
-        // Killed, or at its own end by now, since what it waited for was killed before it.
-        shell.wait().unwrap();
+        assert!(!shell.wait().unwrap().success(), "it was killed before what it waits for");
         while parent(below).is_some_and(|_| !command_line(below).is_empty()) {
             thread::yield_now();
         }
