@@ -157,6 +157,18 @@ impl Store {
         }
     }
 
+    /// [`mount_layers`](Self::mount_layers) for somebody who is to read it and no more. Whoever has a mount can have it
+    /// writable again, in a user namespace of their own; of an overlay that has nothing to write to, the
+    /// filesystem itself is read-only.
+    ///
+    /// # Errors
+    ///
+    /// As of [`mount_layers`](Self::mount_layers).
+    pub fn mount_layers_to_hand_out(&self, layers: &[ChainId]) -> Result<OwnedFd, Error> {
+        let options = RootOptions::new().with_access(MountAccess::ReadOnly);
+        Stack { layers, own: None, use_of_own: UseOfOwn::Read, options: &options }.mount_in(self)
+    }
+
     /// Mounts one directory of a detached mount in its place, with the same attributes; links in it may lead
     /// there, but not out of it. `None` if nothing is there.
     ///

@@ -16,6 +16,9 @@ use zbus::{Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Variant};
 use super::bad_input::there;
 use super::{ERROR, failure};
 
+/// `OVERLAYFS_SUPER_MAGIC`.
+const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+
 /// Two images on one base, each of which says something else.
 pub(super) fn pictures() -> Vec<Picture> {
     let picture = |name: &str, text: &str| Picture {
@@ -417,6 +420,15 @@ fn privileged_one_image_goes_out_alone_and_its_files_are_seen() {
         let safe = rustix::fs::StatVfsMountFlags::NOSUID | rustix::fs::StatVfsMountFlags::NODEV;
         assert!(flags.contains(safe), "{flags:?}");
         drop(root);
+        // One whose only layer is a directory of the store, too: that a mount is read-only its holder could change.
+        client.import_busybox().await;
+        let one = find(&client, "busybox").await.unwrap();
+        let reply = client.call(&one, "Image", "OpenRootDirectory", &1_u64).await.unwrap();
+        let root = std::os::fd::OwnedFd::from(reply.body().deserialize::<OwnedFd>().unwrap());
+        drop(reply);
+        assert_eq!(rustix::fs::fstatfs(&root).unwrap().f_type, OVERLAYFS);
+        drop(root);
+        client.job(&one, "Image", "Remove", &1_u64).await.unwrap().done();
         for image in &images {
             client.job(image, "Image", "Remove", &1_u64).await.unwrap().done();
         }

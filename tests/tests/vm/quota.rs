@@ -15,17 +15,27 @@ const DISK: &str = "/var/tmp/disk";
 const MIB: u64 = 1 << 20;
 
 /// A disk for what the service keeps, on which projects are counted.
-struct Disk;
+struct Disk {
+    /// What the bridge has from before: the service that finds no networks on the disk gives it one more.
+    addresses: Vec<String>,
+}
+
+fn addresses() -> Vec<String> {
+    let all = run("ip", &["-o", "address", "show"]);
+    let of_bridge = all.lines().filter(|line| line.contains(" tare0 "));
+    of_bridge.filter_map(|line| line.split_whitespace().nth(3)).map(str::to_owned).collect()
+}
 
 impl Disk {
     fn new() -> Self {
+        let addresses = addresses();
         run("systemctl", &["stop", "tared.service"]);
         run("truncate", &["--size=256M", DISK]);
         let counts = ["-q", "-O", "quota,project", "-E", "quotatype=prjquota", DISK];
         run("mkfs.ext4", &counts);
         run("mount", &["-o", "loop,prjquota", DISK, STATE]);
         run("systemctl", &["start", "tared.service"]);
-        Self
+        Self { addresses }
     }
 }
 
@@ -34,6 +44,9 @@ impl Drop for Disk {
         run("systemctl", &["stop", "tared.service"]);
         run("umount", &[STATE]);
         fs::remove_file(DISK).unwrap();
+        for more in addresses().iter().filter(|it| !self.addresses.contains(it)) {
+            run("ip", &["address", "delete", more, "dev", "tare0"]);
+        }
         run("systemctl", &["start", "tared.service"]);
     }
 }

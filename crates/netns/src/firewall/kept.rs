@@ -178,12 +178,16 @@ impl KeptFirewall {
         wanted.elements.extend(asked.iter().cloned());
         let mut found = self.done(&wanted, Firewall::elements)?;
         let strays: Vec<Element> = found.iter().filter(is_stray).cloned().collect();
-        self.done(&wanted, |firewall| firewall.remove_elements(&strays))?;
-        found.retain(|element| !strays.contains(element));
+        let removed = self.done(&wanted, |firewall| firewall.remove_elements(&strays));
+        if removed.is_ok() {
+            found.retain(|element| !strays.contains(element));
+        }
+        // Whatever became of those: containers are not to be without theirs for that.
         let missing: Vec<Element> =
             asked.iter().filter(|element| !found.contains(element)).cloned().collect();
         wanted.elements = asked.into_iter().chain(found).collect();
-        self.done(&wanted, |firewall| firewall.add_elements(&missing))
+        let added = self.done(&wanted, |firewall| firewall.add_elements(&missing));
+        removed.and(added)
     }
 
     /// Deletes the table with all it holds; it is not put back any more.

@@ -152,7 +152,9 @@ impl Engine {
             return Err(Error::AlreadyConnected { name, network });
         }
         let joined = self.joined(&row.connections, connection)?;
-        self.pay_owed(container, &mut life, &joined.network).await?;
+        // What is there still of another try to put it on a network, or to take it off.
+        self.settle_owed(container, &mut life).await?;
+        self.unplug(container, &mut life, &joined.network).await?;
         let one = std::slice::from_ref(&joined);
         self.networks.join(&container.id, one).await.map_err(|error| self.name_holder(error))?;
         let done = self.connect_as(container, &mut life, joined.clone()).await;
@@ -166,22 +168,6 @@ impl Engine {
             Err(_) => self.networks.leave(&container.id, one),
         }
         done
-    }
-
-    /// Takes away first what is there still of another try to put a container on a network, or to take it
-    /// off.
-    async fn pay_owed(
-        &self,
-        container: &Container,
-        life: &mut Life,
-        network: &NetworkName,
-    ) -> Result<(), Error> {
-        if is_plugged(life, network)
-            && let Now::Running { record, .. } = &mut life.now
-        {
-            self.unplug_one(&container.name(), record, network).await?;
-        }
-        Ok(())
     }
 
     async fn connect_as(
@@ -203,7 +189,7 @@ impl Engine {
         if let Now::Running { record, ports, .. } = &mut life.now {
             match &written {
                 Ok(()) => ports.lead(record.publications()),
-                Err(_) => self.unplug_one(&container.name(), record, &network).await?,
+                Err(_) => self.unplug_now(&container.name(), record, &network).await?,
             }
         }
         written
@@ -217,7 +203,6 @@ impl Engine {
         joined: &Joined,
     ) -> Result<(), Error> {
         let name = container.name();
-        self.settle_owed(&name, record).await?;
         self.networks.ready(&name, std::slice::from_ref(joined)).await?;
         let (engine, id, one, before) =
             (self.clone(), container.id.clone(), joined.clone(), record.clone());
@@ -243,7 +228,7 @@ impl Engine {
             Err(error) => Err(error),
         };
         if done.is_err() {
-            self.unplug_one(&name, record, &joined.network).await?;
+            self.unplug_now(&name, record, &joined.network).await?;
         }
         done
     }
@@ -289,6 +274,8 @@ impl Engine {
         if !is_defined && !is_plugged(life, network) {
             return Err(Error::NotConnected { name: row.name, network: network.clone() });
         }
+        // That it is owed is known by what is being done alone, which is this from now on.
+        self.settle_owed(container, life).await?;
         // Should the daemon end before all is done: what is not promised is taken back.
         if is_defined {
             self.redefine(container, life, |row| {
@@ -296,11 +283,25 @@ impl Engine {
             })
             .await?;
         }
-        if is_plugged(life, network)
-            && let Now::Running { record, ports, .. } = &mut life.now
-        {
+        self.unplug(container, life, network).await?;
+        self.networks.leave_one(&container.id, network);
+        Ok(())
+    }
+
+    /// Takes away an interface of a container that runs, or what is there of it, with all that leads to its
+    /// addresses or tells of them. Its ports lead to another network then, if they can.
+    async fn unplug(
+        &self,
+        container: &Container,
+        life: &mut Life,
+        network: &NetworkName,
+    ) -> Result<(), Error> {
+        if !is_plugged(life, network) {
+            return Ok(());
+        }
+        if let Now::Running { record, ports, .. } = &mut life.now {
             ports.leave(&record.addresses_on(network)).await;
-            let done = self.unplug_one(&row.name, record, network).await;
+            let done = self.unplug_now(&container.name(), record, network).await;
             // Also if that failed: what is written down is the container's.
             ports.lead(record.publications());
             container.show(life);
@@ -308,22 +309,9 @@ impl Engine {
             self.refresh_files(container, life, &LiveFile::ALL).await;
             self.refresh_sharers(container);
         }
+        // What it asked for there is free, whatever it asks for next.
         self.networks.leave_one(&container.id, network);
         Ok(())
-    }
-
-    /// Takes away an interface of a container that runs, or what is there of it. Its ports lead to another
-    /// network then, if they can.
-    async fn unplug_one(
-        &self,
-        name: &ContainerName,
-        record: &mut Incarnation,
-        network: &NetworkName,
-    ) -> Result<(), Error> {
-        if record.doing.as_ref().and_then(Doing::network) != Some(network) {
-            self.settle_owed(name, record).await?;
-        }
-        self.unplug_now(name, record, network).await
     }
 
     async fn unplug_now(
@@ -373,15 +361,15 @@ impl Engine {
     /// begun: that it is owed is known by what is being done alone.
     pub(super) async fn settle_owed(
         &self,
-        name: &ContainerName,
-        record: &mut Incarnation,
+        container: &Container,
+        life: &mut Life,
     ) -> Result<(), Error> {
-        let Some(doing) = record.doing.clone() else { return Ok(()) };
-        self.settle_network(name, record, &doing).await?;
-        if let Some(network) = doing.network() {
-            self.networks.leave_one(&record.container, network);
+        let Now::Running { record, .. } = &life.now else { return Ok(()) };
+        let owed = record.doing.as_ref().and_then(Doing::network).cloned();
+        match owed {
+            Some(network) => self.unplug(container, life, &network).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Finishes a change of the network that was begun, by another daemon or in vain.
@@ -424,7 +412,7 @@ impl Engine {
         let not_asked_for: Vec<_> =
             places.filter(|network| row.connections.on(network).is_none()).collect();
         for network in not_asked_for {
-            self.unplug_one(&row.name, record, &network).await?;
+            self.unplug_now(&row.name, record, &network).await?;
         }
         let promised: Vec<view::Port> =
             row.connections.ports.iter().map(view::Port::from).collect();

@@ -448,7 +448,9 @@ impl Inner {
         })
         .await?;
         if let Err(error) = self.fill(row, filling).await {
-            self.delete_directories(&row.id).await?;
+            if let Err(left) = self.delete_directories(&row.id).await {
+                tracing::warn!(container_id = %row.id, "what was made of it stays: {}", left.chain());
+            }
             return Err(error);
         }
         let (written, volumes) = (row.clone(), volumes.to_vec());

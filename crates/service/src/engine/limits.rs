@@ -64,6 +64,9 @@ impl Engine {
         let host = self.host.facts();
         let writes = before.changes_to(&after, &host).map_err(Error::InvalidSpec)?;
         let limited = !writes.is_empty();
+        if limited {
+            self.settle_owed(container, &mut life).await?;
+        }
         if let (Now::Running { record, running, .. }, true) = (&mut life.now, limited) {
             self.limit(container, record, running, &after, writes).await?;
         }
@@ -87,7 +90,6 @@ impl Engine {
         wanted: &Resources,
         writes: Vec<LimitWrite>,
     ) -> Result<(), Error> {
-        self.settle_owed(&container.name(), record).await?;
         record.intend(Doing::Limit(Box::new(wanted.clone())));
         self.write_record(record).await?;
         let limited = self.apply(container, running, writes).await;

@@ -21,6 +21,7 @@ use super::container::{Container, Running};
 use super::records::durable::NamespacePin;
 use super::{Error, Inner, host, sys};
 use crate::authority::Caller;
+use crate::instance::Instance;
 
 /// File system of the files in `/proc/<pid>/ns`; see `linux/magic.h`.
 const NSFS: i64 = 0x6e73_6673;
@@ -304,10 +305,19 @@ impl Inner {
         let owner = self.owner_of(NamespaceKind::Ipc, &container.definition().row.request)?;
         let Some(owner) = owner else { return Ok(None) };
         let (running, _) = shared_now(&owner, NamespaceKind::Ipc)?;
-        let view = running.supervisor(&owner.name())?.pidfd();
-        let place = running.layout(self.instance.run_dir()).shm();
-        Ok(Some(Memory { view, place }))
+        own_memory(&self.instance, &owner, &running).map(Some)
     }
+}
+
+/// What was mounted for a container to have as `/dev/shm`; as long as its conmon lives, nobody else's.
+pub(super) fn own_memory(
+    instance: &Instance,
+    container: &Container,
+    running: &Running,
+) -> Result<Memory, Error> {
+    let view = running.supervisor(&container.name())?.pidfd();
+    let place = running.layout(instance.run_dir()).shm();
+    Ok(Memory { view, place })
 }
 
 /// An error if its clocks are not ahead by what was asked for: a runtime may know the namespace, and

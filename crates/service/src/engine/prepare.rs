@@ -127,10 +127,10 @@ impl Engine {
         job: &Job,
         at_start: AtStart,
     ) -> Result<(), Error> {
+        self.settle_owed(container, life).await?;
         let Now::Running { record, running, .. } = &mut life.now else {
             return Err(Error::Bug("what waits is not there".into()));
         };
-        self.settle_owed(&container.name(), record).await?;
         let (mut record, running) = (record.clone(), running.clone());
         self.attach_at_start(container, &running, at_start).await?;
         job.point_of_no_return()?;

@@ -75,19 +75,24 @@ impl Fields {
         }
     }
 
-    /// conmon is in a group of its own, where nothing of its container can be. journald knows neither group nor
-    /// name of who has ended by the time it looks, as conmon may have with the last words of a container: the
-    /// kernel still told it that this was root.
+    /// conmon is root, and in a group of its own, where nothing of its container can be. journald knows neither
+    /// group nor name of who has ended by the time it looks, as conmon may have with the last words of a
+    /// container: the kernel still told it that this was root.
     fn is_of_conmon(&self, unit: &str) -> bool {
-        match &self.cgroup {
-            // The first group of that name is the unit's: below it anybody could make another.
-            Some(cgroup) => std::str::from_utf8(cgroup)
-                .ok()
-                .and_then(|cgroup| cgroup.split_once(&format!("/{unit}/")))
-                .is_some_and(|(_, below)| below == "supervisor"),
-            None => self.comm.is_none() && self.uid.as_deref() == Some(b"0"),
-        }
+        let is_there = match &self.cgroup {
+            Some(cgroup) => std::str::from_utf8(cgroup).is_ok_and(|it| is_supervisor(it, unit)),
+            None => self.comm.is_none(),
+        };
+        is_there && self.uid.as_deref() == Some(b"0")
     }
+}
+
+/// Whether a control group is that of conmon in a unit. Units are in slices alone: what is in another unit
+/// whoever it was given to has made.
+fn is_supervisor(cgroup: &str, unit: &str) -> bool {
+    let within = cgroup.strip_suffix("/supervisor").and_then(|it| it.strip_suffix(unit));
+    let slices = within.and_then(|it| it.strip_prefix('/')).and_then(|it| it.strip_suffix('/'));
+    slices.is_some_and(|slices| slices.split('/').all(|it| it.strip_suffix(".slice").is_some()))
 }
 
 /// conmon sends lines with their line feeds.
@@ -120,7 +125,8 @@ mod tests {
     }
 
     fn message(cgroup: Option<&str>, more: &[(&str, &str)]) -> Option<Entry> {
-        let plain = [("_TRANSPORT", "journal"), ("PRIORITY", "6"), ("MESSAGE", "hi\n")];
+        let plain =
+            [("_TRANSPORT", "journal"), ("_UID", "0"), ("PRIORITY", "6"), ("MESSAGE", "hi\n")];
         let cgroup = cgroup.map(|cgroup| ("_SYSTEMD_CGROUP", cgroup));
         // The first of a name counts.
         let all: Vec<_> = more.iter().copied().chain(cgroup).chain(plain).collect();
@@ -138,6 +144,20 @@ mod tests {
         for (about, cgroup, uid, counts) in [
             ("conmon", Some(supervisor), "0", true),
             ("in another slice", Some("/b.slice/tare-0123456789ab.scope/supervisor"), "0", true),
+            ("somebody in a group called like conmon's", Some(supervisor), "1000", false),
+            (
+                "in a group that somebody has made of their own",
+                Some("/user.slice/user@1000.service/tare-0123456789ab.scope/supervisor"),
+                "0",
+                false,
+            ),
+            (
+                "in a group that another container has made",
+                Some("/a.slice/tare-ba9876543210.scope/payload/tare-0123456789ab.scope/supervisor"),
+                "0",
+                false,
+            ),
+            ("in no slice", Some("/tare-0123456789ab.scope/supervisor"), "0", false),
             ("the container", Some(payload), "0", false),
             ("a group that it has made", Some(forged), "0", false),
             ("another container's", Some(other), "0", false),

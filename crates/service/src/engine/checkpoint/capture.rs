@@ -3,9 +3,10 @@
 //! Both are read while none of its processes moves, after these were written down: so they are as the
 //! memory of the processes has them. What is mounted of the host, and volumes, are not the container's.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
-use tare_storage::{ContainerKey, RUNTIME_PATHS, Rootfs, Store, TarStream};
+use tare_storage::{ContainerKey, RUNTIME_PATHS, Rootfs, Store, TarStream, mount_in_view};
 
 use super::Changes;
 use super::files::{Archive, Files};
@@ -13,17 +14,15 @@ use crate::engine::blocking::unbounded;
 use crate::engine::container::{Container, Running};
 use crate::engine::files::pour;
 use crate::engine::jobs::Job;
-use crate::engine::{Engine, Error, exec, key};
-
-/// Where its shared memory is in every container.
-const SHARED_MEMORY: &str = "/dev/shm";
+use crate::engine::namespaces::{Memory, own_memory};
+use crate::engine::{Engine, Error, key};
 
 /// A container of which nothing moves.
 struct Capture {
     store: Arc<Store>,
     key: ContainerKey,
-    /// Its root as its processes see it, with all that is mounted there.
-    root: Rootfs,
+    /// What it has of its own as `/dev/shm`, wherever that is, and whatever is mounted there.
+    memory: Memory,
     changes: Changes,
     files: Files,
     job: Arc<Job>,
@@ -39,15 +38,10 @@ impl Engine {
         files: &Files,
         job: &Arc<Job>,
     ) -> Result<(), Error> {
-        let root = exec::root_of(&container.name(), running.pid)?;
-        // If it has not ended by now, that was its own root and not that of a later process.
-        if running.init.has_ended() {
-            return Err(Error::NotRunning(container.name()));
-        }
         let capture = Capture {
             store: self.store.clone(),
             key: key(&container.id),
-            root: Rootfs::from_fd(root.into()),
+            memory: own_memory(&self.instance, container, running)?,
             changes,
             files: files.clone(),
             job: job.clone(),
@@ -58,10 +52,8 @@ impl Engine {
 
 impl Capture {
     fn write(&self) -> Result<(), Error> {
-        // What has no shared memory any more has nothing in it.
-        if let Some(memory) = self.root.subdirectory(SHARED_MEMORY)? {
-            self.pour(Archive::Memory, memory.export()?)?;
-        }
+        let memory = mount_in_view(self.memory.view.as_fd(), &self.memory.place)?;
+        self.pour(Archive::Memory, Rootfs::from_fd(memory).export()?)?;
         match self.changes {
             Changes::LeftOut => Ok(()),
             Changes::Kept => {

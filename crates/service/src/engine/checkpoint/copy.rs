@@ -54,7 +54,9 @@ impl Ask for RestoreAs {
         let mut question = self.draft.question(by);
         let restore = Question::about(Action::RestoreContainer, &self.container, by);
         question.needs.extend(restore.needs);
-        question.with("checkpoint", self.checkpoint.id.as_str())
+        let question = question.with("checkpoint", self.checkpoint.id.as_str());
+        // The new name is whatever the caller likes.
+        question.with("source", self.container.name.as_str())
     }
 }
 

@@ -100,6 +100,8 @@ impl Engine {
     ) -> Result<CheckpointId, Error> {
         let container = self.container(&request.container.id)?;
         let mut life = job.or_canceled(container.lock_unchanged(&request.container)).await??;
+        // Before anything of it is in the checkpoint.
+        self.settle_owed(&container, &mut life).await?;
         let running = checkpointable(&container, &life, request.after)?;
         let alone = self.nothing_executed(&container, &running).await?;
         let id = CheckpointId::random()?;
@@ -265,7 +267,6 @@ impl Engine {
         if taking.request.after == After::GoesOn {
             return Ok(());
         }
-        self.settle_owed(&taking.container.name(), record).await?;
         record.intend(Doing::Checkpoint(taking.id.clone()));
         record.to_end = true;
         let written = self.write_record(record).await;

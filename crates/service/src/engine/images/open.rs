@@ -18,8 +18,11 @@ pub struct OpenImageRoot {
 
 impl Ask for OpenImageRoot {
     fn question(&self, _: &Caller) -> Question {
+        let name = called(&self.image);
+        // The question is put in words that name a container.
         Question::new(Action::TransferFiles)
-            .with("image", called(&self.image))
+            .with("container", name.clone())
+            .with("image", name)
             .with("verb", "open the files of")
     }
 }
@@ -38,7 +41,7 @@ impl Engine {
         let (OpenImageRoot { image }, _) = request.into_parts();
         let (engine, image) = (self.clone(), self.image(&image.id)?);
         brief(move || {
-            let mounted = engine.store.mount_layers(&image.layers);
+            let mounted = engine.store.mount_layers_to_hand_out(&image.layers);
             mounted.map_err(|source| Error::MountImage { image: image.id, source })
         })
         .await

@@ -104,7 +104,6 @@ fn place(
 ) -> Result<String, Problem> {
     let parts = |path: &str| path.rsplit('/').map(str::to_owned).collect::<Vec<_>>();
     let (mut ahead, mut at, mut links) = (parts(mount.target.as_str()), String::new(), 0);
-    let mut above: Option<(&Above<'_>, usize)> = None;
     while let Some(part) = ahead.pop() {
         match part.as_str() {
             "" | "." => continue,
@@ -114,23 +113,40 @@ fn place(
             }
             part => at = format!("{at}/{part}"),
         }
-        let other = all.get(at.as_str()).filter(|other| other.mount.target != mount.target);
-        if let Some(other) = other {
-            above = Some((other, at.len() + 1));
-        } else if let Some((other, rest)) = above {
-            if other.has_link(rootfs, &at[rest..], &at)? {
-                return Err(refused(mount, format!("{at}, a link in what is mounted there")));
+        match around(all, &at, mount) {
+            // What is mounted there is no link.
+            Some((_, "")) => {}
+            Some((other, rest)) => {
+                if other.has_link(rootfs, rest, &at)? {
+                    return Err(refused(mount, format!("{at}, a link in what is mounted there")));
+                }
             }
-        } else if let Some(to) = rootfs.read_link(&at)? {
-            links += 1;
-            let Some(to) = to.to_str().filter(|_| links <= MOST_LINKS) else {
-                return Err(refused(mount, format!("{at}, a link that ends nowhere")));
-            };
-            at.truncate(if to.starts_with('/') { 0 } else { at.rfind('/').unwrap_or(0) });
-            ahead.extend(parts(to));
+            None => {
+                let Some(to) = rootfs.read_link(&at)? else { continue };
+                links += 1;
+                let Some(to) = to.to_str().filter(|_| links <= MOST_LINKS) else {
+                    return Err(refused(mount, format!("{at}, a link that ends nowhere")));
+                };
+                at.truncate(if to.starts_with('/') { 0 } else { at.rfind('/').unwrap_or(0) });
+                ahead.extend(parts(to));
+            }
         }
     }
     Ok(if at.is_empty() { "/".to_owned() } else { at })
+}
+
+/// The innermost other mount that a place is in, and where in it.
+fn around<'a, 'p>(
+    all: &'a BTreeMap<&str, Above<'a>>,
+    at: &'p str,
+    but: &MountRequest,
+) -> Option<(&'a Above<'a>, &'p str)> {
+    let ends = at.match_indices('/').map(|(end, _)| end).chain([at.len()]);
+    let places: Vec<_> = ends.filter(|end| *end > 0).collect();
+    places.into_iter().rev().find_map(|end| {
+        let other = all.get(&at[..end]).filter(|other| other.mount.target != but.target)?;
+        Some((other, at[end..].trim_start_matches('/')))
+    })
 }
 
 fn refused(mount: &MountRequest, leads_to: String) -> Problem {

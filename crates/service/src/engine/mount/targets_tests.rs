@@ -21,6 +21,9 @@ impl Trees {
         link("/data", "root/short");
         link("/data/current", "root/by");
         link("/proc", "root/proc-of-image");
+        link("/data/../proc-of-image", "root/round");
+        link("/data/../p", "root/round-short");
+        link("/proc", "root/p");
         link("/proc", "volume/s");
         link("plain", "volume/inner");
         Self(dir)
@@ -66,6 +69,8 @@ fn a_target_is_in_what_is_mounted_above_it() {
     let cases = [
         (vec![volume("/data/current")], Ok(vec!["/srv/x"])),
         (vec![volume("/short")], Ok(vec!["/data"])),
+        (vec![volume("/data"), volume("/round")], Err("/round: /proc".to_owned())),
+        (vec![volume("/data"), volume("/round-short")], Err("/round-short: /proc".to_owned())),
         (vec![volume("/data"), volume("/data/current")], Ok(vec!["/data", "/data/current"])),
         (vec![volume("/data/current"), volume("/data")], Ok(vec!["/data/current", "/data"])),
         (vec![volume("/by"), volume("/data")], Ok(vec!["/data/current", "/data"])),
