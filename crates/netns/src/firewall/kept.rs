@@ -179,10 +179,8 @@ impl KeptFirewall {
         let mut found = self.done(&wanted, Firewall::elements)?;
         let strays: Vec<Element> = found.iter().filter(is_stray).cloned().collect();
         let removed = self.done(&wanted, |firewall| firewall.remove_elements(&strays));
-        if removed.is_ok() {
-            found.retain(|element| !strays.contains(element));
-        }
-        // Whatever became of those: containers are not to be without theirs for that.
+        // Whatever became of those: nobody wants them, and containers are not to be without theirs for that.
+        found.retain(|element| !strays.contains(element));
         let missing: Vec<Element> =
             asked.iter().filter(|element| !found.contains(element)).cloned().collect();
         wanted.elements = asked.into_iter().chain(found).collect();
